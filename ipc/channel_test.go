@@ -1,0 +1,107 @@
+package ipc
+
+import (
+	"errors"
+	"io"
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// channel returns both ends of a channel and closes what is left of them at the end.
+func channel(t *testing.T) (master, worker *os.File) {
+	t.Helper()
+	m, w, err := NewChannel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	master, worker = os.NewFile(uintptr(m), "master"), os.NewFile(uintptr(w), "worker")
+	t.Cleanup(func() { master.Close(); worker.Close() })
+	return master, worker
+}
+
+func TestChannelCarriesMessages(t *testing.T) {
+	master, worker := channel(t)
+	buf := make([]byte, MaxMessage)
+	if _, _, err := Receive(int(worker.Fd()), buf, unix.MSG_DONTWAIT); err != unix.EAGAIN {
+		t.Fatalf("receive on an empty channel: %v, want EAGAIN", err)
+	}
+	msg, err := assignment.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Send(int(master.Fd()), msg); err != nil {
+		t.Fatal(err)
+	}
+	typ, body, err := Receive(int(worker.Fd()), buf, 0)
+	if typ != TypeAssignment || err != nil {
+		t.Fatalf("receive: %v, %v", typ, err)
+	}
+	if a, err := DecodeAssignment(body); err != nil || a.Connection != assignment.Connection {
+		t.Fatalf("decode: %+v, %v", a, err)
+	}
+	master.Close()
+	if _, _, err := Receive(int(worker.Fd()), buf, 0); err != io.EOF {
+		t.Fatalf("receive from a closed channel: %v, want EOF", err)
+	}
+	if err := Send(int(worker.Fd()), msg); err != unix.EPIPE {
+		t.Fatalf("send into a closed channel: %v, want EPIPE", err)
+	}
+}
+
+// A side that never reads must not block the one that sends.
+func TestSendNeverBlocks(t *testing.T) {
+	master, _ := channel(t)
+	msg, err := assignment.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 1 << 20 {
+		if err := Send(int(master.Fd()), msg); err != nil {
+			if err != unix.EAGAIN {
+				t.Fatalf("send: %v, want EAGAIN", err)
+			}
+			return
+		}
+	}
+	t.Fatal("a million messages fit into a socket buffer")
+}
+
+func TestReceiveRejectsDescriptorsAndLeaksNone(t *testing.T) {
+	master, worker := channel(t)
+	msg, err := (&Report{}).Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := openFDs(t)
+	rights := unix.UnixRights(0, 1, 2)
+	if err := unix.Sendmsg(int(worker.Fd()), msg, rights, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Receive(int(master.Fd()), make([]byte, MaxMessage), 0); !errors.Is(err, ErrMalformed) {
+		t.Errorf("receive: %v, want ErrMalformed", err)
+	}
+	if after := openFDs(t); after != before {
+		t.Errorf("%d descriptors open before, %d after", before, after)
+	}
+}
+
+func TestReceiveRejectsOversized(t *testing.T) {
+	master, worker := channel(t)
+	if err := Send(int(worker.Fd()), make([]byte, MaxMessage+1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Receive(int(master.Fd()), make([]byte, MaxMessage), 0); !errors.Is(err, ErrMalformed) {
+		t.Errorf("receive: %v, want ErrMalformed", err)
+	}
+}
+
+func openFDs(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}

@@ -1,0 +1,48 @@
+package ipc
+
+import "strconv"
+
+// Exit codes of a worker built on the SDK. They start at 100, clear of the
+// codes with other owners: 1 and 2 (a Go program that fails or panics), 64 to
+// 78 (sysexits.h), 126 to 165 (shells).
+const (
+	// ExitOK: the connection ended in order.
+	ExitOK = 0
+	// ExitHandler: the handler returned an error of its own.
+	ExitHandler = 100
+	// ExitReset: the peer reset the connection or stopped answering.
+	ExitReset = 101
+	// ExitUnknownHandler: the worker has no handler of the name it was asked for.
+	ExitUnknownHandler = 102
+	// ExitDescriptors: fd 3 or fd 4 is not what the contract says, most likely
+	// because the worker was started by hand.
+	ExitDescriptors = 103
+	// ExitProtocol: the control channel carried something that the contract
+	// does not allow.
+	ExitProtocol = 104
+	// ExitVersion: the master speaks another version of the contract. The
+	// worker binary was replaced under a running master, or never matched.
+	ExitVersion = 105
+	// ExitOrphaned: the master was gone before it assigned a connection.
+	ExitOrphaned = 106
+)
+
+var exitNames = map[int]string{
+	ExitOK:             "ok",
+	ExitHandler:        "handler failed",
+	ExitReset:          "peer reset",
+	ExitUnknownHandler: "unknown handler",
+	ExitDescriptors:    "descriptors missing",
+	ExitProtocol:       "control protocol violated",
+	ExitVersion:        "other contract version",
+	ExitOrphaned:       "master gone",
+}
+
+// ExitName returns the meaning of a worker's exit code, or its number when the
+// contract gives it none.
+func ExitName(code int) string {
+	if name, ok := exitNames[code]; ok {
+		return name
+	}
+	return strconv.Itoa(code)
+}

@@ -1,0 +1,170 @@
+package ipc
+
+import (
+	"bytes"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+var assignment = Assignment{
+	Connection: "mh3k2p9x-17",
+	Service:    "echo",
+	Peer:       "[2001:db8::1]:40404",
+	Local:      "[::1]:7007",
+	Settings:   []Setting{{"quit-word", "exit"}, {"zero", ""}},
+}
+
+func TestAssignmentRoundTrip(t *testing.T) {
+	for _, want := range []Assignment{{}, assignment} {
+		msg, err := want.Append([]byte("before"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		typ, body, err := Parse(bytes.TrimPrefix(msg, []byte("before")))
+		if typ != TypeAssignment || err != nil {
+			t.Fatalf("Parse: type %v, error %v", typ, err)
+		}
+		got, err := DecodeAssignment(body)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("got %+v, %v; want %+v", got, err, want)
+		}
+	}
+	if got := assignment.Setting("quit-word"); got != "exit" {
+		t.Errorf("Setting(quit-word) = %q", got)
+	}
+	if got := assignment.Setting("none"); got != "" {
+		t.Errorf("Setting(none) = %q", got)
+	}
+}
+
+func TestReportRoundTrip(t *testing.T) {
+	for _, want := range []Report{{}, {BytesIn: 1, BytesOut: 1 << 63, Reason: ReasonQuitWord}} {
+		msg, err := want.Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		typ, body, err := Parse(msg)
+		if typ != TypeReport || err != nil {
+			t.Fatalf("Parse: type %v, error %v", typ, err)
+		}
+		if got, err := DecodeReport(body); err != nil || got != want {
+			t.Errorf("got %+v, %v; want %+v", got, err, want)
+		}
+	}
+}
+
+func TestTooLargeIsRefusedBeforeItIsSent(t *testing.T) {
+	for _, n := range []int{MaxMessage, 1 << 16, 1 << 20} {
+		a := Assignment{Peer: strings.Repeat("x", n)}
+		if _, err := a.Append(nil); !errors.Is(err, ErrTooLarge) {
+			t.Errorf("assignment with a peer of %d bytes: %v", n, err)
+		}
+	}
+	r := Report{Reason: Reason(strings.Repeat("x", maxReason+1))}
+	if _, err := r.Append(nil); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("report with a long reason: %v", err)
+	}
+}
+
+func TestParseRejects(t *testing.T) {
+	good, err := assignment.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	edit := func(at int, b byte) []byte {
+		msg := bytes.Clone(good)
+		msg[at] = b
+		return msg
+	}
+	for name, c := range map[string]struct {
+		datagram []byte
+		want     error
+	}{
+		"nothing":       {nil, ErrMalformed},
+		"short header":  {good[:headerSize-1], ErrMalformed},
+		"other magic":   {edit(0, 'x'), ErrMalformed},
+		"other version": {edit(2, Protocol+1), ErrVersion},
+		"cut body":      {good[:len(good)-1], ErrMalformed},
+		"longer body":   {append(bytes.Clone(good), 0), ErrMalformed},
+		"absurd length": {edit(7, 0xff), ErrMalformed},
+	} {
+		if _, _, err := Parse(c.datagram); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+}
+
+// Bodies that a decoder must reject whatever the header says.
+func TestDecodeRejects(t *testing.T) {
+	msg, err := assignment.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := msg[headerSize:]
+	for n := range body {
+		if _, err := DecodeAssignment(body[:n]); !errors.Is(err, ErrMalformed) {
+			t.Errorf("assignment cut to %d of %d bytes: %v", n, len(body), err)
+		}
+	}
+	if _, err := DecodeAssignment(append(bytes.Clone(body), 0)); !errors.Is(err, ErrMalformed) {
+		t.Errorf("assignment with a surplus byte: %v", err)
+	}
+	if _, err := DecodeReport(make([]byte, 17)); !errors.Is(err, ErrMalformed) {
+		t.Errorf("report cut short: %v", err)
+	}
+	long := appendString(make([]byte, 16), strings.Repeat("x", maxReason+1))
+	if _, err := DecodeReport(long); !errors.Is(err, ErrMalformed) {
+		t.Errorf("report with a long reason: %v", err)
+	}
+}
+
+// FuzzMessage feeds whole datagrams to everything that decodes. What decodes
+// must encode again to the very same bytes: there is one form of each message.
+func FuzzMessage(f *testing.F) {
+	a, _ := assignment.Append(nil)
+	r, _ := (&Report{BytesIn: 5, BytesOut: 5, Reason: ReasonEOF}).Append(nil)
+	f.Add(a)
+	f.Add(r)
+	f.Add([]byte("pf\x01\x01\x02\x00\x00\x00\xff\xff"))
+	f.Fuzz(func(t *testing.T, datagram []byte) {
+		typ, body, err := Parse(datagram)
+		if err != nil {
+			return
+		}
+		var again []byte
+		switch typ {
+		case TypeAssignment:
+			a, err := DecodeAssignment(body)
+			if err != nil {
+				return
+			}
+			again, err = a.Append(nil)
+			if errors.Is(err, ErrTooLarge) {
+				return
+			}
+		case TypeReport:
+			r, err := DecodeReport(body)
+			if err != nil {
+				return
+			}
+			again, _ = r.Append(nil)
+		default:
+			return
+		}
+		if !bytes.Equal(again, datagram) {
+			t.Errorf("%q encodes to %q", datagram, again)
+		}
+	})
+}
+
+func BenchmarkAppendAssignment(b *testing.B) {
+	b.ReportAllocs()
+	buf := make([]byte, 0, MaxMessage)
+	for b.Loop() {
+		if _, err := assignment.Append(buf); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

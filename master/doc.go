@@ -1,0 +1,13 @@
+// Package master is the one long-lived process: it binds, accepts, spawns,
+// reaps and accounts.
+//
+// One goroutine, the loop in run.go, owns the worker table and everything that
+// a worker's life changes. Accept goroutines, two or more to a listener, take a
+// slot, accept, and spawn; they tell the loop what came of it. SIGCHLD wakes
+// the loop, which reaps. Signals and timers reach it the same way, so that
+// every order of events is an order of one goroutine's steps.
+//
+// The package decides and accounts; the system calls are in its
+// subpackages: config (what is asked for), listen (sockets), admit (may this
+// peer have a slot), process (spawn, reap, signal).
+package master
