@@ -44,7 +44,7 @@ const (
 	widthLevel    = 5
 	widthEvent    = 12
 	widthService  = 8
-	widthConn     = 6
+	widthConn     = 12 // "mi8f2k1c-123"
 	widthAddress  = 21 // an IPv4 address and a port
 	widthPID      = 11
 	widthEnded    = 14 // "signal SIGSEGV"
