@@ -3,6 +3,7 @@ module github.com/preforkd/preforkd
 go 1.26.0
 
 require (
+	github.com/mattn/go-shellwords v1.0.16
 	github.com/spf13/cobra v1.10.2
 	go.uber.org/zap v1.28.0
 	golang.org/x/sys v0.49.0

@@ -91,4 +91,3 @@ func (t *table) settled() []process.Exit {
 }
 
 func (t *table) has(pid int) bool { _, ok := t.workers[pid]; return ok }
-

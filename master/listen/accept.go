@@ -2,7 +2,6 @@ package listen
 
 import (
 	"errors"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -58,7 +57,8 @@ func (l *Listener) Accept(slots Slots) (*Conn, error) {
 		return err != unix.EAGAIN
 	})
 	switch {
-	case errors.Is(readErr, os.ErrClosed):
+	case readErr != nil && l.closed.Load():
+		// A raw connection does not say os.ErrClosed, only its own error.
 		return nil, ErrClosed
 	case readErr != nil:
 		return nil, readErr

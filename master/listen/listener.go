@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -19,7 +20,8 @@ type Listener struct {
 	wildcard bool           // local says less than getsockname of a connection does
 	path     string         // of a unix socket, with '@' for an abstract name
 
-	bound *boundPath // what Close removes, or nil
+	bound  *boundPath  // what Close removes, or nil
+	closed atomic.Bool // set before the descriptor closes
 }
 
 // newListener takes ownership of fd, a non-blocking listening socket.
@@ -57,6 +59,7 @@ func (l *Listener) Local() string {
 // Close ends every Accept with ErrClosed, closes the socket, and removes the
 // socket file that Open created, if it is still the same one.
 func (l *Listener) Close() error {
+	l.closed.Store(true)
 	// The file goes first: once the socket is closed, a successor may bind.
 	var removed error
 	if l.bound != nil {

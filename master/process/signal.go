@@ -23,7 +23,7 @@ func SignalGroup(leader int, sig unix.Signal) error { return unix.Kill(-leader, 
 //
 // A signal that is ignored stays without effect on this process. A blocked
 // mask is cleared by executing this program once more, which keeps its pid and
-// its descriptors; that is why this belongs at the very start of main.
+// its descriptors; that is why this belongs before anything else that a master does.
 func InheritDefaults() error {
 	status, err := os.ReadFile("/proc/thread-self/status")
 	if err != nil {
