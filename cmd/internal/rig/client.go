@@ -198,3 +198,9 @@ func (m *Master) Worker(t testing.TB, accepted Event) int {
 	}, nil)
 	return pid
 }
+
+// Wrap makes a Client of a connection to this master that was made elsewhere.
+func (m *Master) Wrap(conn net.Conn) *Client {
+	conn.SetDeadline(time.Now().Add(Deadline))
+	return &Client{conn, m}
+}

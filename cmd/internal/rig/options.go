@@ -36,6 +36,9 @@ type Options struct {
 	// the flag is left out.
 	LogFormat string
 
+	// NoListen leaves the address to the master's default.
+	NoListen bool
+
 	// Quiet leaves out the wait for listening events, for a format without.
 	Quiet bool
 }
@@ -62,10 +65,10 @@ func (o Options) Start(t testing.TB) *Master {
 			listeners++
 		}
 	}
-	if listeners == 0 {
+	if listeners == 0 && !o.NoListen {
 		o.Args = append([]string{"--listen", "127.0.0.1:0"}, o.Args...)
-		listeners = 1
 	}
+	listeners = max(listeners, 1)
 	m.cmd = o.command(t)
 
 	var stderr io.ReadCloser
