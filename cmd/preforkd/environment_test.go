@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -52,7 +53,7 @@ func TestEnvironment(t *testing.T) {
 	for name, args := range map[string][]string{
 		"worker":  {"echo"},
 		"stdio":   program("/bin/cat"),
-		"program": {"--handoff", "worker", "--", "/bin/sh", "-c", "exec cat <&3 >&3"},
+		"program": {"--handoff", "worker", "--", "/bin/sleep", "1000"}, // a shell adds variables of its own
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -61,6 +62,7 @@ func TestEnvironment(t *testing.T) {
 				Env:  append([]string{"LANG=C.UTF-8", "TZ=Antarctica/Troll"}, leaky...),
 				Args: append([]string{"--listen", "127.0.0.1:0", "--listen", "[::]:0", "--listen", "unix:" + path}, args...),
 			}.Start(t)
+			m.StopSignal = syscall.SIGQUIT
 			common := []string{"LANG=C.UTF-8", "TZ=Antarctica/Troll", "PATH=" + os.Getenv("PATH"), "PREFORKD_SERVICE=" + m.Listeners[0].Service}
 
 			for _, address := range []string{m.Listeners[0].Address, "[::1]:" + m.Listeners[1].Port()} {

@@ -53,3 +53,14 @@ func (g Gate) Open(t testing.TB) {
 		return err == nil
 	}, nil)
 }
+
+// WriteProgram writes a script, with the care of CopyProgram.
+func WriteProgram(t testing.TB, path, text string) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	err := os.WriteFile(path, []byte(text), 0o755)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
