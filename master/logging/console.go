@@ -1,7 +1,6 @@
 package logging
 
 import (
-	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -60,11 +59,14 @@ func (e consoleEncoder) EncodeEntry(entry zapcore.Entry, fields []zapcore.Field)
 	line := lines.Get()
 	e.paint(line, dim, entry.Time.Local().Format(consoleTime))
 	line.AppendString("  ")
-	head := pad(levelName(entry.Level), widthLevel) + "  " + pad(printable(entry.Message), widthEvent)
-	e.paint(line, levelColour(entry.Level), head)
-	line.AppendString(row.columns())
-	if len(row.rest) > 0 {
-		trimRight(line) // fields without a column are no column either
+	colour := levelColour(entry.Level)
+	name, event := levelName(entry.Level), printable(entry.Message)
+	e.paint(line, colour, name)
+	line.AppendString(padding(name, widthLevel) + "  ")
+	e.paint(line, colour, event)
+	columns := strings.TrimRight(row.columns(), " ")
+	if columns != "" || len(row.rest) > 0 {
+		line.AppendString(padding(event, widthEvent) + columns)
 	}
 	for _, f := range row.rest {
 		line.AppendByte(' ')
@@ -73,16 +75,8 @@ func (e consoleEncoder) EncodeEntry(entry zapcore.Entry, fields []zapcore.Field)
 		line.AppendByte('=')
 		line.AppendString(clean(text(f.value)))
 	}
-	trimRight(line)
 	line.AppendByte('\n')
 	return line, nil
-}
-
-// trimRight takes off the padding that nothing follows.
-func trimRight(line *buffer.Buffer) {
-	trimmed := bytes.TrimRight(line.Bytes(), " ")
-	line.Reset()
-	_, _ = line.Write(trimmed) // a buffer never fails
 }
 
 // A row is an event's fields, those with a column apart from the others.
@@ -148,7 +142,7 @@ func (r row) columns() string {
 			return
 		}
 		out.WriteString("  ")
-		out.WriteString(pad(value, width))
+		out.WriteString(value + padding(value, width))
 	}
 	column(r.get(keyService, ""), widthService)
 	column(r.get(keyConn, ""), widthConn)
@@ -162,7 +156,7 @@ func (r row) columns() string {
 	column(r.get(keyReason, ""), widthReason)
 	number := func(name, value string, width int) {
 		if value != "" {
-			value = name + right(value, width)
+			value = name + padding(value, width) + value
 		}
 		column(value, len(name)+width)
 	}
@@ -220,12 +214,9 @@ func text(value any) string {
 	return fmt.Sprint(value)
 }
 
-func pad(s string, width int) string {
-	return s + strings.Repeat(" ", max(0, width-utf8.RuneCountInString(s)))
-}
-
-func right(s string, width int) string {
-	return strings.Repeat(" ", max(0, width-utf8.RuneCountInString(s))) + s
+// padding returns the spaces that fill s up to width characters.
+func padding(s string, width int) string {
+	return strings.Repeat(" ", max(0, width-utf8.RuneCountInString(s)))
 }
 
 // levelName names a level; those that want attention have it without colour too.
