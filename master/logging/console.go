@@ -101,14 +101,17 @@ func newRow(context map[string]any, fields []zapcore.Field) row {
 	for _, key := range slices.Sorted(maps.Keys(context)) {
 		all = append(all, field{key, context[key]})
 	}
+	values := zapcore.NewMapObjectEncoder()
 	for _, f := range fields {
-		// Usually one key and value; the encoders of structured fields add
-		// what they like.
-		values := zapcore.NewMapObjectEncoder()
+		if f.Type == zapcore.NamespaceType {
+			continue // would swallow the fields behind it, and no event has one
+		}
+		// Usually one key and value, but an inlined object adds what it likes.
 		f.AddTo(values)
 		for _, key := range slices.Sorted(maps.Keys(values.Fields)) {
 			all = append(all, field{key, values.Fields[key]})
 		}
+		clear(values.Fields)
 	}
 	r := row{known: make(map[string]any)}
 	for _, f := range all {
