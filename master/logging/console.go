@@ -17,8 +17,11 @@ const consoleTime = "15:04:05.000"
 
 // A consoleEncoder writes events for a person, as the rows of one table:
 //
-//	time          level  event         service   conn    address                pid         ended           reason     duration  bytes                     cpu        memory
-//	15:04:05.123  info   reaped        echo      1       127.0.0.1:50312        pid 4711    exit 0          eof            1.2s  in     5 B  out     5 B  cpu  2.1ms  rss  4.1 MiB
+//	time          level  event         service   conn          address                pid
+//	15:04:05.123  info   reaped        echo      mi8f2k1c-123  127.0.0.1:50312        pid 4711
+//
+//	     ended           reason     took    bytes                    cpu         memory
+//	...  exit 0          eof          1.2s  in      5 B  out      5 B  cpu  2.1ms  rss  4.1 MiB
 //
 // A value too long for its column pushes the rest of its line and no other.
 // Fields without a column follow as key=value.
@@ -43,7 +46,7 @@ const (
 	widthLevel    = 5
 	widthEvent    = 12
 	widthService  = 8
-	widthConn     = 6
+	widthConn     = 12 // "mi8f2k1c-123"
 	widthAddress  = 21 // an IPv4 address and a port
 	widthPID      = 11
 	widthEnded    = 14 // "signal SIGSEGV"
@@ -122,8 +125,10 @@ func newRow(context map[string]any, fields []zapcore.Field) row {
 		}
 	}
 	// The address column holds whoever is at the other end, or else where the
-	// master listens. With both, the second is an ordinary field.
-	if local, ok := r.known[keyLocal]; ok && r.known[keyPeer] != nil {
+	// master listens. With both, the second is an ordinary field, and left out
+	// at the end of a connection: its beginning had it, and the line is long.
+	local, ended := r.known[keyLocal], r.known[keyDuration] != nil
+	if local != nil && r.known[keyPeer] != nil && !ended {
 		r.rest = append([]field{{keyLocal, local}}, r.rest...)
 	}
 	return r

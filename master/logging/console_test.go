@@ -15,12 +15,12 @@ var localTime = time.Date(2026, 3, 14, 15, 9, 26, 535_900_000, time.Local)
 
 func TestConsole(t *testing.T) {
 	want := strings.TrimLeft(`
-15:09:26.535  info   listening     echo              127.0.0.1:7007
-15:09:26.535  debug  accepted      echo      1       127.0.0.1:50312        pid 4711  local=127.0.0.1:7007
-15:09:26.535  info   reaped        echo      1       127.0.0.1:50312        pid 4711     exit 0          eof          1.2s  in      5 B  out  5.0 MiB  cpu  2.1ms  rss  4.1 MiB
-15:09:26.535  WARN   reaped        echo      2       [2001:db8::1]:50313    pid 4712     signal SIGSEGV               35ms                             cpu  700µs  rss  980 KiB
-15:09:26.535  WARN   refused       echo              192.0.2.200:50314                                   max-connections
-15:09:26.535  ERROR  spawn failed  echo      3       unix:/run/client.sock  error="fork/exec /usr/bin/cat: resource temporarily unavailable"
+15:09:26.535  info   listening     echo                    127.0.0.1:7007
+15:09:26.535  debug  accepted      echo      mi8f2k1c-1    127.0.0.1:50312        pid 4711  local=127.0.0.1:7007
+15:09:26.535  info   reaped        echo      mi8f2k1c-1    127.0.0.1:50312        pid 4711     exit 0          eof          1.2s  in      5 B  out  5.0 MiB  cpu  2.1ms  rss  4.1 MiB
+15:09:26.535  WARN   reaped        echo      mi8f2k1c-2    [2001:db8::1]:50313    pid 4712     signal SIGSEGV               35ms                             cpu  700µs  rss  980 KiB
+15:09:26.535  WARN   refused       echo                    192.0.2.200:50314                                   max-connections
+15:09:26.535  ERROR  spawn failed  echo      mi8f2k1c-3    unix:/run/client.sock  error="fork/exec /usr/bin/cat: resource temporarily unavailable"
 15:09:26.535  info   draining      signal SIGTERM  live=3  timeout=30s
 15:09:26.535  info   reloaded      added=[git]
 15:09:26.535  info   stopped
@@ -35,10 +35,10 @@ func TestConsoleInColour(t *testing.T) {
 	got := written(t, newConsoleEncoder(true), localTime, logEvents)
 	lines := strings.Split(got, "\n")
 	for i, want := range map[int]string{
-		0: "\x1b[2m15:09:26.535\x1b[0m  info   listening     echo              127.0.0.1:7007",
-		1: "\x1b[2m15:09:26.535\x1b[0m  \x1b[2mdebug\x1b[0m  \x1b[2maccepted\x1b[0m      echo      1       127.0.0.1:50312        pid 4711  local=127.0.0.1:7007",
-		4: "\x1b[2m15:09:26.535\x1b[0m  \x1b[33mWARN\x1b[0m   \x1b[33mrefused\x1b[0m       echo              192.0.2.200:50314                                   max-connections",
-		5: "\x1b[2m15:09:26.535\x1b[0m  \x1b[1;31mERROR\x1b[0m  \x1b[1;31mspawn failed\x1b[0m  echo      3       unix:/run/client.sock  error=\"fork/exec /usr/bin/cat: resource temporarily unavailable\"",
+		0: "\x1b[2m15:09:26.535\x1b[0m  info   listening     echo                    127.0.0.1:7007",
+		1: "\x1b[2m15:09:26.535\x1b[0m  \x1b[2mdebug\x1b[0m  \x1b[2maccepted\x1b[0m      echo      mi8f2k1c-1    127.0.0.1:50312        pid 4711  local=127.0.0.1:7007",
+		4: "\x1b[2m15:09:26.535\x1b[0m  \x1b[33mWARN\x1b[0m   \x1b[33mrefused\x1b[0m       echo                    192.0.2.200:50314                                   max-connections",
+		5: "\x1b[2m15:09:26.535\x1b[0m  \x1b[1;31mERROR\x1b[0m  \x1b[1;31mspawn failed\x1b[0m  echo      mi8f2k1c-3    unix:/run/client.sock  error=\"fork/exec /usr/bin/cat: resource temporarily unavailable\"",
 	} {
 		if lines[i] != want {
 			t.Errorf("line %d:\n got %q\nwant %q", i, lines[i], want)

@@ -19,14 +19,14 @@ import (
 func logEvents(l *zap.Logger) {
 	echo := l.With(Service("echo"))
 	echo.Info(EventListening, Local("127.0.0.1:7007"))
-	echo.Debug(EventAccepted, Conn("1"), Peer("127.0.0.1:50312"), Local("127.0.0.1:7007"), PID(4711))
-	echo.Info(EventReaped, Conn("1"), Peer("127.0.0.1:50312"), PID(4711), ExitCode(0), Reason("eof"),
+	echo.Debug(EventAccepted, Conn("mi8f2k1c-1"), Peer("127.0.0.1:50312"), Local("127.0.0.1:7007"), PID(4711))
+	echo.Info(EventReaped, Conn("mi8f2k1c-1"), Peer("127.0.0.1:50312"), Local("127.0.0.1:7007"), PID(4711), ExitCode(0), Reason("eof"),
 		Duration(1234*time.Millisecond), BytesIn(5), BytesOut(5<<20),
 		UserTime(1200*time.Microsecond), SysTime(900*time.Microsecond), MaxRSS(4200<<10))
-	echo.Warn(EventReaped, Conn("2"), Peer("[2001:db8::1]:50313"), PID(4712), Signal(syscall.SIGSEGV),
+	echo.Warn(EventReaped, Conn("mi8f2k1c-2"), Peer("[2001:db8::1]:50313"), PID(4712), Signal(syscall.SIGSEGV),
 		Duration(35*time.Millisecond), UserTime(0), SysTime(700*time.Microsecond), MaxRSS(980<<10))
 	echo.Warn(EventRefused, Peer("192.0.2.200:50314"), Reason("max-connections"))
-	echo.Error(EventSpawnFailed, Conn("3"), Peer("unix:/run/client.sock"),
+	echo.Error(EventSpawnFailed, Conn("mi8f2k1c-3"), Peer("unix:/run/client.sock"),
 		Error(errors.New("fork/exec /usr/bin/cat: resource temporarily unavailable")))
 	l.Info(EventDraining, Signal(syscall.SIGTERM), zap.Int("live", 3), zap.Duration("timeout", 30*time.Second))
 	l.Info(EventReloaded, zap.Strings("added", []string{"git"}))

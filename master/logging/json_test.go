@@ -26,11 +26,11 @@ func (stackError) Format(s fmt.State, verb rune) {
 func TestJSON(t *testing.T) {
 	want := strings.TrimLeft(`
 {"level":"info","ts":"2026-03-14T15:09:26.535900Z","msg":"listening","service":"echo","local":"127.0.0.1:7007"}
-{"level":"debug","ts":"2026-03-14T15:09:26.535900Z","msg":"accepted","service":"echo","conn":"1","peer":"127.0.0.1:50312","local":"127.0.0.1:7007","pid":4711}
-{"level":"info","ts":"2026-03-14T15:09:26.535900Z","msg":"reaped","service":"echo","conn":"1","peer":"127.0.0.1:50312","pid":4711,"exit_code":0,"reason":"eof","duration":1.234,"bytes_in":5,"bytes_out":5242880,"user_time":0.0012,"sys_time":0.0009,"max_rss":4300800}
-{"level":"warn","ts":"2026-03-14T15:09:26.535900Z","msg":"reaped","service":"echo","conn":"2","peer":"[2001:db8::1]:50313","pid":4712,"signal":"SIGSEGV","duration":0.035,"user_time":0,"sys_time":0.0007,"max_rss":1003520}
+{"level":"debug","ts":"2026-03-14T15:09:26.535900Z","msg":"accepted","service":"echo","conn":"mi8f2k1c-1","peer":"127.0.0.1:50312","local":"127.0.0.1:7007","pid":4711}
+{"level":"info","ts":"2026-03-14T15:09:26.535900Z","msg":"reaped","service":"echo","conn":"mi8f2k1c-1","peer":"127.0.0.1:50312","local":"127.0.0.1:7007","pid":4711,"exit_code":0,"reason":"eof","duration":1.234,"bytes_in":5,"bytes_out":5242880,"user_time":0.0012,"sys_time":0.0009,"max_rss":4300800}
+{"level":"warn","ts":"2026-03-14T15:09:26.535900Z","msg":"reaped","service":"echo","conn":"mi8f2k1c-2","peer":"[2001:db8::1]:50313","pid":4712,"signal":"SIGSEGV","duration":0.035,"user_time":0,"sys_time":0.0007,"max_rss":1003520}
 {"level":"warn","ts":"2026-03-14T15:09:26.535900Z","msg":"refused","service":"echo","peer":"192.0.2.200:50314","reason":"max-connections"}
-{"level":"error","ts":"2026-03-14T15:09:26.535900Z","msg":"spawn failed","service":"echo","conn":"3","peer":"unix:/run/client.sock","error":"fork/exec /usr/bin/cat: resource temporarily unavailable"}
+{"level":"error","ts":"2026-03-14T15:09:26.535900Z","msg":"spawn failed","service":"echo","conn":"mi8f2k1c-3","peer":"unix:/run/client.sock","error":"fork/exec /usr/bin/cat: resource temporarily unavailable"}
 {"level":"info","ts":"2026-03-14T15:09:26.535900Z","msg":"draining","signal":"SIGTERM","live":3,"timeout":30}
 {"level":"info","ts":"2026-03-14T15:09:26.535900Z","msg":"reloaded","added":["git"]}
 {"level":"info","ts":"2026-03-14T15:09:26.535900Z","msg":"stopped"}
