@@ -6,7 +6,7 @@ import (
 
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/worker"
-	"github.com/preforkd/preforkd/worker/internal/sockettest"
+	"github.com/preforkd/preforkd/worker/sockettest"
 )
 
 // copied is the peer to compare with: nothing but read and write, with a

@@ -14,7 +14,7 @@ import (
 
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/worker"
-	"github.com/preforkd/preforkd/worker/internal/sockettest"
+	"github.com/preforkd/preforkd/worker/sockettest"
 )
 
 // An outcome is what a handler left behind.

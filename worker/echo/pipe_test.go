@@ -12,7 +12,7 @@ import (
 
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/worker"
-	"github.com/preforkd/preforkd/worker/internal/sockettest"
+	"github.com/preforkd/preforkd/worker/sockettest"
 )
 
 // echoAll sends data through relay with the given system calls and returns

@@ -12,7 +12,7 @@ import (
 
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/worker"
-	"github.com/preforkd/preforkd/worker/internal/sockettest"
+	"github.com/preforkd/preforkd/worker/sockettest"
 )
 
 // reference says what is echoed for a whole stream, the simple way: cut it
