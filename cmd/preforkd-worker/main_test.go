@@ -284,6 +284,14 @@ func TestStartedByHand(t *testing.T) {
 		}
 		return os.NewFile(uintptr(fd), "socket")
 	}
+	nonBlocking := func() *os.File {
+		f := socket(unix.SOCK_STREAM)
+		// Set behind the File's back: exec.Cmd would make it blocking again.
+		if err := unix.SetNonblock(int(f.Fd()), true); err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
 	for name, test := range map[string]struct {
 		files []*os.File
 		said  string
@@ -291,6 +299,7 @@ func TestStartedByHand(t *testing.T) {
 		"nothing":              {nil, "fd 3 must be a connected stream socket, and is not open"},
 		"a file":               {[]*os.File{null()}, "fd 3 must be a connected stream socket, and is no socket"},
 		"a datagram socket":    {[]*os.File{socket(unix.SOCK_DGRAM)}, "fd 3 must be a connected stream socket, and is a socket of type 2"},
+		"non-blocking":         {[]*os.File{nonBlocking()}, "fd 3 must be in blocking mode"},
 		"no control channel":   {[]*os.File{socket(unix.SOCK_STREAM)}, "fd 4 must be the control channel, a SOCK_SEQPACKET socket, and is not open"},
 		"a file for a channel": {[]*os.File{socket(unix.SOCK_STREAM), null()}, "fd 4 must be the control channel, a SOCK_SEQPACKET socket, and is no socket"},
 		"a stream for it":      {[]*os.File{socket(unix.SOCK_STREAM), socket(unix.SOCK_STREAM)}, "fd 4 must be the control channel, a SOCK_SEQPACKET socket, and is a socket of type 1"},
