@@ -55,7 +55,7 @@ func TestBulkIsSpliced(t *testing.T) {
 // place it had got to.
 func TestSpliceFallsBack(t *testing.T) {
 	sockettest.Each(t, func(t *testing.T, connect func(testing.TB) (int, sockettest.Client)) {
-		data := noise(4<<20 + 3)
+		data := noise(2<<20 + 3)
 		check := func(name string, sys calls) {
 			t.Run(name, func(t *testing.T) {
 				server, client := connect(t)

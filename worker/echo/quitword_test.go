@@ -176,10 +176,10 @@ func TestQuitWordThenEnd(t *testing.T) {
 }
 
 func TestQuitWordWithLineBreakIsRefused(t *testing.T) {
-	server, _ := sockettest.TCP(t)
+	server, client := sockettest.TCP(t)
 	c := worker.NewConn(server, quitWord("a\nb"))
 	defer c.Close()
-	c.CloseWrite()
+	client.Close()
 	if err := Serve(c); err == nil || !strings.Contains(err.Error(), "line break") {
 		t.Errorf("Serve: %v", err)
 	}
