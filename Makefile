@@ -51,7 +51,7 @@ race: ## Run the short tests with the race detector
 	CGO_ENABLED=1 go test -race -short ./...
 
 fuzz: ## Run every fuzz target for FUZZTIME
-	@for dir in $$(go list -f '{{.Dir}}' ./...); do \
+	@dirs=$$(go list -f '{{.Dir}}' ./...) || exit 1; for dir in $$dirs; do \
 		for target in $$(cat "$$dir"/*_test.go 2>/dev/null | sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p'); do \
 			echo "$$target in $${dir#$(CURDIR)/}"; \
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir" || exit 1; \

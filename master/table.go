@@ -34,13 +34,15 @@ type worker struct {
 type table struct {
 	workers map[int]*worker
 
-	// early holds the last exit of each unknown pid. It is empty whenever no
-	// spawn is under way.
-	early map[int]process.Exit
+	// early holds the exits of unknown pids, oldest first. It is empty
+	// whenever no spawn is under way. A pid has more than one exit only if
+	// all numbers came round within one spawn; then which worker gets which
+	// is a guess, but none is lost.
+	early map[int][]process.Exit
 }
 
 func newTable() *table {
-	return &table{workers: make(map[int]*worker), early: make(map[int]process.Exit)}
+	return &table{workers: make(map[int]*worker), early: make(map[int][]process.Exit)}
 }
 
 // started registers a worker. When it has ended already, started returns its
@@ -50,11 +52,10 @@ func newTable() *table {
 // may have had the same one just before. So reaped is asked whether this very
 // process is gone.
 func (t *table) started(w *worker, pid int, reaped func() bool) (process.Exit, bool) {
-	if exit, ok := t.early[pid]; ok {
-		delete(t.early, pid)
-		if reaped() {
-			return exit, true
-		}
+	if exits := t.early[pid]; len(exits) > 0 && reaped() {
+		last := len(exits) - 1
+		t.early[pid] = exits[:last]
+		return exits[last], true
 	}
 	t.workers[pid] = w
 	return process.Exit{}, false
@@ -70,7 +71,7 @@ func (t *table) exited(exit process.Exit, spawning bool) *worker {
 		return w
 	}
 	if spawning {
-		t.early[exit.Pid] = exit
+		t.early[exit.Pid] = append(t.early[exit.Pid], exit)
 	}
 	return nil
 }
@@ -82,9 +83,9 @@ func (t *table) settled() []process.Exit {
 	if len(t.early) == 0 {
 		return nil
 	}
-	strangers := make([]process.Exit, 0, len(t.early))
-	for _, exit := range t.early {
-		strangers = append(strangers, exit)
+	var strangers []process.Exit
+	for _, exits := range t.early {
+		strangers = append(strangers, exits...)
 	}
 	clear(t.early)
 	return strangers

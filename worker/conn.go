@@ -114,14 +114,10 @@ func (c *Conn) CloseWrite() error {
 	}
 	c.wroteEnd = true
 	if err := unix.Shutdown(c.fd, unix.SHUT_WR); err != nil {
-		return c.Error("half-close", err)
+		return c.Error(opHalfClose, err)
 	}
 	return nil
 }
-
-// ReadEnd tells the Conn that a handler that reads from FD has met the end of
-// the client's bytes.
-func (c *Conn) ReadEnd() { c.readEnd = true }
 
 // Error wraps the error of a system call on FD the way Read and Write do, so
 // that ErrPeerGone is found in it. op reads as in "read from".

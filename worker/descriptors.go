@@ -16,6 +16,16 @@ func adopt() error {
 	if err := adoptSocket(ipc.FDConnection, unix.SOCK_STREAM, "a connected stream socket"); err != nil {
 		return err
 	}
+	// The mode lies in the open file description, so the master decides it for
+	// this process (fcntl(2), F_SETFL). A wrong one would show as EAGAIN at the
+	// first pause of a client; it is the master's mistake and said at once.
+	flags, err := unix.FcntlInt(ipc.FDConnection, unix.F_GETFL, 0)
+	if err != nil {
+		return fmt.Errorf("look at fd %d: %w", ipc.FDConnection, err)
+	}
+	if flags&unix.O_NONBLOCK != 0 {
+		return fmt.Errorf("fd %d must be in blocking mode, and is not", ipc.FDConnection)
+	}
 	return adoptSocket(ipc.FDControl, unix.SOCK_SEQPACKET, "the control channel, a SOCK_SEQPACKET socket")
 }
 

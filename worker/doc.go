@@ -15,6 +15,13 @@
 //		return err
 //	}
 //
+// Two more lines in the file of main, above its package clause, keep the
+// runtime from reading the mount table at every start and from holding the
+// files of its cgroup's CPU quota open beside the connection:
+//
+//	//go:debug containermaxprocs=0
+//	//go:debug updatemaxprocs=0
+//
 // The package owns the two descriptors from the first instruction to the last,
 // and the end of the connection: whatever a handler leaves undone, the client
 // gets all bytes that were written for it before the connection is closed.

@@ -11,6 +11,9 @@ import (
 // by the kernel.
 var ErrPeerGone = errors.New("peer gone")
 
+// opHalfClose is connError.op of a failed shutdown(2).
+const opHalfClose = "half-close"
+
 // A connError is a failed system call on the connection.
 type connError struct {
 	op    string
@@ -25,20 +28,19 @@ func (e *connError) Unwrap() error { return e.errno }
 // client or the network between, and only when they come from the connection:
 // an EPIPE of a handler's own pipe is no word about the client.
 func (e *connError) Is(target error) bool {
-	return target == ErrPeerGone && PeerGone(e.errno)
+	return target == ErrPeerGone && peerGone(e.op, e.errno)
 }
 
-// PeerGone reports whether an error number, returned by a system call on the
+// peerGone reports whether an error number, returned by a system call on the
 // connection, means that the client is gone and not that this side is at fault.
-// It is for handlers that make system calls on Conn.FD themselves; they wrap
-// the error with Conn.Errno.
-func PeerGone(errno unix.Errno) bool {
+func peerGone(op string, errno unix.Errno) bool {
 	switch errno {
 	case unix.ECONNRESET, unix.ECONNABORTED, unix.EPIPE:
 		return true
 	case unix.ENOTCONN:
-		// What shutdown(2) says when a reset came before it.
-		return true
+		// After a reset, shutdown(2) finds nothing to shut down. Reading and
+		// writing never say this of a connection that once was one.
+		return op == opHalfClose
 	case unix.ETIMEDOUT:
 		// Keepalive or retransmission gave up (tcp(7)).
 		return true

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,9 +32,12 @@ func (l *Listener) describe(fd int, from unix.Sockaddr) (*Conn, error) {
 			return nil, fmt.Errorf("read peer credentials: %w", err)
 		}
 		conn.Credentials = credentials
-		// An abstract name may hold NUL bytes, which no environment variable
-		// and no log can; '@' stands for them, as in /proc/net/unix.
-		conn.PeerPath, conn.LocalPath = strings.ReplaceAll(peer.Name, "\x00", "@"), l.path
+		conn.LocalPath = l.path
+		// x/sys ends a name at its first NUL, so that no environment variable
+		// gets one, and calls the one of an unbound socket "@".
+		if peer.Name != "@" {
+			conn.PeerPath = peer.Name
+		}
 		return conn, nil
 	}
 	conn.Peer, conn.Local = addrPort(from), l.local

@@ -1,7 +1,6 @@
 package logging
 
 import (
-	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -18,8 +17,11 @@ const consoleTime = "15:04:05.000"
 
 // A consoleEncoder writes events for a person, as the rows of one table:
 //
-//	time          level  event         service   conn    address                pid         ended           reason     duration  bytes                     cpu        memory
-//	15:04:05.123  info   reaped        echo      1       127.0.0.1:50312        pid 4711    exit 0          eof            1.2s  in     5 B  out     5 B  cpu  2.1ms  rss  4.1 MiB
+//	time          level  event         service   conn          address                pid
+//	15:04:05.123  info   reaped        echo      mi8f2k1c-123  127.0.0.1:50312        pid 4711
+//
+//	     ended           reason     took    bytes                    cpu         memory
+//	...  exit 0          eof          1.2s  in      5 B  out      5 B  cpu  2.1ms  rss  4.1 MiB
 //
 // A value too long for its column pushes the rest of its line and no other.
 // Fields without a column follow as key=value.
@@ -60,11 +62,14 @@ func (e consoleEncoder) EncodeEntry(entry zapcore.Entry, fields []zapcore.Field)
 	line := lines.Get()
 	e.paint(line, dim, entry.Time.Local().Format(consoleTime))
 	line.AppendString("  ")
-	head := pad(levelName(entry.Level), widthLevel) + "  " + pad(printable(entry.Message), widthEvent)
-	e.paint(line, levelColour(entry.Level), head)
-	line.AppendString(row.columns())
-	if len(row.rest) > 0 {
-		trimRight(line) // fields without a column are no column either
+	colour := levelColour(entry.Level)
+	name, event := levelName(entry.Level), printable(entry.Message)
+	e.paint(line, colour, name)
+	line.AppendString(padding(name, widthLevel) + "  ")
+	e.paint(line, colour, event)
+	columns := strings.TrimRight(row.columns(), " ")
+	if columns != "" || len(row.rest) > 0 {
+		line.AppendString(padding(event, widthEvent) + columns)
 	}
 	for _, f := range row.rest {
 		line.AppendByte(' ')
@@ -73,16 +78,8 @@ func (e consoleEncoder) EncodeEntry(entry zapcore.Entry, fields []zapcore.Field)
 		line.AppendByte('=')
 		line.AppendString(clean(text(f.value)))
 	}
-	trimRight(line)
 	line.AppendByte('\n')
 	return line, nil
-}
-
-// trimRight takes off the padding that nothing follows.
-func trimRight(line *buffer.Buffer) {
-	trimmed := bytes.TrimRight(line.Bytes(), " ")
-	line.Reset()
-	_, _ = line.Write(trimmed) // a buffer never fails
 }
 
 // A row is an event's fields, those with a column apart from the others.
@@ -107,14 +104,17 @@ func newRow(context map[string]any, fields []zapcore.Field) row {
 	for _, key := range slices.Sorted(maps.Keys(context)) {
 		all = append(all, field{key, context[key]})
 	}
+	values := zapcore.NewMapObjectEncoder()
 	for _, f := range fields {
-		// Usually one key and value; the encoders of structured fields add
-		// what they like.
-		values := zapcore.NewMapObjectEncoder()
+		if f.Type == zapcore.NamespaceType {
+			continue // would swallow the fields behind it, and no event has one
+		}
+		// Usually one key and value, but an inlined object adds what it likes.
 		f.AddTo(values)
 		for _, key := range slices.Sorted(maps.Keys(values.Fields)) {
 			all = append(all, field{key, values.Fields[key]})
 		}
+		clear(values.Fields)
 	}
 	r := row{known: make(map[string]any)}
 	for _, f := range all {
@@ -125,8 +125,10 @@ func newRow(context map[string]any, fields []zapcore.Field) row {
 		}
 	}
 	// The address column holds whoever is at the other end, or else where the
-	// master listens. With both, the second is an ordinary field.
-	if local, ok := r.known[keyLocal]; ok && r.known[keyPeer] != nil {
+	// master listens. With both, the second is an ordinary field, and left out
+	// at the end of a connection: its beginning had it, and the line is long.
+	local, ended := r.known[keyLocal], r.known[keyDuration] != nil
+	if local != nil && r.known[keyPeer] != nil && !ended {
 		r.rest = append([]field{{keyLocal, local}}, r.rest...)
 	}
 	return r
@@ -148,7 +150,7 @@ func (r row) columns() string {
 			return
 		}
 		out.WriteString("  ")
-		out.WriteString(pad(value, width))
+		out.WriteString(value + padding(value, width))
 	}
 	column(r.get(keyService, ""), widthService)
 	column(r.get(keyConn, ""), widthConn)
@@ -162,7 +164,7 @@ func (r row) columns() string {
 	column(r.get(keyReason, ""), widthReason)
 	number := func(name, value string, width int) {
 		if value != "" {
-			value = name + right(value, width)
+			value = name + padding(value, width) + value
 		}
 		column(value, len(name)+width)
 	}
@@ -220,12 +222,9 @@ func text(value any) string {
 	return fmt.Sprint(value)
 }
 
-func pad(s string, width int) string {
-	return s + strings.Repeat(" ", max(0, width-utf8.RuneCountInString(s)))
-}
-
-func right(s string, width int) string {
-	return strings.Repeat(" ", max(0, width-utf8.RuneCountInString(s))) + s
+// padding returns the spaces that fill s up to width characters.
+func padding(s string, width int) string {
+	return strings.Repeat(" ", max(0, width-utf8.RuneCountInString(s)))
 }
 
 // levelName names a level; those that want attention have it without colour too.

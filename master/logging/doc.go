@@ -7,6 +7,5 @@
 // that a terminal would obey, whatever a peer put into it.
 //
 // It never decides what is worth an event, never ends the process, and never
-// changes the file that it writes to (neither its flags nor its offset's
-// meaning): workers and shells share that file.
+// changes the flags of the file that it writes to: workers and shells share it.
 package logging

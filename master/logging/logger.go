@@ -46,8 +46,7 @@ func New(options Options) (*Logger, error) {
 	return newLogger(&core{LevelEnabler: options.Level, encoder: encoder, queue: q}, q), nil
 }
 
-// newLogger puts a core and the queue behind it together. A core that has no
-// file to wait for passes a nil queue.
+// newLogger puts a core and the queue behind it together.
 func newLogger(c zapcore.Core, q *queue) *Logger {
 	// zap reports its own trouble on fd 2, blocking. Nothing of that is worth
 	// the wait: our queue counts what it loses.
@@ -58,9 +57,6 @@ func newLogger(c zapcore.Core, q *queue) *Logger {
 // was left unwritten: somebody holds up the other end. Events logged during or
 // after Close are dropped.
 func (l *Logger) Close(timeout time.Duration) error {
-	if l.queue == nil {
-		return nil
-	}
 	return l.queue.close(timeout)
 }
 

@@ -120,12 +120,14 @@ func (q *queue) run() {
 		q.dropped = 0
 		q.mu.Unlock()
 
-		if failed > 0 && w.write(q.lostLine(failed)) == 0 {
-			failed = 0
-		}
-		failed += w.write(batch)
-		if dropped > 0 && w.write(q.lostLine(dropped)) > 0 {
-			failed += dropped
+		// Nothing is written behind a gap before the line that stands for it.
+		if failed > 0 && w.write(q.lostLine(failed)) > 0 {
+			failed += countLines(batch) + dropped
+		} else {
+			failed = w.write(batch)
+			if dropped > 0 && (failed > 0 || w.write(q.lostLine(dropped)) > 0) {
+				failed += dropped
+			}
 		}
 
 		q.mu.Lock()

@@ -2,7 +2,9 @@ package echo
 
 import (
 	"bytes"
+	"fmt"
 	"io"
+	"strings"
 
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/worker"
@@ -11,6 +13,9 @@ import (
 // serveQuitWord echoes until the client's end or until it sends the word on a
 // line of its own. Every byte has to be looked at, so nothing is spliced here.
 func serveQuitWord(c *worker.Conn, word string) error {
+	if strings.Contains(word, "\n") {
+		return fmt.Errorf("setting %s is %q: a line can hold no line break", ipc.SettingQuitWord, word)
+	}
 	s := newScanner(word)
 	// Bytes that were held back go in front of those just read, so that they
 	// leave in one write and not as a segment of their own.
