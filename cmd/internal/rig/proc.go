@@ -140,8 +140,13 @@ func Limit(pid, resource int) (unix.Rlimit, error) {
 	return limit, err
 }
 
-// SetLimit sets a resource limit of a process.
-func SetLimit(pid, resource int, limit unix.Rlimit) error {
+// SetSoftLimit sets the soft limit of a resource of a process.
+func SetSoftLimit(pid, resource int, soft uint64) error {
+	limit, err := Limit(pid, resource)
+	if err != nil {
+		return err
+	}
+	limit.Cur = soft
 	return unix.Prlimit(pid, resource, &limit, nil)
 }
 
