@@ -3,7 +3,6 @@ package rig
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -148,16 +147,4 @@ func SetSoftLimit(pid, resource int, soft uint64) error {
 	}
 	limit.Cur = soft
 	return unix.Prlimit(pid, resource, &limit, nil)
-}
-
-// threads returns the ids of a process's threads.
-func threads(pid int) []int {
-	paths, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
-	var ids []int
-	for _, p := range paths {
-		if id, err := strconv.Atoi(filepath.Base(p)); err == nil {
-			ids = append(ids, id)
-		}
-	}
-	return ids
 }
