@@ -106,7 +106,7 @@ func splitHostPort(s string) (host, port string, err error) {
 	i := strings.LastIndexByte(s, ':')
 	switch {
 	case i < 0:
-		return "", "", fmt.Errorf("the port is missing; write host:port, :port, [v6]:port, unix:/path or unix:@name")
+		return "", "", fmt.Errorf("the port is missing; an address is written host:port, :port, [v6]:port, unix:/path or unix:@name")
 	case strings.Count(s, ":") > 1:
 		return "", "", fmt.Errorf("an IPv6 address is written in brackets, [v6]:port")
 	}

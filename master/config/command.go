@@ -29,14 +29,18 @@ func (c *Config) Commands() ([]Command, error) {
 	var errs []error
 	for i := range c.Services {
 		var err error
-		if commands[i], err = c.command(&c.Services[i]); err != nil {
+		if commands[i], err = c.command(&c.Services[i], c.Services[i].Program); err != nil {
 			errs = append(errs, err)
 		}
 	}
 	return commands, errors.Join(errs...)
 }
 
-func (c *Config) command(s *Service) (Command, error) {
+// RuleCommand returns the command of a rule that has a program of its own.
+func (c *Config) RuleCommand(s *Service, r *Rule) (Command, error) { return c.command(s, r.Program) }
+
+// command returns the command of a service's handler or of a program.
+func (c *Config) command(s *Service, program []string) (Command, error) {
 	var command Command
 	if s.Handler != "" {
 		path, err := c.findWorker()
@@ -45,12 +49,12 @@ func (c *Config) command(s *Service) (Command, error) {
 		}
 		command = Command{Path: path, Args: []string{path, s.Handler}}
 	} else {
-		path, err := findProgram(s.Program[0])
+		path, err := findProgram(program[0])
 		if err != nil {
 			return Command{}, fmt.Errorf("program %w", err)
 		}
 		// The program sees the name that it was asked for by, as from a shell.
-		command = Command{Path: path, Args: s.Program}
+		command = Command{Path: path, Args: program}
 	}
 	if len(c.Wrap) == 0 {
 		return command, nil

@@ -1,9 +1,14 @@
 package config
 
-import "time"
+import (
+	"time"
 
-// A Config is all that a master is told. Complete fills in what follows from
-// the rest; Validate says what is wrong with it.
+	"golang.org/x/sys/unix"
+)
+
+// A Config is all that a master is told. It comes from Load, Parse or
+// FromFlags; Complete fills in what follows from the rest, Validate says what
+// is wrong with it.
 type Config struct {
 	// WorkerBinary is the program that built-in handlers run in. Empty: it is
 	// looked for beside the master's executable, then in ../lib/preforkd/.
@@ -23,9 +28,13 @@ type Config struct {
 	Wrap []string
 
 	Services []Service
+
+	// at says where the master's keys were written.
+	at positions
 }
 
-// A Service is a named set of listeners, a handler and a policy.
+// A Service is a named set of listeners, a handler and a policy. What a field
+// means in detail is said where its key is defined, in servicekeys.go.
 type Service struct {
 	Name   string
 	Listen []Address
@@ -38,12 +47,87 @@ type Service struct {
 	// Handoff is how the connection reaches the handler.
 	Handoff Handoff
 
-	// MaxConnections is the number of slots: connections alive at once.
-	MaxConnections int
-
 	// QuitWord, for the echo handler, is the line with which a client ends
 	// the connection; empty for none.
 	QuitWord string
+
+	// What a worker is born with. Names of users and groups may be numbers.
+	User                string
+	Group               string
+	SupplementaryGroups []string
+	Umask               FileMode
+	Directory           string
+	Env                 []string // "NAME=value", or "NAME" for the master's own value
+	Stderr              Stderr
+
+	// Limits. A number of 0, a duration of 0 and a zero Rate or Drop are none,
+	// but for MaxConnections, which is at least 1.
+	MaxConnections          int
+	MaxConnectionsPerSource int
+	SourcePrefixV4          int
+	SourcePrefixV6          int
+	MaxSources              int
+	Overflow                Overflow
+	Rate                    Rate
+	Burst                   int // 0: as many as the rate's number
+	RatePerSource           Rate
+	BurstPerSource          int
+	RandomEarlyDrop         Drop
+	RefuseMessage           string
+	MaxLifetime             time.Duration
+	IdleTimeout             time.Duration
+
+	// Who may connect.
+	Allow []PeerSet
+	Deny  []PeerSet
+	Rules []Rule
+
+	// Penalties for sources whose workers end badly.
+	PenaltyExitCodes []int
+	PenaltySignals   []unix.Signal
+	Penalty          time.Duration // the first one
+	PenaltyGrowth    int           // each further one is so many times as long
+	PenaltyMax       time.Duration
+	PenaltyExempt    []PeerSet
+	PenaltyDryRun    bool
+
+	// ProxyProtocol lists the peers whose PROXY header is believed.
+	ProxyProtocol []PeerSet
+	ProxyTimeout  time.Duration
+
+	// Options of the sockets.
+	NoDelay      bool
+	Keepalive    time.Duration
+	DeferAccept  time.Duration
+	ReusePort    bool
+	FreeBind     bool
+	BindToDevice string
+	V6Only       bool
+	Backlog      int
+	SocketMode   FileMode
+	SocketOwner  string
+	SocketGroup  string
+
+	at positions
+}
+
+// A Rule changes what holds for some peers. Of all rules, allow and deny
+// entries of a service the one with the longest prefix decides.
+type Rule struct {
+	From   []PeerSet
+	Action Action
+
+	Env     []string // added to the service's
+	Program []string // in place of the service's; with its handoff
+
+	// Limits in place of the service's; nil: the service's hold.
+	MaxConnectionsPerSource *int
+	RatePerSource           *Rate
+	BurstPerSource          *int
+	MaxLifetime             *time.Duration
+	IdleTimeout             *time.Duration
+
+	at positions
 }
 
 // A Handoff is the way in which a connection reaches its handler.
@@ -55,3 +139,32 @@ const (
 	// HandoffStdio gives fds 0 and 1 the connection, as inetd does.
 	HandoffStdio Handoff = "stdio"
 )
+
+// Stderr is where fd 2 of workers leads.
+type Stderr string
+
+const (
+	StderrInherit Stderr = "inherit" // to the master's own
+	StderrNull    Stderr = "null"    // to /dev/null
+	StderrLog     Stderr = "log"     // into the log, line by line
+)
+
+// Overflow is what becomes of connections beyond MaxConnections.
+type Overflow string
+
+const (
+	OverflowWait   Overflow = "wait"   // they stay in the kernel's queue
+	OverflowRefuse Overflow = "refuse" // they are accepted and closed
+)
+
+// Action is what a rule does with its peers.
+type Action string
+
+const (
+	ActionAllow Action = "allow"
+	ActionDeny  Action = "deny"
+)
+
+// positions says where keys were written: values by key, items of lists by
+// "key[0]", and the whole by "".
+type positions map[string]Position

@@ -15,11 +15,9 @@ func complete(t *testing.T, change func(*Config, *Service)) Config {
 	if err := os.WriteFile(worker, []byte("#!/bin/sh\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	c := Config{
-		WorkerBinary: worker,
-		DrainTimeout: time.Second,
-		Services:     []Service{{MaxConnections: 1}},
-	}
+	c := Default()
+	c.WorkerBinary = worker
+	c.Services = []Service{DefaultService()}
 	change(&c, &c.Services[0])
 	c.Complete()
 	return c

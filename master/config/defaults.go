@@ -2,7 +2,9 @@ package config
 
 import (
 	"path/filepath"
+	"strings"
 	"time"
+	"unicode"
 )
 
 // Defaults of the keys that have one.
@@ -16,6 +18,35 @@ const (
 
 // Handlers lists the built-in handlers by name.
 var Handlers = []string{"echo"}
+
+// Default returns a configuration without services.
+func Default() Config {
+	return Config{DrainTimeout: DefaultDrainTimeout, KillDelay: DefaultKillDelay}
+}
+
+// DefaultService returns a service of which nothing was said yet.
+func DefaultService() Service {
+	return Service{
+		Stderr:         StderrInherit,
+		MaxConnections: DefaultMaxConnections,
+		SourcePrefixV4: 32,
+		SourcePrefixV6: 64,
+		MaxSources:     65536,
+		Overflow:       OverflowWait,
+		Penalty:        10 * time.Second,
+		PenaltyGrowth:  2,
+		PenaltyMax:     10 * time.Minute,
+		ProxyTimeout:   5 * time.Second,
+		NoDelay:        true,
+		// A worker whose peer has vanished without a word holds its slot until
+		// the kernel notices; the kernel's own default is two hours (tcp(7)).
+		Keepalive: time.Minute,
+		V6Only:    true,
+	}
+}
+
+// DefaultRule returns a rule of which nothing was said yet.
+func DefaultRule() Rule { return Rule{Action: ActionAllow} }
 
 // Complete fills in what follows from the rest: the handler, its handoff, the
 // address and the service's name. It does not touch what was given, and it
@@ -46,7 +77,24 @@ func (s *Service) complete() {
 	if s.Name == "" {
 		s.Name = s.Handler
 		if len(s.Program) > 0 {
-			s.Name = filepath.Base(s.Program[0])
+			s.Name = serviceName(s.Program[0])
 		}
 	}
+	if s.Burst == 0 {
+		s.Burst = s.Rate.Count
+	}
+	if s.BurstPerSource == 0 {
+		s.BurstPerSource = s.RatePerSource.Count
+	}
+}
+
+// serviceName makes a name of a program's path, which may hold any bytes, where
+// a name stands in logs and in the environment.
+func serviceName(program string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
+			return '_'
+		}
+		return r
+	}, strings.ToValidUTF8(filepath.Base(program), "_"))
 }

@@ -1,0 +1,95 @@
+package config
+
+import (
+	"strconv"
+	"strings"
+)
+
+// A Flag is a key as a flag of the command line.
+type Flag struct {
+	Name    string
+	Value   string // what stands for the value in help
+	Usage   string // with the value's name in backquotes
+	Default string // for help; empty for none worth telling
+	List    bool   // may be given several times, each adding an item
+	Bool    bool   // may be given without a value, which is true
+}
+
+// Flags returns the flags of every key that one service without a file can
+// have. The handler and the program are arguments, and rules need a file.
+func Flags() []Flag {
+	service, master := DefaultService(), Default()
+	service.Listen = []Address{}
+	return append(flagsOf(serviceKeys, &service), flagsOf(masterKeys, &master)...)
+}
+
+func flagsOf[T any](keys []key[T], defaults *T) []Flag {
+	var flags []Flag
+	for _, k := range keys {
+		if k.name == "handler" || k.name == "program" {
+			continue
+		}
+		f := Flag{Name: k.name, Value: k.value, Usage: k.usage, List: k.list, Bool: k.kind == kindBool}
+		if text, ok := k.show(defaults); ok && !k.list {
+			switch f.Default = strings.Trim(text, `"`); f.Default {
+			case "none", "0s", "0", "false":
+				f.Default = ""
+			}
+		}
+		flags = append(flags, f)
+	}
+	return flags
+}
+
+// FromFlags makes a configuration of one service from flags, which hold the
+// texts that were given by name, and from a handler or a program. The caller
+// sets what has no key, then calls Complete and Validate. All that cannot be
+// understood comes back at once, as Mistakes.
+func FromFlags(flags map[string][]string, handler string, program []string) (Config, error) {
+	var mistakes Mistakes
+	c, s := Default(), DefaultService()
+	s.Handler, s.Program = handler, program
+	setFlags(serviceKeys, &s, flags, &mistakes)
+	setFlags(masterKeys, &c, flags, &mistakes)
+	c.Services = []Service{s}
+	return c, mistakes.err()
+}
+
+func setFlags[T any](keys []key[T], to *T, flags map[string][]string, mistakes *Mistakes) {
+	r := reader{at: positions{}, mistakes: mistakes}
+	for _, k := range keys {
+		texts, ok := flags[k.name]
+		if !ok || len(texts) == 0 {
+			continue
+		}
+		n := &node{kind: kindList}
+		for _, text := range texts {
+			n.items = append(n.items, flagNode(k.kind, text))
+		}
+		if !k.list {
+			n = n.items[len(n.items)-1] // as everywhere, the last one counts
+		}
+		k.read(&r, to, n)
+	}
+}
+
+// flagNode makes a node of a flag's text. One that is not of the key's kind
+// stays a string, which the key then complains about.
+func flagNode(kind nodeKind, text string) *node {
+	n := &node{kind: kindText, text: text}
+	switch kind {
+	case kindInteger:
+		if _, err := strconv.ParseInt(text, 10, 64); err == nil {
+			n.kind = kindInteger
+			n.text = strings.TrimPrefix(text, "+")
+			for len(n.text) > 1 && n.text[0] == '0' {
+				n.text = n.text[1:] // or it would be taken for octal
+			}
+		}
+	case kindBool:
+		if b, err := strconv.ParseBool(text); err == nil {
+			n.kind, n.text = kindBool, strconv.FormatBool(b)
+		}
+	}
+	return n
+}
