@@ -1,0 +1,245 @@
+package proxy
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pires/go-proxyproto"
+	"golang.org/x/sys/unix"
+)
+
+func ap(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+
+// made returns a header that another implementation has made.
+func made(t testing.TB, version byte, command proxyproto.ProtocolVersionAndCommand, transport proxyproto.AddressFamilyAndProtocol, peer, local string, tlvs ...proxyproto.TLV) []byte {
+	t.Helper()
+	h := &proxyproto.Header{Version: version, Command: command, TransportProtocol: transport}
+	if peer != "" {
+		h.SourceAddr, h.DestinationAddr = net.TCPAddrFromAddrPort(ap(peer)), net.TCPAddrFromAddrPort(ap(local))
+	}
+	if len(tlvs) > 0 {
+		if err := h.SetTLVs(tlvs); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := h.Format()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func v2(command, family byte, rest string) string {
+	head := append([]byte(signatureV2), command, family, 0, 0)
+	binary.BigEndian.PutUint16(head[14:], uint16(len(rest)))
+	return string(head) + rest
+}
+
+func TestHeaders(t *testing.T) {
+	const proxyCommand, localCommand = proxyproto.PROXY, proxyproto.LOCAL
+	v4 := Header{Peer: ap("192.0.2.1:40000"), Local: ap("198.51.100.7:443")}
+	v6 := Header{Peer: ap("[2001:db8::1]:40000"), Local: ap("[2001:db8::2]:443")}
+	own := Header{Own: true}
+	big := proxyproto.TLV{Type: 0xE0, Value: bytes.Repeat([]byte("x"), 3000)}
+	for name, c := range map[string]struct {
+		text string
+		want Header
+		err  error
+	}{
+		"v1 over v4":           {string(made(t, 1, proxyCommand, proxyproto.TCPv4, "192.0.2.1:40000", "198.51.100.7:443")), v4, nil},
+		"v1 over v6":           {string(made(t, 1, proxyCommand, proxyproto.TCPv6, "[2001:db8::1]:40000", "[2001:db8::2]:443")), v6, nil},
+		"v2 over v4":           {string(made(t, 2, proxyCommand, proxyproto.TCPv4, "192.0.2.1:40000", "198.51.100.7:443")), v4, nil},
+		"v2 over v6":           {string(made(t, 2, proxyCommand, proxyproto.TCPv6, "[2001:db8::1]:40000", "[2001:db8::2]:443")), v6, nil},
+		"v2 with extensions":   {string(made(t, 2, proxyCommand, proxyproto.TCPv4, "192.0.2.1:40000", "198.51.100.7:443", proxyproto.TLV{Type: 1, Value: []byte("h2")}, big)), v4, nil},
+		"v2 local":             {string(made(t, 2, localCommand, proxyproto.UNSPEC, "", "")), own, nil},
+		"v2 local, addresses":  {string(made(t, 2, localCommand, proxyproto.TCPv4, "192.0.2.1:40000", "198.51.100.7:443")), own, nil},
+		"v2 unspecified":       {v2(0x21, 0x00, "whatever"), own, nil},
+		"v2 datagrams":         {v2(0x21, 0x12, "\xc0\x00\x02\x01\xc0\x00\x02\x02\x01\x02\x03\x04"), own, nil},
+		"v2 unix":              {v2(0x21, 0x31, strings.Repeat("\x00", 216)), own, nil},
+		"v2 mapped":            {v2(0x21, 0x21, "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff\xc0\x00\x02\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff\xc0\x00\x02\x02\x9c\x40\x01\xbb"), Header{Peer: ap("192.0.2.1:40000"), Local: ap("192.0.2.2:443")}, nil},
+		"v1 unknown":           {"PROXY UNKNOWN\r\n", own, nil},
+		"v1 unknown, and more": {"PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n", own, nil},
+		"v1 longest":           {"PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n", Header{Peer: ap("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535"), Local: ap("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535")}, nil},
+
+		"nothing of the kind":       {"GET / HTTP/1.0\r\n\r\n", own, ErrMissing},
+		"almost v1":                 {"PROXYTCP4", own, ErrMissing},
+		"lower case":                {"proxy TCP4 ", own, ErrMissing},
+		"almost v2":                 {"\r\n\r\n\x00\r\nQUIX\n", own, ErrMissing},
+		"v1 of no family":           {"PROXY TCP5 1.2.3.4 1.2.3.4 1 2\r\n", own, ErrMalformed},
+		"v1 without ports":          {"PROXY TCP4 1.2.3.4 1.2.3.4\r\n", own, ErrMalformed},
+		"v1 with a bad address":     {"PROXY TCP4 1.2.3.400 1.2.3.4 1 2\r\n", own, ErrMalformed},
+		"v1 of the other family":    {"PROXY TCP4 ::1 ::1 1 2\r\n", own, ErrMalformed},
+		"v1 with a bad port":        {"PROXY TCP4 1.2.3.4 1.2.3.4 1 65536\r\n", own, ErrMalformed},
+		"v1 without an end of line": {"PROXY TCP4 " + strings.Repeat("1", 97), own, ErrOversized},
+		"v1 too long by one":        {"PROXY UNKNOWN" + strings.Repeat(" ", 93) + "\r\n", own, ErrOversized},
+		"v2 of another version":     {v2(0x31, 0x11, strings.Repeat("x", 12)), own, ErrMalformed},
+		"v2 of another command":     {v2(0x22, 0x11, strings.Repeat("x", 12)), own, ErrMalformed},
+		"v2 with short addresses":   {v2(0x21, 0x11, strings.Repeat("x", 11)), own, ErrMalformed},
+		"v2 too long":               {v2(0x21, 0x11, strings.Repeat("x", maxV2Rest+1)), own, ErrOversized},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const rest = "the handler's\r\n"
+			n, err := Length([]byte(c.text + rest))
+			var h Header
+			if err == nil {
+				if n != len(c.text) {
+					t.Fatalf("length %d, want %d", n, len(c.text))
+				}
+				h, err = Parse([]byte(c.text))
+			}
+			if !errors.Is(err, c.err) || err == nil && h != c.want {
+				t.Errorf("got %+v, %v; want %+v, %v", h, err, c.want, c.err)
+			}
+			for cut := range len(c.text) { // the beginning of a header is never its end
+				if n, err := Length([]byte(c.text[:cut])); n != 0 || err != nil && !errors.Is(err, c.err) || err != nil && c.err == nil {
+					t.Fatalf("first %d bytes: %d, %v", cut, n, err)
+				}
+			}
+
+			// The same through a socket, in pieces.
+			for _, size := range []int{1, 7, len(c.text) + len(rest)} {
+				if size == 1 && len(c.text) > 300 {
+					continue
+				}
+				ours, theirs := pair(t)
+				go func() {
+					for text := c.text + rest; text != ""; {
+						n := min(size, len(text))
+						if _, err := io.WriteString(theirs, text[:n]); err != nil {
+							return
+						}
+						text = text[n:]
+					}
+					theirs.CloseWrite()
+				}()
+				r, err := NewReader(ours)
+				if err != nil {
+					t.Fatal(err)
+				}
+				h, err := r.Read(time.Now().Add(time.Minute))
+				if !errors.Is(err, c.err) || err == nil && h != c.want {
+					t.Errorf("in pieces of %d: got %+v, %v; want %+v, %v", size, h, err, c.want, c.err)
+				}
+				if err := r.Close(); err != nil {
+					t.Error(err)
+				}
+				flags, flagsErr := unix.FcntlInt(uintptr(ours), unix.F_GETFL, 0)
+				if flagsErr != nil || flags&unix.O_NONBLOCK != 0 {
+					t.Errorf("flags %#x, %v: not in blocking mode", flags, flagsErr)
+				}
+				if err != nil {
+					continue
+				}
+				file := os.NewFile(uintptr(ours), "connection")
+				if got, err := io.ReadAll(file); string(got) != rest || err != nil {
+					t.Errorf("in pieces of %d: the handler reads %q, %v; want %q", size, got, err, rest)
+				}
+				file.Close()
+			}
+		})
+	}
+}
+
+// pair returns a connected socket as a descriptor in blocking mode, and its peer.
+func pair(t *testing.T) (int, *net.TCPConn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	theirs, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer accepted.Close()
+	raw, err := accepted.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fd int
+	if err := raw.Control(func(f uintptr) { fd, err = unix.FcntlInt(f, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
+		t.Fatal(err)
+	}
+	unix.SetNonblock(fd, false)
+	t.Cleanup(func() { theirs.Close() })
+	return fd, theirs.(*net.TCPConn)
+}
+
+func TestHeaderThatDoesNotCome(t *testing.T) {
+	for name, c := range map[string]struct {
+		sent   string
+		then   func(*net.TCPConn, *Reader)
+		within time.Duration
+		want   error
+	}{
+		"silence":             {"", nil, time.Millisecond, ErrTimeout},
+		"half":                {"PROXY TCP4 ", nil, time.Millisecond, ErrTimeout},
+		"closed":              {"", func(c *net.TCPConn, _ *Reader) { c.Close() }, time.Minute, ErrMissing},
+		"closed half-way":     {"PROXY TCP4 ", func(c *net.TCPConn, _ *Reader) { c.Close() }, time.Minute, ErrMalformed},
+		"half-closed":         {"\r\n\r\n", func(c *net.TCPConn, _ *Reader) { c.CloseWrite() }, time.Minute, ErrMalformed},
+		"reset":               {"", func(c *net.TCPConn, _ *Reader) { c.SetLinger(0); c.Close() }, time.Minute, ErrMissing},
+		"canceled":            {"PROXY ", func(_ *net.TCPConn, r *Reader) { r.Cancel() }, time.Minute, ErrCanceled},
+		"a long one, no more": {v2(0x21, 0x11, strings.Repeat("x", 2000))[:1000], func(c *net.TCPConn, _ *Reader) { c.CloseWrite() }, time.Minute, ErrMalformed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ours, theirs := pair(t)
+			defer unix.Close(ours)
+			r, err := NewReader(ours)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			if _, err := io.WriteString(theirs, c.sent); err != nil {
+				t.Fatal(err)
+			}
+			if c.then != nil {
+				go c.then(theirs, r)
+			}
+			if h, err := r.Read(time.Now().Add(c.within)); !errors.Is(err, c.want) {
+				t.Errorf("got %+v, %v; want %v", h, err, c.want)
+			}
+		})
+	}
+}
+
+// Whatever comes: no panic, no header longer than what came or than allowed,
+// and what parses here is what another implementation reads.
+func FuzzHeader(f *testing.F) {
+	f.Add([]byte("PROXY TCP4 192.0.2.1 198.51.100.7 40000 443\r\nrest"))
+	f.Add([]byte("PROXY UNKNOWN\r\n"))
+	f.Add([]byte(v2(0x21, 0x11, "\xc0\x00\x02\x01\xc0\x00\x02\x02\x01\x02\x03\x04") + "rest"))
+	f.Add([]byte(v2(0x20, 0x00, "")))
+	f.Add([]byte(v2(0x21, 0x21, strings.Repeat("x", 40))))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		n, err := Length(data)
+		if n < 0 || n > len(data) || n > MaxHeader || err != nil && n != 0 {
+			t.Fatalf("length %d of %d bytes, %v", n, len(data), err)
+		}
+		if n == 0 {
+			return
+		}
+		h, err := Parse(data[:n])
+		if err != nil {
+			if !errors.Is(err, ErrMalformed) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if h.Own == (h.Peer.IsValid() || h.Local.IsValid()) || h.Peer.Addr().Is4In6() {
+			t.Fatalf("%+v", h)
+		}
+	})
+}
