@@ -144,7 +144,7 @@ func (s *service) start(conn *listen.Conn, w *worker, live int) (*process.Child,
 	if s.command.Control {
 		assignment := ipc.Assignment{Connection: w.id, Service: s.Name, Peer: w.peer, Local: w.local}
 		if s.QuitWord != "" {
-			assignment.Settings = []ipc.Setting{{Key: ipc.SettingQuitWord, Value: s.QuitWord}}
+			assignment.Settings = []ipc.Pair{{Key: ipc.SettingQuitWord, Value: s.QuitWord}}
 		}
 		var err error
 		if message, err = assignment.Append(nil); err != nil {
