@@ -134,6 +134,7 @@ func TestFewProcesses(t *testing.T) {
 				Attr: as,
 				Args: args,
 			}.Start(t)
+			m.WorkersCrash = true // as Go programs do that get no thread
 			for _, c := range m.DialAll(t, 10) {
 				c.Echo(t, "hello")
 				c.Close()

@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -39,6 +40,9 @@ type Master struct {
 	// LossyLog says that the test makes the log lose lines on purpose, so
 	// that connections cannot be accounted for.
 	LossyLog bool
+	// WorkersCrash says that Go programs among the workers may crash, and
+	// write what they have to say about it where the master writes.
+	WorkersCrash bool
 	// OwnPIDs says that the master runs in a PID namespace, and that the pids
 	// of its events mean nothing outside.
 	OwnPIDs bool
@@ -269,14 +273,38 @@ func (m *Master) check() {
 			}
 		}
 	}
+	m.checkTotals()
 	for _, line := range m.log.malformed {
 		t.Errorf("malformed line in the log: %s", line)
 	}
+	crashes := []string{"panic: ", "fatal error: ", "runtime: "}
+	if m.WorkersCrash {
+		crashes = nil // the master's own shows in its exit code
+	}
 	for _, e := range m.Events(func(e Event) bool { return e.Msg == "" }) {
-		for _, bad := range []string{"WARNING: DATA RACE", "panic: ", "fatal error: ", "runtime: "} {
+		for _, bad := range append(crashes, "WARNING: DATA RACE") {
 			if strings.HasPrefix(e.Line, bad) {
 				t.Errorf("stderr has %q", e.Line)
 			}
+		}
+	}
+}
+
+// checkTotals holds the counts of the last event to the events and to each
+// other.
+func (m *Master) checkTotals() {
+	t := m.t
+	t.Helper()
+	for _, e := range m.Events(Is(Stopped)) {
+		var counts struct{ Accepted, Refused, Failed, Reaped int }
+		if err := json.Unmarshal([]byte(e.Line[strings.IndexByte(e.Line, '{'):]), &counts); err != nil {
+			t.Errorf("counts of %s: %v", e.Line, err)
+		}
+		if counts.Accepted != counts.Refused+counts.Failed+counts.Reaped {
+			t.Errorf("the counts do not add up: %s", e.Line)
+		}
+		if reaped, failed := len(m.Events(Is(Reaped))), len(m.Events(Is(SpawnFailed))); !m.LossyLog && (counts.Reaped != reaped || counts.Failed != failed) {
+			t.Errorf("%d events of reaped and %d of failed spawns: %s", reaped, failed, e.Line)
 		}
 	}
 }
