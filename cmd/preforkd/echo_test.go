@@ -331,7 +331,6 @@ func TestSplice(t *testing.T) {
 		"stops in between":  "-e inject=splice:error=EINVAL:when=6+",
 		"is interrupted":    "-e inject=splice:error=EINTR:when=3+5",
 		"no pipe to be had": "-e inject=pipe2:error=EMFILE",
-		"no large pipe":     "-e inject=fcntl:error=EPERM",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -109,6 +109,7 @@ func TestFewDescriptors(t *testing.T) {
 			}
 			served, failed := inTurn(t, clients)
 			t.Logf("%d at once, %d served, %d failed to spawn", starved, served, failed)
+			m.Wait(t, failed, rig.Is(rig.SpawnFailed))
 			if n := len(m.Events(rig.Is(rig.SpawnFailed))); n != failed {
 				t.Errorf("%d clients lost their connection, %d of them by the log", failed, n)
 			}

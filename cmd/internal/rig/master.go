@@ -164,8 +164,11 @@ func (m *Master) WaitIdle(t testing.TB) {
 	t.Helper()
 	if !m.LossyLog {
 		Until(t, "every accepted connection is accounted for", func() bool {
-			return len(m.unaccounted()) == 0
+			return len(m.unaccounted()) == 0 || m.ended()
 		}, func() string { return fmt.Sprintf("connections %v have no end", m.unaccounted()) })
+	}
+	if m.ended() {
+		t.Fatalf("the master has ended: %v", m.cmd.ProcessState)
 	}
 	Until(t, "without children", func() bool { return len(Children(m.PID)) == 0 }, func() string {
 		return fmt.Sprintf("%+v", Children(m.PID))
@@ -175,6 +178,16 @@ func (m *Master) WaitIdle(t testing.TB) {
 	}, func() string {
 		return fmt.Sprintf("\n%s\nbaseline:\n%s", strings.Join(m.descriptors(), "\n"), strings.Join(m.baseline, "\n"))
 	})
+}
+
+// ended reports whether the master has ended.
+func (m *Master) ended() bool {
+	select {
+	case <-m.exited:
+		return true
+	default:
+		return false
+	}
 }
 
 // unaccounted returns the accepted connections that have no end yet.
@@ -241,12 +254,11 @@ func (m *Master) finish() {
 	if t.Failed() || m.Killed {
 		return
 	}
-	select {
-	case <-m.exited:
+	if m.ended() {
 		if code := m.WaitExit(t); code != m.WantCode {
 			t.Errorf("the master exited with %d, want %d", code, m.WantCode)
 		}
-	default:
+	} else {
 		if m.StopSignal == syscall.SIGTERM {
 			m.WaitIdle(t)
 		}
