@@ -289,15 +289,10 @@ func (m *Master) check() {
 	for _, line := range m.log.malformed {
 		t.Errorf("malformed line in the log: %s", line)
 	}
-	crashes := []string{"panic: ", "fatal error: ", "runtime: "}
-	if m.WorkersCrash {
-		crashes = nil // the master's own shows in its exit code
-	}
 	for _, e := range m.Events(func(e Event) bool { return e.Msg == "" }) {
-		for _, bad := range append(crashes, "WARNING: DATA RACE") {
-			if strings.HasPrefix(e.Line, bad) {
-				t.Errorf("stderr has %q", e.Line)
-			}
+		// The master's own crash shows in its exit code as well.
+		if isCrash(e.Line) && !m.WorkersCrash || strings.HasPrefix(e.Line, "WARNING: DATA RACE") {
+			t.Errorf("stderr has %q", e.Line)
 		}
 	}
 }
