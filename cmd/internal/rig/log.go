@@ -116,7 +116,7 @@ func (l *log) wait(t testing.TB, what string, n int, match func(Event) bool) []E
 }
 
 // crashes begin the lines that a Go program writes when it crashes.
-var crashes = []string{"panic: ", "fatal error: ", "runtime: "}
+var crashes = []string{"panic: ", "fatal error: ", "runtime: failed", "runtime: unexpected", "runtime/cgo: "}
 
 // isCrash reports whether a line is one of those.
 func isCrash(line string) bool {
