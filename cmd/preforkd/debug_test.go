@@ -44,6 +44,7 @@ func TestOnce(t *testing.T) {
 			if code := m.WaitExit(t); code != c.code {
 				t.Errorf("exit code %d, want %d", code, c.code)
 			}
+			m.WaitLogEnd(t)
 			if n := len(m.Events(rig.Is(rig.Reaped))); n != 1 {
 				t.Errorf("%d workers were reaped", n)
 			}

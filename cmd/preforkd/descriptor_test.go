@@ -98,7 +98,11 @@ func TestDescriptors(t *testing.T) {
 	for _, handoff := range []string{"worker", "stdio"} {
 		t.Run(handoff, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, "--handoff", handoff, "--listen", "127.0.0.1:0", "--listen", "[::1]:0", "--", sleep, "1000")
+			m := rig.Options{
+				// Descriptors that the master has inherited stay with it.
+				Wrap: sh(`exec 3</dev/zero 7<&3; exec "$@"`, "sh"),
+				Args: []string{"--handoff", handoff, "--listen", "127.0.0.1:0", "--listen", "[::1]:0", "--", sleep, "1000"},
+			}.Start(t)
 			m.StopSignal = syscall.SIGQUIT // they sleep on whatever their clients do
 			stderr := rig.FDs(m.PID)[2].Target
 			if !strings.HasPrefix(stderr, "pipe:") {
@@ -140,6 +144,38 @@ func TestDescriptors(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// A master without stdin and stdout must not give their numbers to a socket.
+func TestDescriptorsWithoutStdio(t *testing.T) {
+	t.Parallel()
+	sleep := realPath(t, "/bin/sleep")
+	for _, handoff := range []string{"worker", "stdio"} {
+		m := rig.Options{
+			Wrap: sh(`exec "$@" <&- >&-`, "sh"),
+			Args: []string{"--handoff", handoff, "--", sleep, "1000"},
+		}.Start(t)
+		m.StopSignal = syscall.SIGQUIT
+		stderr := rig.FDs(m.PID)[2].Target
+		c := m.Dial(t)
+		pid := c.Worker(t)
+		if err := checkDescriptors(pid, descriptorsOf(t, pid, sleep), handoff, stderr, portOf(c)); err != nil {
+			t.Errorf("%s: %v", handoff, err)
+		}
+	}
+}
+
+// What the master shares with the shell that started it, it leaves as it was: a
+// terminal that does not block breaks the shell.
+func TestMasterLeavesStdioBlocking(t *testing.T) {
+	t.Parallel()
+	m := rig.Options{Terminal: true, Args: []string{"echo"}}.Start(t)
+	m.Dial(t).Echo(t, "hello")
+	for _, fd := range rig.FDs(m.PID)[:3] {
+		if fd.NonBlocking() {
+			t.Errorf("%v", fd)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -188,6 +189,39 @@ func TestQuitKillsWhoIgnoresIt(t *testing.T) {
 		t.Errorf("want SIGKILL: %s", end.Line)
 	}
 	stopped(t, m)
+}
+
+// A stop in the middle of a storm of clients leaves nobody behind, not even
+// those whose worker was on its way.
+func TestStopDuringStorm(t *testing.T) {
+	t.Parallel()
+	for name, args := range map[string][]string{"worker": {"echo"}, "stdio": program("/bin/cat")} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := rig.Start(t, args...)
+			var storm sync.WaitGroup
+			for range 8 {
+				storm.Go(func() {
+					for {
+						c, err := m.TryDial()
+						if err != nil {
+							return // it listens no more
+						}
+						defer c.Close()
+					}
+				})
+			}
+			m.Wait(t, 30, rig.Is(rig.Accepted))
+			m.Signal(t, syscall.SIGQUIT)
+			stopped(t, m)
+			storm.Wait()
+			for _, e := range m.Events(rig.Is(rig.Accepted)) {
+				if left := rig.Group(e.PID); len(left) > 0 {
+					t.Errorf("left behind: %+v", left)
+				}
+			}
+		})
+	}
 }
 
 // A client that waits in the backlog at the cap is not left hanging by a drain.

@@ -115,7 +115,15 @@ func (l *log) wait(t testing.TB, what string, n int, match func(Event) bool) []E
 	}
 }
 
-// String returns the log, without its middle when it is long.
+// crashes begin the lines that a Go program writes when it crashes.
+var crashes = []string{"panic: ", "fatal error: ", "runtime: failed", "runtime: unexpected", "runtime/cgo: "}
+
+// isCrash reports whether a line is one of those.
+func isCrash(line string) bool {
+	return slices.ContainsFunc(crashes, func(begin string) bool { return strings.HasPrefix(line, begin) })
+}
+
+// String returns the log, without its middle when it is long, but for crashes.
 func (l *log) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -125,7 +133,8 @@ func (l *log) String() string {
 		lines[i] = e.Line
 	}
 	if cut := len(lines) - head - tail; cut > 0 {
-		lines = slices.Replace(lines, head, head+cut, fmt.Sprintf("... %d lines ...", cut))
+		crashed := slices.DeleteFunc(slices.Clone(lines[head:head+cut]), func(line string) bool { return !isCrash(line) })
+		lines = slices.Replace(lines, head, head+cut, append(crashed, fmt.Sprintf("... %d lines ...", cut-len(crashed)))...)
 	}
 	return strings.Join(lines, "\n")
 }

@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -39,6 +40,9 @@ type Master struct {
 	// LossyLog says that the test makes the log lose lines on purpose, so
 	// that connections cannot be accounted for.
 	LossyLog bool
+	// WorkersCrash says that Go programs among the workers may crash, and
+	// write what they have to say about it where the master writes.
+	WorkersCrash bool
 	// OwnPIDs says that the master runs in a PID namespace, and that the pids
 	// of its events mean nothing outside.
 	OwnPIDs bool
@@ -160,8 +164,11 @@ func (m *Master) WaitIdle(t testing.TB) {
 	t.Helper()
 	if !m.LossyLog {
 		Until(t, "every accepted connection is accounted for", func() bool {
-			return len(m.unaccounted()) == 0
+			return len(m.unaccounted()) == 0 || m.ended()
 		}, func() string { return fmt.Sprintf("connections %v have no end", m.unaccounted()) })
+	}
+	if m.ended() {
+		t.Fatalf("the master has ended: %v", m.cmd.ProcessState)
 	}
 	Until(t, "without children", func() bool { return len(Children(m.PID)) == 0 }, func() string {
 		return fmt.Sprintf("%+v", Children(m.PID))
@@ -171,6 +178,16 @@ func (m *Master) WaitIdle(t testing.TB) {
 	}, func() string {
 		return fmt.Sprintf("\n%s\nbaseline:\n%s", strings.Join(m.descriptors(), "\n"), strings.Join(m.baseline, "\n"))
 	})
+}
+
+// ended reports whether the master has ended.
+func (m *Master) ended() bool {
+	select {
+	case <-m.exited:
+		return true
+	default:
+		return false
+	}
 }
 
 // unaccounted returns the accepted connections that have no end yet.
@@ -237,12 +254,11 @@ func (m *Master) finish() {
 	if t.Failed() || m.Killed {
 		return
 	}
-	select {
-	case <-m.exited:
+	if m.ended() {
 		if code := m.WaitExit(t); code != m.WantCode {
 			t.Errorf("the master exited with %d, want %d", code, m.WantCode)
 		}
-	default:
+	} else {
 		if m.StopSignal == syscall.SIGTERM {
 			m.WaitIdle(t)
 		}
@@ -269,14 +285,33 @@ func (m *Master) check() {
 			}
 		}
 	}
+	m.checkTotals()
 	for _, line := range m.log.malformed {
 		t.Errorf("malformed line in the log: %s", line)
 	}
 	for _, e := range m.Events(func(e Event) bool { return e.Msg == "" }) {
-		for _, bad := range []string{"WARNING: DATA RACE", "panic: ", "fatal error: ", "runtime: "} {
-			if strings.HasPrefix(e.Line, bad) {
-				t.Errorf("stderr has %q", e.Line)
-			}
+		// The master's own crash shows in its exit code as well.
+		if isCrash(e.Line) && !m.WorkersCrash || strings.HasPrefix(e.Line, "WARNING: DATA RACE") {
+			t.Errorf("stderr has %q", e.Line)
+		}
+	}
+}
+
+// checkTotals holds the counts of the last event to the events and to each
+// other.
+func (m *Master) checkTotals() {
+	t := m.t
+	t.Helper()
+	for _, e := range m.Events(Is(Stopped)) {
+		var counts struct{ Accepted, Refused, Failed, Reaped int }
+		if err := json.Unmarshal([]byte(e.Line[strings.IndexByte(e.Line, '{'):]), &counts); err != nil {
+			t.Errorf("counts of %s: %v", e.Line, err)
+		}
+		if counts.Accepted != counts.Refused+counts.Failed+counts.Reaped {
+			t.Errorf("the counts do not add up: %s", e.Line)
+		}
+		if reaped, failed := len(m.Events(Is(Reaped))), len(m.Events(Is(SpawnFailed))); !m.LossyLog && (counts.Reaped != reaped || counts.Failed != failed) {
+			t.Errorf("%d events of reaped and %d of failed spawns: %s", reaped, failed, e.Line)
 		}
 	}
 }
