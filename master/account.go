@@ -82,8 +82,8 @@ func (m *Master) spawnFailed(w *worker, err error) {
 	}
 }
 
-// release gives a worker's slot back. With Once there is one slot and it is
-// never free again.
+// release gives a worker's slot back. With Once it stays taken: nobody else is
+// to be served.
 func (m *Master) release(w *worker) {
 	if !m.cfg.Once {
 		w.service.gate.Release(w.source)

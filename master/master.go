@@ -87,7 +87,15 @@ func (m *Master) open() error {
 	if m.null, err = os.Open(os.DevNull); err != nil {
 		return err
 	}
+	// With Once all services share one slot, which is never free again. So it is
+	// the slots that keep a second client waiting, however many listeners there
+	// are and however late the loop hears of the first.
+	once := admit.NewGate(1)
 	for i, configured := range m.cfg.Services {
+		gate := once
+		if !m.cfg.Once {
+			gate = admit.NewGate(configured.MaxConnections)
+		}
 		s := &service{
 			Service: configured,
 			command: process.Command{
@@ -98,7 +106,7 @@ func (m *Master) open() error {
 				Stderr:  os.Stderr,
 			},
 			env:  baseEnvironment(configured.Name),
-			gate: admit.NewGate(configured.MaxConnections),
+			gate: gate,
 			log:  m.log.With(logging.Service(configured.Name)),
 		}
 		m.services = append(m.services, s)

@@ -95,6 +95,7 @@ func (m *Master) spawned(s spawn) {
 // reap collects every child that has ended.
 func (m *Master) reap() {
 	for exit := range process.Exits() {
+		delete(m.stop.signalled, exit.Pid) // the number may come again
 		spawning := m.spawning.Load() > 0
 		if w := m.table.exited(exit, spawning); w != nil {
 			m.ended(w, exit)
@@ -157,9 +158,14 @@ func (m *Master) totals() []zap.Field {
 // abandon gives up on what SIGKILL did not end: a process in uninterruptible
 // sleep, or a spawn that does not return. Waiting for it could take for ever.
 func (m *Master) abandon() (Result, error) {
-	err := fmt.Errorf("%d workers and %d spawns did not end", len(m.table.workers), m.spawning.Load())
+	orphans := process.Orphans(m.table.has)
+	err := fmt.Errorf("%d workers, %d of their children and %d spawns did not end",
+		len(m.table.workers), len(orphans), m.spawning.Load())
 	for pid, w := range m.table.workers {
 		w.service.log.Error("left behind", logging.Conn(w.id), logging.PID(pid), logging.Peer(w.peer))
+	}
+	for _, pid := range orphans {
+		m.log.Error("left behind", logging.PID(pid))
 	}
 	m.log.Error(logging.EventStopped, append(m.totals(), logging.Error(err))...)
 	return Result{ExitCode: 1}, err

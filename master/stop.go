@@ -24,10 +24,19 @@ func (p phase) String() string {
 	return [...]string{"serving", "draining", "terminating", "killing"}[p]
 }
 
+// killTime is the least that the kernel gets to end what has had SIGKILL,
+// before it counts as not ending. KillDelay is for processes that have something
+// to finish, and may be nothing.
+const killTime = 5 * time.Second
+
 // stopState is the progress of a stop. The loop owns it.
 type stopState struct {
 	phase   phase
 	timeout <-chan time.Time // when the phase has lasted long enough; nil while serving
+
+	// signalled holds the orphans that have had this phase's signal and are
+	// not reaped yet.
+	signalled map[int]bool
 }
 
 // drain begins to stop: nothing more is accepted, live connections may finish.
@@ -50,7 +59,12 @@ func (m *Master) escalate() bool {
 		return false
 	}
 	m.stop.phase++
-	m.stop.timeout = time.After(m.cfg.KillDelay)
+	delay := m.cfg.KillDelay
+	if m.stop.phase == killing {
+		delay = max(delay, killTime)
+	}
+	m.stop.timeout = time.After(delay)
+	m.stop.signalled = make(map[int]bool)
 	sig := m.stop.signal()
 	orphans := process.Orphans(m.table.has)
 	m.log.Warn("stopping workers", logging.Signal(sig),
@@ -58,12 +72,23 @@ func (m *Master) escalate() bool {
 	for pid := range m.table.workers {
 		m.signalGroup(pid, sig)
 	}
+	m.signalOrphans(orphans)
+	return true
+}
+
+// signalOrphans sends the orphans among them that have not had it yet what all
+// others have had in this phase. There may always be new ones: when an orphan
+// ends, its own children are the next.
+func (m *Master) signalOrphans(orphans []int) {
 	for _, pid := range orphans {
-		if err := unix.Kill(pid, sig); err != nil && err != unix.ESRCH {
+		if m.stop.signalled[pid] {
+			continue
+		}
+		m.stop.signalled[pid] = true
+		if err := unix.Kill(pid, m.stop.signal()); err != nil && err != unix.ESRCH {
 			m.log.Warn("signal orphan", logging.PID(pid), logging.Error(err))
 		}
 	}
-	return true
 }
 
 // signal returns what the workers have had in this phase, or 0.
@@ -102,12 +127,15 @@ func (m *Master) finished() bool {
 	if m.spawning.Load() > 0 || len(m.table.workers) > 0 {
 		return false
 	}
-	if len(process.Orphans(m.table.has)) == 0 {
+	orphans := process.Orphans(m.table.has)
+	if len(orphans) == 0 {
 		return true
 	}
 	if m.stop.phase < terminating {
 		m.stop.phase = draining
 		m.escalate()
+	} else {
+		m.signalOrphans(orphans)
 	}
 	return false
 }
