@@ -25,10 +25,12 @@ type Master struct {
 	services []*service
 	null     *os.File // /dev/null, the standard input of workers
 	ids      idSource
+	channels *channels
 
 	// closing is closed when accepting is to end.
 	closing chan struct{}
-	// accepting counts the accept goroutines.
+	// accepting counts the goroutines that spawn: those that accept, and
+	// those that keep spares.
 	accepting sync.WaitGroup
 	// spawning counts the spawns that have begun and whose outcome the loop
 	// has not seen yet.
@@ -46,7 +48,8 @@ type Master struct {
 	failure error
 }
 
-// A spawn is the outcome of one: a worker with its child, or an error.
+// A spawn is the outcome of one: a worker with its child, or an error; or
+// neither, when it turned out not to be needed.
 type spawn struct {
 	worker *worker
 	err    error
@@ -87,28 +90,33 @@ func (m *Master) open() error {
 	if m.null, err = os.Open(os.DevNull); err != nil {
 		return err
 	}
+	if m.channels, err = newChannels(); err != nil {
+		return err
+	}
 	// With Once all services share one slot, which is never free again. So it is
 	// the slots that keep a second client waiting, however many listeners there
 	// are and however late the loop hears of the first.
 	once := admit.NewGate(1)
 	for i, configured := range m.cfg.Services {
 		gate := once
-		if !m.cfg.Once {
+		if m.cfg.Once {
+			// A single connection has no use for spares, and a debugger none
+			// for workers that it did not ask for.
+			configured.MinSpares, configured.MaxSpares, configured.ConnectionsPerWorker = 0, 0, 1
+		} else {
 			gate = admit.NewGate(configured.MaxConnections)
 		}
 		s := &service{
 			Service: configured,
-			command: process.Command{
-				Path:    commands[i].Path,
-				Args:    commands[i].Args,
-				Control: configured.Handoff == config.HandoffWorker,
-				Null:    m.null,
-				Stderr:  os.Stderr,
-			},
-			env:  baseEnvironment(configured.Name),
-			gate: gate,
-			log:  m.log.With(logging.Service(configured.Name)),
+			command: m.command(commands[i].Worker),
+			spare:   m.command(commands[i].Spare),
+			env:     baseEnvironment(configured.Name),
+			gate:    gate,
+			pool:    newPool(configured.MinSpares, configured.MaxSpares),
+			log:     m.log.With(logging.Service(configured.Name)),
 		}
+		s.command.Control = configured.Handoff != config.HandoffStdio
+		s.spare.Control = true
 		m.services = append(m.services, s)
 		for _, address := range configured.Listen {
 			listeners, err := listen.Open(address)
@@ -121,10 +129,18 @@ func (m *Master) open() error {
 	return nil
 }
 
+// command returns what starts a configured command.
+func (m *Master) command(c config.Command) process.Command {
+	return process.Command{Path: c.Path, Args: c.Args, Null: m.null, Stderr: os.Stderr}
+}
+
 // close closes what open has opened.
 func (m *Master) close() {
 	for _, s := range m.services {
 		listen.CloseAll(s.listeners)
+	}
+	if m.channels != nil {
+		m.channels.close()
 	}
 	if m.null != nil {
 		m.null.Close()
@@ -146,18 +162,31 @@ func (m *Master) startAccepting() {
 				m.accepting.Go(func() { m.accept(s, l) })
 			}
 		}
+		if s.MaxSpares > 0 {
+			m.accepting.Go(func() { m.keepSpares(s) })
+		}
 	}
 }
 
-// stopAccepting closes every listener. It may be called more than once.
-func (m *Master) stopAccepting() {
+// isClosing reports whether stopAccepting was called.
+func (m *Master) isClosing() bool {
 	select {
 	case <-m.closing:
-		return
+		return true
 	default:
+		return false
+	}
+}
+
+// stopAccepting closes every listener and retires every spare. It may be called more than once.
+func (m *Master) stopAccepting() {
+	if m.isClosing() {
+		return
 	}
 	close(m.closing)
+	now := time.Now()
 	for _, s := range m.services {
+		s.pool.close(now)
 		for _, l := range s.listeners {
 			if err := l.Close(); err != nil {
 				s.log.Warn("close listener", logging.Local(l.Local()), logging.Error(err))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
@@ -47,6 +48,14 @@ func (m *Master) Run() (Result, error) {
 	}()
 	acceptingEnded := (<-chan struct{})(ended)
 	defer m.null.Close()
+	go m.channels.run(ended)
+	defer m.channels.close()
+	var sweep <-chan time.Time
+	if m.needsSweep() {
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		sweep = ticker.C
+	}
 
 	m.reap() // what this process had for children before it became the master
 	for acceptingEnded != nil || !m.finished() {
@@ -57,6 +66,14 @@ func (m *Master) Run() (Result, error) {
 			m.spawned(s)
 		case <-children:
 			m.reap()
+		case pids := <-m.channels.ready:
+			for _, pid := range pids {
+				if w := m.table.workers[pid]; w != nil && w.watched {
+					m.hear(w)
+				}
+			}
+		case now := <-sweep:
+			m.sweep(now)
 		case sig := <-signals:
 			m.signalled(sig.(unix.Signal))
 		case <-m.stop.timeout:
@@ -71,18 +88,16 @@ func (m *Master) Run() (Result, error) {
 
 // spawned takes the outcome of a spawn into account.
 func (m *Master) spawned(s spawn) {
-	w := s.worker
-	w.service.counts.accepted++
-	if s.err != nil {
-		m.spawnFailed(w, s.err)
-	} else if exit, over := m.table.started(w, w.child.Pid, w.child.Reaped); over {
-		w.child.Registered()
-		m.ended(w, exit)
-	} else {
-		w.child.Registered()
-		m.catchUp(w.child.Pid)
+	switch w := s.worker; {
+	case w == nil:
+	case s.err != nil:
+		if w.conn != nil {
+			m.spawnFailed(w.conn, s.err)
+		}
+	default:
+		m.register(w)
 	}
-	if m.cfg.Once {
+	if m.cfg.Once && s.worker != nil && s.worker.served > 0 {
 		m.stopAccepting()
 	}
 	if m.spawning.Add(-1) == 0 {
@@ -90,6 +105,22 @@ func (m *Master) spawned(s spawn) {
 			m.stranger(exit)
 		}
 	}
+}
+
+// register puts a new worker into the table, unless it has ended already.
+func (m *Master) register(w *worker) {
+	exit, over := m.table.started(w, w.child.Pid, w.child.Reaped)
+	w.child.Registered()
+	if over {
+		m.ended(w, exit)
+		return
+	}
+	if w.watched {
+		if err := m.channels.watch(w.child.Control, w.child.Pid); err != nil {
+			m.breach(w, fmt.Errorf("watch control channel: %w", err))
+		}
+	}
+	m.catchUp(w.child.Pid)
 }
 
 // reap collects every child that has ended.
@@ -110,7 +141,7 @@ func (m *Master) signalled(sig unix.Signal) {
 	case unix.SIGTERM:
 		m.drain(sig)
 	case unix.SIGINT:
-		if m.stop.phase == serving {
+		if m.stop.phase == running {
 			m.drain(sig)
 		} else if m.stop.phase < killing {
 			m.escalate()
@@ -134,7 +165,7 @@ func (m *Master) summarize() {
 		taken, limit := s.gate.Taken()
 		s.log.Info("status",
 			zap.Int("slots_taken", taken), zap.Int("slots", limit),
-			zap.Uint64("accepted", s.counts.accepted),
+			zap.Uint64("accepted", s.accepted.Load()),
 			zap.Uint64("failed", s.counts.failed),
 			zap.Uint64("reaped", s.counts.reaped))
 	}
@@ -143,13 +174,14 @@ func (m *Master) summarize() {
 // totals returns the counts of all services as fields.
 func (m *Master) totals() []zap.Field {
 	var sum counts
+	var accepted uint64
 	for _, s := range m.services {
-		sum.accepted += s.counts.accepted
+		accepted += s.accepted.Load()
 		sum.failed += s.counts.failed
 		sum.reaped += s.counts.reaped
 	}
 	return []zap.Field{
-		zap.Uint64("accepted", sum.accepted),
+		zap.Uint64("accepted", accepted),
 		zap.Uint64("failed", sum.failed),
 		zap.Uint64("reaped", sum.reaped),
 	}
@@ -162,7 +194,7 @@ func (m *Master) abandon() (Result, error) {
 	err := fmt.Errorf("%d workers, %d of their children and %d spawns did not end",
 		len(m.table.workers), len(orphans), m.spawning.Load())
 	for pid, w := range m.table.workers {
-		w.service.log.Error("left behind", logging.Conn(w.id), logging.PID(pid), logging.Peer(w.peer))
+		w.service.log.Error("left behind", logging.PID(pid), logging.Reason(w.stateNow().String()))
 	}
 	for _, pid := range orphans {
 		m.log.Error("left behind", logging.PID(pid))

@@ -2,12 +2,12 @@ package master
 
 import (
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
-	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/admit"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/listen"
@@ -26,23 +26,28 @@ const (
 // it starts. Its accept goroutines run accept.
 type service struct {
 	config.Service
-	command   process.Command
-	env       []string // what every worker of the service sees
+	command   process.Command // of a worker for a connection
+	spare     process.Command // of a worker ahead of its connection
+	env       []string        // what every worker of the service sees
 	gate      *admit.Gate
+	pool      *pool
 	listeners []*listen.Listener
 	log       *zap.Logger
 
-	// counts belongs to the master's loop.
-	counts counts
+	accepted atomic.Uint64 // connections taken from the kernel
+	counts   counts        // belongs to the master's loop
 }
 
 // counts is what became of a service's connections. At any moment
 // accepted = failed + reaped + live.
 type counts struct {
-	accepted uint64 // taken from the kernel
-	failed   uint64 // closed because no worker could be started
-	reaped   uint64 // served by a worker that has ended
+	failed uint64 // closed because no worker could be started
+	reaped uint64 // served by a worker that has ended, or has gone on to the next
 }
+
+// becomesProgram reports whether a spare of the service turns into a program
+// that is not built on the SDK.
+func (s *service) becomesProgram() bool { return s.Handoff != config.HandoffWorker }
 
 // accept takes connections from one listener and spawns their workers, until
 // the listener is closed. Several run on each listener: while one spawns,
@@ -108,49 +113,65 @@ func isExhaustion(err error) bool {
 	return false
 }
 
-// serve hands a connection, which has a reserved slot, to a new worker and
-// tells the loop what came of it. It returns the error of the spawn. Either
-// way the descriptor is closed and the slot is the loop's to give back.
+// serve gives a connection, which has a reserved slot, to a spare or else to a
+// new worker. It returns the error of the spawn. Either way the descriptor is
+// taken care of and the slot is the loop's to give back.
 func (m *Master) serve(s *service, conn *listen.Conn) error {
-	w := &worker{
-		service:  s,
-		id:       m.ids.next(),
-		peer:     conn.PeerName(),
-		local:    conn.LocalName(),
-		accepted: time.Now(),
+	c := m.newConnection(s, conn)
+	s.accepted.Add(1)
+	if w := s.pool.handOver(c, time.Now()); w != nil {
+		c.logAccepted(w.child)
+		return nil
 	}
-	if !conn.IsUnix() {
-		w.source = admit.SourceOf(conn.Peer.Addr(), sourcePrefixV4, sourcePrefixV6)
-	}
-	live := s.gate.Hold(w.source)
-
 	// Counted before the child can exist: the loop keeps the exits of unknown
 	// children for as long as this is not zero.
 	m.spawning.Add(1)
-	child, err := s.start(conn, w, live)
-	fields := []zap.Field{logging.Conn(w.id), logging.Peer(w.peer), logging.Local(w.local)}
-	if err == nil {
-		fields = append(fields, logging.PID(child.Pid))
-	}
-	s.log.Info(logging.EventAccepted, fields...)
-	w.child = child
+	w, err := s.start(c)
+	c.logAccepted(w.child)
 	m.spawns <- spawn{w, err}
 	return err
 }
 
-// start spawns the worker. It takes ownership of the connection's descriptor.
-func (s *service) start(conn *listen.Conn, w *worker, live int) (*process.Child, error) {
+// again gives a connection to another worker when a spare has died without
+// taking it. It runs in a goroutine of its own; m.spawning counts it already.
+func (m *Master) again(c *connection) {
+	if w := c.service.pool.handOver(c, time.Now()); w != nil {
+		m.spawns <- spawn{}
+		return
+	}
+	w, err := c.service.start(c)
+	m.spawns <- spawn{w, err}
+}
+
+// start spawns a worker for a connection. On error the worker has no child.
+func (s *service) start(c *connection) (*worker, error) {
+	w := &worker{
+		service: s,
+		watched: s.ConnectionsPerWorker > 1,
+		state:   serving,
+		since:   c.accepted,
+		conn:    c,
+		served:  1,
+	}
 	var message []byte
 	if s.command.Control {
-		assignment := ipc.Assignment{Connection: w.id, Service: s.Name, Peer: w.peer, Local: w.local}
-		if s.QuitWord != "" {
-			assignment.Settings = []ipc.Pair{{Key: ipc.SettingQuitWord, Value: s.QuitWord}}
-		}
 		var err error
-		if message, err = assignment.Append(nil); err != nil {
-			unix.Close(conn.FD)
-			return nil, err
+		if message, err = c.assignment(w.reusable(), false); err != nil {
+			c.closeFD()
+			return w, err
 		}
 	}
-	return s.command.Start(conn.FD, environment(s.env, conn, w.id, live), message)
+	var err error
+	w.child, err = s.command.Start(c.takeFD(), c.environment(), message)
+	return w, err
+}
+
+// logAccepted says that a connection has come and, unless there is none, which
+// worker has it.
+func (c *connection) logAccepted(child *process.Child) {
+	fields := []zap.Field{logging.Conn(c.id), logging.Peer(c.peer), logging.Local(c.local)}
+	if child != nil {
+		fields = append(fields, logging.PID(child.Pid))
+	}
+	c.service.log.Info(logging.EventAccepted, fields...)
 }

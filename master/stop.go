@@ -6,6 +6,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
+	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/process"
 )
@@ -14,7 +15,7 @@ import (
 type phase int
 
 const (
-	serving     phase = iota // accepting, or with Once: serving the one connection
+	running     phase = iota // accepting, or with Once: serving the one connection
 	draining                 // live connections may finish
 	terminating              // every worker's group has had SIGTERM
 	killing                  // every worker's group has had SIGKILL
@@ -41,7 +42,7 @@ type stopState struct {
 
 // drain begins to stop: nothing more is accepted, live connections may finish.
 func (m *Master) drain(sig unix.Signal) {
-	if m.stop.phase != serving {
+	if m.stop.phase != running {
 		return
 	}
 	m.stop.phase = draining
@@ -49,6 +50,21 @@ func (m *Master) drain(sig unix.Signal) {
 	m.log.Info(logging.EventDraining, logging.Reason(unix.SignalName(sig)),
 		zap.Int("live", len(m.table.workers)), zap.Duration("timeout", m.cfg.DrainTimeout))
 	m.stopAccepting()
+	m.sendDrain()
+}
+
+// sendDrain tells every worker that listens to come to an end.
+func (m *Master) sendDrain() {
+	for _, w := range m.table.workers {
+		p := w.service.pool
+		p.mu.Lock()
+		if w.state == serving && w.child.Control >= 0 {
+			// A worker that is about to exit, or a program that knows nothing
+			// of messages, does not hear it; neither needs to.
+			_ = ipc.Send(w.child.Control, ipc.Drain)
+		}
+		p.mu.Unlock()
+	}
 }
 
 // escalate ends the wait of one phase and begins the next: SIGTERM for

@@ -1,29 +1,6 @@
 package master
 
-import (
-	"time"
-
-	"github.com/preforkd/preforkd/master/admit"
-	"github.com/preforkd/preforkd/master/process"
-)
-
-// A worker is a process that the master started and has not reaped yet,
-// together with the connection that it serves. It is tracked because:
-//
-//  1. its slot, and its source's count, are held until it is reaped;
-//  2. its process group may be signalled only while its pid cannot have passed
-//     to another process, which is until it is reaped;
-//  3. what it reported lies in its control channel until it is reaped;
-//  4. the one log event of its connection needs to say whose it was.
-type worker struct {
-	service  *service
-	child    *process.Child
-	id       string // of the connection
-	peer     string // as the log shows it
-	local    string
-	source   admit.Source
-	accepted time.Time
-}
+import "github.com/preforkd/preforkd/master/process"
 
 // A table holds the workers by pid. It is owned by the master's loop.
 //

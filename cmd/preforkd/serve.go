@@ -7,6 +7,7 @@ import (
 
 	"github.com/mattn/go-shellwords"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"go.uber.org/zap/zapcore"
 
 	"github.com/preforkd/preforkd/master"
@@ -22,6 +23,12 @@ type serveFlags struct {
 	handoff        string
 	quitWord       string
 	maxConnections int
+	spares         int
+	minSpares      int
+	maxSpares      int
+	perWorker      int
+	idleTimeout    time.Duration
+	maxLifetime    time.Duration
 	drainTimeout   time.Duration
 	killDelay      time.Duration
 	workerBinary   string
@@ -52,6 +59,9 @@ says which port it is.`,
   preforkd serve --once --debug --wrap 'strace -f -o /tmp/w' -- /bin/cat`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := flags.sparesFrom(cmd.Flags()); err != nil {
+				return err
+			}
 			cfg, err := flags.config(args, cmd.ArgsLenAtDash())
 			if err != nil {
 				return err
@@ -66,9 +76,15 @@ says which port it is.`,
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringArrayVar(&flags.listen, "listen", nil, "listen at `ADDR`; may be given several times (default "+config.DefaultListen+")")
-	f.StringVar(&flags.handoff, "handoff", "", "how a program gets its connection: `HANDOFF` is stdio (fds 0 and 1) or worker (fd 3, control channel on fd 4) (default stdio)")
+	f.StringVar(&flags.handoff, "handoff", "", "how a program gets its connection: `HANDOFF` is stdio (fds 0 and 1), worker (fd 3, control channel on fd 4) or systemd (fd 3 and LISTEN_FDS) (default stdio)")
 	f.StringVar(&flags.quitWord, "quit-word", "", "let echo end a connection at a line that is exactly `WORD`")
 	f.IntVar(&flags.maxConnections, "max-connections", config.DefaultMaxConnections, "serve at most `N` connections at once; more wait in the kernel's queue")
+	f.IntVar(&flags.spares, "spares", 0, "keep `N` workers ready ahead of their connections")
+	f.IntVar(&flags.minSpares, "min-spares", 0, "let the number of spares follow the demand, from `N` up")
+	f.IntVar(&flags.maxSpares, "max-spares", 0, "let the number of spares follow the demand, up to `N`")
+	f.IntVar(&flags.perWorker, "connections-per-worker", config.DefaultConnectionsPerWorker, "let a worker serve `N` connections, one after the other: faster, and less isolated")
+	f.DurationVar(&flags.idleTimeout, "idle-timeout", 0, "end a connection after that long without a byte (0: never)")
+	f.DurationVar(&flags.maxLifetime, "max-lifetime", 0, "end a connection after that long (0: never)")
 	f.DurationVar(&flags.drainTimeout, "drain-timeout", config.DefaultDrainTimeout, "how long live connections may go on after SIGTERM")
 	f.DurationVar(&flags.killDelay, "kill-delay", config.DefaultKillDelay, "how long workers may take to end after SIGTERM before SIGKILL")
 	f.StringVar(&flags.workerBinary, "worker-binary", "", "run built-in handlers in the program at `PATH` (default preforkd-worker beside preforkd, then in ../lib/preforkd)")
@@ -80,6 +96,21 @@ says which port it is.`,
 	return cmd
 }
 
+// sparesFrom settles the three flags on spares: --spares sets both ends, and
+// --min-spares alone is also the upper one.
+func (f *serveFlags) sparesFrom(set *pflag.FlagSet) error {
+	least, most := set.Changed("min-spares"), set.Changed("max-spares")
+	switch {
+	case set.Changed("spares") && (least || most):
+		return fmt.Errorf("spares %d: stands for min-spares and max-spares, which cannot be given as well", f.spares)
+	case set.Changed("spares"):
+		f.minSpares, f.maxSpares = f.spares, f.spares
+	case least && !most:
+		f.maxSpares = f.minSpares
+	}
+	return nil
+}
+
 // config makes a validated configuration of the flags and arguments. dash is
 // how many arguments stood before "--", or -1 when there was none.
 func (f *serveFlags) config(args []string, dash int) (config.Config, error) {
@@ -87,6 +118,12 @@ func (f *serveFlags) config(args []string, dash int) (config.Config, error) {
 		Handoff:        config.Handoff(f.handoff),
 		MaxConnections: f.maxConnections,
 		QuitWord:       f.quitWord,
+
+		MinSpares:            f.minSpares,
+		MaxSpares:            f.maxSpares,
+		ConnectionsPerWorker: f.perWorker,
+		IdleTimeout:          f.idleTimeout,
+		MaxLifetime:          f.maxLifetime,
 	}
 	for _, text := range f.listen {
 		address, err := config.ParseAddress(text)

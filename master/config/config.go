@@ -41,6 +41,21 @@ type Service struct {
 	// MaxConnections is the number of slots: connections alive at once.
 	MaxConnections int
 
+	// MinSpares and MaxSpares bound the number of spares, workers started
+	// ahead of their connections. Between the two it follows the demand.
+	MinSpares int
+	MaxSpares int
+
+	// ConnectionsPerWorker is how many connections a worker serves, one after
+	// the other, before it ends. With 1 every connection has a process of its
+	// own; more trade that isolation for speed.
+	ConnectionsPerWorker int
+
+	// IdleTimeout ends a connection after that long without a byte in either
+	// direction, MaxLifetime after that long altogether; 0 is never.
+	IdleTimeout time.Duration
+	MaxLifetime time.Duration
+
 	// QuitWord, for the echo handler, is the line with which a client ends
 	// the connection; empty for none.
 	QuitWord string
@@ -54,4 +69,7 @@ const (
 	HandoffWorker Handoff = "worker"
 	// HandoffStdio gives fds 0 and 1 the connection, as inetd does.
 	HandoffStdio Handoff = "stdio"
+	// HandoffSystemd gives fd 3 the connection and sets LISTEN_FDS and its
+	// companions, as a systemd socket unit with Accept=yes does (sd_listen_fds(3)).
+	HandoffSystemd Handoff = "systemd"
 )

@@ -18,7 +18,7 @@ func complete(t *testing.T, change func(*Config, *Service)) Config {
 	c := Config{
 		WorkerBinary: worker,
 		DrainTimeout: time.Second,
-		Services:     []Service{{MaxConnections: 1}},
+		Services:     []Service{{MaxConnections: 1, ConnectionsPerWorker: 1}},
 	}
 	change(&c, &c.Services[0])
 	c.Complete()
@@ -58,7 +58,7 @@ func TestValidateSaysWhatIsWrong(t *testing.T) {
 		"unknown handler": {func(_ *Config, s *Service) { s.Handler = "ehco" },
 			`handler "ehco": there is no such built-in handler (there is: echo)`},
 		"unknown handoff": {func(_ *Config, s *Service) { s.Handoff = "x" },
-			`handoff "x": must be worker or stdio`},
+			`handoff "x": must be worker, stdio or systemd`},
 		"built-in over stdio": {func(_ *Config, s *Service) { s.Handoff = HandoffStdio },
 			"the built-in handler echo takes its connection with handoff worker only"},
 		"no slots": {func(_ *Config, s *Service) { s.MaxConnections = 0 },
@@ -114,7 +114,7 @@ func TestCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := commands[0]
+	got := commands[0].Worker
 	if filepath.Base(got.Path) != "env" || !filepath.IsAbs(got.Path) {
 		t.Errorf("path %q", got.Path)
 	}

@@ -10,8 +10,11 @@ const (
 	DefaultListen         = "127.0.0.1:7007"
 	DefaultHandler        = "echo"
 	DefaultMaxConnections = 256
-	DefaultDrainTimeout   = 30 * time.Second
-	DefaultKillDelay      = 5 * time.Second
+
+	DefaultConnectionsPerWorker = 1
+
+	DefaultDrainTimeout = 30 * time.Second
+	DefaultKillDelay    = 5 * time.Second
 )
 
 // Handlers lists the built-in handlers by name.

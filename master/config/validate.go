@@ -51,13 +51,14 @@ func (s *Service) validate(add func(string, ...any)) {
 	}
 	switch s.Handoff {
 	case HandoffWorker:
-	case HandoffStdio:
+	case HandoffStdio, HandoffSystemd:
 		if s.Handler != "" {
-			add("handoff stdio: the built-in handler %s takes its connection with handoff worker only", s.Handler)
+			add("handoff %s: the built-in handler %s takes its connection with handoff worker only", s.Handoff, s.Handler)
 		}
 	default:
-		add("handoff %q: must be %s or %s", s.Handoff, HandoffWorker, HandoffStdio)
+		add("handoff %q: must be %s, %s or %s", s.Handoff, HandoffWorker, HandoffStdio, HandoffSystemd)
 	}
+	s.validateSpares(add)
 	if s.MaxConnections < 1 {
 		add("max-connections %d: must be at least 1", s.MaxConnections)
 	}
@@ -69,5 +70,33 @@ func (s *Service) validate(add func(string, ...any)) {
 		add("quit-word of %d bytes: at most %d are allowed", len(s.QuitWord), maxWord)
 	case strings.ContainsAny(s.QuitWord, "\r\n"):
 		add("quit-word %q: must be a single line", s.QuitWord)
+	}
+}
+
+func (s *Service) validateSpares(add func(string, ...any)) {
+	switch {
+	case s.MinSpares < 0 || s.MaxSpares < 0:
+		add("spares %d to %d: must not be negative", s.MinSpares, s.MaxSpares)
+	case s.MinSpares > s.MaxSpares:
+		add("min-spares %d: must not be more than max-spares %d", s.MinSpares, s.MaxSpares)
+	}
+	switch n := s.ConnectionsPerWorker; {
+	case n < 1:
+		add("connections-per-worker %d: must be at least 1", n)
+	case n > 1 && s.Handoff != HandoffWorker:
+		add("connections-per-worker %d: only workers with handoff worker can serve more than one", n)
+	case n > 1 && s.MaxSpares < 1:
+		add("connections-per-worker %d: needs spares, where a worker waits for its next connection", n)
+	}
+	for _, d := range []struct {
+		key   string
+		value time.Duration
+	}{{"idle-timeout", s.IdleTimeout}, {"max-lifetime", s.MaxLifetime}} {
+		switch {
+		case d.value < 0:
+			add("%s %v: must not be negative", d.key, d.value)
+		case d.key == "idle-timeout" && d.value > 0 && s.Handoff != HandoffWorker:
+			add("%s %v: only workers with handoff worker know when a connection is idle", d.key, d.value)
+		}
 	}
 }

@@ -8,6 +8,7 @@ const (
 	EventRefused     = "refused"      // a connection was closed unserved: service, peer, reason
 	EventSpawnFailed = "spawn failed" // no worker could be started: service, conn, peer, error
 	EventReaped      = "reaped"       // a worker ended, and all that is known of it
+	EventEnded       = "ended"        // a connection ended whose worker goes on to the next one
 	EventDraining    = "draining"     // no new connections, the live ones finish: reason or signal
 	EventStopped     = "stopped"      // the last line of every run
 	EventReloaded    = "reloaded"     // a new configuration is in force

@@ -7,6 +7,8 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/ipc"
 )
 
 // The names of the fields. A field has the same name, type and unit in every
@@ -28,6 +30,7 @@ const (
 	keyMaxRSS   = "max_rss"
 	keyError    = "error"
 	keyLines    = "lines"
+	keyReport   = "report"
 )
 
 // Service is the service's name.
@@ -64,6 +67,16 @@ func BytesIn(n uint64) zap.Field { return zap.Uint64(keyBytesIn, n) }
 
 // BytesOut counts what the worker sent to the peer.
 func BytesOut(n uint64) zap.Field { return zap.Uint64(keyBytesOut, n) }
+
+// Report is what a worker's handler has to say beyond all that. The keys are
+// the handler's, so they stand apart from the master's own.
+func Report(values []ipc.Pair) zap.Field {
+	fields := make([]zap.Field, len(values))
+	for i, v := range values {
+		fields[i] = zap.String(v.Key, v.Value)
+	}
+	return zap.Dict(keyReport, fields...)
+}
 
 // UserTime is the CPU time that a worker spent in user mode.
 func UserTime(d time.Duration) zap.Field { return zap.Duration(keyUserTime, d) }

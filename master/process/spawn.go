@@ -18,8 +18,9 @@ type Command struct {
 	Args []string // the whole argument vector, the program's name first
 
 	// Control gives the program the worker handoff: the connection as
-	// ipc.FDConnection and a control channel as ipc.FDControl. Without it the
-	// program gets the connection as fds 0 and 1 and nothing else.
+	// ipc.FDConnection, or /dev/null there for a spare, and a control channel
+	// as ipc.FDControl. Without it the program gets the connection as fds 0
+	// and 1 and nothing else.
 	Control bool
 
 	// Null is /dev/null, the standard input of programs with the worker
@@ -42,9 +43,10 @@ type Child struct {
 // Start spawns the command for a connection. It takes ownership of conn and
 // has closed it when it returns, whatever it returns: from then on only the
 // child holds the connection, and the peer sees its end when the child ends.
+// A conn of -1 starts a spare.
 //
-// With Command.Control, message is sent into the control channel before the
-// child exists, so that it finds its assignment waiting.
+// With Command.Control, a message that is not nil is sent into the control
+// channel before the child exists, so that it finds its assignment waiting.
 //
 // Start returns when the exec has succeeded or failed. A failed exec, too,
 // leaves a child to reap, whose pid nobody learns.
@@ -52,8 +54,11 @@ type Child struct {
 // The caller must call Registered on the child once the goroutine that reaps
 // knows its pid.
 func (c *Command) Start(conn int, env []string, message []byte) (child *Child, err error) {
-	connection := os.NewFile(uintptr(conn), "connection")
-	defer connection.Close()
+	connection := c.Null
+	if conn >= 0 {
+		connection = os.NewFile(uintptr(conn), "connection")
+		defer connection.Close()
+	}
 
 	cmd := exec.Cmd{
 		Path:   c.Path,
@@ -80,8 +85,10 @@ func (c *Command) Start(conn int, env []string, message []byte) (child *Child, e
 				unix.Close(master)
 			}
 		}()
-		if err := ipc.Send(master, message); err != nil {
-			return nil, fmt.Errorf("send assignment: %w", err)
+		if message != nil {
+			if err := ipc.Send(master, message); err != nil {
+				return nil, fmt.Errorf("send assignment: %w", err)
+			}
 		}
 		control = master
 		cmd.Stdin, cmd.Stdout = c.Null, c.Stderr
