@@ -46,8 +46,10 @@ func (m *Master) ended(w *worker, exit process.Exit) {
 // taken it yet.
 func (m *Master) spareEnded(w *worker, state state, exit process.Exit) {
 	level := zapcore.InfoLevel
-	if state != retiring && m.stop.signal() == 0 {
-		level = zapcore.WarnLevel
+	if state != retiring {
+		if m.stop.signal() == 0 {
+			level = zapcore.WarnLevel // not of the master's doing
+		}
 		if w.breach == nil {
 			w.service.pool.failed(time.Now(), state == starting)
 		}

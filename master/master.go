@@ -115,6 +115,7 @@ func (m *Master) open() error {
 			pool:    newPool(configured.MinSpares, configured.MaxSpares),
 			log:     m.log.With(logging.Service(configured.Name)),
 		}
+		s.start = s.spawn
 		s.command.Control = configured.Handoff != config.HandoffStdio
 		s.spare.Control = true
 		m.services = append(m.services, s)

@@ -34,6 +34,10 @@ type service struct {
 	listeners []*listen.Listener
 	log       *zap.Logger
 
+	// start spawns a worker for a connection; a field so that tests can play
+	// one. On error the worker has no child.
+	start func(c *connection) (*worker, error)
+
 	accepted atomic.Uint64 // connections taken from the kernel
 	counts   counts        // belongs to the master's loop
 }
@@ -143,9 +147,9 @@ func (m *Master) again(c *connection) {
 	m.spawns <- spawn{w, err}
 }
 
-// start spawns a worker for a connection. On error the worker has no child.
-func (s *service) start(c *connection) (*worker, error) {
-	w := &worker{
+// newWorker returns a worker that is to be spawned for a connection.
+func (s *service) newWorker(c *connection) *worker {
+	return &worker{
 		service: s,
 		watched: s.ConnectionsPerWorker > 1,
 		state:   serving,
@@ -153,6 +157,11 @@ func (s *service) start(c *connection) (*worker, error) {
 		conn:    c,
 		served:  1,
 	}
+}
+
+// spawn spawns a worker for a connection.
+func (s *service) spawn(c *connection) (*worker, error) {
+	w := s.newWorker(c)
 	var message []byte
 	if s.command.Control {
 		var err error

@@ -115,4 +115,11 @@ func (c *Child) Reaped() bool {
 // master, so this is what closes the child's pidfd; and because it happens at
 // once rather than at the reap, a live worker costs the master no descriptor
 // but its control channel.
-func (c *Child) Registered() { c.process.Release() }
+//
+// A Child without a process behind it, as tests make them, has nothing to
+// release.
+func (c *Child) Registered() {
+	if c.process != nil {
+		c.process.Release()
+	}
+}
