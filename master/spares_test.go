@@ -29,7 +29,7 @@ type stage struct {
 
 	actors []*actor
 	refuse bool // the next spawn fails
-	served map[string]int
+	served map[string]int // how many processes have taken a connection
 }
 
 // An actor plays the process behind a worker.
@@ -37,6 +37,7 @@ type actor struct {
 	w       *worker
 	control int // its end of the channel, or -1 when it is dead
 	conn    int // the connection that it holds, or -1
+	id      string
 	more    bool
 	ready   bool // has said so and not been given anything since
 	taken   bool
@@ -94,7 +95,8 @@ func (st *stage) spawn(c *connection) (*worker, error) {
 		return w, errors.New("no more processes")
 	}
 	a := st.act(w)
-	a.conn, a.more, a.taken = c.takeFD(), w.reusable(), true
+	a.conn, a.more, a.taken, a.id = c.takeFD(), w.reusable(), true, c.id
+	st.served[c.id]++
 	return w, nil
 }
 
@@ -157,7 +159,7 @@ func (a *actor) receive(t *rapid.T) (end bool) {
 	if typ != ipc.TypeAssignment || err != nil || conn < 0 || !a.ready || a.conn >= 0 {
 		t.Fatalf("received %v with fd %d, %v, ready %v, serving %d", typ, conn, err, a.ready, a.conn)
 	}
-	a.conn, a.more, a.ready, a.taken = conn, assignment.More, false, false
+	a.conn, a.more, a.ready, a.taken, a.id = conn, assignment.More, false, false, assignment.Connection
 	return false
 }
 
@@ -225,6 +227,7 @@ func TestEveryConnectionIsServedOrFailed(t *testing.T) {
 			"a spare has taken": func(t *rapid.T) {
 				a := any(t, func(a *actor) bool { return a.conn >= 0 && !a.taken })
 				a.taken = true
+				st.served[a.id]++
 				a.say(ipc.Taken)
 			},
 			"a connection ends": func(t *rapid.T) {
@@ -288,6 +291,11 @@ func TestEveryConnectionIsServedOrFailed(t *testing.T) {
 				if id, ok := entry.ContextMap()["conn"].(string); ok {
 					ends[id]++
 				}
+			}
+		}
+		for id, n := range st.served {
+			if n > 1 {
+				t.Errorf("connection %s was taken by %d processes", id, n)
 			}
 		}
 		for id, n := range ends {
