@@ -101,9 +101,13 @@ func (m *Master) readReport(w *worker) (*ipc.Report, error) {
 	}
 	defer unix.Close(w.child.Control)
 	t, body, err := ipc.Receive(w.child.Control, m.message[:], unix.MSG_DONTWAIT)
+	if err == unix.ECONNRESET {
+		// The worker ended with its assignment unread. The socket says so
+		// first and once; what was sent before that comes after it.
+		t, body, err = ipc.Receive(w.child.Control, m.message[:], unix.MSG_DONTWAIT)
+	}
 	switch {
-	case err == io.EOF, err == unix.EAGAIN, err == unix.ECONNRESET:
-		// Reset: the worker died with its assignment unread.
+	case err == io.EOF, err == unix.EAGAIN:
 		return nil, nil
 	case err == nil && t != ipc.TypeReport:
 		err = fmt.Errorf("unexpected %v", t)
