@@ -23,7 +23,11 @@ func (m *Master) hear(w *worker) {
 		switch err {
 		case unix.EAGAIN:
 			return
-		case io.EOF, unix.ECONNRESET:
+		case unix.ECONNRESET:
+			// The worker ended with its assignment unread. The socket says so
+			// first and once; what was sent before that comes after it.
+			continue
+		case io.EOF:
 			m.hungUp(w)
 			return
 		case nil:

@@ -3,12 +3,14 @@ package master
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/admit"
@@ -26,6 +28,12 @@ type Master struct {
 	null     *os.File // /dev/null, the standard input of workers
 	ids      idSource
 	channels *channels
+
+	// signals carries what is told to the master, and children that one of them
+	// has ended. Both are caught before anything is bound, so that there is
+	// always somebody to remove what was bound.
+	signals  chan os.Signal
+	children chan os.Signal
 
 	// closing is closed when accepting is to end.
 	closing chan struct{}
@@ -68,13 +76,19 @@ func New(cfg config.Config, log *zap.Logger) (*Master, error) {
 	m := &Master{
 		cfg:     cfg,
 		log:     log,
-		closing: make(chan struct{}),
-		spawns:  make(chan spawn, 64), // lets accept goroutines run ahead of the loop a little
-		table:   newTable(),
+		signals: make(chan os.Signal, 16),
+		// One place is enough: a signal says that there is something to reap,
+		// and one that is not read yet says it for all that ended since.
+		children: make(chan os.Signal, 1),
+		closing:  make(chan struct{}),
+		spawns:   make(chan spawn, 64), // lets accept goroutines run ahead of the loop a little
+		table:    newTable(),
 	}
 	m.ids.init(time.Now())
 	if err := m.open(); err != nil {
 		m.close()
+		signal.Stop(m.signals)
+		signal.Stop(m.children)
 		return nil, err
 	}
 	return m, nil
@@ -97,6 +111,20 @@ func (m *Master) open() error {
 	// the slots that keep a second client waiting, however many listeners there
 	// are and however late the loop hears of the first.
 	once := admit.NewGate(1)
+	// Names first: while a name server keeps the start waiting nothing is
+	// bound, and a signal may simply end it.
+	addresses := make([][]config.Address, len(m.cfg.Services))
+	for i, configured := range m.cfg.Services {
+		for _, address := range configured.Listen {
+			resolved, err := listen.Resolve(address)
+			if err != nil {
+				return fmt.Errorf("bind service %s: listen %v: %w", configured.Name, address, err)
+			}
+			addresses[i] = append(addresses[i], resolved...)
+		}
+	}
+	signal.Notify(m.signals, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGUSR1)
+	signal.Notify(m.children, unix.SIGCHLD)
 	for i, configured := range m.cfg.Services {
 		gate := once
 		if m.cfg.Once {
@@ -119,7 +147,7 @@ func (m *Master) open() error {
 		s.command.Control = configured.Handoff != config.HandoffStdio
 		s.spare.Control = true
 		m.services = append(m.services, s)
-		for _, address := range configured.Listen {
+		for _, address := range addresses[i] {
 			listeners, err := listen.Open(address)
 			if err != nil {
 				return fmt.Errorf("bind service %s: %w", s.Name, err)

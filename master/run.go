@@ -2,8 +2,6 @@ package master
 
 import (
 	"fmt"
-	"os"
-	"os/signal"
 	"time"
 
 	"go.uber.org/zap"
@@ -18,7 +16,9 @@ import (
 // and the sockets are closed. It is called once.
 //
 // It takes over the process: its stop signals, SIGHUP, SIGUSR1 and SIGCHLD,
-// and every child there is. The error says that workers had to be left behind,
+// and every child there is. The signals stay caught when it returns, since all
+// that is left is to write the end of the log, and a stop in order is not to
+// be turned into a killed process by one more of them. The error says that workers had to be left behind,
 // or that with Once no worker could be started.
 //
 //	signal                effect
@@ -28,15 +28,6 @@ import (
 //	SIGUSR1               write a summary to the log
 //	SIGCHLD               reap
 func (m *Master) Run() (Result, error) {
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGUSR1)
-	defer signal.Stop(signals)
-	// One place is enough: a signal says that there is something to reap, and
-	// one that is not read yet says it for all that ended since.
-	children := make(chan os.Signal, 1)
-	signal.Notify(children, unix.SIGCHLD)
-	defer signal.Stop(children)
-
 	if err := process.AdoptOrphans(); err != nil {
 		m.log.Warn("workers' own children cannot be stopped with them", logging.Error(err))
 	}
@@ -48,7 +39,9 @@ func (m *Master) Run() (Result, error) {
 	}()
 	acceptingEnded := (<-chan struct{})(ended)
 	defer m.null.Close()
-	go m.channels.run(ended)
+	stopped := make(chan struct{})
+	defer close(stopped)
+	go m.channels.run(stopped)
 	defer m.channels.close()
 	var sweep <-chan time.Time
 	if m.needsSweep() {
@@ -64,7 +57,7 @@ func (m *Master) Run() (Result, error) {
 			acceptingEnded = nil
 		case s := <-m.spawns:
 			m.spawned(s)
-		case <-children:
+		case <-m.children:
 			m.reap()
 		case pids := <-m.channels.ready:
 			for _, pid := range pids {
@@ -74,7 +67,7 @@ func (m *Master) Run() (Result, error) {
 			}
 		case now := <-sweep:
 			m.sweep(now)
-		case sig := <-signals:
+		case sig := <-m.signals:
 			m.signalled(sig.(unix.Signal))
 		case <-m.stop.timeout:
 			if !m.escalate() {

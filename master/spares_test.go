@@ -28,7 +28,7 @@ type stage struct {
 	pid  int
 
 	actors []*actor
-	refuse bool // the next spawn fails
+	refuse bool           // the next spawn fails
 	served map[string]int // how many processes have taken a connection
 }
 

@@ -57,7 +57,7 @@ func run(args []string) int {
 			return code
 		}
 	}
-	fmt.Fprintf(os.Stderr, "preforkd: %v\n", err)
+	fmt.Fprintf(os.Stderr, "preforkd: %s\n", complaint(err))
 	return code
 }
 

@@ -159,8 +159,11 @@ func (f *serveFlags) config(args []string, dash int) (config.Config, error) {
 		Services:     []config.Service{service},
 	}
 	if f.wrap != "" {
-		words, err := shellwords.Parse(f.wrap)
-		if err != nil || len(words) == 0 {
+		// A parser stops without an error where a shell would begin another
+		// command, and says where.
+		parser := shellwords.NewParser()
+		words, err := parser.Parse(f.wrap)
+		if err != nil || len(words) == 0 || parser.Position >= 0 {
 			return config.Config{}, fmt.Errorf("wrap %q: not a command line in the shell's words", f.wrap)
 		}
 		cfg.Wrap = words

@@ -51,20 +51,36 @@ func Open(addr config.Address) (listeners []*Listener, err error) {
 		}
 		return []*Listener{l}, nil
 	}
-	ips := []netip.Addr{addr.IP}
-	if addr.Host != "" {
-		if ips, err = resolve(addr.Host); err != nil {
-			return nil, err
-		}
+	addresses, err := Resolve(addr)
+	if err != nil {
+		return nil, err
 	}
-	for _, ip := range ips {
-		l, err := openTCP(netip.AddrPortFrom(ip, addr.Port), true)
+	for _, a := range addresses {
+		l, err := openTCP(netip.AddrPortFrom(a.IP, a.Port), true)
 		if err != nil {
 			return listeners, err
 		}
 		listeners = append(listeners, l)
 	}
 	return listeners, nil
+}
+
+// Resolve returns an address for each that a host name stands for, and any
+// other address as it is. It may take as long as a name server does, and binds
+// nothing.
+func Resolve(addr config.Address) ([]config.Address, error) {
+	if addr.Host == "" {
+		return []config.Address{addr}, nil
+	}
+	ips, err := resolve(addr.Host)
+	if err != nil {
+		return nil, err
+	}
+	var addresses []config.Address
+	for _, ip := range ips {
+		addresses = append(addresses, config.Address{IP: ip, Port: addr.Port})
+	}
+	return addresses, nil
 }
 
 // CloseAll closes listeners, as Close does, and ignores errors.
