@@ -128,7 +128,10 @@ func TestDescriptors(t *testing.T) {
 					if seen[p.PID] || rig.Executable(p.PID) != sleep {
 						continue
 					}
-					port, _ := strconv.Atoi(rig.Getenv(p.PID, "TCPREMOTEPORT"))
+					port, err := strconv.Atoi(rig.Getenv(p.PID, "TCPREMOTEPORT"))
+					if err != nil {
+						continue // in the middle of exec: the program is there, its environment is not
+					}
 					if err := checkDescriptors(p.PID, rig.FDs(p.PID), handoff, stderr, port); err != nil {
 						t.Errorf("pid %d: %v", p.PID, err)
 					}

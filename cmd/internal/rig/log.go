@@ -96,9 +96,10 @@ func (l *log) find(match func(Event) bool) (found []Event, changed <-chan struct
 }
 
 // wait waits for n events that match and returns all that do.
-func (l *log) wait(t testing.TB, what string, n int, match func(Event) bool) []Event {
+func (l *log) wait(t testing.TB, what string, n int, match func(Event) bool, exited <-chan struct{}) []Event {
 	t.Helper()
 	deadline := time.After(Deadline)
+	var last <-chan time.Time // for what a master that has ended has written
 	for {
 		found, changed, ended := l.find(match)
 		if len(found) >= n {
@@ -109,6 +110,10 @@ func (l *log) wait(t testing.TB, what string, n int, match func(Event) bool) []E
 		}
 		select {
 		case <-changed:
+		case <-exited:
+			exited, last = nil, time.After(5*time.Second)
+		case <-last:
+			t.Fatalf("the master ended with %d of %d %s in its log", len(found), n, what)
 		case <-deadline:
 			t.Fatalf("%d of %d %s after %v", len(found), n, what, Deadline)
 		}

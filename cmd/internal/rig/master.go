@@ -95,7 +95,7 @@ func (m *Master) Stop(t testing.TB) {
 // Wait waits for n events that match and returns all that do, in order.
 func (m *Master) Wait(t testing.TB, n int, match func(Event) bool) []Event {
 	t.Helper()
-	return m.log.wait(t, "events", n, match)
+	return m.log.wait(t, "events", n, match, m.exited)
 }
 
 // WaitFor waits for one event and returns the first that matches.
@@ -114,7 +114,7 @@ func (m *Master) Events(match func(Event) bool) []Event {
 func (m *Master) WaitLogEnd(t testing.TB) {
 	t.Helper()
 	Until(t, "the end of the log", func() bool { _, _, ended := m.log.find(Is("")); return ended }, func() string {
-		return fmt.Sprintf("somebody holds the stderr of the master: %v", m.descendants())
+		return fmt.Sprintf("somebody holds the stderr of the master: %+v", m.holders())
 	})
 }
 
@@ -235,6 +235,23 @@ func (m *Master) descendants() []Process {
 	return found
 }
 
+// holders returns the processes that have the master's stderr for theirs:
+// workers that the log does not know, for one.
+func (m *Master) holders() []Process {
+	if m.stderr == nil {
+		return nil
+	}
+	info, err := m.stderr.Stat()
+	if err != nil {
+		return nil
+	}
+	pipe := fmt.Sprintf("pipe:[%d]", info.Sys().(*syscall.Stat_t).Ino)
+	return processes(func(p Process) bool {
+		target, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/2", p.PID))
+		return err == nil && target == pipe
+	})
+}
+
 // finish stops the master and checks it, see Master.
 func (m *Master) finish() {
 	t := m.t
@@ -244,7 +261,7 @@ func (m *Master) finish() {
 		left := m.descendants()
 		m.cmd.Process.Kill()
 		<-m.exited
-		for _, p := range left {
+		for _, p := range append(left, m.holders()...) {
 			syscall.Kill(p.PID, syscall.SIGKILL)
 		}
 		if t.Failed() {
