@@ -34,7 +34,7 @@ func (m *Master) ended(w *worker, exit process.Exit) {
 		m.spareEnded(w, state, exit)
 		m.reassign(c)
 	default:
-		c.closeFD()
+		c.file.Close() // of a spare that broke the contract before it had it
 		m.connectionEnded(w, c, &exit, now)
 		if m.cfg.Once {
 			m.result.ExitCode = exitCode(exit.Status)
@@ -65,13 +65,12 @@ func (m *Master) spareEnded(w *worker, state state, exit process.Exit) {
 // the workers are being ended.
 func (m *Master) reassign(c *connection) {
 	if m.stop.signal() != 0 {
-		c.closeFD()
 		m.spawnFailed(c, errors.New("the spare for it ended, and the service stops"))
 		return
 	}
 	c.service.log.Info("reassigned", logging.Conn(c.id), logging.Peer(c.peer))
 	m.spawning.Add(1)
-	go m.again(c)
+	m.background(func() { m.again(c) })
 }
 
 // moveOn closes the books on the connection of a worker that lives on. The
@@ -91,7 +90,9 @@ func (m *Master) moveOn(w *worker, now time.Time) {
 func (m *Master) connectionEnded(w *worker, c *connection, exit *process.Exit, now time.Time) {
 	s := c.service
 	s.counts.reaped++
-	m.release(c)
+	// The slot comes last: by the log, too, there are never more connections
+	// alive than slots.
+	defer m.release(c)
 
 	event, level := logging.EventEnded, zapcore.InfoLevel
 	fields := make([]zap.Field, 0, 16)
@@ -143,7 +144,8 @@ const failedExec = 253
 // spawnFailed closes the books on a connection that got no worker.
 func (m *Master) spawnFailed(c *connection, err error) {
 	c.service.counts.failed++
-	m.release(c)
+	c.file.Close()
+	defer m.release(c)
 	c.service.log.Error(logging.EventSpawnFailed, logging.Conn(c.id),
 		logging.Peer(c.peer), logging.Local(c.local), logging.Error(err))
 	if m.cfg.Once {

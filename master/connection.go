@@ -1,9 +1,8 @@
 package master
 
 import (
+	"os"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/admit"
@@ -22,10 +21,10 @@ type connection struct {
 	live     int // connections alive from the source at its accept, itself included
 	accepted time.Time
 
-	// fd is the master's copy of the descriptor, or -1. A worker that is
-	// spawned for the connection inherits it and the copy is closed at once;
-	// for a spare it is kept until the spare has it for certain.
-	fd int
+	// file is the master's copy of the descriptor. A worker that is spawned
+	// for the connection inherits it and the copy is closed at once; for a
+	// spare it is kept until the spare has it for certain.
+	file *os.File
 }
 
 // newConnection makes a connection of what Accept returned, whose reserved
@@ -38,7 +37,7 @@ func (m *Master) newConnection(s *service, conn *listen.Conn) *connection {
 		peer:     conn.PeerName(),
 		local:    conn.LocalName(),
 		accepted: time.Now(),
-		fd:       conn.FD,
+		file:     os.NewFile(uintptr(conn.FD), "connection"),
 	}
 	if !conn.IsUnix() {
 		c.source = admit.SourceOf(conn.Peer.Addr(), sourcePrefixV4, sourcePrefixV6)
@@ -72,18 +71,4 @@ func (c *connection) assignment(more, spare bool) ([]byte, error) {
 		a.Environment = c.environment()
 	}
 	return a.Append(nil)
-}
-
-// takeFD passes the master's copy of the descriptor to the caller.
-func (c *connection) takeFD() int {
-	fd := c.fd
-	c.fd = -1
-	return fd
-}
-
-// closeFD closes the master's copy of the descriptor, if there is one.
-func (c *connection) closeFD() {
-	if fd := c.takeFD(); fd >= 0 {
-		unix.Close(fd)
-	}
 }

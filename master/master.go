@@ -43,6 +43,9 @@ type Master struct {
 	// spawning counts the spawns that have begun and whose outcome the loop
 	// has not seen yet.
 	spawning atomic.Int64
+	// background runs what would keep the loop waiting; a field so that tests
+	// can choose when.
+	background func(func())
 	// spawns carries the outcomes from the accept goroutines to the loop.
 	spawns chan spawn
 
@@ -83,6 +86,8 @@ func New(cfg config.Config, log *zap.Logger) (*Master, error) {
 		closing:  make(chan struct{}),
 		spawns:   make(chan spawn, 64), // lets accept goroutines run ahead of the loop a little
 		table:    newTable(),
+
+		background: func(f func()) { go f() },
 	}
 	m.ids.init(time.Now())
 	if err := m.open(); err != nil {
@@ -184,6 +189,7 @@ func (m *Master) startAccepting() {
 	if m.cfg.Once {
 		n = 1
 	}
+	process.WarmThreads(spareThreads + n*m.listeners())
 	for _, s := range m.services {
 		for _, l := range s.listeners {
 			s.log.Info(logging.EventListening, logging.Local(l.Local()))
@@ -195,6 +201,19 @@ func (m *Master) startAccepting() {
 			m.accepting.Go(func() { m.keepSpares(s) })
 		}
 	}
+}
+
+// spareThreads is how many threads the master may need at one time beside those
+// that spawn: for the loop, the log, the channels, signals and the runtime.
+const spareThreads = 8
+
+// listeners returns how many listeners there are.
+func (m *Master) listeners() int {
+	n := 0
+	for _, s := range m.services {
+		n += len(s.listeners)
+	}
+	return n
 }
 
 // isClosing reports whether stopAccepting was called.

@@ -48,7 +48,7 @@ func (p *pool) handOver(c *connection, now time.Time) *worker {
 		p.idle = p.idle[:last]
 		message, err := c.assignment(w.served+1 < c.service.ConnectionsPerWorker, true)
 		if err == nil {
-			err = ipc.SendConnection(w.child.Control, message, c.fd)
+			err = ipc.SendConnection(w.child.Control, message, int(c.file.Fd()))
 		}
 		if err == nil {
 			w.conn = c
@@ -119,7 +119,7 @@ func (p *pool) failed(now time.Time, wasStarting bool) {
 func (p *pool) taken(w *worker, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	w.conn.closeFD()
+	w.conn.file.Close()
 	w.enter(serving, now)
 	p.failures.reset()
 	p.notUntil = time.Time{}

@@ -70,7 +70,7 @@ func (m *Master) Run() (Result, error) {
 		case sig := <-m.signals:
 			m.signalled(sig.(unix.Signal))
 		case <-m.stop.timeout:
-			if !m.escalate() {
+			if m.reap(); !m.finished() && !m.escalate() {
 				return m.abandon()
 			}
 		}

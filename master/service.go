@@ -130,10 +130,27 @@ func (m *Master) serve(s *service, conn *listen.Conn) error {
 	// Counted before the child can exist: the loop keeps the exits of unknown
 	// children for as long as this is not zero.
 	m.spawning.Add(1)
-	w, err := s.start(c)
+	w, err := m.startPatiently(c)
 	c.logAccepted(w.child)
 	m.spawns <- spawn{w, err}
 	return err
+}
+
+// startPatiently spawns a worker for a connection. Where descriptors are short
+// it tries again until there are some: the client is better off waiting, as it
+// would in the kernel's queue, and this goroutine accepts no other meanwhile.
+func (m *Master) startPatiently(c *connection) (*worker, error) {
+	var pause backoff
+	for {
+		w, err := c.service.start(c)
+		if !errors.Is(err, unix.EMFILE) && !errors.Is(err, unix.ENFILE) || m.isClosing() {
+			return w, err
+		}
+		if pause.delay == 0 {
+			c.service.log.Warn("spawn delayed", logging.Conn(c.id), logging.Peer(c.peer), logging.Error(err))
+		}
+		m.wait(pause.next())
+	}
 }
 
 // again gives a connection to another worker when a spare has died without
@@ -143,7 +160,7 @@ func (m *Master) again(c *connection) {
 		m.spawns <- spawn{}
 		return
 	}
-	w, err := c.service.start(c)
+	w, err := m.startPatiently(c)
 	m.spawns <- spawn{w, err}
 }
 
@@ -166,12 +183,11 @@ func (s *service) spawn(c *connection) (*worker, error) {
 	if s.command.Control {
 		var err error
 		if message, err = c.assignment(w.reusable(), false); err != nil {
-			c.closeFD()
 			return w, err
 		}
 	}
 	var err error
-	w.child, err = s.command.Start(c.takeFD(), c.environment(), message)
+	w.child, err = s.command.Start(c.file, c.environment(), message)
 	return w, err
 }
 

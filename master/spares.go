@@ -34,7 +34,7 @@ func (m *Master) keepSpares(s *service) {
 func (m *Master) startSpare(s *service) {
 	m.spawning.Add(1)
 	w := &worker{service: s, watched: true, since: time.Now()}
-	child, err := s.spare.Start(-1, s.env, nil)
+	child, err := s.spare.Start(nil, s.env, nil)
 	if err != nil {
 		s.pool.failed(time.Now(), true)
 		s.log.Error(logging.EventSpawnFailed, logging.Reason("spare"), logging.Error(err))

@@ -53,8 +53,11 @@ func newStage(t *rapid.T, spares, perWorker int) *stage {
 	}
 	st := &stage{logs: logs, pid: 1000, served: map[string]int{}}
 	st.m = &Master{
-		log:      zap.New(core),
-		closing:  make(chan struct{}),
+		log:     zap.New(core),
+		closing: make(chan struct{}),
+
+		background: func(f func()) { f() },
+
 		spawns:   make(chan spawn, 1024),
 		table:    newTable(),
 		channels: channels,
@@ -91,11 +94,15 @@ func (st *stage) spawn(c *connection) (*worker, error) {
 	w := st.s.newWorker(c)
 	if st.refuse {
 		st.refuse = false
-		c.closeFD()
 		return w, errors.New("no more processes")
 	}
 	a := st.act(w)
-	a.conn, a.more, a.taken, a.id = c.takeFD(), w.reusable(), true, c.id
+	fd, err := unix.FcntlInt(c.file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		panic(err)
+	}
+	c.file.Close()
+	a.conn, a.more, a.taken, a.id = fd, w.reusable(), true, c.id
 	st.served[c.id]++
 	return w, nil
 }
@@ -115,7 +122,7 @@ func (st *stage) startSpare(now time.Time) bool {
 // loop lets the master's loop see all that has happened so far.
 func (st *stage) loop() {
 	for st.m.spawning.Load() > 0 {
-		st.m.spawned(<-st.m.spawns) // a reassignment is under way in a goroutine
+		st.m.spawned(<-st.m.spawns)
 	}
 	for _, a := range st.actors {
 		if st.m.table.has(a.w.child.Pid) && a.w.watched {

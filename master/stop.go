@@ -75,11 +75,6 @@ func (m *Master) escalate() bool {
 		return false
 	}
 	m.stop.phase++
-	delay := m.cfg.KillDelay
-	if m.stop.phase == killing {
-		delay = max(delay, killTime)
-	}
-	m.stop.timeout = time.After(delay)
 	m.stop.signalled = make(map[int]bool)
 	sig := m.stop.signal()
 	orphans := process.Orphans(m.table.has)
@@ -89,6 +84,13 @@ func (m *Master) escalate() bool {
 		m.signalGroup(pid, sig)
 	}
 	m.signalOrphans(orphans)
+	// The time begins now: on a busy machine the way here may have taken
+	// longer than the whole delay.
+	delay := m.cfg.KillDelay
+	if m.stop.phase == killing {
+		delay = max(delay, killTime)
+	}
+	m.stop.timeout = time.After(delay)
 	return true
 }
 

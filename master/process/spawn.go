@@ -40,10 +40,10 @@ type Child struct {
 	process *os.Process
 }
 
-// Start spawns the command for a connection. It takes ownership of conn and
-// has closed it when it returns, whatever it returns: from then on only the
-// child holds the connection, and the peer sees its end when the child ends.
-// A conn of -1 starts a spare.
+// Start spawns the command for a connection. When it succeeds it has closed
+// conn: from then on only the child holds the connection, and the peer sees its
+// end when the child ends. When it fails the caller keeps conn. Without a conn
+// it starts a spare.
 //
 // With Command.Control, a message that is not nil is sent into the control
 // channel before the child exists, so that it finds its assignment waiting.
@@ -53,13 +53,11 @@ type Child struct {
 //
 // The caller must call Registered on the child once the goroutine that reaps
 // knows its pid.
-func (c *Command) Start(conn int, env []string, message []byte) (child *Child, err error) {
-	connection := c.Null
-	if conn >= 0 {
-		connection = os.NewFile(uintptr(conn), "connection")
-		defer connection.Close()
+func (c *Command) Start(conn *os.File, env []string, message []byte) (child *Child, err error) {
+	connection := conn
+	if conn == nil {
+		connection = c.Null
 	}
-
 	cmd := exec.Cmd{
 		Path:   c.Path,
 		Args:   c.Args,
@@ -98,6 +96,9 @@ func (c *Command) Start(conn int, env []string, message []byte) (child *Child, e
 	}
 	if err := cmd.Start(); err != nil {
 		return nil, err
+	}
+	if conn != nil {
+		conn.Close()
 	}
 	return &Child{Pid: cmd.Process.Pid, Control: control, process: cmd.Process}, nil
 }
