@@ -153,7 +153,7 @@ func (m *Master) signalled(sig unix.Signal) {
 
 // summarize writes the state of the master and of each service to the log.
 func (m *Master) summarize() {
-	m.log.Info("status", append(m.totals(), zap.Int("live", len(m.table.workers)), zap.Stringer("state", m.stop.phase))...)
+	m.log.Info("status", append(m.totals(), zap.Uint64("live", m.live()), zap.Stringer("state", m.stop.phase))...)
 	for _, s := range m.services {
 		taken, limit := s.gate.Taken()
 		s.log.Info("status",
@@ -166,18 +166,28 @@ func (m *Master) summarize() {
 
 // totals returns the counts of all services as fields.
 func (m *Master) totals() []zap.Field {
-	var sum counts
-	var accepted uint64
-	for _, s := range m.services {
-		accepted += s.accepted.Load()
-		sum.failed += s.counts.failed
-		sum.reaped += s.counts.reaped
-	}
+	accepted, failed, reaped := m.sums()
 	return []zap.Field{
 		zap.Uint64("accepted", accepted),
-		zap.Uint64("failed", sum.failed),
-		zap.Uint64("reaped", sum.reaped),
+		zap.Uint64("failed", failed),
+		zap.Uint64("reaped", reaped),
 	}
+}
+
+// live returns how many connections are alive, those under way included.
+func (m *Master) live() uint64 {
+	accepted, failed, reaped := m.sums()
+	return accepted - failed - reaped
+}
+
+// sums adds up the counts of all services.
+func (m *Master) sums() (accepted, failed, reaped uint64) {
+	for _, s := range m.services {
+		accepted += s.accepted.Load()
+		failed += s.counts.failed
+		reaped += s.counts.reaped
+	}
+	return accepted, failed, reaped
 }
 
 // abandon gives up on what SIGKILL did not end: a process in uninterruptible

@@ -48,7 +48,7 @@ func (m *Master) drain(sig unix.Signal) {
 	m.stop.phase = draining
 	m.stop.timeout = time.After(m.cfg.DrainTimeout)
 	m.log.Info(logging.EventDraining, logging.Reason(unix.SignalName(sig)),
-		zap.Int("live", len(m.table.workers)), zap.Duration("timeout", m.cfg.DrainTimeout))
+		zap.Uint64("live", m.live()), zap.Duration("timeout", m.cfg.DrainTimeout))
 	m.stopAccepting()
 	m.sendDrain()
 }
@@ -79,7 +79,7 @@ func (m *Master) escalate() bool {
 	sig := m.stop.signal()
 	orphans := process.Orphans(m.table.has)
 	m.log.Warn("stopping workers", logging.Signal(sig),
-		zap.Int("live", len(m.table.workers)), zap.Int("orphans", len(orphans)))
+		zap.Int("workers", len(m.table.workers)), zap.Int("orphans", len(orphans)))
 	for pid := range m.table.workers {
 		m.signalGroup(pid, sig)
 	}
