@@ -3,6 +3,7 @@ module github.com/preforkd/preforkd
 go 1.26.0
 
 require (
+	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/spf13/cobra v1.10.2
 	golang.org/x/sys v0.49.0
 )
