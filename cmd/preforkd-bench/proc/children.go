@@ -24,8 +24,7 @@ type Children struct {
 	// known before the reaper can see it end.
 	mu      sync.Mutex
 	known   map[int]bool // started here; os/exec reaps them
-	user    time.Duration
-	sys     time.Duration
+	orphans time.Duration // CPU time of the reaped ones
 	signals chan os.Signal
 	done    chan struct{}
 }
@@ -107,18 +106,17 @@ func (c *Children) reap() {
 		}
 		var usage unix.Rusage
 		if got, err := unix.Wait4(pid, nil, unix.WNOHANG, &usage); got == pid && err == nil {
-			c.user += time.Duration(usage.Utime.Nano())
-			c.sys += time.Duration(usage.Stime.Nano())
+			c.orphans += time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 		}
 	}
 }
 
 // orphanTime returns the CPU time of all orphans reaped until now.
-func (c *Children) orphanTime() (user, sys time.Duration) {
+func (c *Children) orphanTime() time.Duration {
 	c.reap()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.user, c.sys
+	return c.orphans
 }
 
 // killOrphans kills every child of this process that os/exec does not own,

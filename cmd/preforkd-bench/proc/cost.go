@@ -11,13 +11,12 @@ import (
 type Cost struct {
 	Master  time.Duration // the process that was started
 	Workers time.Duration // everything that came of it, reaped or alive
-	System  time.Duration // the kernel's part of both, as far as ticks tell
 	Machine time.Duration // busy time of all CPUs less this process's own
 }
 
 // Sub returns the cost of what happened between the looks b and c.
 func (c Cost) Sub(b Cost) Cost {
-	return Cost{c.Master - b.Master, c.Workers - b.Workers, c.System - b.System, c.Machine - b.Machine}
+	return Cost{c.Master - b.Master, c.Workers - b.Workers, c.Machine - b.Machine}
 }
 
 // Total is what the server itself accounts for.
@@ -32,19 +31,15 @@ func (s *Server) Cost() (Cost, error) {
 	var c Cost
 	own := t[s.pid]
 	c.Master = clock(s.pid)
-	c.Workers = own.reapedUser + own.reapedSys
-	c.System = own.sys + own.reapedSys
+	c.Workers = own.reaped
 	for _, pid := range s.family(t) {
 		if pid == s.pid {
 			continue
 		}
 		p := t[pid]
-		c.Workers += clock(pid) + p.reapedUser + p.reapedSys
-		c.System += p.sys + p.reapedSys
+		c.Workers += clock(pid) + p.reaped
 	}
-	user, sys := s.children.orphanTime()
-	c.Workers += user + sys
-	c.System += sys
+	c.Workers += s.children.orphanTime()
 	busy, err := machineBusy()
 	c.Machine = busy - clock(os.Getpid())
 	return c, err

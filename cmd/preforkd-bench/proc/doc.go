@@ -11,7 +11,9 @@
 // (cutime and cstime of proc_pid_stat(5), in ticks, rounded once per snapshot
 // and not once per child), of the living descendants' clocks, and of the
 // rusage of orphans that this process reaped itself. A snapshot before and one
-// after the load, each taken when no worker is left, give the load's cost.
+// after the load, each taken when no worker is left, give the load's cost. It
+// is not divided into user and kernel: with the usual tick accounting the
+// kernel has no such division for a process that ends within a tick.
 //
 // Three things are outside: what a process costs after its parent has been
 // told of its end, interrupts that hit while nobody's code runs, and the load

@@ -61,7 +61,7 @@ func (c *Children) Serve(ctx context.Context, args []string, port int, log strin
 		s.Stop()
 		return nil, fmt.Errorf("start %s: %w", args[0], err)
 	}
-	s.Settle(ctx)
+	s.Settle(ctx, 0)
 	if t, err := readTable(); err == nil {
 		s.baseline = len(s.family(t)) - 1
 	}
@@ -130,10 +130,11 @@ func (s *Server) family(t table) []int {
 	return found
 }
 
-// Settle waits until the server is at rest: no more processes than when it
-// started, or, for servers that keep a pool, as many as before for a while. It
-// gives up after three seconds and lets the measurement show what it is.
-func (s *Server) Settle(ctx context.Context) {
+// Settle waits until the server is at rest with live connections open: no more
+// processes than when it started and one for each of them, or, for servers
+// that keep a pool, as many as before for a while. It gives up after three
+// seconds and lets the measurement show what it is.
+func (s *Server) Settle(ctx context.Context, live int) {
 	stable, last := 0, -1
 	for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline) && ctx.Err() == nil; {
 		s.children.reap()
@@ -142,7 +143,7 @@ func (s *Server) Settle(ctx context.Context) {
 			return
 		}
 		count := len(s.family(t)) - 1
-		if last >= 0 && count <= s.baseline {
+		if last >= 0 && count <= s.baseline+live {
 			return
 		}
 		if count != last {

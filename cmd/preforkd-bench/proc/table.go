@@ -16,9 +16,7 @@ const tick = time.Second / 100
 type stat struct {
 	pid, parent int
 	state       byte          // 'Z' is a process that has ended and was not reaped
-	user, sys   time.Duration // its own
-	reapedUser  time.Duration // of the children it has reaped, and theirs
-	reapedSys   time.Duration
+	reaped      time.Duration // CPU time of the children it has reaped, and theirs
 }
 
 // parseStat parses the contents of a stat file. The name of the program is in
@@ -43,13 +41,10 @@ func parseStat(content []byte) (stat, error) {
 	}
 	ticks := func(field int) time.Duration { return time.Duration(number(fields[field])) * tick }
 	s := stat{
-		pid:        int(number(content[:open])),
-		state:      fields[0][0],
-		parent:     int(number(fields[1])),
-		user:       ticks(11),
-		sys:        ticks(12),
-		reapedUser: ticks(13),
-		reapedSys:  ticks(14),
+		pid:    int(number(content[:open])),
+		state:  fields[0][0],
+		parent: int(number(fields[1])),
+		reaped: ticks(13) + ticks(14),
 	}
 	return s, bad
 }
