@@ -23,7 +23,7 @@ type Children struct {
 	// mu guards the fields below. Start holds it, too, so that a child is
 	// known before the reaper can see it end.
 	mu      sync.Mutex
-	known   map[int]bool // started here; os/exec reaps them
+	known   map[int]bool  // started here; os/exec reaps them
 	orphans time.Duration // CPU time of the reaped ones
 	signals chan os.Signal
 	done    chan struct{}
