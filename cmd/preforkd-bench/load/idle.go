@@ -23,16 +23,15 @@ type Idle struct {
 }
 
 // OpenIdle opens count connections, exchanges a message on each and leaves
-// them open. The caller closes the set, also after an error.
+// them open. The caller closes the set; after an error there is none.
 func OpenIdle(ctx context.Context, addr netip.AddrPort, count int) (*Idle, error) {
-	idle := &Idle{Result: newResult()}
 	e, err := newEngine(addr, idleAtOnce)
 	if err != nil {
-		return idle, err
+		return nil, err
 	}
 	defer e.close()
+	idle := &Idle{Result: e.result}
 	e.keep = func(fd int) { idle.fds = append(idle.fds, fd) }
-	idle.Result = e.result
 	err = quiet(func() error {
 		start := time.Now()
 		e.last = start
@@ -62,7 +61,11 @@ func OpenIdle(ctx context.Context, addr netip.AddrPort, count int) (*Idle, error
 		e.result.Elapsed = e.last.Sub(start)
 		return nil
 	})
-	return idle, err
+	if err != nil {
+		idle.Close()
+		return nil, err
+	}
+	return idle, nil
 }
 
 // Verify exchanges another message on every connection, one after the other,

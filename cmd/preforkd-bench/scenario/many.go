@@ -29,10 +29,10 @@ func idle(ctx context.Context, p *Plan, s *subject) (result.Measurement, error) 
 		return result.Measurement{}, err
 	}
 	connections, err := load.OpenIdle(ctx, s.addr(), p.Idle)
-	defer connections.Close()
 	if err != nil {
 		return result.Measurement{}, err
 	}
+	defer connections.Close()
 	s.server.Settle(ctx, p.Idle)
 	after, err := s.server.Memory()
 	if err != nil {
@@ -73,10 +73,10 @@ func growth(ctx context.Context, p *Plan, s *subject) (result.Measurement, error
 	}
 	measure := func(live int) (float64, error) {
 		connections, err := load.OpenIdle(ctx, s.addr(), live)
-		defer connections.Close()
 		if err != nil {
 			return 0, err
 		}
+		defer connections.Close()
 		r, cost, err := s.cost(ctx, live, func() (*load.Result, error) {
 			return load.Closed(ctx, s.addr(), growthClients, p.Growth, 10*p.Duration)
 		})

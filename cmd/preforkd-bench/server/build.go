@@ -115,6 +115,7 @@ func (b *Build) Preforkd() (string, error) {
 // command runs a command to its end. Its error holds what it printed last.
 func command(ctx context.Context, run runner, args ...string) error {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := run.Run(cmd); err != nil {
