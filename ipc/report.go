@@ -20,6 +20,7 @@ type Reason string
 const (
 	ReasonEOF      Reason = "eof"       // the client closed, or half-closed, its side
 	ReasonQuitWord Reason = "quit-word" // the client sent the line that ends the connection
+	ReasonDone     Reason = "done"      // the handler ended the connection of its own accord
 	ReasonReset    Reason = "reset"     // the client reset the connection or stopped answering
 	ReasonError    Reason = "error"     // the handler failed; the worker's stderr says how
 )

@@ -2,8 +2,8 @@ package config
 
 import "time"
 
-// A Config is all that a master is told. Complete fills in what was left at
-// its zero value; Validate says what is wrong with the rest.
+// A Config is all that a master is told. Complete fills in what follows from
+// the rest; Validate says what is wrong with it.
 type Config struct {
 	// WorkerBinary is the program that built-in handlers run in. Empty: it is
 	// looked for beside the master's executable, then in ../lib/preforkd/.
@@ -55,15 +55,3 @@ const (
 	// HandoffStdio gives fds 0 and 1 the connection, as inetd does.
 	HandoffStdio Handoff = "stdio"
 )
-
-// Defaults of the keys that have one.
-const (
-	DefaultListen         = "127.0.0.1:7007"
-	DefaultHandler        = "echo"
-	DefaultMaxConnections = 256
-	DefaultDrainTimeout   = 30 * time.Second
-	DefaultKillDelay      = 5 * time.Second
-)
-
-// Handlers lists the built-in handlers by name.
-var Handlers = []string{"echo"}

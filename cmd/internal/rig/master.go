@@ -1,0 +1,282 @@
+package rig
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A Master is a running "preforkd serve". At the end of the test that started
+// it, it is stopped with StopSignal unless it has ended already, and checked:
+//
+//  1. before the signal, every accepted connection has been reaped, refused
+//     or has failed to spawn, each once; no child is left; the descriptors
+//     are those of the baseline;
+//  2. it exits with WantCode;
+//  3. whoever else held its stderr, workers and their children, is gone;
+//  4. the log has no malformed line, no panic and no data race.
+//
+// What a test closes or stops in its own Cleanup functions happens before, as
+// long as they are registered after the start.
+type Master struct {
+	PID       int
+	Listeners []Listener
+	Terminal  *os.File // the near end of its terminal, if it has one
+
+	// StopSignal ends the master at the end of the test, SIGTERM by default.
+	// With SIGQUIT connections may be alive at that time.
+	StopSignal syscall.Signal
+	// WantCode is the exit code that the master must end with; -1 when a
+	// signal must kill it.
+	WantCode int
+	// Killed says that the test kills the master, which then owes nothing.
+	Killed bool
+	// LossyLog says that the test makes the log lose lines on purpose, so
+	// that connections cannot be accounted for.
+	LossyLog bool
+	// OwnPIDs says that the master runs in a PID namespace, and that the pids
+	// of its events mean nothing outside.
+	OwnPIDs bool
+
+	t        testing.TB
+	cmd      *exec.Cmd
+	stderr   *os.File
+	log      *log
+	exited   chan struct{}
+	baseline []string
+}
+
+// Signal sends a signal to the master.
+func (m *Master) Signal(t testing.TB, sig syscall.Signal) {
+	t.Helper()
+	if err := m.cmd.Process.Signal(sig); err != nil {
+		t.Fatalf("send %v to the master: %v", sig, err)
+	}
+}
+
+// Kill kills the master with SIGKILL and waits for its end.
+func (m *Master) Kill(t testing.TB) {
+	t.Helper()
+	m.Killed = true
+	m.Signal(t, syscall.SIGKILL)
+	m.WaitExit(t)
+}
+
+// WaitExit waits until the master has ended and returns its exit code, -1 when
+// a signal killed it.
+func (m *Master) WaitExit(t testing.TB) int {
+	t.Helper()
+	select {
+	case <-m.exited:
+	case <-time.After(Deadline):
+		t.Fatalf("the master has not ended after %v", Deadline)
+	}
+	return m.cmd.ProcessState.ExitCode()
+}
+
+// Stop sends StopSignal and waits for the end.
+func (m *Master) Stop(t testing.TB) {
+	t.Helper()
+	m.Signal(t, m.StopSignal)
+	if code := m.WaitExit(t); code != m.WantCode {
+		t.Errorf("the master exited with %d, want %d", code, m.WantCode)
+	}
+}
+
+// Wait waits for n events that match and returns all that do, in order.
+func (m *Master) Wait(t testing.TB, n int, match func(Event) bool) []Event {
+	t.Helper()
+	return m.log.wait(t, "events", n, match)
+}
+
+// WaitFor waits for one event and returns the first that matches.
+func (m *Master) WaitFor(t testing.TB, match func(Event) bool) Event {
+	t.Helper()
+	return m.Wait(t, 1, match)[0]
+}
+
+// Events returns the events so far that match.
+func (m *Master) Events(match func(Event) bool) []Event {
+	found, _, _ := m.log.find(match)
+	return found
+}
+
+// WaitLogEnd waits until nobody holds the master's stderr any more.
+func (m *Master) WaitLogEnd(t testing.TB) {
+	t.Helper()
+	Until(t, "the end of the log", func() bool { _, _, ended := m.log.find(Is("")); return ended }, func() string {
+		return fmt.Sprintf("somebody holds the stderr of the master: %v", m.descendants())
+	})
+}
+
+// Log returns the text of the log so far.
+func (m *Master) Log() string { return m.log.String() }
+
+// PauseLog stops reading the master's stderr after shrinking its pipe, and
+// ResumeLog goes on. A read that was waiting when the pause began takes one
+// more piece.
+func (m *Master) PauseLog() {
+	const fSetPipeSize = 1031 // F_SETPIPE_SZ
+	if m.stderr != nil {
+		if raw, err := m.stderr.SyscallConn(); err == nil {
+			raw.Control(func(fd uintptr) {
+				syscall.Syscall(syscall.SYS_FCNTL, fd, fSetPipeSize, 4096)
+			})
+		}
+	}
+	m.log.pause()
+}
+
+// ResumeLog ends a pause.
+func (m *Master) ResumeLog() { m.log.resume() }
+
+// Baseline takes the descriptors that are open now as those that must be open
+// in the end.
+func (m *Master) Baseline(t testing.TB) {
+	t.Helper()
+	m.baseline = m.descriptors()
+}
+
+// descriptors returns what the master has open, but for the two descriptors
+// that Go's poller opens when it is first needed, which may be at any time.
+func (m *Master) descriptors() []string {
+	var open []string
+	for _, fd := range FDs(m.PID) {
+		if fd.Target != "anon_inode:[eventpoll]" && fd.Target != "anon_inode:[eventfd]" {
+			open = append(open, fmt.Sprintf("%d -> %s", fd.Number, fd.Target))
+		}
+	}
+	return open
+}
+
+// WaitIdle waits until the master has accounted for every connection, has no
+// child, and its descriptors are those of the baseline.
+func (m *Master) WaitIdle(t testing.TB) {
+	t.Helper()
+	if !m.LossyLog {
+		Until(t, "every accepted connection is accounted for", func() bool {
+			return len(m.unaccounted()) == 0
+		}, func() string { return fmt.Sprintf("connections %v have no end", m.unaccounted()) })
+	}
+	Until(t, "without children", func() bool { return len(Children(m.PID)) == 0 }, func() string {
+		return fmt.Sprintf("%+v", Children(m.PID))
+	})
+	Until(t, "back to the descriptors of the baseline", func() bool {
+		return slices.Equal(m.descriptors(), m.baseline)
+	}, func() string {
+		return fmt.Sprintf("\n%s\nbaseline:\n%s", strings.Join(m.descriptors(), "\n"), strings.Join(m.baseline, "\n"))
+	})
+}
+
+// unaccounted returns the accepted connections that have no end yet.
+func (m *Master) unaccounted() []string {
+	ends := m.ends()
+	var open []string
+	for _, e := range m.Events(Is(Accepted)) {
+		if ends[e.Conn] == 0 {
+			open = append(open, e.Conn)
+		}
+	}
+	return open
+}
+
+// ends counts, by connection, the events that end one.
+func (m *Master) ends() map[string]int {
+	ends := map[string]int{}
+	for _, e := range m.Events(func(e Event) bool {
+		return e.Msg == Reaped || e.Msg == Refused || e.Msg == SpawnFailed
+	}) {
+		if e.Conn != "" {
+			ends[e.Conn]++
+		}
+	}
+	return ends
+}
+
+// descendants returns the living processes that descend from the master,
+// including those in the groups of its workers whose parents have gone.
+func (m *Master) descendants() []Process {
+	var found []Process
+	parents := []int{m.PID}
+	for len(parents) > 0 {
+		for _, p := range Children(parents[0]) {
+			found = append(found, p)
+			parents = append(parents, p.PID)
+		}
+		parents = parents[1:]
+	}
+	if !m.OwnPIDs {
+		for _, e := range m.Events(func(e Event) bool { return e.PID > 0 }) {
+			found = append(found, Group(e.PID)...)
+		}
+	}
+	return found
+}
+
+// finish stops the master and checks it, see Master.
+func (m *Master) finish() {
+	t := m.t
+	t.Helper()
+	defer func() {
+		m.ResumeLog()
+		left := m.descendants()
+		m.cmd.Process.Kill()
+		<-m.exited
+		for _, p := range left {
+			syscall.Kill(p.PID, syscall.SIGKILL)
+		}
+		if t.Failed() {
+			t.Logf("log of %q:\n%s", m.cmd.Args, m.log)
+		}
+	}()
+	if t.Failed() || m.Killed {
+		return
+	}
+	select {
+	case <-m.exited:
+		if code := m.WaitExit(t); code != m.WantCode {
+			t.Errorf("the master exited with %d, want %d", code, m.WantCode)
+		}
+	default:
+		if m.StopSignal == syscall.SIGTERM {
+			m.WaitIdle(t)
+		}
+		m.Stop(t)
+	}
+	m.ResumeLog()
+	if m.Terminal == nil {
+		m.WaitLogEnd(t)
+	}
+	m.check()
+}
+
+// check judges the whole log of a master that has ended.
+func (m *Master) check() {
+	t := m.t
+	t.Helper()
+	if !m.LossyLog && m.WantCode >= 0 {
+		if open := m.unaccounted(); len(open) > 0 {
+			t.Errorf("connections %v have no end", open)
+		}
+		for conn, n := range m.ends() {
+			if n != 1 {
+				t.Errorf("connection %s ended %d times", conn, n)
+			}
+		}
+	}
+	for _, line := range m.log.malformed {
+		t.Errorf("malformed line in the log: %s", line)
+	}
+	for _, e := range m.Events(func(e Event) bool { return e.Msg == "" }) {
+		for _, bad := range []string{"WARNING: DATA RACE", "panic: ", "fatal error: ", "runtime: "} {
+			if strings.HasPrefix(e.Line, bad) {
+				t.Errorf("stderr has %q", e.Line)
+			}
+		}
+	}
+}

@@ -1,0 +1,16 @@
+// The runtime of this program may skip a look at its cgroup's CPU quota: it
+// would read the mount table and keep the quota's files open for its whole
+// life, for the sake of a process that runs one goroutine.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+package main
+
+import (
+	"github.com/preforkd/preforkd/worker"
+	"github.com/preforkd/preforkd/worker/echo"
+)
+
+func main() {
+	worker.Main(worker.Handlers{"echo": echo.Serve})
+}

@@ -1,0 +1,9 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/preforkd/preforkd/cmd/internal/rig"
+)
+
+func TestMain(m *testing.M) { rig.Main(m) }

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/cmd/internal/rig"
+)
+
+// handoffs are the ways in which a worker comes to be.
+var handoffs = map[string][]string{
+	"builtin": {"echo"},
+	"stdio":   {"--", "/bin/cat"},
+	"worker":  {"--handoff", "worker", "--", "/bin/sh", "-c", "exec cat <&3 >&3"},
+}
+
+// Every worker leads a process group of its own, in the master's session.
+func TestOwnProcessGroup(t *testing.T) {
+	t.Parallel()
+	for name, args := range handoffs {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := rig.Start(t, args...)
+			master, _ := rig.Stat(m.PID)
+			for _, c := range m.DialAll(t, 3) {
+				c.Echo(t, "hello")
+				p, ok := rig.Stat(c.Worker(t))
+				if !ok || p.Group != p.PID || p.Session != master.Session {
+					t.Errorf("worker: %+v, master: %+v", p, master)
+				}
+			}
+		})
+	}
+}
+
+// A worker begins with default signals, whatever the master began with.
+func TestDefaultSignals(t *testing.T) {
+	t.Parallel()
+	for how, wrap := range map[string][]string{
+		"plain":   nil,
+		"ignored": sh(`trap '' INT HUP QUIT PIPE TSTP TTIN TTOU USR1 USR2 ALRM TERM; exec "$@"`, "sh"),
+		"blocked": rig.Helper("blocked"),
+	} {
+		for name, args := range handoffs {
+			t.Run(how+" "+name, func(t *testing.T) {
+				t.Parallel()
+				m := rig.Options{Wrap: wrap, Args: args}.Start(t)
+				c := m.Dial(t)
+				c.Echo(t, "hello")
+				s := rig.ReadStatus(c.Worker(t))
+				if s.Threads == 0 {
+					t.Fatal("no status")
+				}
+				if s.Blocked != 0 {
+					t.Errorf("blocked signals: %s", signalNames(s.Blocked))
+				}
+				// The worker of a built-in handler is a Go program that may
+				// ignore SIGPIPE for itself.
+				ignored := s.Ignored
+				if name == "builtin" {
+					ignored &^= 1 << (unix.SIGPIPE - 1)
+				}
+				if ignored != 0 {
+					t.Errorf("ignored signals: %s", signalNames(s.Ignored))
+				}
+			})
+		}
+	}
+}
+
+// Signals that were ignored or blocked when the master started stop it all the
+// same: the end of every test with such a master sends SIGTERM, here SIGINT.
+func TestMasterHearsSignalsItInherited(t *testing.T) {
+	t.Parallel()
+	for name, wrap := range map[string][]string{
+		"ignored": sh(`trap '' INT HUP QUIT USR1 TERM CHLD; exec "$@"`, "sh"),
+		"blocked": rig.Helper("blocked"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := rig.Options{Wrap: wrap, Args: program("/bin/cat")}.Start(t)
+			c := m.Dial(t)
+			c.Echo(t, "hello")
+			c.Close()
+			c.End(t) // SIGCHLD is heard
+			m.StopSignal = unix.SIGINT
+		})
+	}
+}
+
+func signalNames(mask uint64) string {
+	var names []string
+	for n := range 64 {
+		if mask&(1<<n) != 0 {
+			name := unix.SignalName(unix.Signal(n + 1))
+			if name == "" {
+				name = fmt.Sprint(n + 1)
+			}
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, " ")
+}
+
+// Programs that use select(2) break on large descriptors, so the limit that the
+// master raises for itself must not reach them.
+func TestDescriptorLimitIsNotRaised(t *testing.T) {
+	t.Parallel()
+	for name, args := range handoffs {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := rig.Options{Wrap: sh(`ulimit -Sn 123; exec "$@"`, "sh"), Args: args}.Start(t)
+			c := m.Dial(t)
+			c.Echo(t, "hello")
+			pid := c.Worker(t)
+			if name == "builtin" {
+				// Its own runtime has raised it again by now, see below.
+				return
+			}
+			limit, err := rig.Limit(pid, unix.RLIMIT_NOFILE)
+			if err != nil || limit.Cur != 123 {
+				t.Errorf("RLIMIT_NOFILE is %+v, %v; want a soft limit of 123", limit, err)
+			}
+		})
+	}
+}

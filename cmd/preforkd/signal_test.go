@@ -1,0 +1,81 @@
+package main
+
+import (
+	"syscall"
+	"testing"
+
+	"github.com/preforkd/preforkd/cmd/internal/rig"
+)
+
+// Without a configuration file there is nothing to reload, which is said and
+// does no harm.
+func TestHangup(t *testing.T) {
+	t.Parallel()
+	m := rig.Start(t, "echo")
+	c := m.Dial(t)
+	c.Echo(t, "before")
+	before := len(m.Events(anyEvent))
+	m.Signal(t, syscall.SIGHUP)
+	answer := m.Wait(t, before+1, anyEvent)[before]
+	if answer.Msg == rig.Draining || answer.Msg == rig.Stopped || answer.Level == "error" {
+		t.Errorf("SIGHUP was answered with: %s", answer.Line)
+	}
+	c.Echo(t, "after")
+	m.Dial(t).Echo(t, "new")
+}
+
+func TestStatusSignal(t *testing.T) {
+	t.Parallel()
+	m := rig.Start(t, "echo")
+	c := m.Dial(t)
+	c.Echo(t, "before")
+	c.Accepted(t)
+	m.Signal(t, syscall.SIGUSR1)
+	if status := m.WaitFor(t, rig.Is("status")); status.Level != "info" {
+		t.Errorf("status at level %q: %s", status.Level, status.Line)
+	}
+	c.Echo(t, "after")
+}
+
+// Ctrl-C on a terminal reaches the whole foreground process group. Workers are
+// in groups of their own, so that it is the master who decides: a drain.
+func TestInterruptFromTerminal(t *testing.T) {
+	t.Parallel()
+	for name, args := range map[string][]string{"worker": {"echo"}, "stdio": program("/bin/cat")} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := rig.Options{Terminal: true, Args: append([]string{"--drain-timeout", "1h"}, args...)}.Start(t)
+			c := m.Dial(t)
+			c.Echo(t, "before")
+			if _, err := m.Terminal.Write([]byte{3}); err != nil {
+				t.Fatal(err)
+			}
+			m.WaitFor(t, rig.Is(rig.Draining))
+			c.Echo(t, "during the drain")
+			c.CloseWrite(t)
+			c.ExpectEnd(t)
+			if end := c.End(t); end.Code() != 0 || end.Signal != "" {
+				t.Errorf("unexpected end: %s", end.Line)
+			}
+			m.WaitFor(t, rig.Is(rig.Stopped))
+			m.WaitExit(t)
+		})
+	}
+}
+
+// A terminal that is closed hangs up its session. That is a SIGHUP like any
+// other, and a log that goes nowhere.
+func TestTerminalGoesAway(t *testing.T) {
+	t.Parallel()
+	m := rig.Options{Terminal: true, Args: []string{"echo"}}.Start(t)
+	c := m.Dial(t)
+	c.Echo(t, "before")
+	m.Killed = true // it cannot say anything any more
+	m.Terminal.Close()
+	c.Echo(t, "after")
+	m.Dial(t).Echo(t, "new")
+	m.Signal(t, syscall.SIGQUIT)
+	if code := m.WaitExit(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}

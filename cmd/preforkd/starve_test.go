@@ -1,0 +1,214 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/cmd/internal/rig"
+)
+
+// restful holds that the master uses little of a CPU while it can do nothing. A
+// loop without a pause uses all of one, so half of one is far from either.
+func restful(t *testing.T, m *rig.Master) {
+	t.Helper()
+	const window = 1500 * time.Millisecond // of CPU time's clock, which ticks every 10 ms
+	before, _ := rig.Stat(m.PID)
+	begin := time.Now()
+	time.Sleep(window)
+	after, _ := rig.Stat(m.PID)
+	used := time.Duration(after.Ticks-before.Ticks) * 10 * time.Millisecond
+	if elapsed := time.Since(begin); used > elapsed/2 {
+		t.Errorf("the master used %v of CPU time in %v of having nothing to do", used, elapsed)
+	}
+}
+
+// inTurn expects the answer of every client in turn, closing each to make room
+// for the next. Those whose worker could not be started are counted.
+func inTurn(t *testing.T, clients []*rig.Client) (served, failed int) {
+	t.Helper()
+	for _, c := range clients {
+		if got := make([]byte, 5); readFull(c, got) && string(got) == "hello" {
+			served++
+		} else {
+			failed++
+		}
+		c.Close()
+	}
+	return served, failed
+}
+
+// Out of descriptors, the master rests, keeps what it has, and goes on as soon
+// as there are some.
+func TestFewDescriptors(t *testing.T) {
+	t.Parallel()
+	for name, low := range map[string]struct {
+		wrap []string
+		set  func(t *testing.T, m *rig.Master) (restore func())
+	}{
+		"at start": {wrap: sh(`ulimit -n 40; exec "$@"`, "sh")},
+		"while running": {set: func(t *testing.T, m *rig.Master) func() {
+			limit, err := rig.Limit(m.PID, unix.RLIMIT_NOFILE)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lowered := limit
+			lowered.Cur = 40
+			if err := rig.SetLimit(m.PID, unix.RLIMIT_NOFILE, lowered); err != nil {
+				t.Fatal(err)
+			}
+			return func() {
+				if err := rig.SetLimit(m.PID, unix.RLIMIT_NOFILE, limit); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}},
+		// Below what is open already: not even the first client can be taken.
+		"to nothing": {set: func(t *testing.T, m *rig.Master) func() {
+			limit, err := rig.Limit(m.PID, unix.RLIMIT_NOFILE)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lowered := limit
+			lowered.Cur = 3
+			if err := rig.SetLimit(m.PID, unix.RLIMIT_NOFILE, lowered); err != nil {
+				t.Fatal(err)
+			}
+			return func() {
+				if err := rig.SetLimit(m.PID, unix.RLIMIT_NOFILE, limit); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := rig.Options{Wrap: low.wrap, Args: []string{"echo"}}.Start(t)
+			restore := func() {}
+			if low.set != nil {
+				restore = low.set(t, m)
+			}
+			clients := m.DialAll(t, 60)
+			for _, c := range clients {
+				c.Send(t, "hello")
+			}
+			// Each worker costs the master a control channel, and some are
+			// needed to make another.
+			last, still := -1, 0
+			rig.Until(t, "a master that makes no worker any more", func() bool {
+				if n := len(m.Events(anyEvent)); n != last {
+					last, still = n, 0
+				} else {
+					still++
+				}
+				return still > 50
+			}, nil)
+			starved := len(rig.Children(m.PID))
+			if starved >= 60 {
+				t.Fatal("there was no shortage")
+			}
+			restful(t, m)
+			if name == "to nothing" {
+				restore()
+			}
+			served, failed := inTurn(t, clients)
+			t.Logf("%d at once, %d served, %d failed to spawn", starved, served, failed)
+			if n := len(m.Events(rig.Is(rig.SpawnFailed))); n != failed {
+				t.Errorf("%d clients lost their connection, %d of them by the log", failed, n)
+			}
+			m.Dial(t).Echo(t, "after")
+			restore()
+			m.Dial(t).Echo(t, "restored")
+		})
+	}
+}
+
+// Out of processes, the master loses the connections that it cannot serve and
+// nothing else, and serves again as soon as it can.
+func TestFewProcesses(t *testing.T) {
+	t.Parallel()
+	rig.NeedRoot(t) // to become a user that owns nothing else; root is exempt from the limit
+	for name, args := range map[string][]string{"worker": {"echo"}, "stdio": program("/bin/cat")} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			user := uint32(700_000 + 2*os.Getpid() + len(name)%2)
+			m := rig.Options{
+				Attr: &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user}},
+				Args: args,
+			}.Start(t)
+			for _, c := range m.DialAll(t, 10) {
+				c.Echo(t, "hello")
+				c.Close()
+			}
+			m.WaitIdle(t)
+			limit, err := rig.Limit(m.PID, unix.RLIMIT_NPROC)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// The kernel counts threads, those of the master included.
+			lowered := limit
+			lowered.Cur = uint64(rig.ReadStatus(m.PID).Threads) + 12
+			if err := rig.SetLimit(m.PID, unix.RLIMIT_NPROC, lowered); err != nil {
+				t.Fatal(err)
+			}
+			clients := m.DialAll(t, 40)
+			for _, c := range clients {
+				c.SetWriteDeadline(time.Now().Add(rig.Deadline))
+				c.Write([]byte("hello")) // it may be closed already
+			}
+			m.WaitFor(t, rig.Is(rig.SpawnFailed))
+			restful(t, m)
+			served, failed := inTurn(t, clients)
+			t.Logf("%d served, %d failed to spawn", served, failed)
+			if served == 0 {
+				t.Error("none was served")
+			}
+			m.WaitIdle(t)
+			m.Dial(t).Echo(t, "after")
+		})
+	}
+}
+
+// An interrupted or aborted accept is nobody's business but the client's, even
+// when strace makes accepts fail as the kernel would.
+func TestAcceptErrors(t *testing.T) {
+	t.Parallel()
+	strace := rig.Need(t, "strace")
+	for _, errno := range []string{"ECONNABORTED", "EPROTO", "ENETDOWN", "EHOSTUNREACH", "EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "EPERM", "EINTR"} {
+		t.Run(errno, func(t *testing.T) {
+			t.Parallel()
+			out := rig.Dir(t) + "/trace"
+			m := rig.Options{
+				// -D leaves the master the process that the test started.
+				Wrap: []string{strace, "-D", "-f", "-qq", "-o", out, "-e", "trace=accept4",
+					"-e", fmt.Sprintf("inject=accept4:error=%s:when=1..4", errno)},
+				Args: program("/bin/cat"),
+			}.Start(t)
+			for range 3 {
+				c := m.Dial(t)
+				c.Echo(t, "hello")
+				c.Close()
+				c.End(t)
+			}
+			trace, err := os.ReadFile(out)
+			if err != nil || !strings.Contains(string(trace), "(INJECTED)") {
+				t.Errorf("nothing was injected: %v\n%s", err, trace)
+			}
+		})
+	}
+}
+
+func readFull(c *rig.Client, p []byte) bool {
+	for n := 0; n < len(p); {
+		k, err := c.Read(p[n:])
+		if n += k; err != nil {
+			return n == len(p)
+		}
+	}
+	return true
+}

@@ -1,0 +1,53 @@
+package master
+
+import (
+	"os"
+	"strconv"
+
+	"github.com/preforkd/preforkd/ipc"
+	"github.com/preforkd/preforkd/master/listen"
+)
+
+// baseEnvironment returns the part of a service's environment that is the same
+// for every connection.
+func baseEnvironment(service string) []string {
+	var env []string
+	for _, name := range ipc.Inherited {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return append(env,
+		ipc.EnvService+"="+service,
+		ipc.EnvVersion+"="+ipc.Version,
+	)
+}
+
+// environment returns what a worker sees: base and what is known of its
+// connection. live is the number of live connections from the same source,
+// this one included. base is not changed.
+func environment(base []string, conn *listen.Conn, id string, live int) []string {
+	env := make([]string, len(base), len(base)+9)
+	copy(env, base)
+	env = append(env, ipc.EnvConnection+"="+id)
+	if conn.IsUnix() {
+		return append(env,
+			ipc.EnvProto+"="+ipc.ProtoIPC,
+			ipc.EnvIPCRemoteEUID+"="+strconv.FormatUint(uint64(conn.Credentials.Uid), 10),
+			ipc.EnvIPCRemoteEGID+"="+strconv.FormatUint(uint64(conn.Credentials.Gid), 10),
+			ipc.EnvIPCRemotePath+"="+conn.PeerPath,
+		)
+	}
+	remoteIP := conn.Peer.Addr().String()
+	remotePort := strconv.Itoa(int(conn.Peer.Port()))
+	return append(env,
+		ipc.EnvProto+"="+ipc.ProtoTCP,
+		ipc.EnvTCPLocalIP+"="+conn.Local.Addr().String(),
+		ipc.EnvTCPLocalPort+"="+strconv.Itoa(int(conn.Local.Port())),
+		ipc.EnvTCPRemoteIP+"="+remoteIP,
+		ipc.EnvTCPRemotePort+"="+remotePort,
+		ipc.EnvTCPConnNum+"="+strconv.Itoa(live),
+		ipc.EnvRemoteAddr+"="+remoteIP,
+		ipc.EnvRemotePort+"="+remotePort,
+	)
+}

@@ -1,0 +1,359 @@
+package listen
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/config"
+)
+
+// slots is a fixed number of them.
+type slots struct {
+	mu   sync.Mutex
+	free int
+}
+
+func (s *slots) Reserve() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.free == 0 {
+		return false
+	}
+	s.free--
+	return true
+}
+
+func (s *slots) Cancel() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.free++
+}
+
+func listenAt(t *testing.T, address string) *Listener {
+	t.Helper()
+	l, err := tryOpen(t, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func tryOpen(t *testing.T, address string) (*Listener, error) {
+	t.Helper()
+	a, err := config.ParseAddress(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listeners, err := Open(a)
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() { CloseAll(listeners) })
+	return listeners[0], nil
+}
+
+func dial(t *testing.T, l *Listener) net.Conn {
+	t.Helper()
+	network, address := "tcp", l.Local()
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		network, address = "unix", path
+	}
+	c, err := net.Dial(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func accept(t *testing.T, l *Listener) *Conn {
+	t.Helper()
+	c, err := l.Accept(&slots{free: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(c.FD) })
+	return c
+}
+
+func sockopt(t *testing.T, fd, level, name int) int {
+	t.Helper()
+	v, err := unix.GetsockoptInt(fd, level, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func TestConnectionsAreReadyToInherit(t *testing.T) {
+	for _, address := range []string{"127.0.0.1:0", "[::1]:0", ":0", "localhost:0",
+		"unix:" + filepath.Join(t.TempDir(), "s"), "unix:@preforkd-listen-test"} {
+		t.Run(address, func(t *testing.T) {
+			l := listenAt(t, address)
+			client := dial(t, l)
+			c := accept(t, l)
+			flags, err := unix.FcntlInt(uintptr(c.FD), unix.F_GETFL, 0)
+			if err != nil || flags&unix.O_NONBLOCK != 0 {
+				t.Errorf("flags %#x, %v: not blocking", flags, err)
+			}
+			flags, err = unix.FcntlInt(uintptr(c.FD), unix.F_GETFD, 0)
+			if err != nil || flags&unix.FD_CLOEXEC == 0 {
+				t.Errorf("descriptor flags %#x, %v: a concurrent spawn would inherit it", flags, err)
+			}
+			if c.IsUnix() {
+				if int(c.Credentials.Uid) != os.Getuid() || int(c.Credentials.Pid) != os.Getpid() {
+					t.Errorf("credentials %+v", c.Credentials)
+				}
+				if want := fmt.Sprintf("unix:uid=%d,pid=%d", os.Getuid(), os.Getpid()); c.PeerName() != want {
+					t.Errorf("peer %q, want %q", c.PeerName(), want)
+				}
+				if c.LocalName() != address {
+					t.Errorf("local %q, want %q", c.LocalName(), address)
+				}
+				return
+			}
+			if got, want := c.PeerName(), client.LocalAddr().String(); got != want {
+				t.Errorf("peer %q, want %q", got, want)
+			}
+			if got, want := c.LocalName(), client.RemoteAddr().String(); got != want {
+				t.Errorf("local %q, want %q", got, want)
+			}
+			for name, o := range map[string]struct{ level, name, want int }{
+				"protocol":  {unix.SOL_SOCKET, unix.SO_PROTOCOL, unix.IPPROTO_TCP},
+				"keepalive": {unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+				"idle":      {unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 60},
+				"interval":  {unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15},
+				"probes":    {unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 4},
+				"nodelay":   {unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+			} {
+				if got := sockopt(t, c.FD, o.level, o.name); got != o.want {
+					t.Errorf("%s is %d, want %d", name, got, o.want)
+				}
+			}
+		})
+	}
+}
+
+func TestDualStackKnowsMappedPeersAsV4(t *testing.T) {
+	l := listenAt(t, ":0")
+	c, err := net.Dial("tcp4", net.JoinHostPort("127.0.0.1", l.Local()[strings.LastIndexByte(l.Local(), ':')+1:]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if got, want := accept(t, l).PeerName(), c.LocalAddr().String(); got != want {
+		t.Errorf("peer %q, want %q", got, want)
+	}
+}
+
+func TestWildcardsOfBothFamiliesShareAPort(t *testing.T) {
+	v6 := listenAt(t, "[::]:0")
+	port := v6.Local()[strings.LastIndexByte(v6.Local(), ':'):]
+	if v4, err := tryOpen(t, "0.0.0.0"+port); err != nil {
+		t.Error(err)
+	} else if v4.Local() != "0.0.0.0"+port {
+		t.Errorf("local %q", v4.Local())
+	}
+}
+
+func TestAddressInUse(t *testing.T) {
+	l := listenAt(t, "127.0.0.1:0")
+	_, err := tryOpen(t, l.Local())
+	if !errors.Is(err, unix.EADDRINUSE) || err.Error() != "listen "+l.Local()+": address already in use" {
+		t.Errorf("got %v", err)
+	}
+	if _, err := tryOpen(t, strings.Replace(l.Local(), "127.0.0.1", "127.0.0.2", 1)); err != nil {
+		t.Errorf("the same port at another address: %v", err)
+	}
+}
+
+func TestAcceptTakesASlotOnlyWithAConnection(t *testing.T) {
+	l := listenAt(t, "127.0.0.1:0")
+	s := &slots{free: 1}
+	done := make(chan error)
+	go func() {
+		c, err := l.Accept(s)
+		if err == nil {
+			unix.Close(c.FD)
+		}
+		done <- err
+	}()
+	dial(t, l)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if s.free != 0 {
+		t.Errorf("%d slots free after an accept", s.free)
+	}
+	dial(t, l)
+	if _, err := l.Accept(s); err != ErrFull {
+		t.Errorf("accept without a slot: %v", err)
+	}
+	s.Cancel()
+	c, err := l.Accept(s)
+	if err != nil {
+		t.Fatalf("the connection did not wait: %v", err)
+	}
+	unix.Close(c.FD)
+}
+
+func TestCloseEndsAccept(t *testing.T) {
+	l := listenAt(t, "127.0.0.1:0")
+	s := &slots{free: 2}
+	done := make(chan error)
+	for range 2 {
+		go func() {
+			_, err := l.Accept(s)
+			done <- err
+		}()
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := <-done; err != ErrClosed {
+			t.Errorf("accept: %v, want ErrClosed", err)
+		}
+	}
+	if s.free != 2 {
+		t.Errorf("%d of 2 slots free", s.free)
+	}
+}
+
+func TestUnixSocketFiles(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	exists := func(name string) bool { _, err := os.Lstat(path(name)); return err == nil }
+
+	t.Run("removed at close", func(t *testing.T) {
+		l := listenAt(t, "unix:"+path("a"))
+		if err := l.Close(); err != nil || exists("a") {
+			t.Errorf("close: %v, still there: %v", err, exists("a"))
+		}
+	})
+	t.Run("stale is replaced", func(t *testing.T) {
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path("b")}); err != nil {
+			t.Fatal(err)
+		}
+		unix.Close(fd)
+		dial(t, listenAt(t, "unix:"+path("b")))
+	})
+	t.Run("live is left alone", func(t *testing.T) {
+		l := listenAt(t, "unix:"+path("c"))
+		if _, err := tryOpen(t, "unix:"+path("c")); err == nil || !strings.Contains(err.Error(), "address already in use by a live server") {
+			t.Errorf("got %v", err)
+		}
+		dial(t, l)
+	})
+	t.Run("live datagram server is left alone", func(t *testing.T) {
+		c, err := net.ListenPacket("unixgram", path("d"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := tryOpen(t, "unix:"+path("d")); err == nil || !exists("d") {
+			t.Errorf("got %v, still there: %v", err, exists("d"))
+		}
+	})
+	t.Run("other files are left alone", func(t *testing.T) {
+		if err := os.WriteFile(path("e"), []byte("precious"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tryOpen(t, "unix:"+path("e")); err == nil || !strings.Contains(err.Error(), "is not a socket") || !exists("e") {
+			t.Errorf("got %v, still there: %v", err, exists("e"))
+		}
+	})
+	t.Run("a successor's is left alone", func(t *testing.T) {
+		l := listenAt(t, "unix:"+path("f"))
+		if err := os.Remove(path("f")); err != nil {
+			t.Fatal(err)
+		}
+		successor := listenAt(t, "unix:"+path("f"))
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		dial(t, successor)
+	})
+	t.Run("no such directory", func(t *testing.T) {
+		if _, err := tryOpen(t, "unix:"+path("none/x")); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("many masters, one stale socket", func(t *testing.T) {
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path("g")}); err != nil {
+			t.Fatal(err)
+		}
+		unix.Close(fd)
+		opened := make(chan *Listener, 16)
+		var wg sync.WaitGroup
+		for range cap(opened) {
+			wg.Go(func() {
+				if l, err := openUnix(path("g")); err == nil {
+					opened <- l
+				}
+			})
+		}
+		wg.Wait()
+		close(opened)
+		if len(opened) != 1 {
+			t.Errorf("%d masters have the socket, want 1", len(opened))
+		}
+		for l := range opened {
+			dial(t, l)
+			l.Close()
+		}
+	})
+}
+
+func TestAbstractPeerNames(t *testing.T) {
+	l := listenAt(t, "unix:@preforkd-listen-test")
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: "@peer\x00with=NUL"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: "@preforkd-listen-test"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := accept(t, l).PeerName(); got != "unix:@peer" {
+		t.Errorf("peer %q", got)
+	}
+}
+
+func TestClassify(t *testing.T) {
+	for _, errno := range []unix.Errno{unix.ECONNABORTED, unix.EPROTO, unix.EHOSTUNREACH, unix.EPERM} {
+		if Classify(errno) != Harmless {
+			t.Errorf("%v ends or delays the loop", errno)
+		}
+	}
+	for _, err := range []error{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.EINVAL, errors.New("new")} {
+		if Classify(err) != Exhausted {
+			t.Errorf("%v would spin", err)
+		}
+	}
+}
+
+func TestBacklogIsTheKernels(t *testing.T) {
+	if n := maxBacklog(); n < 1 {
+		t.Errorf("backlog %d", n)
+	}
+}

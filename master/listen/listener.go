@@ -1,0 +1,72 @@
+package listen
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Listener is a listening stream socket.
+type Listener struct {
+	file *os.File        // owns the descriptor; registered with Go's poller
+	raw  syscall.RawConn // of file
+
+	local    netip.AddrPort // zero for unix sockets
+	wildcard bool           // local says less than getsockname of a connection does
+	path     string         // of a unix socket, with '@' for an abstract name
+
+	bound  *boundPath  // what Close removes, or nil
+	closed atomic.Bool // set before the descriptor closes
+}
+
+// newListener takes ownership of fd, a non-blocking listening socket.
+func newListener(fd int) (*Listener, error) {
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	l := &Listener{}
+	switch name := name.(type) {
+	case *unix.SockaddrInet4, *unix.SockaddrInet6:
+		l.local = addrPort(name)
+		l.wildcard = l.local.Addr().IsUnspecified()
+	case *unix.SockaddrUnix:
+		l.path = name.Name
+	}
+	l.file = os.NewFile(uintptr(fd), "listener "+l.Local())
+	if l.raw, err = l.file.SyscallConn(); err != nil {
+		l.file.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// Local returns the address that the socket is really bound to, in the form
+// that config.ParseAddress takes: with the kernel's port where 0 was asked for.
+func (l *Listener) Local() string {
+	if l.path != "" {
+		return "unix:" + l.path
+	}
+	return l.local.String()
+}
+
+// Close ends every Accept with ErrClosed, closes the socket, and removes the
+// socket file that Open created, if it is still the same one.
+func (l *Listener) Close() error {
+	l.closed.Store(true)
+	// The file goes first: once the socket is closed, a successor may bind.
+	var removed error
+	if l.bound != nil {
+		if err := l.bound.remove(); err != nil {
+			removed = fmt.Errorf("remove %s: %w", l.bound.path, err)
+		}
+		l.bound = nil
+	}
+	return errors.Join(removed, l.file.Close())
+}

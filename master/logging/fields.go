@@ -1,0 +1,94 @@
+package logging
+
+import (
+	"fmt"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+)
+
+// The names of the fields. A field has the same name, type and unit in every
+// event: durations are seconds with a fraction, sizes are bytes.
+const (
+	keyService  = "service"
+	keyConn     = "conn"
+	keyPID      = "pid"
+	keyPeer     = "peer"
+	keyLocal    = "local"
+	keyReason   = "reason"
+	keyExitCode = "exit_code"
+	keySignal   = "signal"
+	keyDuration = "duration"
+	keyBytesIn  = "bytes_in"
+	keyBytesOut = "bytes_out"
+	keyUserTime = "user_time"
+	keySysTime  = "sys_time"
+	keyMaxRSS   = "max_rss"
+	keyError    = "error"
+	keyLines    = "lines"
+)
+
+// Service is the service's name.
+func Service(name string) zap.Field { return zap.String(keyService, name) }
+
+// Conn is the connection's id, unique in the master's life.
+func Conn(id string) zap.Field { return zap.String(keyConn, id) }
+
+// PID is the worker's process id.
+func PID(pid int) zap.Field { return zap.Int(keyPID, pid) }
+
+// Peer is the address that the connection came from.
+func Peer(address string) zap.Field { return zap.String(keyPeer, address) }
+
+// Local is the address that is listened at, or that the connection came to.
+func Local(address string) zap.Field { return zap.String(keyLocal, address) }
+
+// Reason says in a word why a connection ended or was refused, or why the
+// master drains.
+func Reason(reason string) zap.Field { return zap.String(keyReason, reason) }
+
+// ExitCode is the code that a worker exited with. A worker has either this or
+// a Signal.
+func ExitCode(code int) zap.Field { return zap.Int(keyExitCode, code) }
+
+// Signal is the signal that ended a worker, or that the master acts on.
+func Signal(s syscall.Signal) zap.Field { return zap.String(keySignal, signalName(s)) }
+
+// Duration is the time from accept to reap.
+func Duration(d time.Duration) zap.Field { return zap.Duration(keyDuration, d) }
+
+// BytesIn counts what the worker read from the peer.
+func BytesIn(n uint64) zap.Field { return zap.Uint64(keyBytesIn, n) }
+
+// BytesOut counts what the worker sent to the peer.
+func BytesOut(n uint64) zap.Field { return zap.Uint64(keyBytesOut, n) }
+
+// UserTime is the CPU time that a worker spent in user mode.
+func UserTime(d time.Duration) zap.Field { return zap.Duration(keyUserTime, d) }
+
+// SysTime is the CPU time that the kernel spent for a worker.
+func SysTime(d time.Duration) zap.Field { return zap.Duration(keySysTime, d) }
+
+// MaxRSS is a worker's peak resident set in bytes. The kernel counts it in
+// KiB (getrusage(2)); the caller multiplies.
+func MaxRSS(bytes int64) zap.Field { return zap.Int64(keyMaxRSS, bytes) }
+
+// Error is the text of err; nothing when err is nil. zap.Error is not used
+// because it adds a second, many-line field for errors that carry a stack.
+func Error(err error) zap.Field {
+	if err == nil {
+		return zap.Skip()
+	}
+	return zap.String(keyError, err.Error())
+}
+
+// signalName names a signal the way people know it. Real-time signals have no
+// names of their own, only numbers.
+func signalName(s syscall.Signal) string {
+	if name := unix.SignalName(s); name != "" {
+		return name
+	}
+	return fmt.Sprintf("SIG%d", int(s))
+}

@@ -1,0 +1,80 @@
+package logging
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// humanDuration rounds d to two or three digits: 700µs, 1.2ms, 35ms, 1.2s,
+// 42s, 2m03s, 3h05m, 12d04h. At most six characters, below 100 days.
+func humanDuration(d time.Duration) string {
+	if d < 0 {
+		return "-" + humanDuration(-d)
+	}
+	// Each limit is where rounding would reach the next form: 999.5ms is 1.0s.
+	const ms, day = time.Millisecond, 24 * time.Hour
+	switch {
+	case d.Round(time.Microsecond) < ms:
+		return fmt.Sprintf("%dµs", d.Round(time.Microsecond)/time.Microsecond)
+	case d.Round(ms/10) < 10*ms:
+		return fmt.Sprintf("%.1fms", float64(d.Round(ms/10))/float64(ms))
+	case d.Round(ms) < time.Second:
+		return fmt.Sprintf("%dms", d.Round(ms)/ms)
+	case d.Round(100*ms) < 10*time.Second:
+		return fmt.Sprintf("%.1fs", d.Round(100*ms).Seconds())
+	case d.Round(time.Second) < time.Minute:
+		return fmt.Sprintf("%ds", d.Round(time.Second)/time.Second)
+	case d.Round(time.Second) < time.Hour:
+		s := d.Round(time.Second) / time.Second
+		return fmt.Sprintf("%dm%02ds", s/60, s%60)
+	case d.Round(time.Minute) < day:
+		m := d.Round(time.Minute) / time.Minute
+		return fmt.Sprintf("%dh%02dm", m/60, m%60)
+	}
+	h := d.Round(time.Hour) / time.Hour
+	return fmt.Sprintf("%dd%02dh", h/24, h%24)
+}
+
+// humanSize rounds n bytes to three digits, in powers of 1024: 5 B, 1.2 MiB,
+// 1023 KiB. At most eight characters.
+func humanSize(n uint64) string {
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	v := float64(n)
+	for _, unit := range []string{"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"} {
+		v /= 1024
+		switch {
+		case v < 99.95:
+			return fmt.Sprintf("%.1f %s", v, unit)
+		case v < 1023.5 || unit == "EiB":
+			return fmt.Sprintf("%.0f %s", v, unit)
+		}
+	}
+	return "" // not reached: EiB takes the rest
+}
+
+// clean makes a value from anywhere safe to show, and quotes it as in Go source
+// when it would not stand out as one value.
+func clean(s string) string {
+	if s == "" || strings.ContainsAny(s, " \"=") {
+		return strconv.Quote(s)
+	}
+	return printable(s)
+}
+
+// printable returns s, or s quoted as in Go source when it holds anything but
+// printable characters. No control sequence survives that, nor a character
+// that turns the direction of writing around.
+func printable(s string) string {
+	for _, r := range s {
+		// U+FFFD is what bytes that are not UTF-8 look like here.
+		if r == utf8.RuneError || !strconv.IsPrint(r) {
+			return strconv.Quote(s)
+		}
+	}
+	return s
+}

@@ -1,0 +1,96 @@
+package logging
+
+import (
+	"io"
+	"os"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// A Logger logs without ever blocking. Whoever made it closes it, after the
+// last event.
+type Logger struct {
+	*zap.Logger
+	queue *queue
+}
+
+// New returns a Logger. It duplicates the output's descriptor and starts the
+// goroutine that writes to it; Close ends both.
+func New(options Options) (*Logger, error) {
+	file := options.Output
+	if file == nil {
+		file = os.Stderr
+	}
+	out, err := openOutput(file)
+	if err != nil {
+		return nil, err
+	}
+	terminal := out.isTerminal()
+	format := options.Format
+	if format == "" || format == FormatAuto {
+		format = FormatJSON
+		if terminal {
+			format = FormatConsole
+		}
+	}
+	var encoder zapcore.Encoder
+	switch format {
+	case FormatConsole:
+		encoder = newConsoleEncoder(useColour(terminal, os.Getenv))
+	default:
+		encoder = newJSONEncoder()
+	}
+	q := newQueue(out, encoder, queueLimit)
+	return newLogger(&core{LevelEnabler: options.Level, encoder: encoder, queue: q}, q), nil
+}
+
+// newLogger puts a core and the queue behind it together.
+func newLogger(c zapcore.Core, q *queue) *Logger {
+	// zap reports its own trouble on fd 2, blocking. Nothing of that is worth
+	// the wait: our queue counts what it loses.
+	return &Logger{zap.New(c, zap.ErrorOutput(zapcore.AddSync(io.Discard))), q}
+}
+
+// Close writes what is queued, for at most timeout. The error says how much
+// was left unwritten: somebody holds up the other end. Events logged during or
+// after Close are dropped.
+func (l *Logger) Close(timeout time.Duration) error {
+	return l.queue.close(timeout)
+}
+
+// A core connects an encoder to a queue.
+type core struct {
+	zapcore.LevelEnabler
+	encoder zapcore.Encoder
+	queue   *queue
+}
+
+func (c *core) With(fields []zapcore.Field) zapcore.Core {
+	clone := &core{LevelEnabler: c.LevelEnabler, encoder: c.encoder.Clone(), queue: c.queue}
+	for _, f := range fields {
+		f.AddTo(clone.encoder)
+	}
+	return clone
+}
+
+func (c *core) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if c.Enabled(entry.Level) {
+		return checked.AddCore(entry, c)
+	}
+	return checked
+}
+
+func (c *core) Write(entry zapcore.Entry, fields []zapcore.Field) error {
+	line, err := c.encoder.EncodeEntry(entry, fields)
+	if err != nil {
+		return err
+	}
+	c.queue.add(line.Bytes(), entry.Message == EventStopped)
+	line.Free()
+	return nil
+}
+
+// Sync does not wait: zap calls it in the middle of things. Close does.
+func (c *core) Sync() error { return nil }

@@ -1,0 +1,348 @@
+package process
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestExitsRetriesAndEnds(t *testing.T) {
+	type answer struct {
+		pid int
+		err error
+	}
+	for name, c := range map[string]struct {
+		answers []answer
+		want    []int
+	}{
+		"nothing has ended":    {[]answer{{0, nil}}, nil},
+		"there are none":       {[]answer{{-1, unix.ECHILD}}, nil},
+		"three, then none":     {[]answer{{7, nil}, {8, nil}, {9, nil}, {-1, unix.ECHILD}}, []int{7, 8, 9}},
+		"two, others live":     {[]answer{{7, nil}, {8, nil}, {0, nil}}, []int{7, 8}},
+		"interrupted":          {[]answer{{-1, unix.EINTR}, {7, nil}, {-1, unix.EINTR}, {0, nil}}, []int{7}},
+		"interrupted for good": {[]answer{{-1, unix.EINTR}, {-1, unix.EINTR}, {-1, unix.ECHILD}}, nil},
+	} {
+		answers := c.answers
+		var got []int
+		for e := range exits(func(pid int, status *unix.WaitStatus, options int, usage *unix.Rusage) (int, error) {
+			if pid != -1 || options != unix.WNOHANG {
+				t.Fatalf("%s: wait4(%d, %d)", name, pid, options)
+			}
+			if len(answers) == 0 {
+				t.Fatalf("%s: waited once too often", name)
+			}
+			a := answers[0]
+			answers = answers[1:]
+			return a.pid, a.err
+		}) {
+			got = append(got, e.Pid)
+		}
+		if len(answers) > 0 || !slices.Equal(got, c.want) {
+			t.Errorf("%s: reaped %v with %d answers left, want %v", name, got, len(answers), c.want)
+		}
+	}
+}
+
+// reapOne waits for a SIGCHLD and returns the next exit, as the master does.
+func reapOne(t *testing.T, children <-chan os.Signal) Exit {
+	t.Helper()
+	for {
+		for e := range Exits() {
+			return e
+		}
+		<-children
+	}
+}
+
+func notifyChildren(t *testing.T) <-chan os.Signal {
+	children := make(chan os.Signal, 1)
+	signal.Notify(children, unix.SIGCHLD)
+	t.Cleanup(func() { signal.Stop(children) })
+	return children
+}
+
+func shell(t *testing.T, control bool, script string) *Command {
+	t.Helper()
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { null.Close() })
+	return &Command{Path: "/bin/sh", Args: []string{"sh", "-c", script}, Control: control, Null: null, Stderr: os.Stderr}
+}
+
+// connection returns one end to hand over and the other to look at.
+func connection(t *testing.T) (fd int, peer *os.File) {
+	t.Helper()
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer = os.NewFile(uintptr(ends[1]), "peer")
+	t.Cleanup(func() { peer.Close() })
+	return ends[0], peer
+}
+
+func openFDs(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+func TestStartHandsOverAndKeepsNothing(t *testing.T) {
+	children := notifyChildren(t)
+	for name, c := range map[string]struct {
+		control bool
+		script  string
+	}{
+		"stdio":  {false, "cat; exit 3"},
+		"worker": {true, "cat <&3 >&3; exit 3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, peer := connection(t)
+			before := openFDs(t)
+			child, err := shell(t, c.control, c.script).Start(conn, nil, []byte("assignment"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if (child.Control >= 0) != c.control {
+				t.Errorf("control channel is %d", child.Control)
+			}
+			child.Registered()
+			if _, err := peer.WriteString("hello"); err != nil {
+				t.Fatal(err)
+			}
+			if err := unix.Shutdown(int(peer.Fd()), unix.SHUT_WR); err != nil {
+				t.Fatal(err)
+			}
+			// The end of file proves that nobody but the child held the connection.
+			if got, err := io.ReadAll(peer); err != nil || string(got) != "hello" {
+				t.Errorf("read %q, %v", got, err)
+			}
+			exit := reapOne(t, children)
+			if exit.Pid != child.Pid || exit.Status.ExitStatus() != 3 {
+				t.Errorf("reaped %d with %d, want %d with 3", exit.Pid, exit.Status.ExitStatus(), child.Pid)
+			}
+			if c.control {
+				unix.Close(child.Control)
+			}
+			// conn was open before and is closed now; the shell's /dev/null is new.
+			if after := openFDs(t); after != before {
+				t.Errorf("%d descriptors before, %d after", before, after)
+			}
+		})
+	}
+}
+
+func TestStartClosesTheConnectionWhenItFails(t *testing.T) {
+	script := filepath.Join(t.TempDir(), "gone")
+	for _, control := range []bool{false, true} {
+		command := shell(t, control, "")
+		command.Path = script
+		conn, peer := connection(t)
+		before := openFDs(t)
+		if _, err := command.Start(conn, nil, nil); !errors.Is(err, unix.ENOENT) {
+			t.Fatalf("start: %v, want ENOENT", err)
+		}
+		if n, err := peer.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+			t.Errorf("the peer read %d bytes, %v; want the end of the connection", n, err)
+		}
+		if after := openFDs(t); after != before-1 {
+			t.Errorf("%d descriptors before, %d after", before, after)
+		}
+	}
+}
+
+func TestReapedTellsThisProcessFromItsPid(t *testing.T) {
+	children := notifyChildren(t)
+	conn, peer := connection(t)
+	child, err := shell(t, false, "read x").Start(conn, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if child.Reaped() {
+		t.Error("a live child counts as reaped")
+	}
+	peer.Close()
+	reapOne(t, children)
+	if !child.Reaped() {
+		t.Error("a reaped child does not count as reaped")
+	}
+	child.Registered()
+}
+
+func TestSignalGroupReachesGrandchildren(t *testing.T) {
+	children := notifyChildren(t)
+	conn, peer := connection(t)
+	child, err := shell(t, false, "sleep 1000 & echo ready; wait").Start(conn, []string{"PATH=" + os.Getenv("PATH")}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	child.Registered()
+	if _, err := io.ReadFull(peer, make([]byte, len("ready\n"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := SignalGroup(child.Pid, unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	// The sleeping grandchild holds the connection too: its end is both theirs.
+	if n, err := peer.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("read %d, %v; want the end", n, err)
+	}
+	if exit := reapOne(t, children); exit.Status.Signal() != unix.SIGTERM {
+		t.Errorf("status %#x", exit.Status)
+	}
+}
+
+// Run in a process of its own by TestInheritDefaults: it undoes what it has
+// inherited and shows what a child of its sees.
+func TestMain(m *testing.M) {
+	switch os.Getenv("PREFORKD_TEST_HELPER") {
+	case "defaults":
+		if err := SealDescriptors(); err != nil {
+			panic(err)
+		}
+		if err := InheritDefaults(); err != nil {
+			panic(err)
+		}
+		out, err := exec.Command("/bin/sh", "-c", "grep -E '^Sig(Blk|Ign)' /proc/self/status; ls /proc/self/fd").CombinedOutput()
+		os.Stdout.Write(out)
+		if err != nil {
+			panic(err)
+		}
+		os.Exit(0)
+	case "block":
+		// Blocks signals as a careless parent does, and becomes the helper above.
+		set := unix.Sigset_t{}
+		for _, s := range []unix.Signal{unix.SIGUSR1, unix.SIGTERM, unix.SIGCHLD, unix.SIGPIPE} {
+			set.Val[0] |= 1 << (s - 1)
+		}
+		if err := unix.PthreadSigmask(unix.SIG_SETMASK, &set, nil); err != nil {
+			panic(err)
+		}
+		os.Setenv("PREFORKD_TEST_HELPER", "defaults")
+		panic(syscall.Exec("/proc/self/exe", os.Args, os.Environ()))
+	}
+	os.Exit(m.Run())
+}
+
+func TestInheritDefaults(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, cmd := range map[string]*exec.Cmd{
+		"nothing":  exec.Command(self),
+		"ignored":  exec.Command("/bin/sh", "-c", `trap "" HUP INT QUIT PIPE TSTP TTIN TTOU USR1 USR2 CHLD TERM; exec "$0"`, self),
+		"blocked":  exec.Command(self),
+		"open fds": exec.Command("/bin/sh", "-c", `exec 5</dev/null 9</dev/null; exec "$0"`, self),
+	} {
+		t.Run(name, func(t *testing.T) {
+			helper := "defaults"
+			if name == "blocked" {
+				helper = "block"
+			}
+			cmd.Env = append(os.Environ(), "PREFORKD_TEST_HELPER="+helper)
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			// ls has the directory that it lists open as 3.
+			want := "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n0\n1\n2\n3\n"
+			if string(out) != want {
+				t.Errorf("a child sees %q, want %q", out, want)
+			}
+		})
+	}
+}
+
+func TestParseStat(t *testing.T) {
+	for text, want := range map[string]*stat{
+		"12 (sh) S 1 12 11 0 -1":           {1, 12, 11},
+		"12 (a) b (c) R 7) S 1 12 11 0":    {1, 12, 11},
+		"12 (\n) S 1 12 11":                {1, 12, 11},
+		"12 (sh) S 1 12":                   nil,
+		"12 (sh S 1 12 11":                 nil,
+		"12 (sh) S x 12 11":                nil,
+		"":                                 nil,
+		"12 (" + strings.Repeat(")", 1000): nil,
+	} {
+		got, ok := parseStat([]byte(text))
+		if ok != (want != nil) || ok && got != *want {
+			t.Errorf("parseStat(%q) = %v, %v", text, got, ok)
+		}
+	}
+}
+
+func TestSignalSet(t *testing.T) {
+	status := []byte("Name:\tx\nSigBlk:\t0000000000000001\nSigIgn:\t8000000000000000\nOther:\t1\n")
+	for name, want := range map[string]uint64{"SigBlk": 1, "SigIgn": 1 << 63, "SigCgt": 0, "Name": 0} {
+		if got := signalSet(status, name); got != want {
+			t.Errorf("signalSet(%s) = %x, want %x", name, got, want)
+		}
+	}
+}
+
+func TestOrphans(t *testing.T) {
+	children := notifyChildren(t)
+	if err := AdoptOrphans(); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+	conn, peer := connection(t)
+	// Two are left behind; the one with a session of its own has left on purpose.
+	child, err := shell(t, false, `sleep 1000 & echo $!; setsid sh -c 'echo $$; exec sleep 1001' & wait $!`).
+		Start(conn, []string{"PATH=" + os.Getenv("PATH")}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	child.Registered()
+	lines := bufio.NewScanner(peer)
+	var pids []int
+	for len(pids) < 2 && lines.Scan() {
+		pid, err := strconv.Atoi(lines.Text())
+		if err != nil {
+			t.Fatal(err)
+		}
+		pids = append(pids, pid)
+	}
+	orphan, daemon := pids[0], pids[1]
+	registered := func(pid int) bool { return pid == child.Pid }
+	if got := Orphans(registered); len(got) > 0 {
+		t.Errorf("orphans %v while their parent is alive", got)
+	}
+	if err := unix.Kill(child.Pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if exit := reapOne(t, children); exit.Pid != child.Pid {
+		t.Fatalf("reaped %d, want %d", exit.Pid, child.Pid)
+	}
+	if got := Orphans(func(int) bool { return false }); !slices.Equal(got, []int{orphan}) {
+		t.Errorf("orphans %v, want %d", got, orphan)
+	}
+	for _, pid := range pids {
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		if exit := reapOne(t, children); exit.Pid != orphan && exit.Pid != daemon {
+			t.Errorf("reaped %d", exit.Pid)
+		}
+	}
+	if got := Orphans(registered); len(got) > 0 {
+		t.Errorf("orphans %v after all are gone", got)
+	}
+}

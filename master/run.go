@@ -1,0 +1,166 @@
+package master
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/logging"
+	"github.com/preforkd/preforkd/master/process"
+)
+
+// Run accepts and serves until a signal or, with config.Config.Once, the end
+// of the one connection ends it. It returns when every worker has been reaped
+// and the sockets are closed. It is called once.
+//
+// It takes over the process: its stop signals, SIGHUP, SIGUSR1 and SIGCHLD,
+// and every child there is. The error says that workers had to be left behind,
+// or that with Once no worker could be started.
+//
+//	signal                effect
+//	SIGTERM, SIGINT       drain; a further SIGINT skips one wait
+//	SIGQUIT               stop without waiting for live connections
+//	SIGHUP                reload
+//	SIGUSR1               write a summary to the log
+//	SIGCHLD               reap
+func (m *Master) Run() (Result, error) {
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGUSR1)
+	defer signal.Stop(signals)
+	// One place is enough: a signal says that there is something to reap, and
+	// one that is not read yet says it for all that ended since.
+	children := make(chan os.Signal, 1)
+	signal.Notify(children, unix.SIGCHLD)
+	defer signal.Stop(children)
+
+	if err := process.AdoptOrphans(); err != nil {
+		m.log.Warn("workers' own children cannot be stopped with them", logging.Error(err))
+	}
+	m.startAccepting()
+	ended := make(chan struct{})
+	go func() {
+		m.accepting.Wait()
+		close(ended)
+	}()
+	acceptingEnded := (<-chan struct{})(ended)
+	defer m.null.Close()
+
+	m.reap() // what this process had for children before it became the master
+	for acceptingEnded != nil || !m.finished() {
+		select {
+		case <-acceptingEnded:
+			acceptingEnded = nil
+		case s := <-m.spawns:
+			m.spawned(s)
+		case <-children:
+			m.reap()
+		case sig := <-signals:
+			m.signalled(sig.(unix.Signal))
+		case <-m.stop.timeout:
+			if !m.escalate() {
+				return m.abandon()
+			}
+		}
+	}
+	m.log.Info(logging.EventStopped, m.totals()...)
+	return m.result, m.failure
+}
+
+// spawned takes the outcome of a spawn into account.
+func (m *Master) spawned(s spawn) {
+	w := s.worker
+	w.service.counts.accepted++
+	if s.err != nil {
+		m.spawnFailed(w, s.err)
+	} else if exit, over := m.table.started(w, w.child.Pid, w.child.Reaped); over {
+		w.child.Registered()
+		m.ended(w, exit)
+	} else {
+		w.child.Registered()
+		m.catchUp(w.child.Pid)
+	}
+	if m.cfg.Once {
+		m.stopAccepting()
+	}
+	if m.spawning.Add(-1) == 0 {
+		for _, exit := range m.table.settled() {
+			m.stranger(exit)
+		}
+	}
+}
+
+// reap collects every child that has ended.
+func (m *Master) reap() {
+	for exit := range process.Exits() {
+		spawning := m.spawning.Load() > 0
+		if w := m.table.exited(exit, spawning); w != nil {
+			m.ended(w, exit)
+		} else if !spawning {
+			m.stranger(exit)
+		}
+	}
+}
+
+func (m *Master) signalled(sig unix.Signal) {
+	switch sig {
+	case unix.SIGTERM:
+		m.drain(sig)
+	case unix.SIGINT:
+		if m.stop.phase == serving {
+			m.drain(sig)
+		} else if m.stop.phase < killing {
+			m.escalate()
+		}
+	case unix.SIGQUIT:
+		m.drain(sig)
+		if m.stop.phase < terminating {
+			m.escalate()
+		}
+	case unix.SIGHUP:
+		m.log.Warn("nothing to reload", logging.Reason("started without a configuration file"))
+	case unix.SIGUSR1:
+		m.summarize()
+	}
+}
+
+// summarize writes the state of the master and of each service to the log.
+func (m *Master) summarize() {
+	m.log.Info("status", append(m.totals(), zap.Int("live", len(m.table.workers)), zap.Stringer("state", m.stop.phase))...)
+	for _, s := range m.services {
+		taken, limit := s.gate.Taken()
+		s.log.Info("status",
+			zap.Int("slots_taken", taken), zap.Int("slots", limit),
+			zap.Uint64("accepted", s.counts.accepted),
+			zap.Uint64("failed", s.counts.failed),
+			zap.Uint64("reaped", s.counts.reaped))
+	}
+}
+
+// totals returns the counts of all services as fields.
+func (m *Master) totals() []zap.Field {
+	var sum counts
+	for _, s := range m.services {
+		sum.accepted += s.counts.accepted
+		sum.failed += s.counts.failed
+		sum.reaped += s.counts.reaped
+	}
+	return []zap.Field{
+		zap.Uint64("accepted", sum.accepted),
+		zap.Uint64("failed", sum.failed),
+		zap.Uint64("reaped", sum.reaped),
+	}
+}
+
+// abandon gives up on what SIGKILL did not end: a process in uninterruptible
+// sleep, or a spawn that does not return. Waiting for it could take for ever.
+func (m *Master) abandon() (Result, error) {
+	err := fmt.Errorf("%d workers and %d spawns did not end", len(m.table.workers), m.spawning.Load())
+	for pid, w := range m.table.workers {
+		w.service.log.Error("left behind", logging.Conn(w.id), logging.PID(pid), logging.Peer(w.peer))
+	}
+	m.log.Error(logging.EventStopped, append(m.totals(), logging.Error(err))...)
+	return Result{ExitCode: 1}, err
+}

@@ -1,0 +1,113 @@
+package master
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/logging"
+	"github.com/preforkd/preforkd/master/process"
+)
+
+// A phase is how far the master has come in stopping. It only ever grows.
+type phase int
+
+const (
+	serving     phase = iota // accepting, or with Once: serving the one connection
+	draining                 // live connections may finish
+	terminating              // every worker's group has had SIGTERM
+	killing                  // every worker's group has had SIGKILL
+)
+
+func (p phase) String() string {
+	return [...]string{"serving", "draining", "terminating", "killing"}[p]
+}
+
+// stopState is the progress of a stop. The loop owns it.
+type stopState struct {
+	phase   phase
+	timeout <-chan time.Time // when the phase has lasted long enough; nil while serving
+}
+
+// drain begins to stop: nothing more is accepted, live connections may finish.
+func (m *Master) drain(sig unix.Signal) {
+	if m.stop.phase != serving {
+		return
+	}
+	m.stop.phase = draining
+	m.stop.timeout = time.After(m.cfg.DrainTimeout)
+	m.log.Info(logging.EventDraining, logging.Reason(unix.SignalName(sig)),
+		zap.Int("live", len(m.table.workers)), zap.Duration("timeout", m.cfg.DrainTimeout))
+	m.stopAccepting()
+}
+
+// escalate ends the wait of one phase and begins the next: SIGTERM for
+// everything that is left, then SIGKILL. It reports false when there is no
+// next one.
+func (m *Master) escalate() bool {
+	if m.stop.phase == killing {
+		return false
+	}
+	m.stop.phase++
+	m.stop.timeout = time.After(m.cfg.KillDelay)
+	sig := m.stop.signal()
+	orphans := process.Orphans(m.table.has)
+	m.log.Warn("stopping workers", logging.Signal(sig),
+		zap.Int("live", len(m.table.workers)), zap.Int("orphans", len(orphans)))
+	for pid := range m.table.workers {
+		m.signalGroup(pid, sig)
+	}
+	for _, pid := range orphans {
+		if err := unix.Kill(pid, sig); err != nil && err != unix.ESRCH {
+			m.log.Warn("signal orphan", logging.PID(pid), logging.Error(err))
+		}
+	}
+	return true
+}
+
+// signal returns what the workers have had in this phase, or 0.
+func (s *stopState) signal() unix.Signal {
+	switch s.phase {
+	case terminating:
+		return unix.SIGTERM
+	case killing:
+		return unix.SIGKILL
+	}
+	return 0
+}
+
+// catchUp sends a worker whose spawn was under way what all others have had
+// already.
+func (m *Master) catchUp(pid int) {
+	if sig := m.stop.signal(); sig != 0 {
+		m.signalGroup(pid, sig)
+	}
+}
+
+// signalGroup signals the group of a registered worker.
+func (m *Master) signalGroup(pid int, sig unix.Signal) {
+	if err := process.SignalGroup(pid, sig); err != nil {
+		// The worker is not reaped, so its group exists; EPERM is left, when
+		// it has changed to another user.
+		m.log.Warn("signal worker", logging.PID(pid), logging.Signal(sig), logging.Error(err))
+	}
+}
+
+// finished reports whether, with accepting over, nothing is left to do: nothing
+// is being spawned, every worker is reaped, and nothing that a worker left
+// behind is alive. What is left behind has no connection to finish and is
+// stopped as soon as the last worker is gone.
+func (m *Master) finished() bool {
+	if m.spawning.Load() > 0 || len(m.table.workers) > 0 {
+		return false
+	}
+	if len(process.Orphans(m.table.has)) == 0 {
+		return true
+	}
+	if m.stop.phase < terminating {
+		m.stop.phase = draining
+		m.escalate()
+	}
+	return false
+}
