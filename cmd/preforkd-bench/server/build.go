@@ -41,13 +41,13 @@ func Compile(ctx context.Context, run runner, dir, preforkd string) (*Build, err
 		if err != nil {
 			return nil, err
 		}
-		b.problems[name] = command(ctx, run, "gcc", "-O2", "-static", "-o", filepath.Join(dir, name), source)
+		b.problems[name] = command(ctx, run, "", "gcc", "-O2", "-static", "-o", filepath.Join(dir, name), source)
 	}
 	source, err := b.extract("testdata/barego/main.go")
 	if err != nil {
 		return nil, err
 	}
-	b.problems["barego"] = command(ctx, run, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, "barego"), source)
+	b.problems["barego"] = command(ctx, run, filepath.Dir(source), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, "barego"), source)
 	b.problems["preforkd"] = b.findPreforkd(ctx, run, preforkd)
 	return b, context.Cause(ctx)
 }
@@ -73,7 +73,7 @@ func (b *Build) extract(name string) (string, error) {
 func (b *Build) findPreforkd(ctx context.Context, run runner, path string) error {
 	if path == "" {
 		for _, name := range []string{"preforkd", "preforkd-worker"} {
-			err := command(ctx, run, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(b.dir, name), modulePath+"/cmd/"+name)
+			err := command(ctx, run, "", "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(b.dir, name), modulePath+"/cmd/"+name)
 			if err != nil {
 				return err
 			}
@@ -84,7 +84,7 @@ func (b *Build) findPreforkd(ctx context.Context, run runner, path string) error
 	if err != nil {
 		return err
 	}
-	if err := command(ctx, run, path, "serve", "--help"); err != nil {
+	if err := command(ctx, run, "", path, "serve", "--help"); err != nil {
 		return err
 	}
 	var out bytes.Buffer
@@ -112,9 +112,10 @@ func (b *Build) Preforkd() (string, error) {
 	return b.preforkd, b.problems["preforkd"]
 }
 
-// command runs a command to its end. Its error holds what it printed last.
-func command(ctx context.Context, run runner, args ...string) error {
+// command runs a command to its end, in dir if that is not empty. Its error holds what it printed last.
+func command(ctx context.Context, run runner, dir string, args ...string) error {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
