@@ -23,6 +23,7 @@ type options struct {
 	json      string
 	peer      string
 	preforkd  string
+	echo      string
 	servers   []string
 	scenarios []string
 	rounds    int
@@ -48,6 +49,7 @@ prints medians with quartiles, and ratios to one peer.`,
 	f.StringVar(&o.json, "json", "", "keep the results in this file")
 	f.StringVar(&o.peer, "peer", "tcpserver", "server that ratios are taken to")
 	f.StringVar(&o.preforkd, "preforkd", "", "path of preforkd, preforkd-worker next to it (built from the module here when not given)")
+	f.StringVar(&o.echo, "echo", "libc", "the C echo that servers start: libc, or bare, which spares every server the C library's preparations")
 	f.StringSliceVar(&o.servers, "servers", nil, "only these servers")
 	f.StringSliceVar(&o.scenarios, "scenarios", nil, "only these scenarios")
 	f.IntVar(&o.rounds, "rounds", 0, "how often loads are repeated (idle and growth have their own number)")
@@ -112,6 +114,9 @@ func compare(ctx context.Context, o options) error {
 	if !slices.Contains(server.Names(), o.peer) {
 		return usageError{fmt.Errorf("peer %q: no such server", o.peer)}
 	}
+	if o.echo != "libc" && o.echo != "bare" {
+		return usageError{fmt.Errorf("echo %q: want libc or bare", o.echo)}
+	}
 	var keep *os.File
 	if o.json != "" {
 		// Now, and not after minutes of measuring.
@@ -132,9 +137,9 @@ func compare(ctx context.Context, o options) error {
 	}
 	defer os.RemoveAll(dir)
 
-	record := &result.Record{Format: result.Format, Started: time.Now(), Machine: result.ThisMachine(), Short: o.short}
+	record := &result.Record{Format: result.Format, Started: time.Now(), Machine: result.ThisMachine(), Short: o.short, Echo: o.echo}
 	progress("building")
-	build, err := server.Compile(ctx, children, dir, o.preforkd)
+	build, err := server.Compile(ctx, children, dir, o.preforkd, o.echo == "bare")
 	if err != nil {
 		return err
 	}

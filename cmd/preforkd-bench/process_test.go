@@ -152,6 +152,7 @@ func TestUsageErrorsAreOneLine(t *testing.T) {
 		"rounds":   {"--rounds", "-3"},
 		"idle":     {"--idle", "100000000"},
 		"peer":     {"--peer", "nginx"},
+		"echo":     {"--echo", "loud"},
 		"argument": {"surplus"},
 		"no file":  {"check"},
 	} {

@@ -19,6 +19,7 @@ type Record struct {
 	Seconds      float64       `json:"seconds"`
 	Machine      Machine       `json:"machine"`
 	Short        bool          `json:"short"`
+	Echo         string        `json:"echo"` // the C echo that servers start: libc or bare
 	Scenarios    []Scenario    `json:"scenarios"`
 	Servers      []Server      `json:"servers"`
 	Missing      []Missing     `json:"missing,omitempty"`

@@ -18,6 +18,7 @@ var spawnPrograms = []struct {
 }{
 	{"spawn-empty", "an empty static program", "none", "empty"},
 	{"spawn-c", "the static C echo, 64 bytes through a socket pair", "echo", "echo"},
+	{"spawn-bare-c", "the same without a C library", "echo", "bareecho"},
 	{"spawn-go", "a bare Go program that copies fd 3, 64 bytes through a socket pair", "echo", "barego"},
 }
 

@@ -20,19 +20,22 @@ type Build struct {
 	probe    string           // directory for configuration that is only tried
 	problems map[string]error // by program; why one could not be built
 
+	bare     bool   // the echo without a C library is the one to serve
 	preforkd string // path, or empty
 	version  string // of preforkd
 }
 
 // The names of what is built from testdata, without their endings.
-var cPrograms = []string{"echo", "empty", "forkserver", "floorserver", "spawnfloor"}
+var cPrograms = []string{"echo", "bareecho", "empty", "forkserver", "floorserver", "spawnfloor"}
 
 // Compile builds everything into dir, which the caller removes. What cannot be
 // built is remembered and makes the servers that need it missing. preforkd is
 // the path of a built preforkd with preforkd-worker next to it; when it is
 // empty both are built from the module that the working directory is in.
-func Compile(ctx context.Context, run runner, dir, preforkd string) (*Build, error) {
-	b := &Build{dir: dir, probe: filepath.Join(dir, "probe"), problems: make(map[string]error)}
+//
+// bare chooses the C echo that servers start: the one without a C library.
+func Compile(ctx context.Context, run runner, dir, preforkd string, bare bool) (*Build, error) {
+	b := &Build{dir: dir, bare: bare, probe: filepath.Join(dir, "probe"), problems: make(map[string]error)}
 	if err := os.MkdirAll(b.probe, 0o755); err != nil {
 		return nil, fmt.Errorf("prepare build directory: %w", err)
 	}
@@ -41,7 +44,11 @@ func Compile(ctx context.Context, run runner, dir, preforkd string) (*Build, err
 		if err != nil {
 			return nil, err
 		}
-		b.problems[name] = command(ctx, run, "", "gcc", "-O2", "-static", "-o", filepath.Join(dir, name), source)
+		args := []string{"gcc", "-O2", "-static", "-o", filepath.Join(dir, name)}
+		if name == "bareecho" {
+			args = append(args, "-nostdlib", "-ffreestanding")
+		}
+		b.problems[name] = command(ctx, run, "", append(args, source)...)
 	}
 	source, err := b.extract("testdata/barego/main.go")
 	if err != nil {
@@ -98,6 +105,14 @@ func (b *Build) findPreforkd(ctx context.Context, run runner, path string) error
 }
 
 const modulePath = "github.com/preforkd/preforkd"
+
+// Echo returns the path of the C echo that servers start.
+func (b *Build) Echo() (string, error) {
+	if b.bare {
+		return b.Program("bareecho")
+	}
+	return b.Program("echo")
+}
 
 // Program returns the path of one of the benchmark's own programs.
 func (b *Build) Program(name string) (string, error) {

@@ -11,7 +11,7 @@ import (
 // /etc/services, so its type is UNLISTED; the default limit of 50 starts per
 // second (cps) is lifted.
 func xinetd(s Site) ([]string, error) {
-	echo, err := s.Build.Program("echo")
+	echo, err := s.Build.Echo()
 	if err != nil {
 		return nil, err
 	}

@@ -106,19 +106,19 @@ var Table = []Definition{
 	{
 		Name: "floor-c", Class: Floor,
 		About:   "accept, vfork, exec of the static C echo, wait; nothing else",
-		Command: floor("echo"),
+		Command: floor((*Build).Echo),
 	},
 	{
 		Name: "floor-go", Class: Floor,
 		About:   "accept, vfork, exec of a bare Go program that copies fd 3, wait",
-		Command: floor("barego"),
+		Command: floor(func(b *Build) (string, error) { return b.Program("barego") }),
 	},
 }
 
 // withEcho completes a command that starts the static C echo.
 func withEcho(command func(s Site, echo string) []string) func(Site) ([]string, error) {
 	return func(s Site) ([]string, error) {
-		echo, err := s.Build.Program("echo")
+		echo, err := s.Build.Echo()
 		return command(s, echo), err
 	}
 }
@@ -131,7 +131,7 @@ func preforkd(flags []string, handler ...string) func(Site) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		echo, err := s.Build.Program("echo")
+		echo, err := s.Build.Echo()
 		args := []string{program, "serve", "--listen", fmt.Sprintf("127.0.0.1:%d", s.Port),
 			"--max-connections", strconv.Itoa(maxConnections)}
 		args = append(args, flags...)
@@ -145,13 +145,13 @@ func preforkd(flags []string, handler ...string) func(Site) ([]string, error) {
 	}
 }
 
-func floor(program string) func(Site) ([]string, error) {
+func floor(program func(*Build) (string, error)) func(Site) ([]string, error) {
 	return func(s Site) ([]string, error) {
 		server, err := s.Build.Program("floorserver")
 		if err != nil {
 			return nil, err
 		}
-		path, err := s.Build.Program(program)
+		path, err := program(s.Build)
 		return []string{server, strconv.Itoa(s.Port), path}, err
 	}
 }

@@ -15,6 +15,9 @@ func Text(r *result.Record, peer string) string {
 	fmt.Fprintf(&w, "preforkd-bench, %s, %.0f s\n%v\n", r.Started.Format("2006-01-02 15:04 MST"), r.Seconds, r.Machine)
 	fmt.Fprintln(&w, "Medians [quartiles] over rounds. CPU in seconds per thousand connections: master + workers = CPU; machine is the busy")
 	fmt.Fprintln(&w, "time of all CPUs less the load generator's, other programs included. Compare within one run only.")
+	if r.Echo == "bare" {
+		fmt.Fprintln(&w, "The C echo that servers start is the one without a C library.")
+	}
 	fmt.Fprintln(&w)
 	var rows [][]string
 	for _, s := range r.Servers {
