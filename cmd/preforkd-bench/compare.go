@@ -138,6 +138,10 @@ func compare(ctx context.Context, o options) error {
 	defer os.RemoveAll(dir)
 
 	record := &result.Record{Format: result.Format, Started: time.Now(), Machine: result.ThisMachine(), Short: o.short, Echo: o.echo}
+	record.Notes = notes(plan, scenarios, record.Machine)
+	for _, note := range record.Notes {
+		progress("note: %s", note)
+	}
 	progress("building")
 	build, err := server.Compile(ctx, children, dir, o.preforkd, o.echo == "bare")
 	if err != nil {
@@ -175,6 +179,20 @@ func compare(ctx context.Context, o options) error {
 		}
 	}
 	fmt.Print(show.Text(record, o.peer))
+	return nil
+}
+
+// threadsPerWorker is what a Go program that serves one connection has, with
+// Go's own choice of how many threads run its code.
+const threadsPerWorker = 4
+
+// notes says what of this machine will show in the numbers.
+func notes(p scenario.Plan, scenarios []scenario.Scenario, m result.Machine) []string {
+	many := slices.ContainsFunc(scenarios, func(s scenario.Scenario) bool { return s.Name == "idle" || s.Name == "growth" })
+	if many && m.PIDs > 0 && p.Idle*threadsPerWorker > m.PIDs {
+		return []string{fmt.Sprintf("kernel.pid_max is %d and counts threads: %d Go workers of %d threads each cannot all exist here",
+			m.PIDs, p.Idle, threadsPerWorker)}
+	}
 	return nil
 }
 

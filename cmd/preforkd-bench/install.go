@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -27,6 +28,10 @@ func newInstall() *cobra.Command {
 }
 
 func install(ctx context.Context) error {
+	if installed(ctx, server.Packages()) {
+		progress("all packages are installed")
+		return nil
+	}
 	if os.Geteuid() != 0 {
 		return usageError{errors.New("install: needs root")}
 	}
@@ -53,6 +58,14 @@ func install(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// installed reports whether every one of the packages is.
+func installed(ctx context.Context, packages []string) bool {
+	args := append([]string{"-W", "-f", "${db:Status-Status}\n"}, packages...)
+	out, err := exec.CommandContext(ctx, "dpkg-query", args...).Output()
+	return err == nil && strings.Count(string(out), "installed\n") == len(packages) &&
+		!strings.Contains(string(out), "not-installed")
 }
 
 func newList() *cobra.Command {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +21,10 @@ type Machine struct {
 	Memory string `json:"memory"`
 	Load   string `json:"load"` // averages before the run
 	Go     string `json:"go"`
+
+	// PIDs is how many processes and threads can exist at once
+	// (kernel.pid_max); 0 when unknown.
+	PIDs int `json:"pids"`
 }
 
 // ThisMachine describes the machine. What cannot be found out is "unknown":
@@ -43,11 +48,15 @@ func ThisMachine() Machine {
 			m.Load = strings.Join(fields[:3], " ")
 		}
 	}
+	if content, err := os.ReadFile("/proc/sys/kernel/pid_max"); err == nil {
+		m.PIDs, _ = strconv.Atoi(strings.TrimSpace(string(content)))
+	}
 	return m
 }
 
 func (m Machine) String() string {
-	return fmt.Sprintf("%s, Linux %s, %d x %s, %s, Go %s, load %s", m.System, m.Kernel, m.Cores, m.CPU, m.Memory, m.Go, m.Load)
+	return fmt.Sprintf("%s, Linux %s, %d x %s, %s, pid_max %d, Go %s, load %s",
+		m.System, m.Kernel, m.Cores, m.CPU, m.Memory, m.PIDs, m.Go, m.Load)
 }
 
 // field returns the value of the first line that starts with key.

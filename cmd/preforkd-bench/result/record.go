@@ -19,7 +19,8 @@ type Record struct {
 	Seconds      float64       `json:"seconds"`
 	Machine      Machine       `json:"machine"`
 	Short        bool          `json:"short"`
-	Echo         string        `json:"echo"` // the C echo that servers start: libc or bare
+	Echo         string        `json:"echo"`            // the C echo that servers start: libc or bare
+	Notes        []string      `json:"notes,omitempty"` // what a reader must know to understand the numbers
 	Scenarios    []Scenario    `json:"scenarios"`
 	Servers      []Server      `json:"servers"`
 	Missing      []Missing     `json:"missing,omitempty"`

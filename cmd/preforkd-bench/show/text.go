@@ -18,6 +18,9 @@ func Text(r *result.Record, peer string) string {
 	if r.Echo == "bare" {
 		fmt.Fprintln(&w, "The C echo that servers start is the one without a C library.")
 	}
+	for _, note := range r.Notes {
+		fmt.Fprintln(&w, "Note: "+note)
+	}
 	fmt.Fprintln(&w)
 	var rows [][]string
 	for _, s := range r.Servers {
