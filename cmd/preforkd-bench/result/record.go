@@ -37,11 +37,10 @@ type Scenario struct {
 
 // A Server is one that took part.
 type Server struct {
-	Name    string   `json:"name"`
-	Class   string   `json:"class"`
-	About   string   `json:"about"`
-	Version string   `json:"version,omitempty"`
-	Command []string `json:"command,omitempty"`
+	Name    string `json:"name"`
+	Class   string `json:"class"`
+	About   string `json:"about"`
+	Version string `json:"version,omitempty"`
 }
 
 // Missing is a server that was left out of everything, or of one scenario.

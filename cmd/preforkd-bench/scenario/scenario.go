@@ -53,7 +53,7 @@ var All = []Scenario{
 		Shows:  []result.Metric{result.LatencyP50, result.LatencyP99, result.LatencyMax, result.LagP99, result.Offered, result.Rate, result.CPU},
 		rounds: func(p *Plan) int { return p.Rounds },
 		run:    open,
-		short:  []string{"preforkd-stdio", "preforkd-echo", "tcpserver", "fork-c"},
+		short:  []string{"preforkd-stdio", "preforkd-echo", "preforkd-spares", "tcpserver", "fork-c"},
 	},
 	{
 		Name:   "bulk",
