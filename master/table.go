@@ -4,9 +4,12 @@ import "github.com/preforkd/preforkd/master/process"
 
 // A table holds the workers by pid. It is owned by the master's loop.
 //
-// Spawning happens elsewhere, so that a program on a slow disk stalls nobody
-// but its own service, and a child can end and be reaped before the loop has
-// heard of it. The table therefore keeps the exits of pids that it does not
+// Spawning happens elsewhere, so that the loop does not wait for the start of a
+// program, and a child can end and be reaped before the loop has heard of it.
+// That is good for programs that are slow to load, not for a file system that
+// stands still: Go keeps the processor of a thread in vfork, so an exec that
+// does not return stops everything at the next garbage collection, and at once
+// when there are as many as GOMAXPROCS. The table therefore keeps the exits of pids that it does not
 // know for as long as a spawn is under way that one of them may belong to.
 type table struct {
 	workers map[int]*worker
