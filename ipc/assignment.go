@@ -1,18 +1,34 @@
 package ipc
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"time"
+)
 
 // An Assignment tells a worker which connection it serves.
 type Assignment struct {
-	Connection string    // unique id, as in the log and in EnvConnection
-	Service    string    // name of the service
-	Peer       string    // the client, "ip:port" or a unix path, as in the log
-	Local      string    // the address the client connected to
-	Settings   []Setting // the handler's own settings, by ascending key
+	Connection string // unique id, as in the log and in EnvConnection
+	Service    string // name of the service
+	Peer       string // the client, "ip:port" or a unix path, as in the log
+	Local      string // the address the client connected to
+	Limits     Limits
+	Settings   []Pair // the handler's own settings, by ascending key
+
+	// Environment is what a program that a spare becomes sees, as name=value.
+	// It is empty for all others: those were born with theirs.
+	Environment []string
+
+	// More says that after this connection another may come: report, say that
+	// you are ready, and wait. Without it the worker reports and exits.
+	More bool
 }
 
-// A Setting is one of a handler's settings. Its meaning is the handler's.
-type Setting struct{ Key, Value string }
+// Limits bounds a connection. Zero is no limit. Both are kept with a
+// resolution of a millisecond.
+type Limits struct {
+	Idle     time.Duration // without a byte in either direction
+	Lifetime time.Duration // from the assignment on
+}
 
 // Setting returns the value of a key, or "" when it is not set.
 func (a *Assignment) Setting(key string) string {
@@ -28,12 +44,20 @@ func (a *Assignment) Setting(key string) string {
 // ErrTooLarge when the message would exceed MaxMessage.
 func (a *Assignment) Append(dst []byte) ([]byte, error) {
 	msg := appendHeader(dst, TypeAssignment)
+	more := byte(0)
+	if a.More {
+		more = 1
+	}
+	msg = append(msg, more)
+	msg = appendMilliseconds(msg, a.Limits.Idle)
+	msg = appendMilliseconds(msg, a.Limits.Lifetime)
 	for _, s := range []string{a.Connection, a.Service, a.Peer, a.Local} {
 		msg = appendString(msg, s)
 	}
-	msg = binary.LittleEndian.AppendUint16(msg, uint16(len(a.Settings)))
-	for _, s := range a.Settings {
-		msg = appendString(appendString(msg, s.Key), s.Value)
+	msg = appendPairs(msg, a.Settings)
+	msg = binary.LittleEndian.AppendUint16(msg, uint16(min(len(a.Environment), 1<<16-1)))
+	for _, s := range a.Environment {
+		msg = appendString(msg, s)
 	}
 	return msg, setLength(msg[len(dst):])
 }
@@ -43,16 +67,37 @@ func (a *Assignment) Append(dst []byte) ([]byte, error) {
 func DecodeAssignment(body []byte) (Assignment, error) {
 	d := decoder{body: body}
 	a := Assignment{
+		More:       d.bool(),
+		Limits:     Limits{Idle: d.milliseconds(), Lifetime: d.milliseconds()},
 		Connection: d.string(),
 		Service:    d.string(),
 		Peer:       d.string(),
 		Local:      d.string(),
+		Settings:   d.pairs(),
 	}
 	for n := d.uint16(); n > 0 && !d.bad; n-- {
-		a.Settings = append(a.Settings, Setting{Key: d.string(), Value: d.string()})
+		a.Environment = append(a.Environment, d.string())
 	}
 	if err := d.end(TypeAssignment); err != nil {
 		return Assignment{}, err
 	}
 	return a, nil
+}
+
+// maxMilliseconds is the longest time that a time.Duration can hold.
+const maxMilliseconds = uint64(1<<63-1) / uint64(time.Millisecond)
+
+func appendMilliseconds(dst []byte, d time.Duration) []byte {
+	d = max(d, 0)
+	ms := uint64(d / time.Millisecond)
+	if d%time.Millisecond > 0 && ms < maxMilliseconds {
+		ms++ // a limit of less than a millisecond is still a limit
+	}
+	return binary.LittleEndian.AppendUint64(dst, ms)
+}
+
+func (d *decoder) milliseconds() time.Duration {
+	ms := d.uint64()
+	d.bad = d.bad || ms > maxMilliseconds
+	return time.Duration(ms) * time.Millisecond
 }

@@ -87,6 +87,60 @@ func TestReceiveRejectsDescriptorsAndLeaksNone(t *testing.T) {
 	}
 }
 
+func TestConnectionTravels(t *testing.T) {
+	master, worker := channel(t)
+	msg, err := assignment.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := SendConnection(int(master.Fd()), msg, int(w.Fd())); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	typ, _, conn, err := ReceiveConnection(int(worker.Fd()), make([]byte, MaxMessage), 0)
+	if typ != TypeAssignment || err != nil {
+		t.Fatalf("receive: %v, %v", typ, err)
+	}
+	flags, err := unix.FcntlInt(uintptr(conn), unix.F_GETFD, 0)
+	if err != nil || flags&unix.FD_CLOEXEC == 0 {
+		t.Errorf("descriptor flags %#x, %v", flags, err)
+	}
+	if err := unix.Close(conn); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := r.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Errorf("read %d, %v: somebody still holds the connection", n, err)
+	}
+	if err := Send(int(master.Fd()), Drain); err != nil {
+		t.Fatal(err)
+	}
+	if typ, body, conn, err := ReceiveConnection(int(worker.Fd()), make([]byte, MaxMessage), 0); typ != TypeDrain || len(body) > 0 || conn != -1 || err != nil {
+		t.Errorf("receive without a connection: %v, %q, %d, %v", typ, body, conn, err)
+	}
+}
+
+func TestSurplusDescriptorsAreClosed(t *testing.T) {
+	master, worker := channel(t)
+	before := openFDs(t)
+	for n := 2; n <= 20; n++ {
+		fds := make([]int, n)
+		if err := unix.Sendmsg(int(master.Fd()), Ready, unix.UnixRights(fds...), nil, 0); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, conn, err := ReceiveConnection(int(worker.Fd()), make([]byte, MaxMessage), 0); conn != -1 || !errors.Is(err, ErrMalformed) {
+			t.Errorf("%d descriptors: %d, %v", n, conn, err)
+		}
+		if after := openFDs(t); after != before {
+			t.Fatalf("%d descriptors sent: %d open before, %d after", n, before, after)
+		}
+	}
+}
+
 func TestReceiveRejectsOversized(t *testing.T) {
 	master, worker := channel(t)
 	if err := Send(int(worker.Fd()), make([]byte, MaxMessage+1)); err != nil {

@@ -25,6 +25,14 @@ const (
 	ExitVersion = 105
 	// ExitOrphaned: the master was gone before it assigned a connection.
 	ExitOrphaned = 106
+	// ExitPanic: the handler panicked; stderr has the stack.
+	ExitPanic = 107
+	// ExitIdle: no byte in either direction for as long as Limits.Idle allows.
+	ExitIdle = 108
+	// ExitLifetime: the connection lasted longer than Limits.Lifetime allows.
+	ExitLifetime = 109
+	// ExitExec: the program that the worker was to become cannot be started.
+	ExitExec = 110
 )
 
 var exitNames = map[int]string{
@@ -36,6 +44,10 @@ var exitNames = map[int]string{
 	ExitProtocol:       "control protocol violated",
 	ExitVersion:        "other contract version",
 	ExitOrphaned:       "master gone",
+	ExitPanic:          "handler panicked",
+	ExitIdle:           "idle timeout",
+	ExitLifetime:       "lifetime over",
+	ExitExec:           "exec failed",
 }
 
 // ExitName returns the meaning of a worker's exit code, or its number when the

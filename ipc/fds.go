@@ -6,7 +6,9 @@ package ipc
 const (
 	// FDConnection is the connected socket with the worker handoff: a stream
 	// socket in blocking mode, without FD_CLOEXEC. The worker owns it; the
-	// master has closed its own copy.
+	// master has closed its own copy. A spare is started with /dev/null in its
+	// place, so that nothing else can come to lie there, and puts each
+	// connection that it receives on this number.
 	FDConnection = 3
 
 	// FDControl is the worker's end of the control channel, an AF_UNIX

@@ -6,18 +6,34 @@ import (
 	"fmt"
 )
 
-// The control channel carries these messages, one to a datagram:
+// The control channel carries these messages, one to a datagram. A worker that
+// was spawned for its connection finds the assignment waiting:
 //
 //	master                                                worker
-//	  |                                                      |
-//	  |  assignment: id, service, peer, local, settings      |
-//	  |----------------------------------------------------->|  sent before the worker starts: it waits in the socket
+//	  |  assignment                                          |
+//	  |----------------------------------------------------->|  sent before the worker exists
 //	  |                                                      |  serves fd 3
-//	  |  report: bytes in, bytes out, reason                 |
-//	  |<-----------------------------------------------------|  at most one, just before it exits
-//	  |                                                      |
-//	  |  end of file                                         |
-//	  |----------------------------------------------------->|  the master is gone: finish, then exit
+//	  |  drain                                               |
+//	  |----------------------------------------------------->|  perhaps: come to an end
+//	  |  report                                              |
+//	  |<-----------------------------------------------------|  then it exits
+//
+// A spare is started with nothing on fd 3. It takes connections one after the
+// other for as long as the assignment says that more may come:
+//
+//	|  ready                                               |
+//	|<-----------------------------------------------------|  again for each connection
+//	|  assignment, with the connection (SCM_RIGHTS)        |
+//	|----------------------------------------------------->|
+//	|  taken                                               |
+//	|<-----------------------------------------------------|  before the first byte is read
+//	|  report                                              |
+//	|<-----------------------------------------------------|
+//
+// Until it has read "taken", the master holds a copy of the connection: a spare
+// that dies sooner has not touched it, and it goes to another. End of file
+// means that there is nothing more to do, because the master is gone or because
+// it has too many spares; a connection under way is served to its end.
 //
 // Every message starts with the same eight bytes, integers in little endian
 // (both ends are always the same machine, but not always the same compiler):
@@ -34,8 +50,11 @@ type Type uint8
 
 // The message types. Numbers are never used again for something else.
 const (
-	TypeAssignment Type = 1 // master to worker
-	TypeReport     Type = 2 // worker to master
+	TypeAssignment Type = 1 // master to worker: serve this connection
+	TypeReport     Type = 2 // worker to master: how it went
+	TypeReady      Type = 3 // worker to master: give me a connection; no body
+	TypeTaken      Type = 4 // worker to master: the connection is mine; no body
+	TypeDrain      Type = 5 // master to worker: come to an end; no body
 )
 
 func (t Type) String() string {
@@ -44,6 +63,12 @@ func (t Type) String() string {
 		return "assignment"
 	case TypeReport:
 		return "report"
+	case TypeReady:
+		return "ready"
+	case TypeTaken:
+		return "taken"
+	case TypeDrain:
+		return "drain"
 	}
 	return fmt.Sprintf("type %d", uint8(t))
 }
@@ -80,6 +105,15 @@ func setLength(msg []byte) error {
 	binary.LittleEndian.PutUint32(msg[4:], uint32(len(msg)-headerSize))
 	return nil
 }
+
+// The messages without a body, encoded. They must not be changed.
+var (
+	Ready = bodiless(TypeReady)
+	Taken = bodiless(TypeTaken)
+	Drain = bodiless(TypeDrain)
+)
+
+func bodiless(t Type) []byte { return appendHeader(nil, t) }
 
 // Parse checks the header of one whole datagram and returns the message's type
 // and body. The body aliases datagram.
@@ -121,6 +155,14 @@ func (d *decoder) take(n int) []byte {
 	return field
 }
 
+func (d *decoder) bool() bool {
+	if b := d.take(1); b != nil {
+		d.bad = d.bad || b[0] > 1
+		return b[0] == 1
+	}
+	return false
+}
+
 func (d *decoder) uint16() uint16 {
 	if b := d.take(2); b != nil {
 		return binary.LittleEndian.Uint16(b)
@@ -137,6 +179,15 @@ func (d *decoder) uint64() uint64 {
 
 func (d *decoder) string() string {
 	return string(d.take(int(d.uint16())))
+}
+
+// pairs decodes what appendPairs has encoded.
+func (d *decoder) pairs() []Pair {
+	var pairs []Pair
+	for n := d.uint16(); n > 0 && !d.bad; n-- {
+		pairs = append(pairs, Pair{Key: d.string(), Value: d.string()})
+	}
+	return pairs
 }
 
 // end reports whether the whole body was understood: nothing missing, nothing left.
@@ -156,3 +207,16 @@ func appendString(dst []byte, s string) []byte {
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(min(len(s), 1<<16-1)))
 	return append(dst, s...)
 }
+
+// appendPairs appends a count and the pairs.
+func appendPairs(dst []byte, pairs []Pair) []byte {
+	dst = binary.LittleEndian.AppendUint16(dst, uint16(min(len(pairs), 1<<16-1)))
+	for _, p := range pairs {
+		dst = appendString(appendString(dst, p.Key), p.Value)
+	}
+	return dst
+}
+
+// A Pair is a key and its value: one of a handler's settings, or one of the
+// values of a report.
+type Pair struct{ Key, Value string }

@@ -3,9 +3,12 @@ package ipc
 import (
 	"bytes"
 	"errors"
+	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 var assignment = Assignment{
@@ -13,7 +16,11 @@ var assignment = Assignment{
 	Service:    "echo",
 	Peer:       "[2001:db8::1]:40404",
 	Local:      "[::1]:7007",
-	Settings:   []Setting{{"quit-word", "exit"}, {"zero", ""}},
+	Settings:   []Pair{{"quit-word", "exit"}, {"zero", ""}},
+	Limits:     Limits{Idle: time.Minute, Lifetime: time.Hour},
+	More:       true,
+
+	Environment: []string{"PROTO=TCP", "EMPTY="},
 }
 
 func TestAssignmentRoundTrip(t *testing.T) {
@@ -40,7 +47,7 @@ func TestAssignmentRoundTrip(t *testing.T) {
 }
 
 func TestReportRoundTrip(t *testing.T) {
-	for _, want := range []Report{{}, {BytesIn: 1, BytesOut: 1 << 63, Reason: ReasonQuitWord}} {
+	for _, want := range []Report{{}, {BytesIn: 1, BytesOut: 1 << 63, Reason: ReasonQuitWord, Values: []Pair{{"user", "joe"}}}} {
 		msg, err := want.Append(nil)
 		if err != nil {
 			t.Fatal(err)
@@ -49,7 +56,7 @@ func TestReportRoundTrip(t *testing.T) {
 		if typ != TypeReport || err != nil {
 			t.Fatalf("Parse: type %v, error %v", typ, err)
 		}
-		if got, err := DecodeReport(body); err != nil || got != want {
+		if got, err := DecodeReport(body); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("got %+v, %v; want %+v", got, err, want)
 		}
 	}
@@ -62,9 +69,54 @@ func TestTooLargeIsRefusedBeforeItIsSent(t *testing.T) {
 			t.Errorf("assignment with a peer of %d bytes: %v", n, err)
 		}
 	}
-	r := Report{Reason: Reason(strings.Repeat("x", maxReason+1))}
-	if _, err := r.Append(nil); !errors.Is(err, ErrTooLarge) {
-		t.Errorf("report with a long reason: %v", err)
+}
+
+// What a worker may write into the log is bounded where it is sent and where
+// it is received.
+func TestReportBounds(t *testing.T) {
+	long := func(n int) string { return strings.Repeat("x", n) }
+	for name, r := range map[string]Report{
+		"long reason":     {Reason: Reason(long(maxReason + 1))},
+		"empty key":       {Values: []Pair{{"", "x"}}},
+		"long key":        {Values: []Pair{{long(MaxKey + 1), "x"}}},
+		"key in capitals": {Values: []Pair{{"User", "x"}}},
+		"key with a dot":  {Values: []Pair{{"a.b", "x"}}},
+		"long value":      {Values: []Pair{{"user", long(MaxValue + 1)}}},
+		"many values":     {Values: slices.Repeat([]Pair{{"user", "x"}}, MaxValues+1)},
+	} {
+		if _, err := r.Append(nil); err == nil {
+			t.Errorf("%s: encoded", name)
+		}
+		body := appendString(make([]byte, 16), string(r.Reason))
+		if _, err := DecodeReport(appendPairs(body, r.Values)); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: decoded: %v", name, err)
+		}
+	}
+	r := Report{Reason: Reason(long(maxReason)), Values: slices.Repeat([]Pair{{long(MaxKey), long(900)}}, MaxValues)}
+	if _, err := r.Append(nil); err != nil {
+		t.Errorf("within the bounds: %v", err)
+	}
+}
+
+func TestLimitsAreKeptInMilliseconds(t *testing.T) {
+	for limit, want := range map[time.Duration]time.Duration{
+		0:                             0,
+		-1:                            0,
+		1:                             time.Millisecond,
+		time.Millisecond:              time.Millisecond,
+		1500 * time.Microsecond:       2 * time.Millisecond,
+		math.MaxInt64:                 math.MaxInt64 / time.Millisecond * time.Millisecond,
+		math.MaxInt64 - 2*time.Second: (math.MaxInt64 - 2*time.Second) / time.Millisecond * time.Millisecond,
+	} {
+		a := Assignment{Limits: Limits{Idle: limit}}
+		msg, err := a.Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := DecodeAssignment(msg[headerSize:])
+		if err != nil || (got.Limits.Idle != want && got.Limits.Idle != want+time.Millisecond) || got.Limits.Idle < 0 {
+			t.Errorf("%v: decoded as %v, %v; want %v", limit, got.Limits.Idle, err, want)
+		}
 	}
 }
 
@@ -113,10 +165,6 @@ func TestDecodeRejects(t *testing.T) {
 	}
 	if _, err := DecodeReport(make([]byte, 17)); !errors.Is(err, ErrMalformed) {
 		t.Errorf("report cut short: %v", err)
-	}
-	long := appendString(make([]byte, 16), strings.Repeat("x", maxReason+1))
-	if _, err := DecodeReport(long); !errors.Is(err, ErrMalformed) {
-		t.Errorf("report with a long reason: %v", err)
 	}
 }
 

@@ -10,6 +10,51 @@ type Report struct {
 	BytesIn  uint64 // bytes read from the peer
 	BytesOut uint64 // bytes handed to the kernel for the peer
 	Reason   Reason // why the connection ended
+
+	// Values are what the handler has to say beyond that. They stand in the
+	// log event of the connection, below "report".
+	Values []Pair
+}
+
+// Bounds of what a worker may put into the log. A key is made of lower-case
+// letters, digits and '_'.
+const (
+	maxReason = 64   // bytes of a reason
+	MaxValues = 16   // values of a report
+	MaxKey    = 32   // bytes of a value's key, at least one
+	MaxValue  = 1024 // bytes of a value
+)
+
+// check returns what is wrong with a report, or nil.
+func (r *Report) check() error {
+	if len(r.Reason) > maxReason {
+		return fmt.Errorf("reason of %d bytes, at most %d", len(r.Reason), maxReason)
+	}
+	if len(r.Values) > MaxValues {
+		return fmt.Errorf("%d values, at most %d", len(r.Values), MaxValues)
+	}
+	for _, v := range r.Values {
+		if err := CheckValue(v.Key, v.Value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CheckValue reports whether a key and value may stand in a report.
+func CheckValue(key, value string) error {
+	if len(key) < 1 || len(key) > MaxKey {
+		return fmt.Errorf("key of %d bytes, allowed are 1 to %d", len(key), MaxKey)
+	}
+	for _, c := range []byte(key) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' {
+			return fmt.Errorf("key %q, allowed are lower-case letters, digits and '_'", key)
+		}
+	}
+	if len(value) > MaxValue {
+		return fmt.Errorf("value of %d bytes for key %s, at most %d", len(value), key, MaxValue)
+	}
+	return nil
 }
 
 // A Reason says in one word why a connection ended. Reasons are stable: they
@@ -18,26 +63,28 @@ type Reason string
 
 // The reasons that workers give.
 const (
-	ReasonEOF      Reason = "eof"       // the client closed, or half-closed, its side
-	ReasonQuitWord Reason = "quit-word" // the client sent the line that ends the connection
-	ReasonDone     Reason = "done"      // the handler ended the connection of its own accord
-	ReasonReset    Reason = "reset"     // the client reset the connection or stopped answering
-	ReasonError    Reason = "error"     // the handler failed; the worker's stderr says how
+	ReasonEOF      Reason = "eof"          // the client closed, or half-closed, its side
+	ReasonQuitWord Reason = "quit-word"    // the client sent the line that ends the connection
+	ReasonDone     Reason = "done"         // the handler ended the connection of its own accord
+	ReasonReset    Reason = "reset"        // the client reset the connection or stopped answering
+	ReasonIdle     Reason = "idle-timeout" // no byte in either direction for too long
+	ReasonLifetime Reason = "max-lifetime" // the connection lasted too long
+	ReasonDrain    Reason = "drain"        // the handler ended it because the service stops
+	ReasonPanic    Reason = "panic"        // the handler panicked; the worker's stderr says where
+	ReasonError    Reason = "error"        // the handler failed; the worker's stderr says how
 )
 
-// maxReason bounds a reason in bytes: it is written to the log as it is.
-const maxReason = 64
-
-// Append appends the report as one message to dst. It fails with ErrTooLarge
-// when the reason exceeds 64 bytes.
+// Append appends the report as one message to dst. It fails when the report
+// exceeds one of the bounds above.
 func (r *Report) Append(dst []byte) ([]byte, error) {
-	if len(r.Reason) > maxReason {
-		return nil, fmt.Errorf("reason of %d bytes: %w", len(r.Reason), ErrTooLarge)
+	if err := r.check(); err != nil {
+		return nil, fmt.Errorf("report: %w", err)
 	}
 	msg := appendHeader(dst, TypeReport)
 	msg = binary.LittleEndian.AppendUint64(msg, r.BytesIn)
 	msg = binary.LittleEndian.AppendUint64(msg, r.BytesOut)
 	msg = appendString(msg, string(r.Reason))
+	msg = appendPairs(msg, r.Values)
 	return msg, setLength(msg[len(dst):])
 }
 
@@ -45,12 +92,12 @@ func (r *Report) Append(dst []byte) ([]byte, error) {
 // ErrMalformed.
 func DecodeReport(body []byte) (Report, error) {
 	d := decoder{body: body}
-	r := Report{BytesIn: d.uint64(), BytesOut: d.uint64(), Reason: Reason(d.string())}
+	r := Report{BytesIn: d.uint64(), BytesOut: d.uint64(), Reason: Reason(d.string()), Values: d.pairs()}
 	if err := d.end(TypeReport); err != nil {
 		return Report{}, err
 	}
-	if len(r.Reason) > maxReason {
-		return Report{}, fmt.Errorf("%w: reason of %d bytes, at most %d", ErrMalformed, len(r.Reason), maxReason)
+	if err := r.check(); err != nil {
+		return Report{}, fmt.Errorf("%w: report: %w", ErrMalformed, err)
 	}
 	return r, nil
 }

@@ -1,8 +1,9 @@
 package master
 
 import (
+	"errors"
 	"fmt"
-	"io"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -14,56 +15,131 @@ import (
 	"github.com/preforkd/preforkd/master/process"
 )
 
-// ended closes the books on a worker that has been reaped: reads what it
-// reported, gives its slot back, and writes the one event that says it all.
+// ended closes the books on a worker that has been reaped: takes in what it
+// said last, gives its slot back, and writes the one event that says it all. A
+// connection that it was to have and had not taken goes to another worker.
 func (m *Master) ended(w *worker, exit process.Exit) {
-	s := w.service
-	s.counts.reaped++
-	report, reportErr := m.readReport(w)
-	m.release(w)
-	if m.cfg.Once {
-		m.result.ExitCode = exitCode(exit.Status)
+	m.hear(w) // the exit can overtake the report
+	w.stderr.close()
+	now := time.Now()
+	p := w.service.pool
+	p.mu.Lock()
+	state, c := w.state, w.conn
+	w.conn = nil
+	p.remove(w)
+	w.closeControl()
+	p.mu.Unlock()
+	switch {
+	case c == nil:
+		m.spareEnded(w, state, exit)
+	case state == assigned:
+		m.spareEnded(w, state, exit)
+		m.reassign(c)
+	default:
+		c.file.Close() // of a spare that broke the contract before it had it
+		m.connectionEnded(w, c, &exit, now)
+		if m.cfg.Once {
+			m.result.ExitCode = exitCode(exit.Status)
+		}
 	}
+}
 
-	fields := make([]zap.Field, 0, 16)
-	fields = append(fields, logging.Conn(w.id), logging.PID(exit.Pid),
-		logging.Peer(w.peer), logging.Local(w.local))
+// spareEnded reports the end of a worker that had no connection, or had not
+// taken it yet.
+func (m *Master) spareEnded(w *worker, state state, exit process.Exit) {
 	level := zapcore.InfoLevel
-	if exit.Status.Signaled() {
-		fields = append(fields, logging.Signal(exit.Status.Signal()))
+	if state != retiring {
 		if m.stop.signal() == 0 {
 			level = zapcore.WarnLevel // not of the master's doing
 		}
+		if w.breach == nil {
+			w.service.pool.failed(time.Now(), state == starting)
+		}
+	}
+	fields := append(exitFields(exit.Pid, exit.Status), logging.Reason(state.String()+" spare"))
+	if w.breach != nil {
+		fields = append(fields, logging.Error(w.breach))
+	}
+	w.service.log.Log(level, logging.EventReaped, append(fields, usage(&exit.Usage)...)...)
+}
+
+// reassign gives a connection that no worker has touched to another one, unless
+// the workers are being ended.
+func (m *Master) reassign(c *connection) {
+	if m.stop.signal() != 0 {
+		m.spawnFailed(c, errors.New("the spare for it ended, and the service stops"))
+		return
+	}
+	c.service.log.Info("reassigned", logging.Conn(c.id), logging.Peer(c.peer))
+	m.spawning.Add(1)
+	m.background(func() { m.again(c) })
+}
+
+// moveOn closes the books on the connection of a worker that lives on. The
+// worker has said that it is ready for the next.
+func (m *Master) moveOn(w *worker, now time.Time) {
+	p := w.service.pool
+	p.mu.Lock()
+	c := w.conn
+	w.conn = nil
+	p.mu.Unlock()
+	m.connectionEnded(w, c, nil, now)
+	w.report, w.warned = nil, false
+}
+
+// connectionEnded gives the slot back and writes the event of a connection that
+// was served: reaped, or ended where the worker lives on and exit is nil.
+func (m *Master) connectionEnded(w *worker, c *connection, exit *process.Exit, now time.Time) {
+	s := c.service
+	s.reaped++
+	// The slot comes last: by the log, too, there are never more connections
+	// alive than slots.
+	defer m.release(c)
+	if exit != nil {
+		m.penalize(w, c, exit.Status, now)
+	}
+
+	event, level := logging.EventEnded, zapcore.InfoLevel
+	fields := make([]zap.Field, 0, 16)
+	fields = append(fields, logging.Conn(c.id), logging.Peer(c.peer), logging.Local(c.local))
+	if exit == nil {
+		fields = append(fields, logging.PID(w.child.Pid))
 	} else {
-		fields = append(fields, logging.ExitCode(exit.Status.ExitStatus()))
+		event = logging.EventReaped
+		fields = append(fields, exitFields(exit.Pid, exit.Status)...)
+		if exit.Status.Signaled() && m.stop.signal() == 0 {
+			level = zapcore.WarnLevel // not of the master's doing
+		}
 	}
-	switch code := exit.Status.ExitStatus(); {
-	case report != nil:
-		fields = append(fields, logging.Reason(string(report.Reason)),
-			logging.BytesIn(report.BytesIn), logging.BytesOut(report.BytesOut))
-	case s.command.Control && code > 0:
-		fields = append(fields, logging.Reason(ipc.ExitName(code)))
+	switch {
+	case w.report != nil:
+		fields = append(fields, logging.Reason(string(w.report.Reason)),
+			logging.BytesIn(w.report.BytesIn), logging.BytesOut(w.report.BytesOut))
+		if len(w.report.Values) > 0 {
+			fields = append(fields, logging.Report(w.report.Values))
+		}
+	case exit != nil && c.command().Control && exit.Status.ExitStatus() > 0:
+		fields = append(fields, logging.Reason(ipc.ExitName(exit.Status.ExitStatus())))
 	}
-	if reportErr != nil {
+	if w.breach != nil {
 		level = zapcore.WarnLevel
-		fields = append(fields, logging.Error(reportErr))
+		fields = append(fields, logging.Error(w.breach))
 	}
-	fields = append(fields, logging.Duration(time.Since(w.accepted)))
-	s.log.Log(level, logging.EventReaped, append(fields, usage(&exit.Usage)...)...)
+	fields = append(fields, logging.Duration(now.Sub(c.accepted)))
+	if exit != nil {
+		fields = append(fields, usage(&exit.Usage)...)
+	}
+	s.log.Log(level, event, fields...)
 }
 
 // stranger reports the end of a child that served no connection: an orphan, or
 // as pid 1 of a container anybody's.
 func (m *Master) stranger(exit process.Exit) {
-	ended := logging.ExitCode(exit.Status.ExitStatus())
 	level := zapcore.InfoLevel
-	switch {
-	case exit.Status.Signaled():
-		ended = logging.Signal(exit.Status.Signal())
-	case exit.Status.ExitStatus() == failedExec:
+	if exit.Status.ExitStatus() == failedExec {
 		level = zapcore.DebugLevel // "spawn failed" has said so already
 	}
-	m.log.Log(level, "reaped stranger", append([]zap.Field{logging.PID(exit.Pid), ended}, usage(&exit.Usage)...)...)
+	m.log.Log(level, "reaped stranger", append(exitFields(exit.Pid, exit.Status), usage(&exit.Usage)...)...)
 }
 
 // failedExec is the exit code of a child whose exec failed. The syscall
@@ -71,51 +147,51 @@ func (m *Master) stranger(exit process.Exit) {
 const failedExec = 253
 
 // spawnFailed closes the books on a connection that got no worker.
-func (m *Master) spawnFailed(w *worker, err error) {
-	w.service.counts.failed++
-	m.release(w)
-	w.service.log.Error(logging.EventSpawnFailed, logging.Conn(w.id),
-		logging.Peer(w.peer), logging.Local(w.local), logging.Error(err))
+func (m *Master) spawnFailed(c *connection, err error) {
+	c.service.failed++
+	c.file.Close()
+	defer m.release(c)
+	c.service.log.Error(logging.EventSpawnFailed, logging.Conn(c.id),
+		logging.Peer(c.peer), logging.Local(c.local), logging.Error(err))
 	if m.cfg.Once {
 		m.result.ExitCode = 1
 		m.failure = fmt.Errorf("spawn failed: %w", err)
 	}
 }
 
-// release gives a worker's slot back. With Once there is one slot and it is
-// never free again.
-func (m *Master) release(w *worker) {
+// release gives a connection's slot back. With Once it stays taken: nobody else is
+// to be served.
+func (m *Master) release(c *connection) {
 	if !m.cfg.Once {
-		w.service.gate.Release(w.source)
+		c.service.gate.Release(c.slot, time.Now())
 	}
 }
 
-// readReport returns what a reaped worker said and closes its channel. All that
-// it will ever say lies in the socket by now, though its exit may have been
-// seen first. It returns nil without a report: the worker said nothing, or has
-// no channel. The contract allows one message, so one is read, and a grandchild
-// that holds the other end cannot keep the master busy.
-func (m *Master) readReport(w *worker) (*ipc.Report, error) {
-	if w.child.Control < 0 {
-		return nil, nil
+// penalize refuses a source for a while when its worker ended as the service
+// does not want workers to end. What the master ended itself does not count.
+func (m *Master) penalize(w *worker, c *connection, status unix.WaitStatus, now time.Time) {
+	s := c.service
+	bad := slices.Contains(s.PenaltyExitCodes, status.ExitStatus()) ||
+		status.Signaled() && slices.Contains(s.PenaltySignals, status.Signal())
+	if !bad || m.stop.signal() != 0 || w.warned || w.breach != nil {
+		return
 	}
-	defer unix.Close(w.child.Control)
-	t, body, err := ipc.Receive(w.child.Control, m.message[:], unix.MSG_DONTWAIT)
-	switch {
-	case err == io.EOF, err == unix.EAGAIN, err == unix.ECONNRESET:
-		// Reset: the worker died with its assignment unread.
-		return nil, nil
-	case err == nil && t != ipc.TypeReport:
-		err = fmt.Errorf("unexpected %v", t)
+	switch penalty, ok := s.gate.Penalize(c.slot, now); {
+	case !ok:
+		s.log.Warn(logging.EventPenalized, logging.Conn(c.id), logging.Peer(c.peer), logging.Source(penalty.Source),
+			logging.Error(errors.New("no room for one more penalty: max-sources")))
+	case penalty.Level > 0:
+		s.log.Info(logging.EventPenalized, logging.Conn(c.id), logging.Peer(c.peer), logging.Source(penalty.Source),
+			zap.Duration("penalty", penalty.Length), zap.Bool("dry_run", s.PenaltyDryRun))
 	}
-	var report ipc.Report
-	if err == nil {
-		report, err = ipc.DecodeReport(body)
+}
+
+// exitFields says who ended and how.
+func exitFields(pid int, status unix.WaitStatus) []zap.Field {
+	if status.Signaled() {
+		return []zap.Field{logging.PID(pid), logging.Signal(status.Signal())}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("control channel: %w", err)
-	}
-	return &report, nil
+	return []zap.Field{logging.PID(pid), logging.ExitCode(status.ExitStatus())}
 }
 
 // usage returns what a child used as fields. The kernel counts the peak

@@ -2,19 +2,31 @@ package master
 
 import (
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/listen"
 )
 
 // baseEnvironment returns the part of a service's environment that is the same
-// for every connection.
-func baseEnvironment(service string) []string {
+// for every connection. Of the lists, whose entries are "NAME=value" or "NAME"
+// for the master's own value, a later one wins over an earlier one.
+func baseEnvironment(service string, lists ...[]string) []string {
 	var env []string
-	for _, name := range ipc.Inherited {
-		if value, ok := os.LookupEnv(name); ok {
-			env = append(env, name+"="+value)
+	for _, list := range append([][]string{ipc.Inherited}, lists...) {
+		for _, entry := range list {
+			name, _, given := strings.Cut(entry, "=")
+			if !given {
+				value, ok := os.LookupEnv(name)
+				if !ok {
+					continue
+				}
+				entry = name + "=" + value
+			}
+			env = slices.DeleteFunc(env, func(old string) bool { return strings.HasPrefix(old, name+"=") })
+			env = append(env, entry)
 		}
 	}
 	return append(env,

@@ -1,19 +1,18 @@
 package master
 
 import (
-	"fmt"
 	"os"
+	"os/signal"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/ipc"
-	"github.com/preforkd/preforkd/master/admit"
 	"github.com/preforkd/preforkd/master/config"
-	"github.com/preforkd/preforkd/master/listen"
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/process"
 )
@@ -22,31 +21,53 @@ import (
 type Master struct {
 	cfg      config.Config
 	log      *zap.Logger
-	services []*service
+	file     string   // that the configuration was read from, or ""
 	null     *os.File // /dev/null, the standard input of workers
 	ids      idSource
+	channels *channels
+
+	// signals carries what is told to the master, and children that one of them
+	// has ended. Both are caught before anything is bound, so that there is
+	// always somebody to remove what was bound.
+	signals  chan os.Signal
+	children chan os.Signal
 
 	// closing is closed when accepting is to end.
 	closing chan struct{}
-	// accepting counts the accept goroutines.
+	// accepting counts the goroutines that spawn: those that accept, and
+	// those that keep spares.
 	accepting sync.WaitGroup
 	// spawning counts the spawns that have begun and whose outcome the loop
 	// has not seen yet.
 	spawning atomic.Int64
+	// background runs what would keep the loop waiting; a field so that tests
+	// can choose when.
+	background func(func())
 	// spawns carries the outcomes from the accept goroutines to the loop.
 	spawns chan spawn
 
+	// reloads carries configurations that were read again to the loop.
+	reloads chan reloaded
+	// farewells ends refused connections.
+	farewells farewells
+
 	// The loop owns all that follows.
 
-	table   *table
-	stop    stopState
-	message [ipc.MaxMessage]byte // where messages are read into
+	services    []*service
+	books       map[string]*books // by name, of all services that there are and were
+	reloading   bool              // a configuration is being read
+	reloadAgain bool              // and is to be once more
+	sweeping    *time.Ticker
+	table       *table
+	stop        stopState
+	message     [ipc.MaxMessage]byte // where messages are read into
 	// result and failure are what Run returns.
 	result  Result
 	failure error
 }
 
-// A spawn is the outcome of one: a worker with its child, or an error.
+// A spawn is the outcome of one: a worker with its child, or an error; or
+// neither, when it turned out not to be needed.
 type spawn struct {
 	worker *worker
 	err    error
@@ -60,18 +81,31 @@ type Result struct {
 }
 
 // New makes a master from a completed and validated configuration and binds
-// its sockets: all of them, or on error none. The master keeps log.
-func New(cfg config.Config, log *zap.Logger) (*Master, error) {
+// its sockets: all of them, or on error none. The master keeps log. file is
+// where the configuration came from and is read from again on SIGHUP; empty when
+// it did not come from a file.
+func New(cfg config.Config, file string, log *zap.Logger) (*Master, error) {
 	m := &Master{
 		cfg:     cfg,
+		file:    file,
+		books:   make(map[string]*books),
+		reloads: make(chan reloaded),
 		log:     log,
-		closing: make(chan struct{}),
-		spawns:  make(chan spawn, 64), // lets accept goroutines run ahead of the loop a little
-		table:   newTable(),
+		signals: make(chan os.Signal, 16),
+		// One place is enough: a signal says that there is something to reap,
+		// and one that is not read yet says it for all that ended since.
+		children: make(chan os.Signal, 1),
+		closing:  make(chan struct{}),
+		spawns:   make(chan spawn, 64), // lets accept goroutines run ahead of the loop a little
+		table:    newTable(),
+
+		background: func(f func()) { go f() },
 	}
 	m.ids.init(time.Now())
 	if err := m.open(); err != nil {
 		m.close()
+		signal.Stop(m.signals)
+		signal.Stop(m.children)
 		return nil, err
 	}
 	return m, nil
@@ -80,34 +114,35 @@ func New(cfg config.Config, log *zap.Logger) (*Master, error) {
 // open binds what the configuration asks for. On error the caller closes what
 // was opened before it.
 func (m *Master) open() error {
-	commands, err := m.cfg.Commands()
+	var err error
+	// For writing, too: it may be a worker's stderr.
+	if m.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
+		return err
+	}
+	if m.channels, err = newChannels(); err != nil {
+		return err
+	}
+	services, err := m.newServices(&m.cfg)
 	if err != nil {
 		return err
 	}
-	if m.null, err = os.Open(os.DevNull); err != nil {
+	// Names first: while a name server keeps the start waiting nothing is
+	// bound, and a signal may simply end it.
+	if err := resolve(&m.cfg); err != nil {
 		return err
 	}
-	for i, configured := range m.cfg.Services {
-		s := &service{
-			Service: configured,
-			command: process.Command{
-				Path:    commands[i].Path,
-				Args:    commands[i].Args,
-				Control: configured.Handoff == config.HandoffWorker,
-				Null:    m.null,
-				Stderr:  os.Stderr,
-			},
-			env:  baseEnvironment(configured.Name),
-			gate: admit.NewGate(configured.MaxConnections),
-			log:  m.log.With(logging.Service(configured.Name)),
-		}
-		m.services = append(m.services, s)
-		for _, address := range configured.Listen {
-			listeners, err := listen.Open(address)
-			if err != nil {
-				return fmt.Errorf("bind service %s: %w", s.Name, err)
-			}
-			s.listeners = append(s.listeners, listeners...)
+	signal.Notify(m.signals, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGUSR1)
+	signal.Notify(m.children, unix.SIGCHLD)
+	listeners, _, err := m.bind(services)
+	if err != nil {
+		return err
+	}
+	m.services = services
+	for _, s := range services {
+		m.books[s.Name] = s.books
+		s.listeners = listeners[s]
+		for _, l := range s.listeners {
+			l.service.Store(s)
 		}
 	}
 	return nil
@@ -116,44 +151,99 @@ func (m *Master) open() error {
 // close closes what open has opened.
 func (m *Master) close() {
 	for _, s := range m.services {
-		listen.CloseAll(s.listeners)
+		for _, l := range s.listeners {
+			l.Close()
+		}
+	}
+	if m.channels != nil {
+		m.channels.close()
 	}
 	if m.null != nil {
 		m.null.Close()
 	}
 }
 
-// startAccepting starts the accept goroutines: as many for each listener as
-// can spawn at the same time, and at least two, so that a program that is slow
-// to start leaves one to accept.
+// startAccepting starts the goroutines that accept and those that keep spares.
 func (m *Master) startAccepting() {
-	n := max(2, runtime.GOMAXPROCS(0))
-	if m.cfg.Once {
-		n = 1
-	}
+	process.WarmThreads(spareThreads + m.acceptors()*m.listeners())
 	for _, s := range m.services {
 		for _, l := range s.listeners {
-			s.log.Info(logging.EventListening, logging.Local(l.Local()))
-			for range n {
-				m.accepting.Go(func() { m.accept(s, l) })
-			}
+			m.startListener(l)
 		}
+		m.startSpares(s)
 	}
 }
 
-// stopAccepting closes every listener. It may be called more than once.
-func (m *Master) stopAccepting() {
+// acceptors returns how many goroutines accept from each listener: as many as
+// can spawn at the same time, and at least two, so that a program that is slow
+// to start leaves one to accept.
+func (m *Master) acceptors() int {
+	if m.cfg.Once {
+		return 1
+	}
+	return max(2, runtime.GOMAXPROCS(0))
+}
+
+// startListener starts accepting from a listener.
+func (m *Master) startListener(l *listener) {
+	l.service.Load().log.Info(logging.EventListening, logging.Local(l.Local()))
+	for range m.acceptors() {
+		m.accepting.Go(func() { m.accept(l) })
+	}
+}
+
+// startSpares starts keeping spares for a service that wants some.
+func (m *Master) startSpares(s *service) {
+	if s.MaxSpares > 0 {
+		m.accepting.Go(func() { m.keepSpares(s) })
+	}
+}
+
+// closeListener ends accepting from a listener.
+func (m *Master) closeListener(l *listener) {
+	close(l.gone)
+	if err := l.Close(); err != nil {
+		l.service.Load().log.Warn("close listener", logging.Local(l.Local()), logging.Error(err))
+	}
+}
+
+// spareThreads is how many threads the master may need at one time beside those
+// that spawn: for the loop, the log, the channels, signals and the runtime.
+const spareThreads = 8
+
+// listeners returns how many listeners there are.
+func (m *Master) listeners() int {
+	n := 0
+	for _, s := range m.services {
+		n += len(s.listeners)
+	}
+	return n
+}
+
+// isClosing reports whether stopAccepting was called.
+func (m *Master) isClosing() bool {
 	select {
 	case <-m.closing:
-		return
+		return true
 	default:
+		return false
+	}
+}
+
+// stopAccepting closes every listener and retires every spare. It may be called more than once.
+func (m *Master) stopAccepting() {
+	if m.isClosing() {
+		return
 	}
 	close(m.closing)
+	now := time.Now()
 	for _, s := range m.services {
+		s.pool.close(now)
 		for _, l := range s.listeners {
-			if err := l.Close(); err != nil {
-				s.log.Warn("close listener", logging.Local(l.Local()), logging.Error(err))
-			}
+			m.closeListener(l)
 		}
+	}
+	for _, b := range m.books {
+		b.pending.close()
 	}
 }

@@ -2,12 +2,13 @@ package master
 
 import (
 	"fmt"
-	"os"
-	"os/signal"
+	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"golang.org/x/sys/unix"
 
+	"github.com/preforkd/preforkd/master/admit"
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/process"
 )
@@ -17,7 +18,9 @@ import (
 // and the sockets are closed. It is called once.
 //
 // It takes over the process: its stop signals, SIGHUP, SIGUSR1 and SIGCHLD,
-// and every child there is. The error says that workers had to be left behind,
+// and every child there is. The signals stay caught when it returns, since all
+// that is left is to write the end of the log, and a stop in order is not to
+// be turned into a killed process by one more of them. The error says that workers had to be left behind,
 // or that with Once no worker could be started.
 //
 //	signal                effect
@@ -27,15 +30,6 @@ import (
 //	SIGUSR1               write a summary to the log
 //	SIGCHLD               reap
 func (m *Master) Run() (Result, error) {
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGUSR1)
-	defer signal.Stop(signals)
-	// One place is enough: a signal says that there is something to reap, and
-	// one that is not read yet says it for all that ended since.
-	children := make(chan os.Signal, 1)
-	signal.Notify(children, unix.SIGCHLD)
-	defer signal.Stop(children)
-
 	if err := process.AdoptOrphans(); err != nil {
 		m.log.Warn("workers' own children cannot be stopped with them", logging.Error(err))
 	}
@@ -47,6 +41,13 @@ func (m *Master) Run() (Result, error) {
 	}()
 	acceptingEnded := (<-chan struct{})(ended)
 	defer m.null.Close()
+	stopped := make(chan struct{})
+	defer close(stopped)
+	go m.channels.run(stopped)
+	defer m.channels.close()
+	m.sweeping = time.NewTicker(time.Second)
+	defer m.sweeping.Stop()
+	m.settleSweep()
 
 	m.reap() // what this process had for children before it became the master
 	for acceptingEnded != nil || !m.finished() {
@@ -55,34 +56,42 @@ func (m *Master) Run() (Result, error) {
 			acceptingEnded = nil
 		case s := <-m.spawns:
 			m.spawned(s)
-		case <-children:
+		case <-m.children:
 			m.reap()
-		case sig := <-signals:
+		case pids := <-m.channels.ready:
+			for _, pid := range pids {
+				if w := m.table.workers[pid]; w != nil && w.watched {
+					m.hear(w)
+				}
+			}
+		case now := <-m.sweeping.C:
+			m.sweep(now)
+		case r := <-m.reloads:
+			m.install(r)
+		case sig := <-m.signals:
 			m.signalled(sig.(unix.Signal))
 		case <-m.stop.timeout:
-			if !m.escalate() {
+			if m.reap(); !m.finished() && !m.escalate() {
 				return m.abandon()
 			}
 		}
 	}
-	m.log.Info(logging.EventStopped, m.totals()...)
+	m.log.Info(logging.EventStopped, m.sums().fields()...)
 	return m.result, m.failure
 }
 
 // spawned takes the outcome of a spawn into account.
 func (m *Master) spawned(s spawn) {
-	w := s.worker
-	w.service.counts.accepted++
-	if s.err != nil {
-		m.spawnFailed(w, s.err)
-	} else if exit, over := m.table.started(w, w.child.Pid, w.child.Reaped); over {
-		w.child.Registered()
-		m.ended(w, exit)
-	} else {
-		w.child.Registered()
-		m.catchUp(w.child.Pid)
+	switch w := s.worker; {
+	case w == nil:
+	case s.err != nil:
+		if w.conn != nil {
+			m.spawnFailed(w.conn, s.err)
+		}
+	default:
+		m.register(w)
 	}
-	if m.cfg.Once {
+	if m.cfg.Once && s.worker != nil && s.worker.served > 0 {
 		m.stopAccepting()
 	}
 	if m.spawning.Add(-1) == 0 {
@@ -92,9 +101,26 @@ func (m *Master) spawned(s spawn) {
 	}
 }
 
+// register puts a new worker into the table, unless it has ended already.
+func (m *Master) register(w *worker) {
+	exit, over := m.table.started(w, w.child.Pid, w.child.Reaped)
+	w.child.Registered()
+	if over {
+		m.ended(w, exit)
+		return
+	}
+	if w.watched {
+		if err := m.channels.watch(w.child.Control, w.child.Pid); err != nil {
+			m.breach(w, fmt.Errorf("watch control channel: %w", err))
+		}
+	}
+	m.catchUp(w.child.Pid)
+}
+
 // reap collects every child that has ended.
 func (m *Master) reap() {
 	for exit := range process.Exits() {
+		delete(m.stop.signalled, exit.Pid) // the number may come again
 		spawning := m.spawning.Load() > 0
 		if w := m.table.exited(exit, spawning); w != nil {
 			m.ended(w, exit)
@@ -109,7 +135,7 @@ func (m *Master) signalled(sig unix.Signal) {
 	case unix.SIGTERM:
 		m.drain(sig)
 	case unix.SIGINT:
-		if m.stop.phase == serving {
+		if m.stop.phase == running {
 			m.drain(sig)
 		} else if m.stop.phase < killing {
 			m.escalate()
@@ -120,7 +146,7 @@ func (m *Master) signalled(sig unix.Signal) {
 			m.escalate()
 		}
 	case unix.SIGHUP:
-		m.log.Warn("nothing to reload", logging.Reason("started without a configuration file"))
+		m.reload()
 	case unix.SIGUSR1:
 		m.summarize()
 	}
@@ -128,39 +154,42 @@ func (m *Master) signalled(sig unix.Signal) {
 
 // summarize writes the state of the master and of each service to the log.
 func (m *Master) summarize() {
-	m.log.Info("status", append(m.totals(), zap.Int("live", len(m.table.workers)), zap.Stringer("state", m.stop.phase))...)
+	all := m.sums()
+	m.log.Info("status", append(all.fields(), zap.Uint64("live", all.live()), zap.Stringer("state", m.stop.phase))...)
 	for _, s := range m.services {
-		taken, limit := s.gate.Taken()
-		s.log.Info("status",
-			zap.Int("slots_taken", taken), zap.Int("slots", limit),
-			zap.Uint64("accepted", s.counts.accepted),
-			zap.Uint64("failed", s.counts.failed),
-			zap.Uint64("reaped", s.counts.reaped))
+		counts := s.gate.Counts()
+		s.log.Info("status", append(s.sums().fields(),
+			zap.Int("slots_taken", counts.Held+counts.Reserved), zap.Int("slots", counts.Limit),
+			zap.Int("sources", counts.Sources), zap.Int("penalized", counts.Penalized),
+			zap.Object("refused_by_reason", refusedByReason(counts.Refused)))...)
 	}
 }
 
-// totals returns the counts of all services as fields.
-func (m *Master) totals() []zap.Field {
-	var sum counts
-	for _, s := range m.services {
-		sum.accepted += s.counts.accepted
-		sum.failed += s.counts.failed
-		sum.reaped += s.counts.reaped
+// refusedByReason shows the reasons that there were.
+type refusedByReason [admit.Reasons]uint64
+
+// MarshalLogObject implements zapcore.ObjectMarshaler.
+func (r refusedByReason) MarshalLogObject(to zapcore.ObjectEncoder) error {
+	for reason := range admit.Reasons {
+		if r[reason] > 0 {
+			to.AddUint64(reason.String(), r[reason])
+		}
 	}
-	return []zap.Field{
-		zap.Uint64("accepted", sum.accepted),
-		zap.Uint64("failed", sum.failed),
-		zap.Uint64("reaped", sum.reaped),
-	}
+	return nil
 }
 
 // abandon gives up on what SIGKILL did not end: a process in uninterruptible
 // sleep, or a spawn that does not return. Waiting for it could take for ever.
 func (m *Master) abandon() (Result, error) {
-	err := fmt.Errorf("%d workers and %d spawns did not end", len(m.table.workers), m.spawning.Load())
+	orphans := process.Orphans(m.table.has)
+	err := fmt.Errorf("%d workers, %d of their children and %d spawns did not end",
+		len(m.table.workers), len(orphans), m.spawning.Load())
 	for pid, w := range m.table.workers {
-		w.service.log.Error("left behind", logging.Conn(w.id), logging.PID(pid), logging.Peer(w.peer))
+		w.service.log.Error("left behind", logging.PID(pid), logging.Reason(w.stateNow().String()))
 	}
-	m.log.Error(logging.EventStopped, append(m.totals(), logging.Error(err))...)
+	for _, pid := range orphans {
+		m.log.Error("left behind", logging.PID(pid))
+	}
+	m.log.Error(logging.EventStopped, append(m.sums().fields(), logging.Error(err))...)
 	return Result{ExitCode: 1}, err
 }

@@ -2,12 +2,12 @@ package master
 
 import (
 	"errors"
+	"os"
 	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
-	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/admit"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/listen"
@@ -15,142 +15,149 @@ import (
 	"github.com/preforkd/preforkd/master/process"
 )
 
-// Prefix lengths that make up a source, in bits: a single IPv4 address, and
-// the IPv6 subnet that a host is usually given.
-const (
-	sourcePrefixV4 = 32
-	sourcePrefixV6 = 64
-)
-
 // A service is a configured service at work: its sockets, its slots, and what
-// it starts. Its accept goroutines run accept.
+// it starts. A reload that changes its configuration makes another one of it,
+// with the same books; workers and connections stay with the one that they
+// began with.
 type service struct {
 	config.Service
-	command   process.Command
+	*books
+	command   process.Command // of a worker for a connection
+	spare     process.Command // of a worker ahead of its connection
+	rules     []rule          // what the rules change, in their order
+	policy    admit.Policy
+	proxies   *admit.Peers[struct{}] // whose PROXY header is believed
+	options   listen.Options
 	env       []string // what every worker of the service sees
-	gate      *admit.Gate
-	listeners []*listen.Listener
+	pool      *pool
+	listeners []*listener
 	log       *zap.Logger
 
-	// counts belongs to the master's loop.
-	counts counts
+	// spawn spawns a worker for a connection; a field so that tests can play
+	// one. On error the worker has no child.
+	spawn func(c *connection) (*worker, error)
 }
 
-// counts is what became of a service's connections. At any moment
-// accepted = failed + reaped + live.
-type counts struct {
-	accepted uint64 // taken from the kernel
-	failed   uint64 // closed because no worker could be started
-	reaped   uint64 // served by a worker that has ended
+// A rule is what an address rule changes for its connections beyond their
+// limits.
+type rule struct {
+	config.Rule
+	command *process.Command // nil: the service's
+	env     []string         // in place of the service's; nil: the service's
 }
 
-// accept takes connections from one listener and spawns their workers, until
-// the listener is closed. Several run on each listener: while one spawns,
-// another accepts.
-func (m *Master) accept(s *service, l *listen.Listener) {
-	var pause backoff
-	for {
-		conn, err := l.Accept(s.gate)
-		switch {
-		case err == nil:
-			err = m.serve(s, conn)
-			if err == nil || !isExhaustion(err) {
-				m.recovered(s, l, &pause)
-				continue
-			}
-			// The next connection would fare no better. It waits in the
-			// kernel's queue, where this one would have been safer too.
-			m.wait(pause.next())
-		case errors.Is(err, listen.ErrClosed):
-			return
-		case errors.Is(err, listen.ErrFull):
-			select {
-			case <-s.gate.Freed():
-			case <-m.closing:
-				return
-			}
-		case listen.Classify(err) == listen.Harmless:
-			s.log.Debug("accept failed", logging.Local(l.Local()), logging.Error(err))
-		default:
-			if pause.delay == 0 {
-				s.log.Warn("accept failed", logging.Local(l.Local()), logging.Error(err))
-			}
-			m.wait(pause.next())
+// becomesProgram reports whether a spare of the service turns into a program
+// that is not built on the SDK.
+func (s *service) becomesProgram() bool { return s.Handoff != config.HandoffWorker }
+
+// start gives a connection that has its slot to a spare or else to a new worker.
+// It returns the error of the spawn.
+func (m *Master) start(c *connection) error {
+	if !c.needsItsOwn() {
+		if w := c.service.pool.handOver(c, time.Now()); w != nil {
+			c.logAccepted(w.child)
+			return nil
 		}
 	}
-}
-
-// recovered says so when accepting works again after it did not.
-func (m *Master) recovered(s *service, l *listen.Listener, pause *backoff) {
-	if pause.reset() {
-		s.log.Info("accept recovered", logging.Local(l.Local()))
-	}
-}
-
-// wait waits for a pause to pass or for the listeners to close.
-func (m *Master) wait(d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-m.closing:
-	}
-}
-
-// isExhaustion reports whether a spawn failed for want of something that other
-// processes may give back: processes, memory or descriptors.
-func isExhaustion(err error) bool {
-	for _, errno := range []unix.Errno{unix.EAGAIN, unix.ENOMEM, unix.EMFILE, unix.ENFILE, unix.ENOBUFS} {
-		if errors.Is(err, errno) {
-			return true
-		}
-	}
-	return false
-}
-
-// serve hands a connection, which has a reserved slot, to a new worker and
-// tells the loop what came of it. It returns the error of the spawn. Either
-// way the descriptor is closed and the slot is the loop's to give back.
-func (m *Master) serve(s *service, conn *listen.Conn) error {
-	w := &worker{
-		service:  s,
-		id:       m.ids.next(),
-		peer:     conn.PeerName(),
-		local:    conn.LocalName(),
-		accepted: time.Now(),
-	}
-	if !conn.IsUnix() {
-		w.source = admit.SourceOf(conn.Peer.Addr(), sourcePrefixV4, sourcePrefixV6)
-	}
-	live := s.gate.Hold(w.source)
-
 	// Counted before the child can exist: the loop keeps the exits of unknown
 	// children for as long as this is not zero.
 	m.spawning.Add(1)
-	child, err := s.start(conn, w, live)
-	fields := []zap.Field{logging.Conn(w.id), logging.Peer(w.peer), logging.Local(w.local)}
-	if err == nil {
-		fields = append(fields, logging.PID(child.Pid))
-	}
-	s.log.Info(logging.EventAccepted, fields...)
-	w.child = child
+	w, err := m.startPatiently(c)
+	c.logAccepted(w.child)
 	m.spawns <- spawn{w, err}
 	return err
 }
 
-// start spawns the worker. It takes ownership of the connection's descriptor.
-func (s *service) start(conn *listen.Conn, w *worker, live int) (*process.Child, error) {
-	var message []byte
-	if s.command.Control {
-		assignment := ipc.Assignment{Connection: w.id, Service: s.Name, Peer: w.peer, Local: w.local}
-		if s.QuitWord != "" {
-			assignment.Settings = []ipc.Setting{{Key: ipc.SettingQuitWord, Value: s.QuitWord}}
+// startPatiently spawns a worker for a connection. Where descriptors are short
+// it tries again until there are some: the client is better off waiting, as it
+// would in the kernel's queue, and this goroutine accepts no other meanwhile.
+func (m *Master) startPatiently(c *connection) (*worker, error) {
+	var pause backoff
+	for {
+		w, err := c.service.spawn(c)
+		if !errors.Is(err, unix.EMFILE) && !errors.Is(err, unix.ENFILE) || m.isClosing() {
+			return w, err
 		}
+		if pause.delay == 0 {
+			c.service.log.Warn("spawn delayed", logging.Conn(c.id), logging.Peer(c.peer), logging.Error(err))
+		}
+		m.wait(pause.next())
+	}
+}
+
+// again gives a connection to another worker when a spare has died without
+// taking it. It runs in a goroutine of its own; m.spawning counts it already.
+func (m *Master) again(c *connection) {
+	if w := c.service.pool.handOver(c, time.Now()); w != nil {
+		m.spawns <- spawn{}
+		return
+	}
+	w, err := m.startPatiently(c)
+	m.spawns <- spawn{w, err}
+}
+
+// newWorker returns a worker that is to be spawned for a connection.
+func (s *service) newWorker(c *connection) *worker {
+	return &worker{
+		service: s,
+		watched: s.ConnectionsPerWorker > 1 && !c.needsItsOwn(),
+		state:   serving,
+		since:   c.accepted,
+		conn:    c,
+		served:  1,
+	}
+}
+
+// spawnWorker spawns a worker for a connection.
+func (s *service) spawnWorker(c *connection) (*worker, error) {
+	w := s.newWorker(c)
+	command := *c.command()
+	var message []byte
+	if command.Control {
 		var err error
-		if message, err = assignment.Append(nil); err != nil {
-			unix.Close(conn.FD)
-			return nil, err
+		if message, err = c.assignment(w.reusable(), false); err != nil {
+			return w, err
 		}
 	}
-	return s.command.Start(conn.FD, environment(s.env, conn, w.id, live), message)
+	return w, w.spawn(command, c.file, c.environment(), message)
+}
+
+// spawn gives a worker its process, and a stderr that leads to the log if the
+// service wants that.
+func (w *worker) spawn(command process.Command, conn *os.File, env []string, message []byte) error {
+	s := w.service
+	if s.Stderr == config.StderrLog {
+		output, end, err := newStderrLog(s.log)
+		if err != nil {
+			return err
+		}
+		defer end.Close()
+		command.Stderr, w.stderr = end, output
+		if w.conn != nil {
+			output.serves(w.conn.id)
+		}
+	}
+	child, err := command.Start(conn, env, message)
+	if w.stderr != nil {
+		if err == nil {
+			w.stderr.pid.Store(int64(child.Pid))
+		}
+		go w.stderr.run()
+		if err != nil {
+			w.stderr.close()
+			w.stderr = nil
+		}
+	}
+	w.child = child
+	return err
+}
+
+// logAccepted says that a connection has come and, unless there is none, which
+// worker has it.
+func (c *connection) logAccepted(child *process.Child) {
+	fields := []zap.Field{logging.Conn(c.id), logging.Peer(c.peer), logging.Local(c.local), logging.Via(c.conn.Via)}
+	if child != nil {
+		fields = append(fields, logging.PID(child.Pid))
+	}
+	c.service.log.Info(logging.EventAccepted, fields...)
 }

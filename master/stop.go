@@ -6,6 +6,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
+	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/process"
 )
@@ -14,7 +15,7 @@ import (
 type phase int
 
 const (
-	serving     phase = iota // accepting, or with Once: serving the one connection
+	running     phase = iota // accepting, or with Once: serving the one connection
 	draining                 // live connections may finish
 	terminating              // every worker's group has had SIGTERM
 	killing                  // every worker's group has had SIGKILL
@@ -24,22 +25,46 @@ func (p phase) String() string {
 	return [...]string{"serving", "draining", "terminating", "killing"}[p]
 }
 
+// killTime is the least that the kernel gets to end what has had SIGKILL,
+// before it counts as not ending. KillDelay is for processes that have something
+// to finish, and may be nothing.
+const killTime = 5 * time.Second
+
 // stopState is the progress of a stop. The loop owns it.
 type stopState struct {
 	phase   phase
 	timeout <-chan time.Time // when the phase has lasted long enough; nil while serving
+
+	// signalled holds the orphans that have had this phase's signal and are
+	// not reaped yet.
+	signalled map[int]bool
 }
 
 // drain begins to stop: nothing more is accepted, live connections may finish.
 func (m *Master) drain(sig unix.Signal) {
-	if m.stop.phase != serving {
+	if m.stop.phase != running {
 		return
 	}
 	m.stop.phase = draining
 	m.stop.timeout = time.After(m.cfg.DrainTimeout)
 	m.log.Info(logging.EventDraining, logging.Reason(unix.SignalName(sig)),
-		zap.Int("live", len(m.table.workers)), zap.Duration("timeout", m.cfg.DrainTimeout))
+		zap.Uint64("live", m.sums().live()), zap.Duration("timeout", m.cfg.DrainTimeout))
 	m.stopAccepting()
+	m.sendDrain()
+}
+
+// sendDrain tells every worker that listens to come to an end.
+func (m *Master) sendDrain() {
+	for _, w := range m.table.workers {
+		p := w.service.pool
+		p.mu.Lock()
+		if w.state == serving && w.child.Control >= 0 {
+			// A worker that is about to exit, or a program that knows nothing
+			// of messages, does not hear it; neither needs to.
+			_ = ipc.Send(w.child.Control, ipc.Drain)
+		}
+		p.mu.Unlock()
+	}
 }
 
 // escalate ends the wait of one phase and begins the next: SIGTERM for
@@ -50,20 +75,38 @@ func (m *Master) escalate() bool {
 		return false
 	}
 	m.stop.phase++
-	m.stop.timeout = time.After(m.cfg.KillDelay)
+	m.stop.signalled = make(map[int]bool)
 	sig := m.stop.signal()
 	orphans := process.Orphans(m.table.has)
 	m.log.Warn("stopping workers", logging.Signal(sig),
-		zap.Int("live", len(m.table.workers)), zap.Int("orphans", len(orphans)))
+		zap.Int("workers", len(m.table.workers)), zap.Int("orphans", len(orphans)))
 	for pid := range m.table.workers {
 		m.signalGroup(pid, sig)
 	}
+	m.signalOrphans(orphans)
+	// The time begins now: on a busy machine the way here may have taken
+	// longer than the whole delay.
+	delay := m.cfg.KillDelay
+	if m.stop.phase == killing {
+		delay = max(delay, killTime)
+	}
+	m.stop.timeout = time.After(delay)
+	return true
+}
+
+// signalOrphans sends the orphans among them that have not had it yet what all
+// others have had in this phase. There may always be new ones: when an orphan
+// ends, its own children are the next.
+func (m *Master) signalOrphans(orphans []int) {
 	for _, pid := range orphans {
-		if err := unix.Kill(pid, sig); err != nil && err != unix.ESRCH {
+		if m.stop.signalled[pid] {
+			continue
+		}
+		m.stop.signalled[pid] = true
+		if err := unix.Kill(pid, m.stop.signal()); err != nil && err != unix.ESRCH {
 			m.log.Warn("signal orphan", logging.PID(pid), logging.Error(err))
 		}
 	}
-	return true
 }
 
 // signal returns what the workers have had in this phase, or 0.
@@ -102,12 +145,15 @@ func (m *Master) finished() bool {
 	if m.spawning.Load() > 0 || len(m.table.workers) > 0 {
 		return false
 	}
-	if len(process.Orphans(m.table.has)) == 0 {
+	orphans := process.Orphans(m.table.has)
+	if len(orphans) == 0 {
 		return true
 	}
 	if m.stop.phase < terminating {
 		m.stop.phase = draining
 		m.escalate()
+	} else {
+		m.signalOrphans(orphans)
 	}
 	return false
 }

@@ -1,35 +1,15 @@
 package master
 
-import (
-	"time"
-
-	"github.com/preforkd/preforkd/master/admit"
-	"github.com/preforkd/preforkd/master/process"
-)
-
-// A worker is a process that the master started and has not reaped yet,
-// together with the connection that it serves. It is tracked because:
-//
-//  1. its slot, and its source's count, are held until it is reaped;
-//  2. its process group may be signalled only while its pid cannot have passed
-//     to another process, which is until it is reaped;
-//  3. what it reported lies in its control channel until it is reaped;
-//  4. the one log event of its connection needs to say whose it was.
-type worker struct {
-	service  *service
-	child    *process.Child
-	id       string // of the connection
-	peer     string // as the log shows it
-	local    string
-	source   admit.Source
-	accepted time.Time
-}
+import "github.com/preforkd/preforkd/master/process"
 
 // A table holds the workers by pid. It is owned by the master's loop.
 //
-// Spawning happens elsewhere, so that a program on a slow disk stalls nobody
-// but its own service, and a child can end and be reaped before the loop has
-// heard of it. The table therefore keeps the exits of pids that it does not
+// Spawning happens elsewhere, so that the loop does not wait for the start of a
+// program, and a child can end and be reaped before the loop has heard of it.
+// That is good for programs that are slow to load, not for a file system that
+// stands still: Go keeps the processor of a thread in vfork, so an exec that
+// does not return stops everything at the next garbage collection, and at once
+// when there are as many as GOMAXPROCS. The table therefore keeps the exits of pids that it does not
 // know for as long as a spawn is under way that one of them may belong to.
 type table struct {
 	workers map[int]*worker

@@ -1,9 +1,11 @@
 package worker
 
 import (
-	"io"
-
-	"golang.org/x/sys/unix"
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/preforkd/preforkd/ipc"
 )
@@ -14,21 +16,42 @@ import (
 // the runtime's poller would cost it a thread and an epoll descriptor.
 //
 // Like the process itself it is made for one goroutine. One more may write
-// while another reads; no two may do the same.
+// while another reads; no two may do the same. The deadlines, Abort, Count and
+// Bytes are for any goroutine.
 type Conn struct {
 	fd         int
 	assignment ipc.Assignment
-	in, out    uint64     // bytes read from and written to the client
 	reason     ipc.Reason // as set by SetReason
+	values     []ipc.Pair // as set by Report
 	readEnd    bool       // Read has returned io.EOF: nothing unread can be left
 	wroteEnd   bool       // CloseWrite was called
+
+	in, out atomic.Uint64              // bytes read from and written to the client
+	over    atomic.Pointer[ipc.Reason] // why the connection was ended from outside, nil while it was not
+
+	reading, writing direction
+	polled           atomic.Bool // wait with poll(2): there is more to wait for than the client
+
+	// mu guards closed, which keeps Abort's shutdown from a number that means
+	// another connection by then.
+	mu     sync.Mutex
+	closed bool
+
+	lifetime *time.Timer // nil without that limit
+	drain    drain
 }
 
-// NewConn returns a Conn for a connected stream socket in blocking mode. Main
-// makes the one that a handler gets; NewConn itself is for the tests of
-// handlers. The Conn owns fd from here on.
-func NewConn(fd int, a ipc.Assignment) *Conn {
-	return &Conn{fd: fd, assignment: a}
+// NewConn returns a Conn for a connected stream socket in blocking mode. Serve
+// and Main make the one that a handler gets; NewConn itself is for the tests of
+// handlers. The Conn owns fd from here on, and its limits count from here on.
+func NewConn(fd int, a ipc.Assignment) *Conn { return newConn(fd, a, nil) }
+
+// newConn is NewConn with the control channel that a drain comes from, or nil.
+func newConn(fd int, a ipc.Assignment, control *control) *Conn {
+	c := &Conn{fd: fd, assignment: a, drain: drain{control: control}}
+	c.reading.wake, c.writing.wake = -1, -1
+	c.limit()
+	return c
 }
 
 // ID is the connection's unique id, as in the master's log.
@@ -47,83 +70,71 @@ func (c *Conn) Local() string { return c.assignment.Local }
 // is not set.
 func (c *Conn) Setting(key string) string { return c.assignment.Setting(key) }
 
+// Settings returns all of the service's settings for this handler, by
+// ascending key. The caller owns the slice.
+func (c *Conn) Settings() []ipc.Pair { return slices.Clone(c.assignment.Settings) }
+
+// Limits returns what bounds the connection. Read and Write keep the limits by
+// themselves; code that moves bytes in another way may have to know them.
+func (c *Conn) Limits() ipc.Limits { return c.assignment.Limits }
+
+// Context returns a context that ends when the master asks this worker to come
+// to an end, because the service stops or changes. A handler that looks at it
+// gets the chance to say good-bye; one that never asks for it simply finishes
+// its connection, and one that takes too long is stopped by a signal.
+//
+// The context does not end when the master dies: nobody waits for this
+// connection then, so it is served to its end, and the worker exits after it.
+//
+// The first call starts a goroutine that watches the control channel, which
+// costs a thread; connections of handlers that never call it do not pay for it.
+// Call it before waiting in Read or Write: only calls that begin after it can
+// be ended by a deadline that is set meanwhile. For instance
+//
+//	stop := context.AfterFunc(c.Context(), func() { c.SetReadDeadline(time.Now()) })
+//
+// ends the reading of requests and lets the answer under way be written.
+func (c *Conn) Context() context.Context {
+	c.interruptible()
+	return c.drain.context()
+}
+
 // FD returns the descriptor for system calls of the handler's own. The Conn
-// still owns it. Bytes moved this way are made known with Count.
+// still owns it. Bytes moved this way are made known with Count, and errors
+// are passed through Error. Such calls end at the limits of the connection, not
+// at deadlines.
 func (c *Conn) FD() int { return c.fd }
 
 // Count adds bytes that a handler moved by itself, past Read and Write.
 func (c *Conn) Count(in, out int64) {
-	c.in += uint64(in)
-	c.out += uint64(out)
+	c.in.Add(uint64(in))
+	c.out.Add(uint64(out))
 }
 
 // Bytes returns how many bytes were read from the client and how many were
 // handed to the kernel for it.
-func (c *Conn) Bytes() (in, out uint64) { return c.in, c.out }
+func (c *Conn) Bytes() (in, out uint64) { return c.in.Load(), c.out.Load() }
 
 // SetReason names why the connection ended in order. It goes into the report
 // when the handler returns nil; see Handler for what stands there otherwise.
 func (c *Conn) SetReason(r ipc.Reason) { c.reason = r }
 
-// Read waits for bytes from the client and fails with io.EOF when the client
-// has closed or half-closed its side. See io.Reader.
-func (c *Conn) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
+// Report puts a value into the log event of this connection: who logged in,
+// how many requests there were. A key that was used before gets the new value.
+// It fails when ipc.CheckValue does, and beyond ipc.MaxValues different keys.
+func (c *Conn) Report(key, value string) error {
+	if err := ipc.CheckValue(key, value); err != nil {
+		return err
 	}
-	for {
-		n, err := unix.Read(c.fd, p)
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err != nil:
-			return 0, c.Error("read from", err)
-		case n == 0:
-			c.readEnd = true
-			return 0, io.EOF
+	for i := range c.values {
+		if c.values[i].Key == key {
+			c.values[i].Value = value
+			return nil
 		}
-		c.in += uint64(n)
-		return n, nil
 	}
-}
-
-// Write hands all of p to the kernel, and waits while the client is too slow
-// to take it. See io.Writer.
-func (c *Conn) Write(p []byte) (int, error) {
-	done := 0
-	for done < len(p) {
-		n, err := unix.Write(c.fd, p[done:])
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return done, c.Error("write to", err)
-		}
-		done += n
-		c.out += uint64(n)
+	if len(c.values) == ipc.MaxValues {
+		return ErrManyValues
 	}
-	return done, nil
-}
-
-// CloseWrite tells the client that nothing more will come, shutdown(SHUT_WR);
-// reading goes on. What was written before is still delivered. Closing twice
-// is harmless.
-func (c *Conn) CloseWrite() error {
-	if c.wroteEnd {
-		return nil
-	}
-	c.wroteEnd = true
-	if err := unix.Shutdown(c.fd, unix.SHUT_WR); err != nil {
-		return c.Error(opHalfClose, err)
-	}
+	c.values = append(c.values, ipc.Pair{Key: key, Value: value})
 	return nil
-}
-
-// Error wraps the error of a system call on FD the way Read and Write do, so
-// that ErrPeerGone is found in it. op reads as in "read from".
-func (c *Conn) Error(op string, err error) error {
-	if errno, ok := err.(unix.Errno); ok {
-		return &connError{op: op, errno: errno}
-	}
-	return err
 }

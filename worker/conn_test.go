@@ -18,7 +18,7 @@ func TestConnReadsWritesAndCounts(t *testing.T) {
 		server, client := connect(t)
 		c := NewConn(server, ipc.Assignment{
 			Connection: "c7", Service: "s", Peer: "p:1", Local: "l:2",
-			Settings: []ipc.Setting{{Key: "k", Value: "v"}},
+			Settings: []ipc.Pair{{Key: "k", Value: "v"}},
 		})
 		defer c.Close()
 		if got := []string{c.ID(), c.Service(), c.Peer(), c.Local(), c.Setting("k"), c.Setting("none")}; strings.Join(got, " ") != "c7 s p:1 l:2 v " {

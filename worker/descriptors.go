@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -8,45 +9,87 @@ import (
 	"github.com/preforkd/preforkd/ipc"
 )
 
-// adopt takes over the two descriptors of the contract. Their numbers are
-// fixed, so whatever happens to be open there would be served: a worker that
-// was started by hand finds a shell's or a test runner's files. Both are looked
-// at before anything is read from or written to them.
-func adopt() error {
-	if err := adoptSocket(ipc.FDConnection, unix.SOCK_STREAM, "a connected stream socket"); err != nil {
+// adopt takes over the two descriptors of the contract and reports whether the
+// connection is among them; a spare has /dev/null in its place. The numbers
+// are fixed, so whatever happens to be open there would be served: a worker
+// that was started by hand finds a shell's or a test runner's files. Both are
+// looked at before anything is read from or written to them. Errors are
+// *exitErrors.
+//
+// Both get FD_CLOEXEC, which inheritance has cleared: a program that a handler
+// starts must get neither the connection, which it would keep open, nor the
+// control channel, over which it could speak in the worker's name.
+func adopt() (held bool, err error) {
+	err = checkConnection(ipc.FDConnection)
+	if errors.Is(err, errNoSocket) && isNull(ipc.FDConnection) {
+		err = nil
+	} else {
+		held = true
+	}
+	if err == nil {
+		err = checkSocket(ipc.FDControl, unix.SOCK_SEQPACKET, "the control channel, a SOCK_SEQPACKET socket")
+	}
+	for fd := ipc.FDConnection; fd <= ipc.FDControl && err == nil; fd++ {
+		if _, failed := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); failed != nil {
+			err = fmt.Errorf("set FD_CLOEXEC on fd %d: %w", fd, failed)
+		}
+	}
+	if err != nil {
+		return false, &exitError{ipc.ExitDescriptors, err}
+	}
+	return held, nil
+}
+
+// checkConnection returns what keeps fd from being a connection.
+func checkConnection(fd int) error {
+	if err := checkSocket(fd, unix.SOCK_STREAM, "a connected stream socket"); err != nil {
 		return err
 	}
 	// The mode lies in the open file description, so the master decides it for
 	// this process (fcntl(2), F_SETFL). A wrong one would show as EAGAIN at the
 	// first pause of a client; it is the master's mistake and said at once.
-	flags, err := unix.FcntlInt(ipc.FDConnection, unix.F_GETFL, 0)
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 	if err != nil {
-		return fmt.Errorf("look at fd %d: %w", ipc.FDConnection, err)
+		return fmt.Errorf("look at fd %d: %w", fd, err)
 	}
 	if flags&unix.O_NONBLOCK != 0 {
-		return fmt.Errorf("fd %d must be in blocking mode, and is not", ipc.FDConnection)
+		return fmt.Errorf("fd %d must be in blocking mode, and is not", fd)
 	}
-	return adoptSocket(ipc.FDControl, unix.SOCK_SEQPACKET, "the control channel, a SOCK_SEQPACKET socket")
+	return nil
 }
 
-// adoptSocket checks that fd is a socket of that type and sets FD_CLOEXEC,
-// which inheritance has cleared: a program that a handler starts must get
-// neither the connection, which it would keep open, nor the control channel,
-// over which it could speak in the worker's name.
-func adoptSocket(fd, want int, role string) error {
+// errNoSocket is found in checkSocket's error when something else is open there.
+var errNoSocket = errors.New("no socket")
+
+// checkSocket returns what keeps fd from being a socket of that type.
+func checkSocket(fd, want int, role string) error {
 	got, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 	switch {
 	case err == unix.EBADF:
 		return fmt.Errorf("fd %d must be %s, and is not open: this program is started by preforkd, not by hand", fd, role)
 	case err == unix.ENOTSOCK:
-		return fmt.Errorf("fd %d must be %s, and is no socket: this program is started by preforkd, not by hand", fd, role)
+		return fmt.Errorf("fd %d must be %s, and is %w: this program is started by preforkd, not by hand", fd, role, errNoSocket)
 	case err != nil:
 		return fmt.Errorf("look at fd %d: %w", fd, err)
 	case got != want:
 		return fmt.Errorf("fd %d must be %s, and is a socket of type %d", fd, role, got)
 	}
-	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
-		return fmt.Errorf("set FD_CLOEXEC on fd %d: %w", fd, err)
-	}
 	return nil
+}
+
+// isNull reports whether fd is /dev/null, whose device number is fixed
+// (Documentation/admin-guide/devices.txt in the kernel's source).
+func isNull(fd int) bool {
+	var st unix.Stat_t
+	return unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR && uint64(st.Rdev) == unix.Mkdev(1, 3)
+}
+
+// vacate gives up fd and leaves standard input, which is /dev/null, in its
+// place. In a worker that waits for another connection the number must not be
+// taken by the next descriptor that somebody opens.
+func vacate(fd int) error {
+	if unix.Dup3(0, fd, unix.O_CLOEXEC) == nil {
+		return nil
+	}
+	return unix.Close(fd)
 }

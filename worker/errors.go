@@ -11,6 +11,25 @@ import (
 // by the kernel.
 var ErrPeerGone = errors.New("peer gone")
 
+var (
+	// ErrIdle is what Read and Write return when no byte has moved in either
+	// direction for as long as the service allows. A handler may still write a
+	// last word; whatever it returns, the reason is ipc.ReasonIdle.
+	ErrIdle = errors.New("idle for too long")
+
+	// ErrLifetime is what Read and Write return when the connection has lasted
+	// for as long as the service allows. It has been shut down in both
+	// directions, and the reason is ipc.ReasonLifetime.
+	ErrLifetime = errors.New("connection lasted too long")
+
+	// ErrAborted is what Read and Write return after Conn.Abort for a reason
+	// that is neither of these.
+	ErrAborted = errors.New("connection aborted")
+
+	// ErrManyValues is what Conn.Report returns beyond ipc.MaxValues keys.
+	ErrManyValues = errors.New("too many values in a report")
+)
+
 // opHalfClose is connError.op of a failed shutdown(2).
 const opHalfClose = "half-close"
 

@@ -12,10 +12,18 @@ import (
 //
 // What it returns decides how the worker ends. Nil is an end in order:
 // ipc.ExitOK, with the reason given by Conn.SetReason, else ipc.ReasonEOF when
-// the client's end was read, else ipc.ReasonDone. An error for which
+// the client's end was read, else ipc.ReasonDrain when the handler's context
+// had ended, else ipc.ReasonDone. An error for which
 // errors.Is(err, ErrPeerGone) holds, as it does for what Conn's methods return
-// when the client vanishes, is ipc.ExitReset. Any other error is the handler's
-// own: it is written to stderr in one line, and the code is ipc.ExitHandler.
+// when the client vanishes, is ipc.ExitReset. One for which
+// errors.Is(err, context.Canceled) holds after the context has ended is an end
+// in order. Any other error is the handler's own: it is written to stderr in
+// one line, and the code is ipc.ExitHandler.
+//
+// A connection that has reached one of its limits has ended for that reason,
+// ipc.ExitIdle or ipc.ExitLifetime, whatever the handler returns. A panic is
+// ipc.ExitPanic, with the stack on stderr; the client still gets what was
+// written for it, and a worker that panicked is given no other connection.
 type Handler func(*Conn) error
 
 // Handlers are a program's handlers by the names the master asks for.

@@ -20,8 +20,28 @@ const (
 // Close ends the connection and gives up its descriptor. Everything that was
 // written is delivered as far as the client lets it; bytes that the client
 // still sends are discarded and not counted. The clock is that of the system.
+// Closing twice is harmless.
 func (c *Conn) Close() error {
+	c.drain.end()
+	if c.lifetime != nil {
+		c.lifetime.Stop()
+	}
+	c.mu.Lock()
+	closed := c.closed
+	c.closed = true
+	c.mu.Unlock()
+	if closed {
+		return nil
+	}
 	c.linger()
+	for _, wake := range []int{c.reading.wake, c.writing.wake} {
+		if wake >= 0 {
+			unix.Close(wake)
+		}
+	}
+	if c.drain.control != nil && c.assignment.More {
+		return vacate(c.fd)
+	}
 	return unix.Close(c.fd)
 }
 

@@ -43,11 +43,14 @@ func TestHowAHandlerEnds(t *testing.T) {
 			master, control := channel(t)
 			defer unix.Close(master)
 			defer unix.Close(control)
-			code, err := serve(NewConn(server, ipc.Assignment{Connection: "c1"}), test.handler, control)
-			if code != test.code {
-				t.Errorf("exit code %s, want %s", ipc.ExitName(code), ipc.ExitName(test.code))
+			end := &exitError{code: ipc.ExitOK}
+			if err := serve(newConn(server, ipc.Assignment{Connection: "c1"}, newControl(control)), test.handler); err != nil {
+				end = err.(*exitError)
 			}
-			if complaint := fmt.Sprint(err); complaint != test.complaint && (err != nil || test.complaint != "") {
+			if end.code != test.code {
+				t.Errorf("exit code %s, want %s", ipc.ExitName(end.code), ipc.ExitName(test.code))
+			}
+			if complaint := fmt.Sprint(end.err); complaint != test.complaint && (end.err != nil || test.complaint != "") {
 				t.Errorf("complaint %q, want %q", complaint, test.complaint)
 			}
 			typ, body, err := ipc.Receive(master, make([]byte, ipc.MaxMessage), unix.MSG_DONTWAIT)

@@ -7,10 +7,15 @@
 package main
 
 import (
+	"os"
+
 	"github.com/preforkd/preforkd/worker"
 	"github.com/preforkd/preforkd/worker/echo"
 )
 
 func main() {
+	if worker.Becomes(os.Args) {
+		worker.Become(os.Args)
+	}
 	worker.Main(worker.Handlers{"echo": echo.Serve})
 }

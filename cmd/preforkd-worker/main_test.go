@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -119,7 +120,7 @@ func (p *process) report(t *testing.T) ipc.Report {
 	return r
 }
 
-func assignment(t *testing.T, settings ...ipc.Setting) []byte {
+func assignment(t *testing.T, settings ...ipc.Pair) []byte {
 	t.Helper()
 	a := ipc.Assignment{Connection: "c1", Service: "echo", Peer: "127.0.0.1:4242", Local: "127.0.0.1:7007", Settings: settings}
 	msg, err := a.Append(nil)
@@ -142,7 +143,7 @@ func TestServesToTheEnd(t *testing.T) {
 			t.Errorf("%d of %d bytes came back, %v", len(back), len(data), err)
 		}
 		n := uint64(len(data))
-		if got, want := p.report(t), (ipc.Report{BytesIn: n, BytesOut: n, Reason: ipc.ReasonEOF}); got != want {
+		if got, want := p.report(t), (ipc.Report{BytesIn: n, BytesOut: n, Reason: ipc.ReasonEOF}); !reflect.DeepEqual(got, want) {
 			t.Errorf("report %+v, want %+v", got, want)
 		}
 		if code := p.wait(t, ""); code != ipc.ExitOK {
@@ -153,13 +154,13 @@ func TestServesToTheEnd(t *testing.T) {
 
 func TestQuitWord(t *testing.T) {
 	server, client := sockettest.TCP(t)
-	p := start(t, server, []string{"echo"}, assignment(t, ipc.Setting{Key: ipc.SettingQuitWord, Value: "exit"}))
+	p := start(t, server, []string{"echo"}, assignment(t, ipc.Pair{Key: ipc.SettingQuitWord, Value: "exit"}))
 	client.Write([]byte("hello\nexit\n"))
 	if back, err := io.ReadAll(client); string(back) != "hello\n" || err != nil {
 		t.Errorf("%q, %v", back, err)
 	}
 	client.Close()
-	if got, want := p.report(t), (ipc.Report{BytesIn: 11, BytesOut: 6, Reason: ipc.ReasonQuitWord}); got != want {
+	if got, want := p.report(t), (ipc.Report{BytesIn: 11, BytesOut: 6, Reason: ipc.ReasonQuitWord}); !reflect.DeepEqual(got, want) {
 		t.Errorf("report %+v, want %+v", got, want)
 	}
 	if code := p.wait(t, ""); code != ipc.ExitOK {
@@ -173,7 +174,7 @@ func TestReset(t *testing.T) {
 	client.Write([]byte("x"))
 	io.ReadFull(client, make([]byte, 1))
 	sockettest.Reset(t, client)
-	if got, want := p.report(t), (ipc.Report{BytesIn: 1, BytesOut: 1, Reason: ipc.ReasonReset}); got != want {
+	if got, want := p.report(t), (ipc.Report{BytesIn: 1, BytesOut: 1, Reason: ipc.ReasonReset}); !reflect.DeepEqual(got, want) {
 		t.Errorf("report %+v, want %+v", got, want)
 	}
 	if code := p.wait(t, ""); code != ipc.ExitReset {
@@ -270,8 +271,9 @@ func TestSurplusDescriptorsAreRefused(t *testing.T) {
 }
 
 func TestStartedByHand(t *testing.T) {
-	null := func() *os.File {
-		f, err := os.Open(os.DevNull)
+	file := func() *os.File {
+		// Not /dev/null, which a spare has in the place of its connection.
+		f, err := os.Open("/dev/zero")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -297,11 +299,11 @@ func TestStartedByHand(t *testing.T) {
 		said  string
 	}{
 		"nothing":              {nil, "fd 3 must be a connected stream socket, and is not open"},
-		"a file":               {[]*os.File{null()}, "fd 3 must be a connected stream socket, and is no socket"},
+		"a file":               {[]*os.File{file()}, "fd 3 must be a connected stream socket, and is no socket"},
 		"a datagram socket":    {[]*os.File{socket(unix.SOCK_DGRAM)}, "fd 3 must be a connected stream socket, and is a socket of type 2"},
 		"non-blocking":         {[]*os.File{nonBlocking()}, "fd 3 must be in blocking mode"},
 		"no control channel":   {[]*os.File{socket(unix.SOCK_STREAM)}, "fd 4 must be the control channel, a SOCK_SEQPACKET socket, and is not open"},
-		"a file for a channel": {[]*os.File{socket(unix.SOCK_STREAM), null()}, "fd 4 must be the control channel, a SOCK_SEQPACKET socket, and is no socket"},
+		"a file for a channel": {[]*os.File{socket(unix.SOCK_STREAM), file()}, "fd 4 must be the control channel, a SOCK_SEQPACKET socket, and is no socket"},
 		"a stream for it":      {[]*os.File{socket(unix.SOCK_STREAM), socket(unix.SOCK_STREAM)}, "fd 4 must be the control channel, a SOCK_SEQPACKET socket, and is a socket of type 1"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,9 +2,11 @@ package main
 
 import (
 	"errors"
+	"io"
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -44,10 +46,45 @@ func TestOnce(t *testing.T) {
 			if code := m.WaitExit(t); code != c.code {
 				t.Errorf("exit code %d, want %d", code, c.code)
 			}
+			m.WaitLogEnd(t)
 			if n := len(m.Events(rig.Is(rig.Reaped))); n != 1 {
 				t.Errorf("%d workers were reaped", n)
 			}
 		})
+	}
+}
+
+// --once is one connection, however many come together and on however many
+// listeners. The others find the door closed and are not half served.
+func TestOnceOfMany(t *testing.T) {
+	t.Parallel()
+	for range 5 {
+		m := rig.Start(t, append([]string{"--once", "--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0"},
+			program(sh("read line; exit 7")...)...)...)
+		m.WantCode = 7
+		start := make(chan struct{})
+		var clients sync.WaitGroup
+		for i := range 8 {
+			clients.Go(func() {
+				<-start
+				c, err := net.Dial("tcp", m.Listeners[i%2].Address)
+				if err != nil {
+					return
+				}
+				defer c.Close()
+				c.Write([]byte("hello\n"))
+				io.Copy(io.Discard, c)
+			})
+		}
+		close(start)
+		clients.Wait()
+		if code := m.WaitExit(t); code != 7 {
+			t.Errorf("exit code %d", code)
+		}
+		m.WaitLogEnd(t)
+		if n := len(m.Events(rig.Is(rig.Accepted))); n != 1 {
+			t.Errorf("%d connections were accepted", n)
+		}
 	}
 }
 

@@ -21,8 +21,16 @@ import (
 // it is a copy of the master that is about to) and returns its descriptors.
 func descriptorsOf(t *testing.T, pid int, path string) []rig.FD {
 	t.Helper()
-	rig.Until(t, "running "+path, func() bool { return rig.Executable(pid) == path }, func() string { return rig.Executable(pid) })
+	rig.Until(t, "running "+path, func() bool { return asleep(pid, path) }, func() string { return rig.Executable(pid) })
 	return rig.FDs(pid)
+}
+
+// asleep reports whether a process is the sleep at path and has come to
+// sleeping. Before that it has an environment to be filled in and libraries to
+// load, with a descriptor open for each in its turn (proc_pid_wchan(5)).
+func asleep(pid int, path string) bool {
+	where, err := os.ReadFile(fmt.Sprintf("/proc/%d/wchan", pid))
+	return err == nil && strings.Contains(string(where), "nanosleep") && rig.Executable(pid) == path
 }
 
 // realPath resolves the links of a system program's path, as /proc does.
@@ -98,7 +106,11 @@ func TestDescriptors(t *testing.T) {
 	for _, handoff := range []string{"worker", "stdio"} {
 		t.Run(handoff, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, "--handoff", handoff, "--listen", "127.0.0.1:0", "--listen", "[::1]:0", "--", sleep, "1000")
+			m := rig.Options{
+				// Descriptors that the master has inherited stay with it.
+				Wrap: sh(`exec 3</dev/zero 7<&3; exec "$@"`, "sh"),
+				Args: []string{"--handoff", handoff, "--listen", "127.0.0.1:0", "--listen", "[::1]:0", "--", sleep, "1000"},
+			}.Start(t)
 			m.StopSignal = syscall.SIGQUIT // they sleep on whatever their clients do
 			stderr := rig.FDs(m.PID)[2].Target
 			if !strings.HasPrefix(stderr, "pipe:") {
@@ -121,10 +133,13 @@ func TestDescriptors(t *testing.T) {
 			seen := map[int]bool{}
 			rig.Until(t, "52 programs", func() bool {
 				for _, p := range rig.Children(m.PID) {
-					if seen[p.PID] || rig.Executable(p.PID) != sleep {
+					if seen[p.PID] || !asleep(p.PID, sleep) {
 						continue
 					}
-					port, _ := strconv.Atoi(rig.Getenv(p.PID, "TCPREMOTEPORT"))
+					port, err := strconv.Atoi(rig.Getenv(p.PID, "TCPREMOTEPORT"))
+					if err != nil {
+						continue // in the middle of exec: the program is there, its environment is not
+					}
 					if err := checkDescriptors(p.PID, rig.FDs(p.PID), handoff, stderr, port); err != nil {
 						t.Errorf("pid %d: %v", p.PID, err)
 					}
@@ -140,6 +155,38 @@ func TestDescriptors(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// A master without stdin and stdout must not give their numbers to a socket.
+func TestDescriptorsWithoutStdio(t *testing.T) {
+	t.Parallel()
+	sleep := realPath(t, "/bin/sleep")
+	for _, handoff := range []string{"worker", "stdio"} {
+		m := rig.Options{
+			Wrap: sh(`exec "$@" <&- >&-`, "sh"),
+			Args: []string{"--handoff", handoff, "--", sleep, "1000"},
+		}.Start(t)
+		m.StopSignal = syscall.SIGQUIT
+		stderr := rig.FDs(m.PID)[2].Target
+		c := m.Dial(t)
+		pid := c.Worker(t)
+		if err := checkDescriptors(pid, descriptorsOf(t, pid, sleep), handoff, stderr, portOf(c)); err != nil {
+			t.Errorf("%s: %v", handoff, err)
+		}
+	}
+}
+
+// What the master shares with the shell that started it, it leaves as it was: a
+// terminal that does not block breaks the shell.
+func TestMasterLeavesStdioBlocking(t *testing.T) {
+	t.Parallel()
+	m := rig.Options{Terminal: true, Args: []string{"echo"}}.Start(t)
+	m.Dial(t).Echo(t, "hello")
+	for _, fd := range rig.FDs(m.PID)[:3] {
+		if fd.NonBlocking() {
+			t.Errorf("%v", fd)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -125,8 +126,10 @@ func TestGrandchildrenAreStopped(t *testing.T) {
 		{"of a living worker", `sleep 1000 & echo ready; exec sleep 1000`, false},
 		{"that ignore TERM", `(trap '' TERM; exec sleep 1000) & echo ready; exec sleep 1000`, false},
 		{"all ignore TERM", `trap '' TERM; sleep 1000 & echo ready; exec sleep 1000`, false},
+		{"in a group of their own", `set -m; sh -c 'sh -c "sleep 1000; :"; :' & echo ready; wait`, false},
 		{"of a worker that has gone", `sleep 1000 <&2 >&2 & echo ready`, true},
 		{"of a worker that has gone, that ignore TERM", `(trap '' TERM; exec sleep 1000 <&2 >&2) & echo ready`, true},
+		{"of children of a worker that has gone", `sh -c 'sh -c "sh -c \"sleep 1000; :\"; :"; :' <&2 >&2 & echo ready`, true},
 		{"with the connection of a worker that has gone", `sleep 1000 & echo ready`, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -190,6 +193,39 @@ func TestQuitKillsWhoIgnoresIt(t *testing.T) {
 	stopped(t, m)
 }
 
+// A stop in the middle of a storm of clients leaves nobody behind, not even
+// those whose worker was on its way.
+func TestStopDuringStorm(t *testing.T) {
+	t.Parallel()
+	for name, args := range map[string][]string{"worker": {"echo"}, "stdio": program("/bin/cat")} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := rig.Start(t, args...)
+			var storm sync.WaitGroup
+			for range 8 {
+				storm.Go(func() {
+					for {
+						c, err := m.TryDial()
+						if err != nil {
+							return // it listens no more
+						}
+						defer c.Close()
+					}
+				})
+			}
+			m.Wait(t, 30, rig.Is(rig.Accepted))
+			m.Signal(t, syscall.SIGQUIT)
+			stopped(t, m)
+			storm.Wait()
+			for _, e := range m.Events(rig.Is(rig.Accepted)) {
+				if left := rig.Group(e.PID); len(left) > 0 {
+					t.Errorf("left behind: %+v", left)
+				}
+			}
+		})
+	}
+}
+
 // A client that waits in the backlog at the cap is not left hanging by a drain.
 func TestDrainEndsTheBacklog(t *testing.T) {
 	t.Parallel()
@@ -201,5 +237,36 @@ func TestDrainEndsTheBacklog(t *testing.T) {
 	waiting.ExpectGone(t)
 	holder.Echo(t, "still here")
 	holder.Close()
+	stopped(t, m)
+}
+
+// A worker that leaves its group does not leave the master's reach.
+func TestWorkerLeavesItsGroup(t *testing.T) {
+	t.Parallel()
+	for name, script := range map[string]string{"TERM": "", "KILL": "trap '' TERM; "} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := rig.Start(t, append([]string{"--drain-timeout", "50ms", "--kill-delay", "50ms"},
+				program(rig.Helper("groupless", sh(script+"echo ready; exec sleep 1000")...)...)...)...)
+			c := m.Dial(t)
+			c.Expect(t, "ready\n")
+			drain(t, m, syscall.SIGTERM)
+			if end := c.End(t); end.Signal != "SIG"+name {
+				t.Errorf("want SIG%s: %s", name, end.Line)
+			}
+			stopped(t, m)
+		})
+	}
+}
+
+// Without a delay SIGKILL comes at once, and still has the time that it takes.
+func TestNoKillDelay(t *testing.T) {
+	t.Parallel()
+	m := rig.Start(t, append([]string{"--drain-timeout", "0s", "--kill-delay", "0s"},
+		program(sh(`trap '' TERM; sleep 1000 <&2 >&2 & echo ready; exec sleep 1000`)...)...)...)
+	for range 10 {
+		m.Dial(t).Expect(t, "ready\n")
+	}
+	drain(t, m, syscall.SIGTERM)
 	stopped(t, m)
 }

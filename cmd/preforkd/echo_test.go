@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -315,5 +316,48 @@ func TestEchoConcurrently(t *testing.T) {
 	m.Signal(t, syscall.SIGTERM)
 	if code := m.WaitExit(t); code != 0 {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+// Large transfers do not pass through the worker's memory; where the kernel
+// cannot do that, they do, and nothing is lost.
+func TestSplice(t *testing.T) {
+	t.Parallel()
+	strace := rig.Need(t, "strace")
+	for name, inject := range map[string]string{
+		"works":             "",
+		"unknown":           "-e inject=splice:error=ENOSYS",
+		"not for these":     "-e inject=splice:error=EINVAL",
+		"stops in between":  "-e inject=splice:error=EINVAL:when=6+",
+		"is interrupted":    "-e inject=splice:error=EINTR:when=3+5",
+		"no pipe to be had": "-e inject=pipe2:error=EMFILE",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			out := rig.Dir(t) + "/trace"
+			m := rig.Start(t, "--wrap", strace+" -f -qq -o "+out+" -e trace=splice,pipe2,fcntl,read,recvfrom "+inject, "echo")
+			c := m.Dial(t)
+			want := noise(16 << 20)
+			go func() {
+				c.Write(want)
+				c.Conn.(interface{ CloseWrite() error }).CloseWrite()
+			}()
+			if got := c.ExpectEnd(t); got != string(want) {
+				t.Errorf("%d other bytes came back", len(got))
+			}
+			if end := c.End(t); end.Reason != string(ipc.ReasonEOF) || *end.BytesIn != int64(len(want)) || *end.BytesOut != int64(len(want)) {
+				t.Errorf("unexpected end: %s", end.Line)
+			}
+			trace, err := os.ReadFile(out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if inject == "" && !strings.Contains(string(trace), "splice(3") {
+				t.Errorf("nothing was spliced from the connection:\n%s", trace[:min(len(trace), 4000)])
+			}
+			if inject != "" && !strings.Contains(string(trace), "(INJECTED)") {
+				t.Errorf("nothing was injected:\n%s", trace[:min(len(trace), 4000)])
+			}
+		})
 	}
 }

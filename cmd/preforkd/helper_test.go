@@ -18,6 +18,19 @@ import (
 
 func init() {
 	rig.Register("blocked", func(args []string) int { return blocked(args) })
+	rig.Register("groupless", func(args []string) int { return groupless(args) })
+}
+
+// groupless runs a command in the process group of its parent, the master.
+func groupless(args []string) int {
+	group, err := unix.Getpgid(os.Getppid())
+	if err == nil {
+		err = unix.Setpgid(0, group)
+	}
+	if err != nil {
+		return fail("join the master's group: %v", err)
+	}
+	return execute(args)
 }
 
 // blocked runs a command with every signal blocked that can be.

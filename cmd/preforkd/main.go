@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/preforkd/preforkd/ipc"
+	"github.com/preforkd/preforkd/master/config"
 )
 
 // Exit codes of preforkd itself. With serve --once the worker's own code takes
@@ -41,7 +42,7 @@ func failure(err error) error { return &exitError{code: exitFailure, err: err} }
 func main() { os.Exit(run(os.Args[1:])) }
 
 // run executes one command line and returns the exit code. An error is one
-// line on stderr.
+// line on stderr; those of a configuration file are a line each.
 func run(args []string) int {
 	root := newRoot()
 	root.SetArgs(args)
@@ -57,7 +58,15 @@ func run(args []string) int {
 			return code
 		}
 	}
-	fmt.Fprintf(os.Stderr, "preforkd: %v\n", err)
+	if mistakes, ok := errors.AsType[config.Mistakes](err); ok && mistakes[0].At.IsValid() {
+		// Each on a line that begins with its place, as editors and people
+		// know them from compilers.
+		for _, mistake := range mistakes {
+			fmt.Fprintln(os.Stderr, complaint(mistake))
+		}
+		return code
+	}
+	fmt.Fprintf(os.Stderr, "preforkd: %s\n", complaint(err))
 	return code
 }
 
@@ -73,7 +82,7 @@ so that a crash, a leak or a break-in stays in the connection it came with.`,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.AddCommand(newServe(), newVersion())
+	root.AddCommand(newServe(), newCheck(), newVersion())
 	return root
 }
 

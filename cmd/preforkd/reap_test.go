@@ -238,3 +238,25 @@ func TestStrayChild(t *testing.T) {
 		}
 	}
 }
+
+// A grandchild that holds everything the worker had, its control channel
+// included, keeps neither the slot nor the report waiting.
+func TestGrandchildHoldsDescriptors(t *testing.T) {
+	t.Parallel()
+	for _, handoff := range []string{"worker", "stdio"} {
+		t.Run(handoff, func(t *testing.T) {
+			t.Parallel()
+			m := rig.Start(t, "--max-connections", "1", "--kill-delay", "1h", "--handoff", handoff, "--", "/bin/sh", "-c", "sleep 1000 & exit 5")
+			for range 3 {
+				c := m.Dial(t)
+				if end := c.End(t); end.Code() != 5 {
+					t.Errorf("want code 5: %s", end.Line)
+				}
+			}
+			m.Signal(t, syscall.SIGTERM)
+			if code := m.WaitExit(t); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+		})
+	}
+}

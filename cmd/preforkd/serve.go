@@ -1,13 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
-	"os"
 	"time"
 
-	"github.com/mattn/go-shellwords"
 	"github.com/spf13/cobra"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/preforkd/preforkd/master"
 	"github.com/preforkd/preforkd/master/config"
@@ -15,30 +13,17 @@ import (
 	"github.com/preforkd/preforkd/master/process"
 )
 
-// serveFlags holds the flags of serve as they were written. Every flag has the
-// name of the configuration key that it sets.
-type serveFlags struct {
-	listen         []string
-	handoff        string
-	quitWord       string
-	maxConnections int
-	drainTimeout   time.Duration
-	killDelay      time.Duration
-	workerBinary   string
-	logFormat      string
-	logLevel       string
-	debug          bool
-	once           bool
-	wrap           string
-}
-
 func newServe() *cobra.Command {
-	var flags serveFlags
+	var flags configFlags
+	var log logFlags
 	cmd := &cobra.Command{
 		Use:   "serve [flags] [HANDLER | -- PROGRAM [ARG]...]",
 		Short: "Accept connections and give each one to a process of its own",
 		Long: `Serve accepts connections and gives each one to a process of its own, in the
 foreground, until a signal ends it.
+
+One service can be given by flags and arguments, any number of them by a
+configuration file; every flag has the name of the key that it stands for.
 
 HANDLER is a built-in handler; the default is echo. PROGRAM is any program: it
 finds the connection on its standard input and output, as under inetd.
@@ -49,6 +34,7 @@ says which port it is.`,
 		Example: `  preforkd serve
   preforkd serve --listen :7 --quit-word exit echo
   preforkd serve --listen :9418 -- git daemon --inetd --export-all /srv/git
+  preforkd serve --config /etc/preforkd/preforkd.toml
   preforkd serve --once --debug --wrap 'strace -f -o /tmp/w' -- /bin/cat`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -56,98 +42,17 @@ says which port it is.`,
 			if err != nil {
 				return err
 			}
-			options, err := flags.logging()
+			options, err := log.options()
 			if err != nil {
 				return err
 			}
-			return serve(cfg, options)
+			return serve(cfg, flags.file, options)
 		},
 	}
-	f := cmd.Flags()
-	f.SortFlags = false
-	f.StringArrayVar(&flags.listen, "listen", nil, "listen at `ADDR`; may be given several times (default "+config.DefaultListen+")")
-	f.StringVar(&flags.handoff, "handoff", "", "how a program gets its connection: `HANDOFF` is stdio (fds 0 and 1) or worker (fd 3, control channel on fd 4) (default stdio)")
-	f.StringVar(&flags.quitWord, "quit-word", "", "let echo end a connection at a line that is exactly `WORD`")
-	f.IntVar(&flags.maxConnections, "max-connections", config.DefaultMaxConnections, "serve at most `N` connections at once; more wait in the kernel's queue")
-	f.DurationVar(&flags.drainTimeout, "drain-timeout", config.DefaultDrainTimeout, "how long live connections may go on after SIGTERM")
-	f.DurationVar(&flags.killDelay, "kill-delay", config.DefaultKillDelay, "how long workers may take to end after SIGTERM before SIGKILL")
-	f.StringVar(&flags.workerBinary, "worker-binary", "", "run built-in handlers in the program at `PATH` (default preforkd-worker beside preforkd, then in ../lib/preforkd)")
-	f.StringVar(&flags.logFormat, "log-format", string(logging.FormatAuto), "write the log as `FORMAT`: auto (console on a terminal, else json), console or json")
-	f.StringVar(&flags.logLevel, "log-level", zapcore.InfoLevel.String(), "log from `LEVEL` up: debug, info, warn or error")
-	f.BoolVar(&flags.debug, "debug", false, "log from level debug up, for people unless --log-format says otherwise")
-	f.BoolVar(&flags.once, "once", false, "serve one connection, then exit with its worker's code")
-	f.StringVar(&flags.wrap, "wrap", "", "start every worker under `COMMAND`, for instance 'strace -f -o /tmp/w'")
+	cmd.Flags().SortFlags = false
+	flags.register(cmd.Flags())
+	log.register(cmd.Flags())
 	return cmd
-}
-
-// config makes a validated configuration of the flags and arguments. dash is
-// how many arguments stood before "--", or -1 when there was none.
-func (f *serveFlags) config(args []string, dash int) (config.Config, error) {
-	service := config.Service{
-		Handoff:        config.Handoff(f.handoff),
-		MaxConnections: f.maxConnections,
-		QuitWord:       f.quitWord,
-	}
-	for _, text := range f.listen {
-		address, err := config.ParseAddress(text)
-		if err != nil {
-			return config.Config{}, fmt.Errorf("listen: %w", err)
-		}
-		service.Listen = append(service.Listen, address)
-	}
-	var handlers []string
-	if dash < 0 {
-		handlers = args
-	} else {
-		handlers, service.Program = args[:dash], args[dash:]
-	}
-	switch {
-	case dash >= 0 && len(service.Program) == 0:
-		return config.Config{}, fmt.Errorf("the program is missing after --")
-	case len(handlers) > 0 && len(service.Program) > 0:
-		return config.Config{}, fmt.Errorf("handler %q and a program: only one of them can serve; arguments of the program stand after --", handlers[0])
-	case len(handlers) > 1:
-		return config.Config{}, fmt.Errorf("%d handlers, at most one can serve; a program and its arguments stand after --", len(handlers))
-	case len(handlers) == 1:
-		if handlers[0] == "" {
-			return config.Config{}, fmt.Errorf(`handler "": the name is empty`)
-		}
-		service.Handler = handlers[0]
-	}
-	cfg := config.Config{
-		WorkerBinary: f.workerBinary,
-		DrainTimeout: f.drainTimeout,
-		KillDelay:    f.killDelay,
-		Once:         f.once,
-		Services:     []config.Service{service},
-	}
-	if f.wrap != "" {
-		words, err := shellwords.Parse(f.wrap)
-		if err != nil || len(words) == 0 {
-			return config.Config{}, fmt.Errorf("wrap %q: not a command line in the shell's words", f.wrap)
-		}
-		cfg.Wrap = words
-	}
-	cfg.Complete()
-	return cfg, cfg.Validate()
-}
-
-func (f *serveFlags) logging() (logging.Options, error) {
-	format, err := logging.ParseFormat(f.logFormat)
-	if err != nil {
-		return logging.Options{}, err
-	}
-	level, err := logging.ParseLevel(f.logLevel)
-	if err != nil {
-		return logging.Options{}, err
-	}
-	if f.debug {
-		level = zapcore.DebugLevel
-		if format == logging.FormatAuto {
-			format = logging.FormatConsole
-		}
-	}
-	return logging.Options{Format: format, Level: level, Output: os.Stderr}, nil
 }
 
 // logFlushTimeout is how long the end of the program waits for somebody to
@@ -156,7 +61,7 @@ const logFlushTimeout = 2 * time.Second
 
 // serve runs a master until it ends. Errors before it serves are the command's;
 // those of its work are in the log already.
-func serve(cfg config.Config, options logging.Options) error {
+func serve(cfg config.Config, file string, options logging.Options) error {
 	if err := prepare(); err != nil {
 		return failure(err)
 	}
@@ -165,13 +70,13 @@ func serve(cfg config.Config, options logging.Options) error {
 		return failure(fmt.Errorf("open the log: %w", err))
 	}
 	defer logger.Close(logFlushTimeout)
-	m, err := master.New(cfg, logger.Logger)
+	m, err := master.New(cfg, file, logger.Logger)
 	if err != nil {
 		return failure(err)
 	}
 	result, err := m.Run()
 	if err != nil || result.ExitCode != exitOK {
-		return &exitError{code: max(result.ExitCode, exitOK)}
+		return &exitError{code: cmp.Or(result.ExitCode, exitFailure)}
 	}
 	return nil
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"os"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/preforkd/preforkd/cmd/internal/rig"
 )
@@ -77,6 +79,51 @@ func TestTerminalGoesAway(t *testing.T) {
 	c.Echo(t, "after")
 	m.Dial(t).Echo(t, "new")
 	m.Signal(t, syscall.SIGQUIT)
+	if code := m.WaitExit(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// From the moment that something is bound, a signal to stop is a stop in order:
+// it does not kill the master and leave its socket behind.
+func TestStopDuringStart(t *testing.T) {
+	t.Parallel()
+	path := rig.Dir(t) + "/s"
+	for range 20 {
+		m := rig.Options{Args: []string{"--listen", "unix:" + path, "echo"}, Quiet: true}.Start(t)
+		for end := time.Now().Add(rig.Deadline); ; {
+			if _, err := os.Lstat(path); err == nil {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatal("the master does not bind its socket")
+			}
+		}
+		m.Signal(t, syscall.SIGTERM)
+		stopped(t, m)
+		if _, err := os.Lstat(path); err == nil {
+			t.Fatal("the socket is left behind")
+		}
+	}
+}
+
+// A master that only has to get rid of its last lines has stopped in order,
+// however often it is told to.
+func TestStopAfterTheEnd(t *testing.T) {
+	t.Parallel()
+	m := rig.Start(t, "echo")
+	m.LossyLog = true
+	m.PauseLog()
+	for range 100 { // more than the pipe holds
+		m.Signal(t, syscall.SIGUSR1)
+		time.Sleep(time.Millisecond) // the kernel keeps one at a time
+	}
+	signals := 0
+	rig.Until(t, "told to stop 50 times", func() bool {
+		m.Signal(t, syscall.SIGTERM)
+		signals++
+		return signals == 50
+	}, nil)
 	if code := m.WaitExit(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}

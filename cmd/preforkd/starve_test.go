@@ -109,6 +109,7 @@ func TestFewDescriptors(t *testing.T) {
 			}
 			served, failed := inTurn(t, clients)
 			t.Logf("%d at once, %d served, %d failed to spawn", starved, served, failed)
+			m.Wait(t, failed, rig.Is(rig.SpawnFailed))
 			if n := len(m.Events(rig.Is(rig.SpawnFailed))); n != failed {
 				t.Errorf("%d clients lost their connection, %d of them by the log", failed, n)
 			}
@@ -125,20 +126,30 @@ func TestFewProcesses(t *testing.T) {
 	t.Parallel()
 	rig.NeedRoot(t) // to become a user that owns nothing else; root is exempt from the limit
 	prlimit := rig.Need(t, "prlimit")
-	for name, args := range map[string][]string{"worker": {"echo"}, "stdio": program("/bin/cat")} {
+	next := uint32(700_000 + 8*os.Getpid())
+	for name, args := range map[string][]string{
+		"worker": {"echo"}, "stdio": program("/bin/cat"),
+		// The shortage comes before the first client: the master has yet to
+		// make threads of its own, without which Go gives up.
+		"cold worker": {"echo"}, "cold stdio": program("/bin/cat"),
+	} {
+		next++
+		user := next // each its own: what one has, the others lack
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			user := uint32(700_000 + 2*os.Getpid() + len(name)%2)
 			as := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user}}
 			m := rig.Options{
 				Attr: as,
 				Args: args,
 			}.Start(t)
-			for _, c := range m.DialAll(t, 10) {
-				c.Echo(t, "hello")
-				c.Close()
+			m.WorkersCrash = true // as Go programs do that get no thread
+			if !strings.HasPrefix(name, "cold") {
+				for _, c := range m.DialAll(t, 10) {
+					c.Echo(t, "hello")
+					c.Close()
+				}
+				m.WaitIdle(t)
 			}
-			m.WaitIdle(t)
 			// The kernel counts threads, those of the master included. Root
 			// without CAP_SYS_RESOURCE may not set the limits of other users.
 			soft := rig.ReadStatus(m.PID).Threads + 12

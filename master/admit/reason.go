@@ -19,6 +19,8 @@ const (
 	ProxyTimeout   // its header took longer than proxy-timeout
 	ProxyCrowded   // too many others wait for their header; this one waited longest
 
+	Draining // the service stops before the connection could be admitted
+
 	// Reasons is how many there are.
 	Reasons
 )
@@ -26,6 +28,7 @@ const (
 var reasonNames = [Reasons]string{
 	"denied", "penalty", "early-drop", "max-connections-per-source", "rate-per-source", "rate", "max-connections",
 	"proxy-missing", "proxy-malformed", "proxy-oversized", "proxy-timeout", "proxy-crowded",
+	"draining",
 }
 
 func (r Reason) String() string { return reasonNames[r] }

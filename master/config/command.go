@@ -7,55 +7,93 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/preforkd/preforkd/ipc"
 )
 
-// A Command is the program that is started for each connection of a service.
+// A Command is a program with its arguments, ready to be started.
 type Command struct {
 	Path string   // absolute
 	Args []string // the whole argument vector, the program's name first
 }
 
+// Commands are what is started for a service: Worker for a connection, Spare
+// ahead of one. They differ for programs that know nothing of spares: these
+// are waited for by the worker binary, which then becomes the program.
+type Commands struct{ Worker, Spare Command }
+
 // workerName is the file name of the program for built-in handlers.
 const workerName = "preforkd-worker"
 
-// Commands returns the command of each service, in the order of Services, with
+// Commands returns the commands of each service, in the order of Services, with
 // every program found in the file system. It says what is wrong with those
 // that cannot be started, so that this does not come out at the first
 // connection.
-func (c *Config) Commands() ([]Command, error) {
-	commands := make([]Command, len(c.Services))
+func (c *Config) Commands() ([]Commands, error) {
+	commands := make([]Commands, len(c.Services))
 	var errs []error
 	for i := range c.Services {
 		var err error
-		if commands[i], err = c.command(&c.Services[i], c.Services[i].Program); err != nil {
+		if commands[i], err = c.commands(&c.Services[i], c.Services[i].Program); err != nil {
 			errs = append(errs, err)
 		}
 	}
 	return commands, errors.Join(errs...)
 }
 
-// RuleCommand returns the command of a rule that has a program of its own.
-func (c *Config) RuleCommand(s *Service, r *Rule) (Command, error) { return c.command(s, r.Program) }
+// RuleCommand returns what is started for a connection under a rule that has a
+// program of its own.
+func (c *Config) RuleCommand(s *Service, r *Rule) (Command, error) {
+	both, err := c.commands(s, r.Program)
+	return both.Worker, err
+}
 
-// command returns the command of a service's handler or of a program.
-func (c *Config) command(s *Service, program []string) (Command, error) {
-	var command Command
-	if s.Handler != "" {
-		path, err := c.findWorker()
-		if err != nil {
-			return Command{}, err
+// commands returns the commands of a service's handler, or of a program with
+// the service's handoff.
+func (c *Config) commands(s *Service, argv []string) (Commands, error) {
+	var program, worker string
+	var err error
+	if s.Handler == "" {
+		if program, err = findProgram(argv[0]); err != nil {
+			return Commands{}, fmt.Errorf("program %w", err)
 		}
-		command = Command{Path: path, Args: []string{path, s.Handler}}
-	} else {
-		path, err := findProgram(program[0])
-		if err != nil {
-			return Command{}, fmt.Errorf("program %w", err)
-		}
-		// The program sees the name that it was asked for by, as from a shell.
-		command = Command{Path: path, Args: program}
 	}
+	if s.Handler != "" || s.Handoff == HandoffSystemd || s.Handoff == HandoffStdio && s.MaxSpares > 0 {
+		if worker, err = c.findWorker(); err != nil {
+			return Commands{}, err
+		}
+	}
+	// become makes the worker binary take the connection first. The program
+	// sees the name that it was asked for by, as from a shell.
+	become := func(mode string) Command {
+		return Command{worker, append([]string{worker, mode, program}, argv...)}
+	}
+	var both Commands
+	switch {
+	case s.Handler != "":
+		both.Worker = Command{worker, []string{worker, s.Handler}}
+		both.Spare = both.Worker
+	case s.Handoff == HandoffSystemd:
+		both.Worker = become(ipc.ExecSystemd)
+		both.Spare = both.Worker
+	case s.Handoff == HandoffStdio:
+		both.Worker = Command{program, argv}
+		both.Spare = become(ipc.ExecStdio)
+	default:
+		both.Worker = Command{program, argv}
+		both.Spare = both.Worker
+	}
+	if both.Worker, err = c.wrap(both.Worker); err == nil {
+		both.Spare, err = c.wrap(both.Spare)
+	}
+	return both, err
+}
+
+// wrap puts the tool of Config.Wrap in front of a command.
+func (c *Config) wrap(command Command) (Command, error) {
 	if len(c.Wrap) == 0 {
 		return command, nil
 	}
@@ -63,8 +101,7 @@ func (c *Config) command(s *Service, program []string) (Command, error) {
 	if err != nil {
 		return Command{}, fmt.Errorf("wrap %w", err)
 	}
-	args := append([]string{}, c.Wrap...)
-	args = append(args, command.Path)
+	args := append(slices.Clone(c.Wrap), command.Path)
 	return Command{Path: path, Args: append(args, command.Args[1:]...)}, nil
 }
 

@@ -20,17 +20,23 @@ type Config struct {
 	DrainTimeout time.Duration
 	KillDelay    time.Duration
 
+	Services []Service
+
+	Run
+
+	// at says where the master's keys were written.
+	at positions
+}
+
+// A Run is what the command line says of this one run of the program. It has no
+// keys and is the same after a reload.
+type Run struct {
 	// Once serves a single connection and then ends with its worker's code.
 	Once bool
 
 	// Wrap is put in front of every worker's command line, for instance
 	// strace and its options.
 	Wrap []string
-
-	Services []Service
-
-	// at says where the master's keys were written.
-	at positions
 }
 
 // A Service is a named set of listeners, a handler and a policy. What a field
@@ -60,6 +66,15 @@ type Service struct {
 	Env                 []string // "NAME=value", or "NAME" for the master's own value
 	Stderr              Stderr
 
+	// MinSpares and MaxSpares bound the number of spares, workers started
+	// ahead of their connections. Between the two it follows the demand.
+	MinSpares int
+	MaxSpares int
+	// ConnectionsPerWorker is how many connections a worker serves, one after
+	// the other, before it ends. With 1 every connection has a process of its
+	// own; more trade that isolation for speed.
+	ConnectionsPerWorker int
+
 	// Limits. A number of 0, a duration of 0 and a zero Rate or Drop are none,
 	// but for MaxConnections, which is at least 1.
 	MaxConnections          int
@@ -74,8 +89,8 @@ type Service struct {
 	BurstPerSource          int
 	RandomEarlyDrop         Drop
 	RefuseMessage           string
-	MaxLifetime             time.Duration
-	IdleTimeout             time.Duration
+	MaxLifetime             time.Duration // of a connection
+	IdleTimeout             time.Duration // without a byte in either direction
 
 	// Who may connect.
 	Allow []PeerSet
@@ -138,6 +153,9 @@ const (
 	HandoffWorker Handoff = "worker"
 	// HandoffStdio gives fds 0 and 1 the connection, as inetd does.
 	HandoffStdio Handoff = "stdio"
+	// HandoffSystemd gives fd 3 the connection and sets LISTEN_FDS and its
+	// companions, as a systemd socket unit with Accept=yes does (sd_listen_fds(3)).
+	HandoffSystemd Handoff = "systemd"
 )
 
 // Stderr is where fd 2 of workers leads.

@@ -56,7 +56,7 @@ func TestValidateSaysWhatIsWrong(t *testing.T) {
 		"unknown handler": {func(_ *Config, s *Service) { s.Handler = "ehco" },
 			`handler "ehco": there is no such built-in handler (there is: echo)`},
 		"unknown handoff": {func(_ *Config, s *Service) { s.Handoff = "x" },
-			`handoff "x": must be worker or stdio`},
+			`handoff "x": must be worker, stdio or systemd`},
 		"built-in over stdio": {func(_ *Config, s *Service) { s.Handoff = HandoffStdio },
 			"the built-in handler echo takes its connection with handoff worker only"},
 		"no slots": {func(_ *Config, s *Service) { s.MaxConnections = 0 },
@@ -112,7 +112,7 @@ func TestCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := commands[0]
+	got := commands[0].Worker
 	if filepath.Base(got.Path) != "env" || !filepath.IsAbs(got.Path) {
 		t.Errorf("path %q", got.Path)
 	}

@@ -12,8 +12,11 @@ const (
 	DefaultListen         = "127.0.0.1:7007"
 	DefaultHandler        = "echo"
 	DefaultMaxConnections = 256
-	DefaultDrainTimeout   = 30 * time.Second
-	DefaultKillDelay      = 5 * time.Second
+
+	DefaultConnectionsPerWorker = 1
+
+	DefaultDrainTimeout = 30 * time.Second
+	DefaultKillDelay    = 5 * time.Second
 )
 
 // Handlers lists the built-in handlers by name.
@@ -29,6 +32,9 @@ func DefaultService() Service {
 	return Service{
 		Stderr:         StderrInherit,
 		MaxConnections: DefaultMaxConnections,
+
+		ConnectionsPerWorker: DefaultConnectionsPerWorker,
+
 		SourcePrefixV4: 32,
 		SourcePrefixV6: 64,
 		MaxSources:     65536,

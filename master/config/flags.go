@@ -42,16 +42,18 @@ func flagsOf[T any](keys []key[T], defaults *T) []Flag {
 }
 
 // FromFlags makes a configuration of one service from flags, which hold the
-// texts that were given by name, and from a handler or a program. The caller
-// sets what has no key, then calls Complete and Validate. All that cannot be
-// understood comes back at once, as Mistakes.
-func FromFlags(flags map[string][]string, handler string, program []string) (Config, error) {
+// texts that were given by name, and from a handler or a program; it completes
+// and validates it. All that is wrong comes back at once, as Mistakes.
+func FromFlags(flags map[string][]string, handler string, program []string, run Run) (Config, error) {
 	var mistakes Mistakes
 	c, s := Default(), DefaultService()
 	s.Handler, s.Program = handler, program
 	setFlags(serviceKeys, &s, flags, &mistakes)
+	s.settleSpares(func(key string) bool { return len(flags[key]) > 0 }, Position{}, "", &mistakes)
 	setFlags(masterKeys, &c, flags, &mistakes)
-	c.Services = []Service{s}
+	c.Services, c.Run = []Service{s}, run
+	c.Complete()
+	c.validate(&mistakes)
 	return c, mistakes.err()
 }
 

@@ -11,7 +11,7 @@ const maxFile = 16 << 20
 
 // Load reads a configuration file, completes and validates it. Mistakes in it
 // come back as Mistakes, all of them at once.
-func Load(path string) (Config, error) {
+func Load(path string, run Run) (Config, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return Config{}, fmt.Errorf("read configuration: %w", err)
@@ -24,17 +24,18 @@ func Load(path string) (Config, error) {
 	case len(text) > maxFile:
 		return Config{}, fmt.Errorf("read configuration: %s has more than %d bytes", path, maxFile)
 	}
-	return Parse(path, text)
+	return Parse(path, text, run)
 }
 
 // Parse is Load for the text of a file; file is the name that mistakes give.
-func Parse(file string, text []byte) (Config, error) {
+func Parse(file string, text []byte, run Run) (Config, error) {
 	root, err := parseDocument(file, text)
 	if err != nil {
 		return Config{}, err
 	}
 	var mistakes Mistakes
 	c := decode(root, &mistakes)
+	c.Run = run
 	c.Complete()
 	c.validate(&mistakes)
 	return c, mistakes.err()

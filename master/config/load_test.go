@@ -49,7 +49,7 @@ burst                      = "100"
 rate-per-source            = "5/s"
 allow = ["10.0.0.0/8", "fd00::/8"]
 proxy-protocol = ["10.0.0.0/8"]
-`))
+`), Run{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,10 @@ func TestMistakesInFiles(t *testing.T) {
 		{"empty program", "[service.a]\nlisten = [':1']\nprogram = []\n", `program a list: is empty; the first item is the program`, false},
 		{"missing program", "[service.a]\nlisten = [':1']\nprogram = ['/nonexistent']\n", `f:3:12: service.a: program "/nonexistent": no such file or directory`, false},
 		{"built-in over stdio", service + "handoff = 'stdio'\n", `f:4:11: service.a: handoff stdio: the built-in handler echo`, false},
-		{"idle program", program + "idle-timeout = '5s'\n", `f:4:16: service.a: idle-timeout 5s: only handlers with handoff worker`, false},
+		{"spares in two ways", service + "spares = 5\nmax-spares = 6\n", `f:4:10: service.a: spares 5: stands for min-spares and max-spares`, false},
+		{"spares the wrong way round", service + "min-spares = 5\nmax-spares = 4\n", `f:4:14: service.a: min-spares 5: must not be more than max-spares 4`, false},
+		{"more connections without spares", service + "connections-per-worker = 5\n", `f:4:26: service.a: connections-per-worker 5: needs spares`, false},
+		{"idle program", program + "idle-timeout = '5s'\n", `f:4:16: service.a: idle-timeout 5s: only workers with handoff worker`, false},
 		{"quit word", program + "quit-word = 'x'\n", `f:4:13: service.a: quit-word "x": only the echo handler has one`, false},
 		{"two services at one address", minimal + "[service.b]\nlisten = ['[::1]:2', ':1']\nhandler = 'echo'\n", `f:5:22: service.b: listen :1: listed twice, first for f:2:11`, false},
 		{"address within another", minimal + "[service.b]\nlisten = ['127.0.0.1:1']\nhandler = 'echo'\n", `f:5:11: service.b: listen 127.0.0.1:1: is taken by :1, listed for f:2:11`, false},
@@ -159,7 +162,7 @@ func TestMistakesInFiles(t *testing.T) {
 			if !strings.Contains(text, "[master]") {
 				text += "\n" + worker(t)
 			}
-			_, err := Parse("f", []byte(text))
+			_, err := Parse("f", []byte(text), Run{})
 			var mistakes Mistakes
 			if !errors.As(err, &mistakes) {
 				t.Fatalf("got %v, want mistakes", err)
@@ -196,7 +199,7 @@ user = "no-such-user"
 [service.b]
 listen = [":1"]
 handler = "echo"
-`))
+`), Run{})
 	if err == nil {
 		t.Fatal("no mistake")
 	}
@@ -225,6 +228,9 @@ supplementary-groups = ["0", "1"]
 umask = "027"
 directory = "/"
 env = ["A=1", "B", "C="]
+min-spares = 1
+max-spares = 3
+connections-per-worker = 5
 stderr = "log"
 max-connections = 10
 overflow = "refuse"
@@ -275,12 +281,12 @@ from = ["192.0.2.1"]
 action = "deny"
 `} {
 		t.Run(name, func(t *testing.T) {
-			c, err := Parse("f", []byte(text+"\n"+worker(t)))
+			c, err := Parse("f", []byte(text+"\n"+worker(t)), Run{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			printed := c.TOML()
-			again, err := Parse("g", []byte(printed))
+			again, err := Parse("g", []byte(printed), Run{})
 			if err != nil {
 				t.Fatalf("%v in\n%s", err, printed)
 			}
@@ -291,7 +297,7 @@ action = "deny"
 				t.Errorf("printed again:\n%s", cmp.Diff(printed, twice))
 			}
 			for _, k := range serviceKeys {
-				if k.name != "handler" && k.name != "program" && !strings.Contains(printed, "\n"+k.name+" ") {
+				if k.name != "handler" && k.name != "program" && k.name != "spares" && !strings.Contains(printed, "\n"+k.name+" ") {
 					t.Errorf("%s is not printed", k.name)
 				}
 			}
@@ -305,11 +311,10 @@ func TestFlagsAreTheKeys(t *testing.T) {
 		"listen": {":1", "unix:/x"}, "max-connections": {"010"}, "allow": {"10.0.0.0/8", "::1"}, "nodelay": {"false"},
 		"penalty-exit-codes": {"1", "2"}, "rate": {"5/s"}, "burst": {"10"}, "umask": {"022"}, "kill-delay": {"1s"},
 	}
-	got, err := FromFlags(flags, "", []string{"/bin/cat"})
+	got, err := FromFlags(flags, "", []string{"/bin/cat"}, Run{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	got.Complete()
 	want, err := Parse("f", []byte(`[master]
 kill-delay = "1s"
 [service.cat]
@@ -322,18 +327,19 @@ penalty-exit-codes = [1, 2]
 rate = "5/s"
 burst = 10
 umask = "022"
-`))
+`), Run{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, got, sameConfig...); diff != "" {
 		t.Errorf("(-file +flags):\n%s", diff)
 	}
-	_, err = FromFlags(map[string][]string{"max-connections": {"many"}, "rate": {"5"}, "nodelay": {"perhaps"}, "backlog": {"-1"}}, "echo", nil)
+	_, err = FromFlags(map[string][]string{"max-connections": {"many"}, "rate": {"5"}, "nodelay": {"perhaps"}, "backlog": {"-1"}, "quit-word": {"x\n"}, "worker-binary": {"/bin/cat"}}, "echo", nil, Run{})
 	wantErr := `max-connections "many": must be an integer
 rate "5": must be a rate such as "50/s", "10/m" or "1/h", with a number from 1 to 1000000, or "none"
 nodelay "perhaps": must be true or false
-backlog -1: must be at least 0`
+backlog -1: must be at least 0
+quit-word "x\n": must be a single line`
 	if err == nil || err.Error() != wantErr {
 		t.Errorf("got\n%v\nwant\n%s", err, wantErr)
 	}
@@ -352,7 +358,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("a.b.c = 1\n[a.b]\nd = 1979-05-27\n[[a.e]]\n[a.e.f]\n[[service]]\n")
 	f.Add("[service.a]\nlisten=['[::1]:1']\nprogram=['/bin/cat']\nrate='5/s'\nburst='0'\nenv=['A=\\u0000']\n'rule'=[{from=['::/0']}]\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		c, err := Parse("f", []byte(text))
+		c, err := Parse("f", []byte(text), Run{})
 		if err != nil {
 			var mistakes Mistakes
 			if !errors.As(err, &mistakes) {
@@ -366,7 +372,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		again, err := Parse("g", []byte(c.TOML()))
+		again, err := Parse("g", []byte(c.TOML()), Run{})
 		if err != nil {
 			t.Fatalf("%v in\n%s", err, c.TOML())
 		}

@@ -46,6 +46,15 @@ func (m Mistakes) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// Unwrap returns the mistakes one by one.
+func (m Mistakes) Unwrap() []error {
+	errs := make([]error, len(m))
+	for i, mistake := range m {
+		errs[i] = mistake
+	}
+	return errs
+}
+
 func (m *Mistakes) add(at Position, format string, args ...any) {
 	*m = append(*m, Mistake{at, fmt.Sprintf(format, args...)})
 }

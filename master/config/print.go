@@ -13,14 +13,21 @@ func (c *Config) TOML() string {
 	b.WriteString("[master]\n")
 	printTable(&b, masterKeys, c)
 	for i := range c.Services {
-		s := &c.Services[i]
-		header := "service." + tomlKey(s.Name)
-		fmt.Fprintf(&b, "\n[%s]\n", header)
-		printTable(&b, serviceKeys, s)
-		for j := range s.Rules {
-			fmt.Fprintf(&b, "\n[[%s.rule]]\n", header)
-			printTable(&b, ruleKeys, &s.Rules[j])
-		}
+		b.WriteString("\n" + c.Services[i].TOML())
+	}
+	return b.String()
+}
+
+// TOML returns the tables of a service, defaults included. Services with the
+// same text are configured the same.
+func (s *Service) TOML() string {
+	var b strings.Builder
+	header := "service." + tomlKey(s.Name)
+	fmt.Fprintf(&b, "[%s]\n", header)
+	printTable(&b, serviceKeys, s)
+	for i := range s.Rules {
+		fmt.Fprintf(&b, "\n[[%s.rule]]\n", header)
+		printTable(&b, ruleKeys, &s.Rules[i])
 	}
 	return b.String()
 }

@@ -17,8 +17,8 @@ var serviceKeys = []key[Service]{
 		func(s *Service) *[]Address { return &s.Listen }, parseAddress, Address.String), "it lists the addresses to listen at"),
 	handlerKey(),
 	programKey(func(s *Service) *[]string { return &s.Program }),
-	choiceKey("handoff", "how a program gets its connection: `HANDOFF` is stdio (fds 0 and 1; the default) or worker (fd 3, control channel on fd 4)",
-		func(s *Service) *Handoff { return &s.Handoff }, HandoffWorker, HandoffStdio),
+	choiceKey("handoff", "how a program gets its connection: `HANDOFF` is stdio (fds 0 and 1; the default), worker (fd 3, control channel on fd 4) or systemd (fd 3 and LISTEN_FDS)",
+		func(s *Service) *Handoff { return &s.Handoff }, HandoffWorker, HandoffStdio, HandoffSystemd),
 	textKey("quit-word", "WORD", "let echo end a connection at a line that is exactly `WORD`",
 		func(s *Service) *string { return &s.QuitWord }),
 
@@ -31,6 +31,12 @@ var serviceKeys = []key[Service]{
 	envKey(func(s *Service) *[]string { return &s.Env }),
 	choiceKey("stderr", "where workers' fd 2 leads: `STDERR` is inherit (the master's), null, or log (into the log, line by line)",
 		func(s *Service) *Stderr { return &s.Stderr }, StderrInherit, StderrNull, StderrLog),
+
+	sparesKey(),
+	integerKey("min-spares", "let the number of spares follow the demand, from `N` up", 0, maxSpares, func(s *Service) *int { return &s.MinSpares }),
+	integerKey("max-spares", "let the number of spares follow the demand, up to `N`", 0, maxSpares, func(s *Service) *int { return &s.MaxSpares }),
+	integerKey("connections-per-worker", "let a worker serve `N` connections, one after the other: faster, and less isolated", 1, math.MaxInt32,
+		func(s *Service) *int { return &s.ConnectionsPerWorker }),
 
 	integerKey("max-connections", "serve at most `N` connections at once", 1, math.MaxInt32, func(s *Service) *int { return &s.MaxConnections }),
 	choiceKey("overflow", "what becomes of connections beyond max-connections: `OVERFLOW` is wait (in the kernel's queue) or refuse",
@@ -110,6 +116,33 @@ var masterKeys = []key[Config]{
 func handlerKey() key[Service] {
 	k := textKey("handler", "HANDLER", "run the built-in `HANDLER`", func(s *Service) *string { return &s.Handler })
 	return shownIf(k, func(s *Service) bool { return s.Handler != "" })
+}
+
+// maxSpares bounds the number of processes that wait for something to do.
+const maxSpares = 100_000
+
+// sparesKey stands for min-spares and max-spares, as which it is shown.
+func sparesKey() key[Service] {
+	k := integerKey("spares", "keep `N` workers ready ahead of their connections", 0, maxSpares, func(s *Service) *int { return &s.MinSpares })
+	read := k.read
+	k.read = func(r *reader, to *Service, n *node) {
+		read(r, to, n)
+		to.MaxSpares = to.MinSpares
+	}
+	k.show = func(*Service) (string, bool) { return "", false }
+	return k
+}
+
+// settleSpares settles what the three keys on spares mean together: min-spares
+// alone is also the upper end.
+func (s *Service) settleSpares(has func(key string) bool, at Position, scope string, mistakes *Mistakes) {
+	least, most := has("min-spares"), has("max-spares")
+	switch {
+	case has("spares") && (least || most):
+		mistakes.add(at, "%sspares %d: stands for min-spares and max-spares, which cannot be given as well", scope, s.MinSpares)
+	case least && !most:
+		s.MaxSpares = s.MinSpares
+	}
 }
 
 // shownIf makes a key that is left out where it says nothing.

@@ -50,6 +50,9 @@ func (c *Config) validate(mistakes *Mistakes) {
 			mistakes.add(c.at.of(d.key), "%s %v: must not be negative", d.key, d.value)
 		}
 	}
+	if c.Once && len(c.Services) > 1 {
+		mistakes.add(c.Services[1].at.of(), "once: there are %d services, and one connection can be of one only", len(c.Services))
+	}
 	c.validateAddresses(mistakes)
 	workerChecked := false
 	for i := range c.Services {
@@ -62,7 +65,7 @@ func (c *Config) validate(mistakes *Mistakes) {
 			}
 			workerChecked = true
 		}
-		if _, err := c.command(s, s.Program); err != nil {
+		if _, err := c.commands(s, s.Program); err != nil {
 			at := s.at.of("program[0]", "program", "handler")
 			if s.Handler != "" && c.at.has("worker-binary") {
 				at = c.at.of("worker-binary")
@@ -71,7 +74,7 @@ func (c *Config) validate(mistakes *Mistakes) {
 		}
 		for j := range s.Rules {
 			if r := &s.Rules[j]; len(r.Program) > 0 {
-				if _, err := c.command(s, r.Program); err != nil {
+				if _, err := c.commands(s, r.Program); err != nil {
 					mistakes.add(r.at.of("program[0]", "program"), "%srule %d: %v", v.scope, j+1, err)
 				}
 			}
@@ -158,6 +161,7 @@ func (s *Service) validate(v validator) {
 	s.validateName(v)
 	s.validateHandler(v)
 	s.validateProcess(v)
+	s.validateSpares(v)
 	s.validateLimits(v)
 	s.validateSockets(v)
 	s.validatePeers(v)
@@ -185,12 +189,12 @@ func (s *Service) validateHandler(v validator) {
 	}
 	switch s.Handoff {
 	case HandoffWorker:
-	case HandoffStdio:
+	case HandoffStdio, HandoffSystemd:
 		if s.Handler != "" && len(s.Program) == 0 {
-			v.mistakes.add(v.at.of("handoff"), "%shandoff stdio: the built-in handler %s takes its connection with handoff worker only", v.scope, s.Handler)
+			v.mistakes.add(v.at.of("handoff"), "%shandoff %s: the built-in handler %s takes its connection with handoff worker only", v.scope, s.Handoff, s.Handler)
 		}
 	default:
-		v.bad("handoff", string(s.Handoff), "must be %s or %s", HandoffWorker, HandoffStdio)
+		v.bad("handoff", string(s.Handoff), "must be %s, %s or %s", HandoffWorker, HandoffStdio, HandoffSystemd)
 	}
 	switch {
 	case s.QuitWord == "":
@@ -285,8 +289,8 @@ func (s *Service) validateLimits(v validator) {
 	if len(s.RefuseMessage) > maxRefusal {
 		v.mistakes.add(v.at.of("refuse-message"), "%srefuse-message of %d bytes: at most %d are allowed", v.scope, len(s.RefuseMessage), maxRefusal)
 	}
-	if s.IdleTimeout > 0 && s.Handoff == HandoffStdio {
-		v.bad("idle-timeout", s.IdleTimeout, "only handlers with handoff worker know when a connection is idle")
+	if s.IdleTimeout > 0 && s.Handoff != HandoffWorker {
+		v.bad("idle-timeout", s.IdleTimeout, "only workers with handoff worker know when a connection is idle")
 	}
 	if len(s.PenaltyExitCodes)+len(s.PenaltySignals) > 0 && s.Penalty <= 0 {
 		v.bad("penalty", s.Penalty, "must be more than nothing")
@@ -376,8 +380,8 @@ func (r *Rule) validate(v validator, s *Service) {
 	if len(r.Program) > 0 && s.Handler != "" {
 		v.bad("program", r.Program[0], "the service has a handler; a rule's program takes the place of a program")
 	}
-	if r.IdleTimeout != nil && *r.IdleTimeout > 0 && s.Handoff == HandoffStdio {
-		v.bad("idle-timeout", *r.IdleTimeout, "only handlers with handoff worker know when a connection is idle")
+	if r.IdleTimeout != nil && *r.IdleTimeout > 0 && s.Handoff != HandoffWorker {
+		v.bad("idle-timeout", *r.IdleTimeout, "only workers with handoff worker know when a connection is idle")
 	}
 }
 
@@ -394,5 +398,19 @@ func (s *Service) validateRuleSets(v validator) {
 			}
 			first[p] = i
 		}
+	}
+}
+
+func (s *Service) validateSpares(v validator) {
+	if s.MinSpares > s.MaxSpares {
+		v.bad("min-spares", s.MinSpares, "must not be more than max-spares %d", s.MaxSpares)
+	}
+	switch n := s.ConnectionsPerWorker; {
+	case n < 1:
+		v.bad("connections-per-worker", n, "must be at least 1")
+	case n > 1 && s.Handoff != HandoffWorker:
+		v.bad("connections-per-worker", n, "only workers with handoff worker can serve more than one")
+	case n > 1 && s.MaxSpares < 1:
+		v.bad("connections-per-worker", n, "needs spares, where a worker waits for its next connection")
 	}
 }

@@ -21,6 +21,14 @@ type Conn struct {
 	// (most are not), and the path of the listener.
 	Credentials         *unix.Ucred
 	PeerPath, LocalPath string
+
+	// Via is the name of the proxy that speaks for the peer, or "".
+	Via string
+}
+
+// Proxied makes the connection one between the ends that a proxy has told of.
+func (c *Conn) Proxied(peer, local netip.AddrPort) {
+	*c = Conn{FD: c.FD, Peer: peer, Local: local, Via: c.PeerName()}
 }
 
 // describe completes an accepted connection. The caller keeps fd.

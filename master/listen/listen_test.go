@@ -52,7 +52,7 @@ func tryOpen(t *testing.T, address string) (*Listener, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listeners, err := Open(a)
+	listeners, err := Open(a, Defaults())
 	if err != nil {
 		return nil, err
 	}
@@ -286,6 +286,45 @@ func TestUnixSocketFiles(t *testing.T) {
 		}
 		dial(t, successor)
 	})
+	t.Run("a directory that somebody has locked holds up neither start nor stop", func(t *testing.T) {
+		l := listenAt(t, "unix:"+path("h"))
+		dir, err := os.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer dir.Close()
+		if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tryOpen(t, "unix:"+path("i")); !errors.Is(err, errLocked) || exists("i") {
+			t.Errorf("open: %v, left behind: %v", err, exists("i"))
+		}
+		if err := l.Close(); !errors.Is(err, errLocked) {
+			t.Errorf("close: %v", err)
+		}
+		if err := unix.Flock(int(dir.Fd()), unix.LOCK_UN); err != nil {
+			t.Fatal(err)
+		}
+		dial(t, listenAt(t, "unix:"+path("h"))) // it is stale now
+	})
+	t.Run("removed without a free descriptor", func(t *testing.T) {
+		l := listenAt(t, "unix:"+path("j"))
+		var limit unix.Rlimit
+		if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &limit); err != nil {
+			t.Fatal(err)
+		}
+		none := unix.Rlimit{Cur: 0, Max: limit.Max}
+		if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, &none, nil); err != nil {
+			t.Fatal(err)
+		}
+		err := l.Close()
+		if restored := unix.Prlimit(0, unix.RLIMIT_NOFILE, &limit, nil); restored != nil {
+			t.Fatal(restored)
+		}
+		if err != nil || exists("j") {
+			t.Errorf("close: %v, still there: %v", err, exists("j"))
+		}
+	})
 	t.Run("no such directory", func(t *testing.T) {
 		if _, err := tryOpen(t, "unix:"+path("none/x")); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("got %v", err)
@@ -304,7 +343,7 @@ func TestUnixSocketFiles(t *testing.T) {
 		var wg sync.WaitGroup
 		for range cap(opened) {
 			wg.Go(func() {
-				if l, err := openUnix(path("g")); err == nil {
+				if l, err := openUnix(path("g"), Defaults()); err == nil {
 					opened <- l
 				}
 			})

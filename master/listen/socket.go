@@ -5,23 +5,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/master/config"
-)
-
-// Keepalive of accepted connections. A worker whose peer has vanished without
-// a word holds its slot until the kernel notices: here after 60 + 4*15 seconds
-// of silence, where the kernel's own default is over two hours (tcp(7)).
-const (
-	keepaliveIdle     = 60 * time.Second
-	keepaliveInterval = 15 * time.Second
-	keepaliveProbes   = 4
 )
 
 // Open binds and listens at an address. A host name gives a listener for each
@@ -30,7 +19,7 @@ const (
 //
 // Errors name the address and say what the system said, for instance
 // "listen 127.0.0.1:7007: address already in use".
-func Open(addr config.Address) (listeners []*Listener, err error) {
+func Open(addr config.Address, o Options) (listeners []*Listener, err error) {
 	defer func() {
 		if err != nil {
 			CloseAll(listeners)
@@ -38,33 +27,49 @@ func Open(addr config.Address) (listeners []*Listener, err error) {
 		}
 	}()
 	if addr.IsUnix() {
-		l, err := openUnix(addr.Path)
+		l, err := openUnix(addr.Path, o)
 		if err != nil {
 			return nil, err
 		}
 		return []*Listener{l}, nil
 	}
 	if addr.Host == "" && !addr.IP.IsValid() {
-		l, err := openEvery(addr.Port)
+		l, err := openEvery(addr.Port, o)
 		if err != nil {
 			return nil, err
 		}
 		return []*Listener{l}, nil
 	}
-	ips := []netip.Addr{addr.IP}
-	if addr.Host != "" {
-		if ips, err = resolve(addr.Host); err != nil {
-			return nil, err
-		}
+	addresses, err := Resolve(addr)
+	if err != nil {
+		return nil, err
 	}
-	for _, ip := range ips {
-		l, err := openTCP(netip.AddrPortFrom(ip, addr.Port), true)
+	for _, a := range addresses {
+		l, err := openTCP(netip.AddrPortFrom(a.IP, a.Port), o.V6Only, o)
 		if err != nil {
 			return listeners, err
 		}
 		listeners = append(listeners, l)
 	}
 	return listeners, nil
+}
+
+// Resolve returns an address for each that a host name stands for, and any
+// other address as it is. It may take as long as a name server does, and binds
+// nothing.
+func Resolve(addr config.Address) ([]config.Address, error) {
+	if addr.Host == "" {
+		return []config.Address{addr}, nil
+	}
+	ips, err := resolve(addr.Host)
+	if err != nil {
+		return nil, err
+	}
+	var addresses []config.Address
+	for _, ip := range ips {
+		addresses = append(addresses, config.Address{IP: ip, Port: addr.Port})
+	}
+	return addresses, nil
 }
 
 // CloseAll closes listeners, as Close does, and ignores errors.
@@ -98,10 +103,10 @@ func resolve(host string) ([]netip.Addr, error) {
 
 // openEvery listens at every address of both families with one socket, or at
 // every IPv4 address where the kernel has no IPv6.
-func openEvery(port uint16) (*Listener, error) {
-	l, err := openTCP(netip.AddrPortFrom(netip.IPv6Unspecified(), port), false)
+func openEvery(port uint16, o Options) (*Listener, error) {
+	l, err := openTCP(netip.AddrPortFrom(netip.IPv6Unspecified(), port), false, o)
 	if err == unix.EAFNOSUPPORT || err == unix.EADDRNOTAVAIL {
-		return openTCP(netip.AddrPortFrom(netip.IPv4Unspecified(), port), true)
+		return openTCP(netip.AddrPortFrom(netip.IPv4Unspecified(), port), true, o)
 	}
 	return l, err
 }
@@ -113,7 +118,7 @@ func openEvery(port uint16) (*Listener, error) {
 // IPPROTO_TCP is asked for by name: Multipath TCP sockets behave differently
 // under splice and socket options, and a program that was handed one cannot
 // tell.
-func openTCP(at netip.AddrPort, v6only bool) (*Listener, error) {
+func openTCP(at netip.AddrPort, v6only bool, o Options) (*Listener, error) {
 	sockaddr, err := sockaddrOf(at)
 	if err != nil {
 		return nil, err
@@ -122,32 +127,15 @@ func openTCP(at netip.AddrPort, v6only bool) (*Listener, error) {
 	if at.Addr().Is6() {
 		family = unix.AF_INET6
 	}
-	options := []option{
-		// Restart while old connections are in TIME_WAIT. On Linux it does
-		// not let a second server have an address that one listens at.
-		{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1},
-		// Accepted sockets inherit these from the listener (tcp(7)), which
-		// saves system calls for every connection. Without NODELAY a
-		// handler that answers in two small writes waits for a delayed
-		// acknowledgement between them.
-		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
-		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(keepaliveIdle / time.Second)},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, int(keepaliveInterval / time.Second)},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepaliveProbes},
-	}
+	options := append(o.bound(), o.inherited()...)
 	if family == unix.AF_INET6 {
-		v := 0
-		if v6only {
-			v = 1
-		}
-		options = append(options, option{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, v})
+		options = append(options, option{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, flag(v6only)})
 	}
-	fd, err := open(family, unix.IPPROTO_TCP, options, sockaddr)
+	fd, err := open(family, unix.IPPROTO_TCP, options, sockaddr, o.BindToDevice)
 	if err != nil {
 		return nil, err
 	}
-	return newListener(fd)
+	return listenOn(fd, o)
 }
 
 func sockaddrOf(at netip.AddrPort) (unix.Sockaddr, error) {
@@ -178,10 +166,8 @@ func zoneID(zone string) (uint32, error) {
 	return uint32(n), nil
 }
 
-type option struct{ level, name, value int }
-
-// open makes a non-blocking listening socket. The caller owns fd.
-func open(family, protocol int, options []option, at unix.Sockaddr) (fd int, err error) {
+// open makes a non-blocking socket and binds it. The caller owns fd.
+func open(family, protocol int, options []option, at unix.Sockaddr, device string) (fd int, err error) {
 	fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
 	if err != nil {
 		return -1, err
@@ -196,21 +182,19 @@ func open(family, protocol int, options []option, at unix.Sockaddr) (fd int, err
 			return -1, fmt.Errorf("set socket option %d.%d: %w", o.level, o.name, err)
 		}
 	}
-	if err := unix.Bind(fd, at); err != nil {
-		return -1, err
-	}
-	return fd, unix.Listen(fd, maxBacklog())
-}
-
-// maxBacklog returns the longest accept queue that the running kernel grants.
-// The constant SOMAXCONN of the headers is only what it was at build time, and
-// the kernel cuts what is asked for without a word (listen(2)).
-func maxBacklog() int {
-	text, err := os.ReadFile("/proc/sys/net/core/somaxconn")
-	if err == nil {
-		if n, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && n > 0 {
-			return n
+	if device != "" {
+		if err := unix.BindToDevice(fd, device); err != nil {
+			return -1, fmt.Errorf("bind to device %s: %w", device, err)
 		}
 	}
-	return unix.SOMAXCONN
+	return fd, unix.Bind(fd, at)
+}
+
+// listenOn makes a listener of a bound socket, which it takes ownership of.
+func listenOn(fd int, o Options) (*Listener, error) {
+	if err := unix.Listen(fd, o.backlog()); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return newListener(fd)
 }

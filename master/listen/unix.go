@@ -3,7 +3,6 @@ package listen
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -13,6 +12,7 @@ import (
 // A boundPath is a socket file that this process created, told apart from a
 // successor's at the same path by device and inode.
 type boundPath struct {
+	dir      *directory // owned
 	path     string
 	dev, ino uint64
 }
@@ -20,65 +20,75 @@ type boundPath struct {
 // openUnix binds a unix stream socket. A socket file without a server behind
 // it, as a crash leaves one, is replaced; a live server's and anything that is
 // not a socket stay as they are.
-func openUnix(path string) (*Listener, error) {
+func openUnix(path string, o Options) (l *Listener, err error) {
 	at := &unix.SockaddrUnix{Name: path}
 	if strings.HasPrefix(path, "@") {
 		// x/sys turns the '@' into the NUL byte of an abstract name. Such a
 		// name ends with its last descriptor, so there is nothing stale.
-		fd, err := open(unix.AF_UNIX, 0, nil, at)
+		fd, err := open(unix.AF_UNIX, 0, nil, at, "")
 		if err != nil {
 			return nil, err
 		}
-		return newListener(fd)
+		return listenOn(fd, o)
 	}
 
-	unlock, err := lockDirectory(path)
+	dir, err := openDirectory(path)
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
-	fd, err := open(unix.AF_UNIX, 0, nil, at)
+	defer func() {
+		if err != nil {
+			dir.close()
+		}
+	}()
+	if err := dir.lock(); err != nil {
+		return nil, err
+	}
+	defer dir.unlock()
+	fd, err := open(unix.AF_UNIX, 0, nil, at, "")
 	if err == unix.EADDRINUSE {
 		if err = removeStale(path); err == nil {
-			fd, err = open(unix.AF_UNIX, 0, nil, at)
+			fd, err = open(unix.AF_UNIX, 0, nil, at, "")
 		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	l, err := newListener(fd)
 	if err != nil {
 		return nil, err
 	}
 	var st unix.Stat_t
-	if err := unix.Lstat(path, &st); err != nil {
-		l.Close()
+	if err := unix.Fstatat(dir.fd, filepath.Base(path), &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		unix.Close(fd)
 		return nil, err
 	}
-	l.bound = &boundPath{path: path, dev: uint64(st.Dev), ino: st.Ino}
+	bound := &boundPath{dir: dir, path: path, dev: uint64(st.Dev), ino: st.Ino}
+	// Whoever may not connect must not be able to while the file is still as
+	// it came: connecting fails until the socket listens.
+	if err = bound.own(o); err == nil {
+		l, err = listenOn(fd, o)
+	} else {
+		unix.Close(fd)
+	}
+	if err != nil {
+		unix.Unlinkat(dir.fd, filepath.Base(path), 0)
+		return nil, err
+	}
+	l.bound = bound
 	return l, nil
 }
 
-// lockDirectory keeps other preforkd masters from looking at, removing or
-// creating sockets in the directory of path until unlock is called. Without it
-// two masters that start together could both find the same stale socket, and
-// the second would remove what the first has just bound.
-func lockDirectory(path string) (unlock func(), err error) {
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return nil, err
-	}
-	for {
-		err := unix.Flock(int(dir.Fd()), unix.LOCK_EX)
-		if err == unix.EINTR {
-			continue
+// own gives the socket file its owner, group and mode.
+func (b *boundPath) own(o Options) error {
+	name := filepath.Base(b.path)
+	if o.UID >= 0 || o.GID >= 0 {
+		if err := unix.Fchownat(b.dir.fd, name, o.UID, o.GID, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return fmt.Errorf("change owner of %s: %w", b.path, err)
 		}
-		if err != nil {
-			dir.Close()
-			return nil, fmt.Errorf("lock %s: %w", dir.Name(), err)
-		}
-		return func() { dir.Close() }, nil // closing the last descriptor unlocks
 	}
+	if o.Mode >= 0 {
+		if err := unix.Fchmodat(b.dir.fd, name, uint32(o.Mode), 0); err != nil {
+			return fmt.Errorf("change mode of %s: %w", b.path, err)
+		}
+	}
+	return nil
 }
 
 // removeStale removes the socket at path when nobody listens at it.
@@ -107,15 +117,17 @@ func removeStale(path string) error {
 	}
 }
 
-// remove unlinks the socket file unless somebody else's stands there by now.
+// remove unlinks the socket file unless somebody else's stands there by now,
+// and closes the directory.
 func (b *boundPath) remove() error {
-	unlock, err := lockDirectory(b.path)
-	if err != nil {
+	defer b.dir.close()
+	if err := b.dir.lock(); err != nil {
 		return err
 	}
-	defer unlock()
+	defer b.dir.unlock()
+	name := filepath.Base(b.path)
 	var st unix.Stat_t
-	if err := unix.Lstat(b.path, &st); err != nil {
+	if err := unix.Fstatat(b.dir.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		if err == unix.ENOENT {
 			return nil
 		}
@@ -124,5 +136,5 @@ func (b *boundPath) remove() error {
 	if uint64(st.Dev) != b.dev || st.Ino != b.ino {
 		return nil
 	}
-	return unix.Unlink(b.path)
+	return unix.Unlinkat(b.dir.fd, name, 0)
 }

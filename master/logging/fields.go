@@ -7,6 +7,8 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/ipc"
 )
 
 // The names of the fields. A field has the same name, type and unit in every
@@ -27,7 +29,13 @@ const (
 	keySysTime  = "sys_time"
 	keyMaxRSS   = "max_rss"
 	keyError    = "error"
-	keyLines    = "lines"
+
+	keySource     = "source"
+	keySuppressed = "suppressed"
+	keyVia        = "via"
+	keyLine       = "line"
+	keyLines      = "lines"
+	keyReport     = "report"
 )
 
 // Service is the service's name.
@@ -65,6 +73,16 @@ func BytesIn(n uint64) zap.Field { return zap.Uint64(keyBytesIn, n) }
 // BytesOut counts what the worker sent to the peer.
 func BytesOut(n uint64) zap.Field { return zap.Uint64(keyBytesOut, n) }
 
+// Report is what a worker's handler has to say beyond all that. The keys are
+// the handler's, so they stand apart from the master's own.
+func Report(values []ipc.Pair) zap.Field {
+	fields := make([]zap.Field, len(values))
+	for i, v := range values {
+		fields[i] = zap.String(v.Key, v.Value)
+	}
+	return zap.Dict(keyReport, fields...)
+}
+
 // UserTime is the CPU time that a worker spent in user mode.
 func UserTime(d time.Duration) zap.Field { return zap.Duration(keyUserTime, d) }
 
@@ -74,6 +92,30 @@ func SysTime(d time.Duration) zap.Field { return zap.Duration(keySysTime, d) }
 // MaxRSS is a worker's peak resident set in bytes. The kernel counts it in
 // KiB (getrusage(2)); the caller multiplies.
 func MaxRSS(bytes int64) zap.Field { return zap.Int64(keyMaxRSS, bytes) }
+
+// Source is what a peer is counted as: a prefix, or a user at a unix socket.
+func Source(source fmt.Stringer) zap.Field { return zap.String(keySource, source.String()) }
+
+// Suppressed is how many events of the same kind were left out before this one;
+// nothing when none was.
+func Suppressed(n uint64) zap.Field {
+	if n == 0 {
+		return zap.Skip()
+	}
+	return zap.Uint64(keySuppressed, n)
+}
+
+// Via is the proxy that the connection came from, where the peer is the client
+// that the proxy speaks for; nothing when there is none.
+func Via(address string) zap.Field {
+	if address == "" {
+		return zap.Skip()
+	}
+	return zap.String(keyVia, address)
+}
+
+// Line is a line that a worker wrote.
+func Line(text string) zap.Field { return zap.String(keyLine, text) }
 
 // Error is the text of err; nothing when err is nil. zap.Error is not used
 // because it adds a second, many-line field for errors that carry a stack.

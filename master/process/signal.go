@@ -12,9 +12,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SignalGroup signals the process group that a worker leads. The worker must
-// not have been reaped yet.
-func SignalGroup(leader int, sig unix.Signal) error { return unix.Kill(-leader, sig) }
+// SignalGroup signals the process group that a worker leads, and the worker
+// itself if it has gone over to another group: nothing keeps a leader from
+// joining any group of its session (setpgid(2)), and its own may be empty then.
+// The worker must not have been reaped yet.
+func SignalGroup(leader int, sig unix.Signal) error {
+	err := unix.Kill(-leader, sig)
+	if group, groupErr := unix.Getpgid(leader); groupErr == nil && group != leader {
+		err = unix.Kill(leader, sig)
+	}
+	return err
+}
 
 // InheritDefaults makes children start with every signal at its default and
 // none blocked, whatever this process inherited: nohup ignores SIGHUP, shells

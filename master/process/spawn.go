@@ -18,14 +18,22 @@ type Command struct {
 	Args []string // the whole argument vector, the program's name first
 
 	// Control gives the program the worker handoff: the connection as
-	// ipc.FDConnection and a control channel as ipc.FDControl. Without it the
-	// program gets the connection as fds 0 and 1 and nothing else.
+	// ipc.FDConnection, or /dev/null there for a spare, and a control channel
+	// as ipc.FDControl. Without it the program gets the connection as fds 0
+	// and 1 and nothing else.
 	Control bool
 
 	// Null is /dev/null, the standard input of programs with the worker
 	// handoff. Stderr is fd 2 of every program, and fd 1 of those whose fd 1
 	// is not the connection. The command keeps neither open.
 	Null, Stderr *os.File
+
+	// Directory is where the program starts; empty: where the master is.
+	Directory string
+	// Credential is whom it runs as; nil: as the master.
+	Credential *syscall.Credential
+	// Umask, if it is not nil, is what it starts with in place of the master's.
+	Umask *Umask
 }
 
 // A Child is a process that has been started.
@@ -39,28 +47,32 @@ type Child struct {
 	process *os.Process
 }
 
-// Start spawns the command for a connection. It takes ownership of conn and
-// has closed it when it returns, whatever it returns: from then on only the
-// child holds the connection, and the peer sees its end when the child ends.
+// Start spawns the command for a connection. When it succeeds it has closed
+// conn: from then on only the child holds the connection, and the peer sees its
+// end when the child ends. When it fails the caller keeps conn. Without a conn
+// it starts a spare.
 //
-// With Command.Control, message is sent into the control channel before the
-// child exists, so that it finds its assignment waiting.
+// With Command.Control, a message that is not nil is sent into the control
+// channel before the child exists, so that it finds its assignment waiting.
 //
 // Start returns when the exec has succeeded or failed. A failed exec, too,
 // leaves a child to reap, whose pid nobody learns.
 //
 // The caller must call Registered on the child once the goroutine that reaps
 // knows its pid.
-func (c *Command) Start(conn int, env []string, message []byte) (child *Child, err error) {
-	connection := os.NewFile(uintptr(conn), "connection")
-	defer connection.Close()
-
+func (c *Command) Start(conn *os.File, env []string, message []byte) (child *Child, err error) {
+	connection := conn
+	if conn == nil {
+		connection = c.Null
+	}
 	cmd := exec.Cmd{
 		Path:   c.Path,
 		Args:   c.Args,
 		Env:    env,
+		Dir:    c.Directory,
 		Stderr: c.Stderr,
 		SysProcAttr: &syscall.SysProcAttr{
+			Credential: c.Credential,
 			// A group of its own: Ctrl-C in the master's terminal does not
 			// reach the worker, and stopping the worker reaches what it
 			// started.
@@ -80,8 +92,10 @@ func (c *Command) Start(conn int, env []string, message []byte) (child *Child, e
 				unix.Close(master)
 			}
 		}()
-		if err := ipc.Send(master, message); err != nil {
-			return nil, fmt.Errorf("send assignment: %w", err)
+		if message != nil {
+			if err := ipc.Send(master, message); err != nil {
+				return nil, fmt.Errorf("send assignment: %w", err)
+			}
 		}
 		control = master
 		cmd.Stdin, cmd.Stdout = c.Null, c.Stderr
@@ -89,8 +103,16 @@ func (c *Command) Start(conn int, env []string, message []byte) (child *Child, e
 	} else {
 		cmd.Stdin, cmd.Stdout = connection, connection
 	}
-	if err := cmd.Start(); err != nil {
+	if c.Umask != nil {
+		err = c.Umask.run(cmd.Start)
+	} else {
+		err = cmd.Start()
+	}
+	if err != nil {
 		return nil, err
+	}
+	if conn != nil {
+		conn.Close()
 	}
 	return &Child{Pid: cmd.Process.Pid, Control: control, process: cmd.Process}, nil
 }
@@ -108,4 +130,11 @@ func (c *Child) Reaped() bool {
 // master, so this is what closes the child's pidfd; and because it happens at
 // once rather than at the reap, a live worker costs the master no descriptor
 // but its control channel.
-func (c *Child) Registered() { c.process.Release() }
+//
+// A Child without a process behind it, as tests make them, has nothing to
+// release.
+func (c *Child) Registered() {
+	if c.process != nil {
+		c.process.Release()
+	}
+}

@@ -119,7 +119,7 @@ func FuzzScanner(f *testing.F) {
 }
 
 func quitWord(word string) ipc.Assignment {
-	return ipc.Assignment{Settings: []ipc.Setting{{Key: ipc.SettingQuitWord, Value: word}}}
+	return ipc.Assignment{Settings: []ipc.Pair{{Key: ipc.SettingQuitWord, Value: word}}}
 }
 
 // The bytes before the quit line arrive even when the client goes on sending

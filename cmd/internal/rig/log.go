@@ -96,9 +96,10 @@ func (l *log) find(match func(Event) bool) (found []Event, changed <-chan struct
 }
 
 // wait waits for n events that match and returns all that do.
-func (l *log) wait(t testing.TB, what string, n int, match func(Event) bool) []Event {
+func (l *log) wait(t testing.TB, what string, n int, match func(Event) bool, exited <-chan struct{}) []Event {
 	t.Helper()
 	deadline := time.After(Deadline)
+	var last <-chan time.Time // for what a master that has ended has written
 	for {
 		found, changed, ended := l.find(match)
 		if len(found) >= n {
@@ -109,13 +110,25 @@ func (l *log) wait(t testing.TB, what string, n int, match func(Event) bool) []E
 		}
 		select {
 		case <-changed:
+		case <-exited:
+			exited, last = nil, time.After(5*time.Second)
+		case <-last:
+			t.Fatalf("the master ended with %d of %d %s in its log", len(found), n, what)
 		case <-deadline:
 			t.Fatalf("%d of %d %s after %v", len(found), n, what, Deadline)
 		}
 	}
 }
 
-// String returns the log, without its middle when it is long.
+// crashes begin the lines that a Go program writes when it crashes.
+var crashes = []string{"panic: ", "fatal error: ", "runtime: failed", "runtime: unexpected", "runtime/cgo: "}
+
+// isCrash reports whether a line is one of those.
+func isCrash(line string) bool {
+	return slices.ContainsFunc(crashes, func(begin string) bool { return strings.HasPrefix(line, begin) })
+}
+
+// String returns the log, without its middle when it is long, but for crashes.
 func (l *log) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -125,7 +138,8 @@ func (l *log) String() string {
 		lines[i] = e.Line
 	}
 	if cut := len(lines) - head - tail; cut > 0 {
-		lines = slices.Replace(lines, head, head+cut, fmt.Sprintf("... %d lines ...", cut))
+		crashed := slices.DeleteFunc(slices.Clone(lines[head:head+cut]), func(line string) bool { return !isCrash(line) })
+		lines = slices.Replace(lines, head, head+cut, append(crashed, fmt.Sprintf("... %d lines ...", cut-len(crashed)))...)
 	}
 	return strings.Join(lines, "\n")
 }

@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -39,6 +40,9 @@ type Master struct {
 	// LossyLog says that the test makes the log lose lines on purpose, so
 	// that connections cannot be accounted for.
 	LossyLog bool
+	// WorkersCrash says that Go programs among the workers may crash, and
+	// write what they have to say about it where the master writes.
+	WorkersCrash bool
 	// OwnPIDs says that the master runs in a PID namespace, and that the pids
 	// of its events mean nothing outside.
 	OwnPIDs bool
@@ -91,7 +95,7 @@ func (m *Master) Stop(t testing.TB) {
 // Wait waits for n events that match and returns all that do, in order.
 func (m *Master) Wait(t testing.TB, n int, match func(Event) bool) []Event {
 	t.Helper()
-	return m.log.wait(t, "events", n, match)
+	return m.log.wait(t, "events", n, match, m.exited)
 }
 
 // WaitFor waits for one event and returns the first that matches.
@@ -110,7 +114,7 @@ func (m *Master) Events(match func(Event) bool) []Event {
 func (m *Master) WaitLogEnd(t testing.TB) {
 	t.Helper()
 	Until(t, "the end of the log", func() bool { _, _, ended := m.log.find(Is("")); return ended }, func() string {
-		return fmt.Sprintf("somebody holds the stderr of the master: %v", m.descendants())
+		return fmt.Sprintf("somebody holds the stderr of the master: %+v", m.holders())
 	})
 }
 
@@ -160,8 +164,11 @@ func (m *Master) WaitIdle(t testing.TB) {
 	t.Helper()
 	if !m.LossyLog {
 		Until(t, "every accepted connection is accounted for", func() bool {
-			return len(m.unaccounted()) == 0
+			return len(m.unaccounted()) == 0 || m.ended()
 		}, func() string { return fmt.Sprintf("connections %v have no end", m.unaccounted()) })
+	}
+	if m.ended() {
+		t.Fatalf("the master has ended: %v", m.cmd.ProcessState)
 	}
 	Until(t, "without children", func() bool { return len(Children(m.PID)) == 0 }, func() string {
 		return fmt.Sprintf("%+v", Children(m.PID))
@@ -171,6 +178,16 @@ func (m *Master) WaitIdle(t testing.TB) {
 	}, func() string {
 		return fmt.Sprintf("\n%s\nbaseline:\n%s", strings.Join(m.descriptors(), "\n"), strings.Join(m.baseline, "\n"))
 	})
+}
+
+// ended reports whether the master has ended.
+func (m *Master) ended() bool {
+	select {
+	case <-m.exited:
+		return true
+	default:
+		return false
+	}
 }
 
 // unaccounted returns the accepted connections that have no end yet.
@@ -218,6 +235,23 @@ func (m *Master) descendants() []Process {
 	return found
 }
 
+// holders returns the processes that have the master's stderr for theirs:
+// workers that the log does not know, for one.
+func (m *Master) holders() []Process {
+	if m.stderr == nil {
+		return nil
+	}
+	info, err := m.stderr.Stat()
+	if err != nil {
+		return nil
+	}
+	pipe := fmt.Sprintf("pipe:[%d]", info.Sys().(*syscall.Stat_t).Ino)
+	return processes(func(p Process) bool {
+		target, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/2", p.PID))
+		return err == nil && target == pipe
+	})
+}
+
 // finish stops the master and checks it, see Master.
 func (m *Master) finish() {
 	t := m.t
@@ -227,7 +261,7 @@ func (m *Master) finish() {
 		left := m.descendants()
 		m.cmd.Process.Kill()
 		<-m.exited
-		for _, p := range left {
+		for _, p := range append(left, m.holders()...) {
 			syscall.Kill(p.PID, syscall.SIGKILL)
 		}
 		if t.Failed() {
@@ -237,12 +271,11 @@ func (m *Master) finish() {
 	if t.Failed() || m.Killed {
 		return
 	}
-	select {
-	case <-m.exited:
+	if m.ended() {
 		if code := m.WaitExit(t); code != m.WantCode {
 			t.Errorf("the master exited with %d, want %d", code, m.WantCode)
 		}
-	default:
+	} else {
 		if m.StopSignal == syscall.SIGTERM {
 			m.WaitIdle(t)
 		}
@@ -269,14 +302,33 @@ func (m *Master) check() {
 			}
 		}
 	}
+	m.checkTotals()
 	for _, line := range m.log.malformed {
 		t.Errorf("malformed line in the log: %s", line)
 	}
 	for _, e := range m.Events(func(e Event) bool { return e.Msg == "" }) {
-		for _, bad := range []string{"WARNING: DATA RACE", "panic: ", "fatal error: ", "runtime: "} {
-			if strings.HasPrefix(e.Line, bad) {
-				t.Errorf("stderr has %q", e.Line)
-			}
+		// The master's own crash shows in its exit code as well.
+		if isCrash(e.Line) && !m.WorkersCrash || strings.HasPrefix(e.Line, "WARNING: DATA RACE") {
+			t.Errorf("stderr has %q", e.Line)
+		}
+	}
+}
+
+// checkTotals holds the counts of the last event to the events and to each
+// other.
+func (m *Master) checkTotals() {
+	t := m.t
+	t.Helper()
+	for _, e := range m.Events(Is(Stopped)) {
+		var counts struct{ Accepted, Refused, Failed, Reaped int }
+		if err := json.Unmarshal([]byte(e.Line[strings.IndexByte(e.Line, '{'):]), &counts); err != nil {
+			t.Errorf("counts of %s: %v", e.Line, err)
+		}
+		if counts.Accepted != counts.Refused+counts.Failed+counts.Reaped {
+			t.Errorf("the counts do not add up: %s", e.Line)
+		}
+		if reaped, failed := len(m.Events(Is(Reaped))), len(m.Events(Is(SpawnFailed))); !m.LossyLog && (counts.Reaped != reaped || counts.Failed != failed) {
+			t.Errorf("%d events of reaped and %d of failed spawns: %s", reaped, failed, e.Line)
 		}
 	}
 }

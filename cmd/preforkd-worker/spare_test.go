@@ -1,0 +1,258 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/ipc"
+	"github.com/preforkd/preforkd/worker/sockettest"
+)
+
+// spare starts a worker that waits for its connections.
+func spare(t *testing.T, args ...string) *process {
+	t.Helper()
+	null, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return start(t, null, args)
+}
+
+// expect waits for a message and returns its body.
+func (p *process) expect(t *testing.T, want ipc.Type) []byte {
+	t.Helper()
+	typ, body, err := ipc.Receive(p.control, make([]byte, ipc.MaxMessage), 0)
+	if err != nil || typ != want {
+		t.Fatalf("receive: %v, %v; want %v; stderr %q", typ, err, want, p.stderr.String())
+	}
+	return body
+}
+
+// expectReport is expect for a report.
+func (p *process) expectReport(t *testing.T) ipc.Report {
+	t.Helper()
+	r, err := ipc.DecodeReport(p.expect(t, ipc.TypeReport))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// give sends an assignment with a connection and closes the connection here,
+// as the master does once it is taken.
+func (p *process) give(t *testing.T, a ipc.Assignment, conn int) {
+	t.Helper()
+	msg, err := a.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ipc.SendConnection(p.control, msg, conn); err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(conn)
+}
+
+// closed checks that the worker has nothing more to say.
+func (p *process) closed(t *testing.T) {
+	t.Helper()
+	if typ, _, err := ipc.Receive(p.control, make([]byte, ipc.MaxMessage), 0); err != io.EOF && err != unix.ECONNRESET {
+		t.Errorf("after the end: %v, %v; want EOF", typ, err)
+	}
+}
+
+// exchange has the echo handler answer once.
+func exchange(t *testing.T, client sockettest.Client, text string) {
+	t.Helper()
+	back := make([]byte, len(text))
+	client.Write([]byte(text))
+	if _, err := io.ReadFull(client, back); err != nil || string(back) != text {
+		t.Fatalf("echo: %q, %v; want %q", back, err, text)
+	}
+}
+
+func TestSpareServesSeveralInTurn(t *testing.T) {
+	p := spare(t, "echo")
+	const connections = 5
+	for i := range connections {
+		p.expect(t, ipc.TypeReady)
+		connect := sockettest.TCP
+		if i%2 == 1 {
+			connect = sockettest.Unix
+		}
+		server, client := connect(t)
+		p.give(t, ipc.Assignment{Connection: fmt.Sprint("c", i), More: i < connections-1}, server)
+		p.expect(t, ipc.TypeTaken)
+		text := bytes.Repeat([]byte("x"), i+1)
+		exchange(t, client, string(text))
+		client.CloseWrite()
+		if rest, err := io.ReadAll(client); len(rest) > 0 || err != nil {
+			t.Errorf("at the end: %q, %v", rest, err)
+		}
+		if r := p.expectReport(t); r.BytesIn != uint64(i+1) || r.BytesOut != uint64(i+1) || r.Reason != ipc.ReasonEOF {
+			t.Errorf("report %+v", r)
+		}
+	}
+	p.closed(t)
+	if code := p.wait(t, ""); code != ipc.ExitOK {
+		t.Errorf("exit code %s", ipc.ExitName(code))
+	}
+}
+
+// What a reset or a handler's error does to one connection is over with it.
+func TestSpareOutlivesAReset(t *testing.T) {
+	p := spare(t, "echo")
+	for range 2 {
+		p.expect(t, ipc.TypeReady)
+		server, client := sockettest.TCP(t)
+		p.give(t, ipc.Assignment{More: true}, server)
+		p.expect(t, ipc.TypeTaken)
+		exchange(t, client, "x")
+		sockettest.Reset(t, client)
+		if r := p.expectReport(t); r.Reason != ipc.ReasonReset {
+			t.Errorf("report %+v", r)
+		}
+	}
+	p.expect(t, ipc.TypeReady)
+	unix.Close(p.control)
+	p.control = -1
+	if code := p.wait(t, ""); code != ipc.ExitOK {
+		t.Errorf("exit code %s", ipc.ExitName(code))
+	}
+}
+
+// A waiting spare may be dismissed in two ways and says nothing about either.
+func TestSpareDismissed(t *testing.T) {
+	for name, dismiss := range map[string]func(p *process) error{
+		"closed":  func(p *process) error { err := unix.Shutdown(p.control, unix.SHUT_RDWR); return err },
+		"drained": func(p *process) error { return ipc.Send(p.control, ipc.Drain) },
+	} {
+		for _, served := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, "/served=", served), func(t *testing.T) {
+				p := spare(t, "echo")
+				p.expect(t, ipc.TypeReady)
+				if served {
+					server, client := sockettest.Unix(t)
+					p.give(t, ipc.Assignment{More: true}, server)
+					p.expect(t, ipc.TypeTaken)
+					client.CloseWrite()
+					p.expect(t, ipc.TypeReport)
+					p.expect(t, ipc.TypeReady)
+				}
+				if err := dismiss(p); err != nil {
+					t.Fatal(err)
+				}
+				if code := p.wait(t, ""); code != ipc.ExitOK {
+					t.Errorf("exit code %s", ipc.ExitName(code))
+				}
+			})
+		}
+	}
+}
+
+// A drain during a connection lets it finish, and then there is no other.
+func TestSpareDrainedWhileServing(t *testing.T) {
+	p := spare(t, "echo")
+	p.expect(t, ipc.TypeReady)
+	server, client := sockettest.TCP(t)
+	p.give(t, ipc.Assignment{More: true}, server)
+	p.expect(t, ipc.TypeTaken)
+	if err := ipc.Send(p.control, ipc.Drain); err != nil {
+		t.Fatal(err)
+	}
+	exchange(t, client, "still here")
+	client.CloseWrite()
+	if r := p.expectReport(t); r.Reason != ipc.ReasonEOF {
+		t.Errorf("report %+v", r)
+	}
+	if code := p.wait(t, ""); code != ipc.ExitOK {
+		t.Errorf("exit code %s", ipc.ExitName(code))
+	}
+}
+
+// A spawned worker that is drained before it has its assignment serves it.
+func TestDrainBeforeTheAssignment(t *testing.T) {
+	server, client := sockettest.TCP(t)
+	p := start(t, server, []string{"echo"}, ipc.Drain, assignment(t))
+	exchange(t, client, "hello")
+	client.CloseWrite()
+	if r := p.report(t); r.Reason != ipc.ReasonEOF {
+		t.Errorf("report %+v", r)
+	}
+	if code := p.wait(t, ""); code != ipc.ExitOK {
+		t.Errorf("exit code %s", ipc.ExitName(code))
+	}
+}
+
+// The master's death ends a spare after its connection, not before.
+func TestSpareOutlivesItsMaster(t *testing.T) {
+	p := spare(t, "echo")
+	p.expect(t, ipc.TypeReady)
+	server, client := sockettest.TCP(t)
+	p.give(t, ipc.Assignment{More: true}, server)
+	p.expect(t, ipc.TypeTaken)
+	unix.Close(p.control)
+	p.control = -1
+	exchange(t, client, "anybody there?")
+	client.CloseWrite()
+	if rest, err := io.ReadAll(client); len(rest) > 0 || err != nil {
+		t.Errorf("at the end: %q, %v", rest, err)
+	}
+	if code := p.wait(t, ""); code != ipc.ExitOK {
+		t.Errorf("exit code %s", ipc.ExitName(code))
+	}
+}
+
+// Whatever a master does wrong ends that worker, with everything closed.
+func TestSpareRefusals(t *testing.T) {
+	good := assignment(t)
+	socket := func() int { server, _ := sockettest.Unix(t); return server }
+	datagram := func() int {
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fd
+	}
+	version := bytes.Clone(good)
+	version[2]++
+	for name, test := range map[string]struct {
+		message []byte
+		fds     []int
+		code    int
+		said    string
+	}{
+		"no connection":           {good, nil, ipc.ExitProtocol, "without a connection"},
+		"two connections":         {good, []int{socket(), socket()}, ipc.ExitProtocol, "carries 2 descriptors"},
+		"many connections":        {good, []int{socket(), socket(), socket(), socket(), socket()}, ipc.ExitProtocol, "descriptors"},
+		"a file":                  {good, []int{0}, ipc.ExitDescriptors, "receive connection: fd"},
+		"a datagram socket":       {good, []int{datagram()}, ipc.ExitDescriptors, "is a socket of type 2"},
+		"garbage":                 {[]byte("garbage!"), nil, ipc.ExitProtocol, "malformed"},
+		"garbage and a socket":    {[]byte("garbage!"), []int{socket()}, ipc.ExitProtocol, "malformed"},
+		"too large":               {make([]byte, ipc.MaxMessage+1), nil, ipc.ExitProtocol, "more than"},
+		"too large, and a socket": {make([]byte, ipc.MaxMessage+1), []int{socket()}, ipc.ExitProtocol, "more than"},
+		"other version":           {version, []int{socket()}, ipc.ExitVersion, "probably replaced"},
+		"ready":                   {ipc.Ready, nil, ipc.ExitProtocol, "unexpected message: ready"},
+		"a drain with a socket":   {ipc.Drain, []int{socket()}, ipc.ExitProtocol, "unexpected message: drain"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := spare(t, "echo")
+			p.expect(t, ipc.TypeReady)
+			var rights []byte
+			if test.fds != nil {
+				rights = unix.UnixRights(test.fds...)
+			}
+			if err := unix.Sendmsg(p.control, test.message, rights, nil, 0); err != nil {
+				t.Fatal(err)
+			}
+			p.closed(t)
+			if code := p.wait(t, test.said); code != test.code {
+				t.Errorf("exit code %s, want %s", ipc.ExitName(code), ipc.ExitName(test.code))
+			}
+		})
+	}
+}

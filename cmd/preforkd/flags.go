@@ -1,0 +1,181 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/mattn/go-shellwords"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/preforkd/preforkd/master/config"
+	"github.com/preforkd/preforkd/master/logging"
+)
+
+// configFlags holds what serve and check are told: a file, or the keys of one
+// service as flags of the same names. Package config knows the keys; here they
+// are texts, so that a flag and a line of a file go through the same checks and
+// meet the same words.
+type configFlags struct {
+	file string
+	keys map[string][]string // what was given, by key
+	once bool
+	wrap string
+}
+
+func (f *configFlags) register(set *pflag.FlagSet) {
+	f.keys = map[string][]string{}
+	set.StringVar(&f.file, "config", "", "read the configuration from `FILE`; then no flag below that has a key's name can be given")
+	for _, flag := range config.Flags() {
+		usage := flag.Usage
+		if flag.List {
+			usage += "; may be given several times"
+		}
+		set.Var(&keyFlag{f.keys, flag}, flag.Name, usage)
+		registered := set.Lookup(flag.Name)
+		registered.DefValue = flag.Default
+		if flag.Bool {
+			registered.NoOptDefVal = "true"
+		}
+	}
+	set.BoolVar(&f.once, "once", false, "serve one connection, then exit with its worker's code")
+	set.StringVar(&f.wrap, "wrap", "", "start every worker under `COMMAND`, for instance 'strace -f -o /tmp/w'")
+}
+
+// A keyFlag collects the texts of one flag.
+type keyFlag struct {
+	keys map[string][]string
+	config.Flag
+}
+
+// Set never fails: all that is wrong is told at once, later.
+func (k *keyFlag) Set(text string) error {
+	k.keys[k.Name] = append(k.keys[k.Name], text)
+	return nil
+}
+
+func (k *keyFlag) Type() string   { return k.Value }
+func (k *keyFlag) String() string { return strings.Join(k.keys[k.Name], " ") }
+
+// config makes a validated configuration of the flags and arguments. dash is
+// how many arguments stood before "--", or -1 when there was none.
+func (f *configFlags) config(args []string, dash int) (config.Config, error) {
+	run := config.Run{Once: f.once}
+	if f.wrap != "" {
+		// A parser stops without an error where a shell would begin another
+		// command, and says where.
+		parser := shellwords.NewParser()
+		words, err := parser.Parse(f.wrap)
+		if err != nil || len(words) == 0 || parser.Position >= 0 {
+			return config.Config{}, fmt.Errorf("wrap %q: not a command line in the shell's words", f.wrap)
+		}
+		run.Wrap = words
+	}
+	if f.file != "" {
+		return f.fromFile(args, run)
+	}
+	return f.fromArguments(args, dash, run)
+}
+
+func (f *configFlags) fromFile(args []string, run config.Run) (config.Config, error) {
+	var both []string
+	for key := range f.keys {
+		both = append(both, "--"+key)
+	}
+	if slices.Sort(both); len(both) > 0 {
+		return config.Config{}, fmt.Errorf("%s: what has a key stands in the configuration file", strings.Join(both, ", "))
+	}
+	if len(args) > 0 {
+		return config.Config{}, fmt.Errorf("%q: handlers and programs stand in the configuration file", args[0])
+	}
+	return config.Load(f.file, run)
+}
+
+func (f *configFlags) fromArguments(args []string, dash int, run config.Run) (config.Config, error) {
+	var handlers, program []string
+	if dash < 0 {
+		handlers = args
+	} else {
+		handlers, program = args[:dash], args[dash:]
+	}
+	handler := ""
+	switch {
+	case dash >= 0 && len(program) == 0:
+		return config.Config{}, fmt.Errorf("the program is missing after --")
+	case len(handlers) > 0 && len(program) > 0:
+		return config.Config{}, fmt.Errorf("handler %q and a program: only one of them can serve; arguments of the program stand after --", handlers[0])
+	case len(handlers) > 1:
+		return config.Config{}, fmt.Errorf("%d handlers, at most one can serve; a program and its arguments stand after --", len(handlers))
+	case len(handlers) == 1:
+		if handler = handlers[0]; handler == "" {
+			return config.Config{}, fmt.Errorf(`handler "": the name is empty`)
+		}
+	}
+	return config.FromFlags(f.keys, handler, program, run)
+}
+
+// logFlags holds the flags of the log.
+type logFlags struct {
+	format string
+	level  string
+	debug  bool
+}
+
+func (f *logFlags) register(set *pflag.FlagSet) {
+	set.StringVar(&f.format, "log-format", string(logging.FormatAuto), "write the log as `FORMAT`: auto (console on a terminal, else json), console or json")
+	set.StringVar(&f.level, "log-level", zapcore.InfoLevel.String(), "log from `LEVEL` up: debug, info, warn or error")
+	set.BoolVar(&f.debug, "debug", false, "log from level debug up, for people unless --log-format says otherwise")
+}
+
+func (f *logFlags) options() (logging.Options, error) {
+	format, err := logging.ParseFormat(f.format)
+	if err != nil {
+		return logging.Options{}, err
+	}
+	level, err := logging.ParseLevel(f.level)
+	if err != nil {
+		return logging.Options{}, err
+	}
+	if f.debug {
+		level = zapcore.DebugLevel
+		if format == logging.FormatAuto {
+			format = logging.FormatConsole
+		}
+	}
+	return logging.Options{Format: format, Level: level, Output: os.Stderr}, nil
+}
+
+func newCheck() *cobra.Command {
+	var flags configFlags
+	var log logFlags
+	cmd := &cobra.Command{
+		Use:   "check --config FILE",
+		Short: "Validate a configuration and print all of it, defaults included",
+		Long: `Check does with a configuration what serve would do before it binds: it reads
+it, looks for the programs, directories and accounts that it names, and says all
+that is wrong with it, one line for each mistake, as FILE:LINE:COLUMN. It then
+exits with 2. Otherwise it prints the whole configuration, with every default,
+as a file that means the same. Instead of a file it takes the flags of serve.`,
+		Example: `  preforkd check --config /etc/preforkd/preforkd.toml
+  preforkd check --listen :7 --max-connections-per-source 5 echo`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := flags.config(args, cmd.ArgsLenAtDash())
+			if err != nil {
+				return err
+			}
+			if _, err := log.options(); err != nil {
+				return err
+			}
+			_, err = fmt.Fprint(cmd.OutOrStdout(), cfg.TOML())
+			return err
+		},
+	}
+	cmd.Flags().SortFlags = false
+	flags.register(cmd.Flags())
+	log.register(cmd.Flags())
+	return cmd
+}

@@ -1,0 +1,69 @@
+package master
+
+import (
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/preforkd/preforkd/master/admit"
+)
+
+// books are what is kept of a service by its name, whatever becomes of its
+// configuration: who holds its slots, and what became of its connections. At
+// any moment accepted = refused + failed + reaped + live, where refused is the
+// gate's count.
+type books struct {
+	gate     *admit.Gate
+	refusals admit.Refusals
+	pending  pending // connections whose PROXY header has not come yet
+
+	accepted atomic.Uint64 // connections taken from the kernel
+
+	// The loop's:
+
+	failed uint64 // closed because no worker could be started
+	reaped uint64 // served by a worker that has ended, or has gone on to the next
+}
+
+func newBooks(p admit.Policy) *books {
+	return &books{gate: admit.NewGate(p, time.Now(), rand.Float64)}
+}
+
+// sums are the counts of one or all services.
+type sums struct{ accepted, refused, failed, reaped uint64 }
+
+// sums returns the counts. The number of those accepted is read last, so that
+// there is none missing among them of whom the rest tells.
+func (b *books) sums() sums {
+	counts := b.gate.Counts()
+	s := sums{refused: counts.Total(), failed: b.failed, reaped: b.reaped}
+	s.accepted = b.accepted.Load()
+	return s
+}
+
+// live returns how many connections are alive, those under way included.
+func (s sums) live() uint64 { return s.accepted - s.refused - s.failed - s.reaped }
+
+func (s sums) fields() []zap.Field {
+	return []zap.Field{
+		zap.Uint64("accepted", s.accepted),
+		zap.Uint64("refused", s.refused),
+		zap.Uint64("failed", s.failed),
+		zap.Uint64("reaped", s.reaped),
+	}
+}
+
+// sums returns the counts of all services that there are and were.
+func (m *Master) sums() sums {
+	var all sums
+	for _, b := range m.books {
+		s := b.sums()
+		all.accepted += s.accepted
+		all.refused += s.refused
+		all.failed += s.failed
+		all.reaped += s.reaped
+	}
+	return all
+}

@@ -1,0 +1,109 @@
+package master
+
+import (
+	"os"
+	"time"
+
+	"github.com/preforkd/preforkd/ipc"
+	"github.com/preforkd/preforkd/master/admit"
+	"github.com/preforkd/preforkd/master/listen"
+	"github.com/preforkd/preforkd/master/process"
+)
+
+// A connection is one that was accepted, with the slot that it holds until its
+// books are closed.
+type connection struct {
+	service  *service
+	conn     *listen.Conn
+	id       string
+	peer     string // as the log shows it
+	local    string
+	slot     *admit.Slot
+	live     int // connections alive from the source at its accept, itself included
+	accepted time.Time
+
+	// rule is what an address rule changes for the connection, or nil.
+	rule *rule
+	// lifetime and idle are its limits; 0 is none.
+	lifetime, idle time.Duration
+
+	// file is the master's copy of the descriptor. A worker that is spawned
+	// for the connection inherits it and the copy is closed at once; for a
+	// spare it is kept until the spare has it for certain.
+	file *os.File
+}
+
+// newConnection makes a connection of what Accept returned and the gate has
+// admitted, and takes over its slot.
+func (m *Master) newConnection(s *service, conn *listen.Conn, d admit.Decision) *connection {
+	c := &connection{
+		service:  s,
+		conn:     conn,
+		id:       m.ids.next(),
+		peer:     conn.PeerName(),
+		local:    conn.LocalName(),
+		slot:     d.Slot,
+		live:     d.Live,
+		accepted: time.Now(),
+		lifetime: s.MaxLifetime,
+		idle:     s.IdleTimeout,
+		file:     os.NewFile(uintptr(conn.FD), "connection"),
+	}
+	// A rule of another generation of the service may have decided: its number
+	// means nothing here.
+	if d.Rule != nil && d.Rule.Index >= 0 && d.Rule.Index < len(s.rules) {
+		c.rule = &s.rules[d.Rule.Index]
+		if t := c.rule.MaxLifetime; t != nil {
+			c.lifetime = *t
+		}
+		if t := c.rule.IdleTimeout; t != nil {
+			c.idle = *t
+		}
+	}
+	return c
+}
+
+// environment returns what a program that serves the connection sees.
+func (c *connection) environment() []string {
+	base := c.service.env
+	if c.rule != nil && c.rule.env != nil {
+		base = c.rule.env
+	}
+	return environment(base, c.conn, c.id, c.live)
+}
+
+// command returns what is started for the connection.
+func (c *connection) command() *process.Command {
+	if c.rule != nil && c.rule.command != nil {
+		return c.rule.command
+	}
+	return &c.service.command
+}
+
+// needsItsOwn reports whether no spare will do, because spares were born with
+// another program or environment.
+func (c *connection) needsItsOwn() bool {
+	return c.rule != nil && (c.rule.command != nil || c.rule.env != nil && !c.service.becomesProgram())
+}
+
+// assignment returns the encoded message that gives the connection to a
+// worker. more says that the worker may get another one afterwards; spare that
+// it was started before the connection was known.
+func (c *connection) assignment(more, spare bool) ([]byte, error) {
+	s := c.service
+	a := ipc.Assignment{
+		Connection: c.id,
+		Service:    s.Name,
+		Peer:       c.peer,
+		Local:      c.local,
+		Limits:     ipc.Limits{Idle: c.idle, Lifetime: c.lifetime},
+		More:       more,
+	}
+	if s.QuitWord != "" {
+		a.Settings = []ipc.Pair{{Key: ipc.SettingQuitWord, Value: s.QuitWord}}
+	}
+	if spare && s.becomesProgram() {
+		a.Environment = c.environment()
+	}
+	return a.Append(nil)
+}

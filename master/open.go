@@ -1,0 +1,186 @@
+package master
+
+import (
+	"fmt"
+	"os"
+	"reflect"
+	"strings"
+	"syscall"
+
+	"github.com/preforkd/preforkd/master/config"
+	"github.com/preforkd/preforkd/master/listen"
+	"github.com/preforkd/preforkd/master/logging"
+	"github.com/preforkd/preforkd/master/process"
+)
+
+// newServices makes the services of a configuration, without their sockets. A
+// service that there is already keeps its books; one that has not changed at
+// all stays as it is. Nothing of it shows before the services are installed.
+func (m *Master) newServices(cfg *config.Config) ([]*service, error) {
+	commands, err := cfg.Commands()
+	if err != nil {
+		return nil, err
+	}
+	old := map[string]*service{}
+	for _, s := range m.services {
+		old[s.Name] = s
+	}
+	var services []*service
+	for i := range cfg.Services {
+		s, err := m.newService(cfg, cfg.Services[i], commands[i])
+		if err != nil {
+			return nil, fmt.Errorf("service %s: %w", cfg.Services[i].Name, err)
+		}
+		if before := old[s.Name]; before != nil && s.same(before) {
+			s = before
+		}
+		services = append(services, s)
+	}
+	return services, nil
+}
+
+func (m *Master) newService(cfg *config.Config, configured config.Service, commands config.Commands) (*service, error) {
+	if cfg.Once {
+		// A single connection has no use for spares, and a debugger none for
+		// workers that it did not ask for.
+		configured.MinSpares, configured.MaxSpares, configured.ConnectionsPerWorker = 0, 0, 1
+	}
+	s := &service{
+		Service: configured,
+		env:     baseEnvironment(configured.Name, configured.Env),
+		log:     m.log.With(logging.Service(configured.Name)),
+	}
+	s.spawn = s.spawnWorker
+	var err error
+	if s.policy, err = policyOf(&configured, cfg.Once); err != nil {
+		return nil, err
+	}
+	if s.proxies, err = peersOf(configured.ProxyProtocol); err != nil {
+		return nil, fmt.Errorf("proxy-protocol %w", err)
+	}
+	if s.options, err = socketOptions(&configured); err != nil {
+		return nil, err
+	}
+	command, err := m.command(&configured)
+	if err != nil {
+		return nil, err
+	}
+	withArgs := func(c config.Command) process.Command {
+		command := command
+		command.Path, command.Args = c.Path, c.Args
+		return command
+	}
+	s.command, s.spare = withArgs(commands.Worker), withArgs(commands.Spare)
+	s.spare.Control = true
+	for i := range configured.Rules {
+		r := rule{Rule: configured.Rules[i]}
+		if len(r.Program) > 0 {
+			own, err := cfg.RuleCommand(&configured, &configured.Rules[i])
+			if err != nil {
+				return nil, fmt.Errorf("rule %d: %w", i+1, err)
+			}
+			c := withArgs(own)
+			r.command = &c
+		}
+		if len(r.Env) > 0 {
+			r.env = baseEnvironment(configured.Name, configured.Env, r.Env)
+		}
+		s.rules = append(s.rules, r)
+	}
+	s.pool = newPool(configured.MinSpares, configured.MaxSpares)
+	if s.books = m.books[configured.Name]; s.books == nil {
+		s.books = newBooks(s.policy)
+	}
+	return s, nil
+}
+
+// command returns what starts a service's programs, but for their names.
+func (m *Master) command(s *config.Service) (process.Command, error) {
+	c := process.Command{
+		Control:   s.Handoff != config.HandoffStdio,
+		Null:      m.null,
+		Stderr:    os.Stderr,
+		Directory: s.Directory,
+	}
+	if s.Stderr != config.StderrInherit {
+		c.Stderr = m.null // with StderrLog each worker gets a pipe of its own
+	}
+	id, err := s.Identity(config.Identity{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())})
+	if err != nil {
+		return c, fmt.Errorf("user: %w", err)
+	}
+	if id != nil {
+		c.Credential = &syscall.Credential{Uid: id.UID, Gid: id.GID, Groups: id.Groups}
+	}
+	if s.Umask.Set {
+		if c.Umask, err = process.NewUmask(s.Umask.Bits); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// same reports whether a service is configured, and started, as another one is.
+func (s *service) same(other *service) bool {
+	return s.Service.TOML() == other.Service.TOML() && s.options == other.options &&
+		reflect.DeepEqual(s.command, other.command) && reflect.DeepEqual(s.spare, other.spare) && reflect.DeepEqual(s.env, other.env)
+}
+
+// bind gives services their listeners: those that are there already for an
+// address, and new ones, which it returns. Nothing about the ones that are there
+// is changed. On error nothing new is left.
+func (m *Master) bind(services []*service) (listeners map[*service][]*listener, opened []*listener, err error) {
+	defer func() {
+		if err != nil {
+			for _, l := range opened {
+				l.Close()
+			}
+		}
+	}()
+	there := map[config.Address][]*listener{}
+	for _, s := range m.services {
+		for _, l := range s.listeners {
+			there[l.address] = append(there[l.address], l)
+		}
+	}
+	listeners = map[*service][]*listener{}
+	for _, s := range services {
+		taken := map[config.Address]bool{}
+		for _, address := range s.Listen {
+			kept := there[address]
+			// With port 0 an address may be listed twice and mean two ports.
+			if taken[address] || len(kept) > 0 && address.Port == 0 && !address.IsUnix() && kept[0].service.Load().Name != s.Name {
+				kept = nil
+			}
+			taken[address] = true
+			if len(kept) > 0 {
+				for _, l := range kept {
+					if !l.options.SameBinding(s.options) {
+						return nil, opened, fmt.Errorf("bind service %s: listen %v: reuse-port, free-bind, bind-to-device and v6-only cannot be changed while it is listened at", s.Name, address)
+					}
+				}
+				listeners[s] = append(listeners[s], kept...)
+				continue
+			}
+			made, err := listen.Open(address, s.options)
+			if err != nil {
+				return nil, opened, fmt.Errorf("bind service %s: %w", s.Name, err)
+			}
+			for _, socket := range made {
+				l := &listener{Listener: socket, address: address, options: s.options, gone: make(chan struct{})}
+				opened = append(opened, l)
+				listeners[s] = append(listeners[s], l)
+			}
+		}
+	}
+	return listeners, opened, nil
+}
+
+// describe lists services or listeners for the log.
+func describe[T any](items []T, name func(T) string) string {
+	var names []string
+	for _, item := range items {
+		names = append(names, name(item))
+	}
+	return strings.Join(names, " ")
+}

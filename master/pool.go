@@ -1,0 +1,194 @@
+package master
+
+import (
+	"sync"
+	"time"
+
+	"github.com/preforkd/preforkd/ipc"
+)
+
+// A pool holds the spares of one service: workers started ahead of their
+// connections. Accept goroutines take from it, the loop puts into it, and one
+// goroutine keeps it filled, off the path of any connection.
+//
+// There are never more spares, ready and starting together, than most, so that
+// with the slots there are never more processes than slots and spares.
+type pool struct {
+	least, most int
+	wake        chan struct{} // of the goroutine that fills the pool; holds one
+
+	// mu guards what follows and the marked part of every worker.
+	mu       sync.Mutex
+	idle     []*worker // ready, the longest waiting first
+	starting int       // started or about to be, and not ready
+	target   int       // how many spares there should be, from least to most
+	missed   time.Time // when a connection last found the pool empty
+	failures backoff   // of spares that died before they were of use
+	notUntil time.Time // no new spare before this
+	closed   bool      // the service stops
+}
+
+func newPool(least, most int) *pool {
+	return &pool{least: least, most: most, target: least, wake: make(chan struct{}, 1)}
+}
+
+// handOver gives a connection to a spare and returns it, or nil when there is
+// none. The master keeps its copy of the descriptor until the spare has
+// answered. A spare that turns out to be gone is passed over.
+//
+// The longest idle spare is at the front and the last to be used is at the end.
+// The end is taken: its memory is warm, and the front may retire in peace.
+func (p *pool) handOver(c *connection, now time.Time) *worker {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.idle) > 0 {
+		last := len(p.idle) - 1
+		w := p.idle[last]
+		p.idle[last] = nil
+		p.idle = p.idle[:last]
+		message, err := c.assignment(w.served+1 < c.service.ConnectionsPerWorker, true)
+		if err == nil {
+			err = ipc.SendConnection(w.child.Control, message, int(c.file.Fd()))
+		}
+		if err == nil {
+			w.conn = c
+			w.served++
+			w.stderr.serves(c.id)
+			w.enter(assigned, now)
+			p.wakeUp()
+			return w
+		}
+		// It is dead or dying, or has stopped reading. Its exit is heard of
+		// elsewhere; a live one is ended by the sweep.
+		w.enter(broken, now)
+	}
+	if p.most > 0 {
+		p.missed = now
+		p.target = min(p.most, max(2*p.target, 1))
+		p.wakeUp()
+	}
+	return nil
+}
+
+// put adds a worker that says it is ready. It reports false when there is no
+// need for one more; the worker is then to retire.
+func (p *pool) put(w *worker, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w.state == starting {
+		p.starting--
+	}
+	if p.closed || len(p.idle)+p.starting >= p.most {
+		w.enter(retiring, now)
+		w.closeControl()
+		return false
+	}
+	w.enter(idle, now)
+	p.idle = append(p.idle, w)
+	return true
+}
+
+// begin takes the right to start one spare. Otherwise it returns how long to
+// wait before the next attempt makes sense, or 0 for until the pool says so.
+func (p *pool) begin(now time.Time) (start bool, wait time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || len(p.idle)+p.starting >= p.target {
+		return false, 0
+	}
+	if wait = p.notUntil.Sub(now); wait > 0 {
+		return false, wait
+	}
+	p.starting++
+	return true, 0
+}
+
+// failed takes into account that a spare could not be started, or that one
+// ended before it was ready or while it was waiting. The next one waits.
+func (p *pool) failed(now time.Time, wasStarting bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if wasStarting {
+		p.starting--
+	}
+	p.notUntil = now.Add(p.failures.next())
+	p.wakeUp()
+}
+
+// taken notes that a spare has its connection: the master's copy of it closes,
+// and spares are known to work.
+func (p *pool) taken(w *worker, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w.conn.file.Close()
+	w.enter(serving, now)
+	p.failures.reset()
+	p.notUntil = time.Time{}
+}
+
+// calm is how long a pool must not have been found empty before it shrinks.
+const calm = 10 * time.Second
+
+// shrink lets the target sink towards least while no connection misses a
+// spare, and retires what is too many. It is called now and then.
+func (p *pool) shrink(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.target > p.least && now.Sub(p.missed) >= calm {
+		p.target = max(p.least, p.target-max(1, p.target/4))
+		p.missed = now
+	}
+	for len(p.idle) > 0 && len(p.idle)+p.starting > p.target {
+		p.retireFirst(now)
+	}
+}
+
+// close retires every spare, and lets none come back.
+func (p *pool) close(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	for len(p.idle) > 0 {
+		p.retireFirst(now)
+	}
+	p.wakeUp()
+}
+
+func (p *pool) isClosed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.closed
+}
+
+// retireFirst tells the longest idle spare to go. The lock is held.
+func (p *pool) retireFirst(now time.Time) {
+	w := p.idle[0]
+	p.idle[0] = nil
+	p.idle = p.idle[1:]
+	w.enter(retiring, now)
+	w.closeControl()
+}
+
+// remove takes a worker out of the idle ones, if it is there. The lock is held.
+func (p *pool) remove(w *worker) {
+	for i, other := range p.idle {
+		if other == w {
+			p.idle = append(p.idle[:i], p.idle[i+1:]...)
+			return
+		}
+	}
+}
+
+func (p *pool) wakeUp() {
+	select {
+	case p.wake <- struct{}{}:
+	default: // it has been told already
+	}
+}
+
+// counts returns how many spares are ready and how many are starting.
+func (p *pool) counts() (ready, starting int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.idle), p.starting
+}

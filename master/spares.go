@@ -1,0 +1,40 @@
+package master
+
+import (
+	"time"
+
+	"github.com/preforkd/preforkd/master/logging"
+)
+
+// keepSpares starts spares for a service whenever its pool wants one, until
+// the pool closes.
+func (m *Master) keepSpares(s *service) {
+	for !s.pool.isClosed() {
+		start, wait := s.pool.begin(time.Now())
+		if start {
+			m.startSpare(s)
+			continue
+		}
+		if wait > 0 {
+			m.wait(wait)
+			continue
+		}
+		select {
+		case <-s.pool.wake:
+		case <-m.closing:
+			return
+		}
+	}
+}
+
+// startSpare starts a worker without a connection and tells the loop.
+func (m *Master) startSpare(s *service) {
+	m.spawning.Add(1)
+	w := &worker{service: s, watched: true, since: time.Now()}
+	err := w.spawn(s.spare, nil, s.env, nil)
+	if err != nil {
+		s.pool.failed(time.Now(), true)
+		s.log.Error(logging.EventSpawnFailed, logging.Reason("spare"), logging.Error(err))
+	}
+	m.spawns <- spawn{worker: w, err: err}
+}

@@ -1,0 +1,347 @@
+package master
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
+
+	"github.com/preforkd/preforkd/ipc"
+	"github.com/preforkd/preforkd/master/admit"
+	"github.com/preforkd/preforkd/master/config"
+	"github.com/preforkd/preforkd/master/listen"
+	"github.com/preforkd/preforkd/master/logging"
+	"github.com/preforkd/preforkd/master/process"
+)
+
+// A stage is a master without processes: the test plays the workers, over real
+// control channels, and the order in which the loop gets to see things.
+type stage struct {
+	m    *Master
+	s    *service
+	logs *observer.ObservedLogs
+	pid  int
+
+	actors []*actor
+	refuse bool           // the next spawn fails
+	served map[string]int // how many processes have taken a connection
+}
+
+// An actor plays the process behind a worker.
+type actor struct {
+	w       *worker
+	control int // its end of the channel, or -1 when it is dead
+	conn    int // the connection that it holds, or -1
+	id      string
+	more    bool
+	ready   bool // has said so and not been given anything since
+	taken   bool
+}
+
+const stageSlots = 4
+
+func newStage(t *rapid.T, spares, perWorker int) *stage {
+	core, logs := observer.New(zapcore.InfoLevel)
+	channels, err := newChannels()
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := &stage{logs: logs, pid: 1000, served: map[string]int{}}
+	st.m = &Master{
+		log:     zap.New(core),
+		closing: make(chan struct{}),
+
+		background: func(f func()) { f() },
+
+		spawns:   make(chan spawn, 1024),
+		table:    newTable(),
+		channels: channels,
+	}
+	st.m.ids.init(time.Now())
+	st.s = &service{
+		Service: config.Service{Name: "test", Handler: "echo", Handoff: config.HandoffWorker,
+			ConnectionsPerWorker: perWorker, MinSpares: spares, MaxSpares: spares},
+		books: newBooks(admit.Policy{MaxConnections: stageSlots, Wait: true, V4Bits: 32, V6Bits: 64, MaxSources: 1}),
+		pool:  newPool(spares, spares),
+		log:   st.m.log,
+	}
+	st.s.command.Control = true
+	st.s.spawn = st.spawn
+	st.m.services = []*service{st.s}
+	return st
+}
+
+// act gives a worker a process.
+func (st *stage) act(w *worker) *actor {
+	master, control, err := ipc.NewChannel()
+	if err != nil {
+		panic(err)
+	}
+	st.pid++
+	w.child = &process.Child{Pid: st.pid, Control: master}
+	a := &actor{w: w, control: control, conn: -1}
+	st.actors = append(st.actors, a)
+	return a
+}
+
+// spawn plays service.spawn.
+func (st *stage) spawn(c *connection) (*worker, error) {
+	w := st.s.newWorker(c)
+	if st.refuse {
+		st.refuse = false
+		return w, errors.New("no more processes")
+	}
+	a := st.act(w)
+	fd, err := unix.FcntlInt(c.file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		panic(err)
+	}
+	c.file.Close()
+	a.conn, a.more, a.taken, a.id = fd, w.reusable(), true, c.id
+	st.served[c.id]++
+	return w, nil
+}
+
+// startSpare plays keepSpares.
+func (st *stage) startSpare(now time.Time) bool {
+	start, _ := st.s.pool.begin(now)
+	if start {
+		w := &worker{service: st.s, watched: true, since: now}
+		st.act(w)
+		st.m.spawning.Add(1)
+		st.m.spawns <- spawn{worker: w}
+	}
+	return start
+}
+
+// loop lets the master's loop see all that has happened so far.
+func (st *stage) loop() {
+	for st.m.spawning.Load() > 0 {
+		st.m.spawned(<-st.m.spawns)
+	}
+	for _, a := range st.actors {
+		if st.m.table.has(a.w.child.Pid) && a.w.watched {
+			st.m.hear(a.w)
+		}
+	}
+}
+
+// die ends an actor's process, as a crash does; the master has not reaped it.
+func (a *actor) die() {
+	unix.Close(a.control)
+	if a.conn >= 0 {
+		unix.Close(a.conn)
+	}
+	a.control, a.conn, a.ready = -1, -1, false
+}
+
+// reap lets the loop see an actor's death.
+func (st *stage) reap(a *actor) {
+	for st.m.spawning.Load() > 0 {
+		st.m.spawned(<-st.m.spawns)
+	}
+	if w := st.m.table.exited(process.Exit{Pid: a.w.child.Pid}, false); w != nil {
+		st.m.ended(w, process.Exit{Pid: a.w.child.Pid})
+	}
+}
+
+// receive takes what the master has sent to an actor, if anything. It reports
+// whether the channel is at its end.
+func (a *actor) receive(t *rapid.T) (end bool) {
+	typ, body, conn, err := ipc.ReceiveConnection(a.control, make([]byte, ipc.MaxMessage), unix.MSG_DONTWAIT)
+	switch {
+	case err == unix.EAGAIN:
+		return false
+	case err != nil:
+		return true
+	case typ == ipc.TypeDrain:
+		return false
+	}
+	assignment, err := ipc.DecodeAssignment(body)
+	if typ != ipc.TypeAssignment || err != nil || conn < 0 || !a.ready || a.conn >= 0 {
+		t.Fatalf("received %v with fd %d, %v, ready %v, serving %d", typ, conn, err, a.ready, a.conn)
+	}
+	a.conn, a.more, a.ready, a.taken, a.id = conn, assignment.More, false, false, assignment.Connection
+	return false
+}
+
+func (a *actor) say(message []byte) { _ = ipc.Send(a.control, message) }
+
+// Whatever the order of arrivals, hand-overs, deaths and the loop's steps:
+// every accepted connection gets exactly one end in the log, all slots come
+// back, no descriptor is left, and there are never more processes than slots
+// and spares.
+func TestEveryConnectionIsServedOrFailed(t *testing.T) {
+	report, err := (&ipc.Report{Reason: ipc.ReasonEOF}).Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		spares := rapid.IntRange(1, 3).Draw(t, "spares")
+		st := newStage(t, spares, rapid.IntRange(1, 3).Draw(t, "connections per worker"))
+		defer st.m.channels.close()
+		before := openFDs(t)
+		now := time.Now()
+		accepted := 0
+		any := func(t *rapid.T, fit func(*actor) bool) *actor {
+			var fitting []*actor
+			for _, a := range st.actors {
+				if a.control >= 0 && fit(a) {
+					fitting = append(fitting, a)
+				}
+			}
+			if len(fitting) == 0 {
+				t.Skip("nobody there")
+			}
+			return fitting[rapid.IntRange(0, len(fitting)-1).Draw(t, "who")]
+		}
+		actions := map[string]func(*rapid.T){
+			"a client comes": func(t *rapid.T) {
+				if !st.s.gate.Reserve() {
+					t.Skip("no slot")
+				}
+				fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				unix.Close(fds[1])
+				accepted++
+				_ = st.m.serve(st.s, &listen.Conn{FD: fds[0], Credentials: &unix.Ucred{}})
+			},
+			"the next spawn fails": func(*rapid.T) { st.refuse = true },
+			"a spare is started": func(t *rapid.T) {
+				now = now.Add(time.Minute) // past every back-off
+				if !st.startSpare(now) {
+					t.Skip("none wanted")
+				}
+			},
+			"a spare is ready": func(t *rapid.T) {
+				a := any(t, func(a *actor) bool { return a.conn < 0 && !a.ready && a.w.served == 0 })
+				a.ready = true
+				a.say(ipc.Ready)
+			},
+			"a worker receives": func(t *rapid.T) {
+				a := any(t, func(a *actor) bool { return a.ready })
+				if a.receive(t) {
+					a.die()
+				}
+			},
+			"a spare has taken": func(t *rapid.T) {
+				a := any(t, func(a *actor) bool { return a.conn >= 0 && !a.taken })
+				a.taken = true
+				st.served[a.id]++
+				a.say(ipc.Taken)
+			},
+			"a connection ends": func(t *rapid.T) {
+				a := any(t, func(a *actor) bool { return a.conn >= 0 && a.taken })
+				a.say(report)
+				if !a.more {
+					a.die()
+					return
+				}
+				unix.Close(a.conn)
+				a.conn, a.ready = -1, true
+				a.say(ipc.Ready)
+			},
+			"a worker dies": func(t *rapid.T) {
+				any(t, func(*actor) bool { return true }).die()
+			},
+			"a worker talks nonsense": func(t *rapid.T) {
+				any(t, func(*actor) bool { return true }).say([]byte("nonsense"))
+			},
+			"the loop looks": func(*rapid.T) { st.loop() },
+			"the loop reaps": func(t *rapid.T) {
+				var dead []*actor
+				for _, a := range st.actors {
+					if a.control < 0 {
+						dead = append(dead, a)
+					}
+				}
+				if len(dead) == 0 {
+					t.Skip("nobody is dead")
+				}
+				st.reap(dead[rapid.IntRange(0, len(dead)-1).Draw(t, "who")])
+			},
+			"": func(t *rapid.T) {
+				ready, starting := st.s.pool.counts()
+				if ready+starting > spares {
+					t.Fatalf("%d ready and %d starting of %d spares", ready, starting, spares)
+				}
+			},
+		}
+		t.Repeat(actions)
+
+		// The end: everybody dies, and the loop sees all of it, twice over
+		// because a death may give its connection to another actor.
+		st.m.stop.phase = terminating
+		for range 2 {
+			for _, a := range st.actors {
+				if a.control >= 0 {
+					a.die()
+				}
+			}
+			st.loop()
+			for _, a := range st.actors {
+				st.reap(a)
+			}
+		}
+		st.s.pool.close(now)
+		ends := map[string]int{}
+		for _, entry := range st.logs.All() {
+			switch entry.Message {
+			case logging.EventReaped, logging.EventEnded, logging.EventSpawnFailed:
+				if id, ok := entry.ContextMap()["conn"].(string); ok {
+					ends[id]++
+				}
+			}
+		}
+		for id, n := range st.served {
+			if n > 1 {
+				t.Errorf("connection %s was taken by %d processes", id, n)
+			}
+		}
+		for id, n := range ends {
+			if n != 1 {
+				t.Errorf("connection %s ended %d times", id, n)
+			}
+		}
+		if len(ends) != accepted {
+			t.Errorf("%d connections accepted, %d ended", accepted, len(ends))
+		}
+		if counts := st.s.gate.Counts(); counts.Held+counts.Reserved != 0 {
+			t.Errorf("%d slots not given back", counts.Held+counts.Reserved)
+		}
+		if _, starting := st.s.pool.counts(); starting != 0 {
+			t.Errorf("%d spares still count as starting", starting)
+		}
+		if after := openFDs(t); after != before {
+			t.Errorf("%d descriptors open before, %d after", before, after)
+		}
+	})
+}
+
+func openFDs(t *rapid.T) int {
+	dir, err := unix.Open("/proc/self/fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(dir)
+	n := 0
+	buf := make([]byte, 64<<10)
+	for {
+		got, err := unix.ReadDirent(dir, buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got == 0 {
+			return n
+		}
+		_, count, _ := unix.ParseDirent(buf[:got], -1, nil)
+		n += count
+	}
+}
