@@ -15,6 +15,9 @@ const (
 	Draining    = "draining"
 	Stopped     = "stopped"
 	Reloaded    = "reloaded"
+	NotReloaded = "not reloaded"
+	Penalized   = "penalized"
+	Stderr      = "stderr"
 )
 
 // An Event is one line of a master's log. Fields that an event may lack and
@@ -31,6 +34,14 @@ type Event struct {
 	Reason  string          `json:"reason"`
 	Signal  string          `json:"signal"` // a name such as SIGSEGV
 	Error   string          `json:"error"`
+
+	Source     string `json:"source"`
+	Suppressed int    `json:"suppressed"`
+	Via        string `json:"via"`
+	Written    string `json:"line"` // by a worker, to its stderr
+
+	// Of a reload: names of services, addresses of listeners.
+	Added, Changed, Removed, Opened, Closed string
 
 	ExitCode *int     `json:"exit_code"`
 	Duration *float64 `json:"duration"` // seconds

@@ -28,6 +28,7 @@ type Master struct {
 	PID       int
 	Listeners []Listener
 	Terminal  *os.File // the near end of its terminal, if it has one
+	Config    string   // the path of its configuration file, if it has one
 
 	// StopSignal ends the master at the end of the test, SIGTERM by default.
 	// With SIGQUIT connections may be alive at that time.
@@ -61,6 +62,29 @@ func (m *Master) Signal(t testing.TB, sig syscall.Signal) {
 	if err := m.cmd.Process.Signal(sig); err != nil {
 		t.Fatalf("send %v to the master: %v", sig, err)
 	}
+}
+
+// WriteConfig writes the master's configuration file anew.
+func (m *Master) WriteConfig(t testing.TB, text string) {
+	t.Helper()
+	if err := os.WriteFile(m.Config, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Reload has the master read a new configuration and returns the event that
+// says what became of it. Listeners that it opened are added to Listeners.
+func (m *Master) Reload(t testing.TB, text string) Event {
+	t.Helper()
+	m.WriteConfig(t, text)
+	is := func(e Event) bool { return e.Msg == Reloaded || e.Msg == NotReloaded }
+	before, listening := len(m.Events(is)), len(m.Events(Is(Listening)))
+	m.Signal(t, syscall.SIGHUP)
+	e := m.Wait(t, before+1, is)[before]
+	for _, e := range m.Events(Is(Listening))[listening:] {
+		m.Listeners = append(m.Listeners, parseListener(e))
+	}
+	return e
 }
 
 // Kill kills the master with SIGKILL and waits for its end.

@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,6 +17,12 @@ import (
 type Options struct {
 	// Args follow "preforkd serve --log-format json".
 	Args []string
+
+	// Config is the text of a configuration file, which Args then says nothing
+	// about. The master listens on as many addresses as Listeners says, one
+	// unless set.
+	Config    string
+	Listeners int
 
 	// Wrap is a command in front of the command line. It must end in exec,
 	// because the process it starts as is taken for the master.
@@ -65,7 +72,12 @@ func (o Options) Start(t testing.TB) *Master {
 			listeners++
 		}
 	}
-	if listeners == 0 && !o.NoListen {
+	if o.Config != "" {
+		m.Config = filepath.Join(Dir(t), "preforkd.toml")
+		m.WriteConfig(t, o.Config)
+		o.Args = append([]string{"--config", m.Config}, o.Args...)
+		listeners = o.Listeners
+	} else if listeners == 0 && !o.NoListen {
 		o.Args = append([]string{"--listen", "127.0.0.1:0"}, o.Args...)
 	}
 	listeners = max(listeners, 1)
