@@ -163,10 +163,7 @@ func (m *Master) close() {
 // can spawn at the same time, and at least two, so that a program that is slow
 // to start leaves one to accept.
 func (m *Master) startAccepting() {
-	n := max(2, runtime.GOMAXPROCS(0))
-	if m.cfg.Once {
-		n = 1
-	}
+	n := m.spawners()
 	for _, s := range m.services {
 		for _, l := range s.listeners {
 			s.log.Info(logging.EventListening, logging.Local(l.Local()))
@@ -176,6 +173,19 @@ func (m *Master) startAccepting() {
 		}
 	}
 }
+
+// spawners returns how many goroutines accept on each listener.
+func (m *Master) spawners() int {
+	if m.cfg.Once {
+		return 1
+	}
+	return max(2, runtime.GOMAXPROCS(0))
+}
+
+// spareThreads is what may wait in a system call beside those that run and
+// those that spawn: the log, the reaper, the removal of a socket, and the
+// runtime's own.
+const spareThreads = 8
 
 // stopAccepting closes every listener. It may be called more than once.
 func (m *Master) stopAccepting() {

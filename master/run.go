@@ -2,6 +2,7 @@ package master
 
 import (
 	"fmt"
+	"runtime"
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
@@ -29,6 +30,13 @@ import (
 func (m *Master) Run() (Result, error) {
 	if err := process.AdoptOrphans(); err != nil {
 		m.log.Warn("workers' own children cannot be stopped with them", logging.Error(err))
+	}
+	listeners := 0
+	for _, s := range m.services {
+		listeners += len(s.listeners)
+	}
+	if err := prestartThreads(runtime.GOMAXPROCS(0) + listeners*m.spawners() + spareThreads); err != nil {
+		m.log.Warn("no threads in reserve", logging.Error(err))
 	}
 	m.startAccepting()
 	ended := make(chan struct{})
