@@ -59,6 +59,10 @@ func (s *service) becomesProgram() bool { return s.Handoff != config.HandoffWork
 func (m *Master) accept(s *service, l *listen.Listener) {
 	var pause backoff
 	for {
+		// Wait while a connection waits for descriptors.
+		m.hunger.Lock()
+		//lint:ignore SA2001 the lock is all that is wanted
+		m.hunger.Unlock()
 		conn, err := l.Accept(s.gate)
 		switch {
 		case err == nil:
@@ -138,19 +142,25 @@ func (m *Master) serve(s *service, conn *listen.Conn) error {
 
 // startPatiently spawns a worker for a connection. Where descriptors are short
 // it tries again until there are some: the client is better off waiting, as it
-// would in the kernel's queue, and this goroutine accepts no other meanwhile.
+// would in the kernel's queue. Nobody accepts meanwhile, or younger connections
+// would take what comes free and this one might wait for ever.
 func (m *Master) startPatiently(c *connection) (*worker, error) {
-	var pause backoff
-	for {
-		w, err := c.service.start(c)
-		if !errors.Is(err, unix.EMFILE) && !errors.Is(err, unix.ENFILE) || m.isClosing() {
-			return w, err
-		}
-		if pause.delay == 0 {
-			c.service.log.Warn("spawn delayed", logging.Conn(c.id), logging.Peer(c.peer), logging.Error(err))
-		}
-		m.wait(pause.next())
+	w, err := c.service.start(c)
+	if !isShortOfDescriptors(err) {
+		return w, err
 	}
+	m.hunger.Lock()
+	defer m.hunger.Unlock()
+	c.service.log.Warn("spawn delayed", logging.Conn(c.id), logging.Peer(c.peer), logging.Error(err))
+	for pause := (backoff{}); isShortOfDescriptors(err) && !m.isClosing(); {
+		m.wait(pause.next())
+		w, err = c.service.start(c)
+	}
+	return w, err
+}
+
+func isShortOfDescriptors(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)
 }
 
 // again gives a connection to another worker when a spare has died without
