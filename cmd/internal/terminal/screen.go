@@ -61,7 +61,7 @@ func (s *screen) sent(line []byte) error {
 	if s.column == 0 {
 		s.label(ownColour, s.own)
 	}
-	p := s.pen()
+	p := s.pen(s.own)
 	s.buffer = p.put(s.buffer, string(Safe([]byte(said))))
 	s.column, s.mine, s.open, s.filled = p.column, true, false, false
 	if whole {
@@ -140,10 +140,11 @@ func (s *screen) print(text string) {
 			s.freshLine()
 			s.label(peerColour, s.peer)
 		case s.filled && content != "":
-			s.buffer = append(s.buffer, strings.Repeat(" ", s.indent())...)
-			s.column = s.indent()
+			indent := s.indent(s.peer)
+			s.buffer = append(s.buffer, strings.Repeat(" ", indent)...)
+			s.column = indent
 		}
-		p := s.pen()
+		p := s.pen(s.peer)
 		s.buffer = p.put(s.buffer, content)
 		s.column, s.open = p.column, true
 		if content != "" {
@@ -166,20 +167,21 @@ func (s *screen) label(colour, text string) {
 	s.column, s.filled = textWidth(text), false
 }
 
-// pen returns a pen for text above the typed line.
-func (s *screen) pen() pen {
+// pen returns a pen for text above the typed line, on a line that begins with
+// label.
+func (s *screen) pen(label string) pen {
 	width, _ := s.size()
-	return pen{width: width, column: s.column, indent: s.indent()}
+	return pen{width: width, column: s.column, indent: s.indent(label)}
 }
 
 // indent keeps the rows that a long line goes on to clear of the first columns
 // in a chat, or the peer could make them look like somebody else's lines.
-func (s *screen) indent() int {
+func (s *screen) indent(label string) int {
 	if !s.chat() {
 		return 0
 	}
 	width, _ := s.size()
-	return min(textWidth(s.peer), width/2)
+	return min(textWidth(label), width/2)
 }
 
 // freshLine ends a row that has been written on.

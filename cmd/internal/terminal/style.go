@@ -77,7 +77,8 @@ func (i *introducer) take(p []byte) (show []byte, name string) {
 	i.held = append(i.held, p...)
 	const longest = len("* ") + maxName*utf8.UTFMax + len(" is here\n")
 	line, rest, complete := strings.Cut(string(i.held), "\n")
-	if !complete && len(i.held) < longest && strings.HasPrefix((line + "* ")[:max(2, len(line))], "* ") {
+	possible := strings.HasPrefix(line, "* ") || strings.HasPrefix("* ", line)
+	if !complete && possible && len(i.held) < longest {
 		return nil, ""
 	}
 	held := i.flush()

@@ -36,9 +36,10 @@ func (s *screen) paint() {
 	if t.start == 0 {
 		prompt = s.own
 	}
-	// What does not fit is shown from its end. Without cursor movements only
-	// one row can be taken back.
-	room := max((height-1)*width, width-1)
+	// What does not fit is shown from its end. It leaves a row for an open line
+	// above it and a cell for the cursor, or part of it would scroll out of
+	// reach. Without cursor movements only one row can be taken back.
+	room := max(height-2, 1)*width - 1
 	if s.dumb {
 		room = width - 1
 	}
