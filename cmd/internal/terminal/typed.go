@@ -25,26 +25,15 @@ func (s *screen) paint() {
 		return
 	}
 	s.erase()
-	width, height := s.size()
+	width, _ := s.size()
 	s.makeRoom(width)
 	t := typedLine{painted: true, start: s.column, below: s.typed.below}
 	if t.below {
 		t.start = 0
 	}
 	t.pen = pen{width: width, column: t.start}
-	prompt, line := "", s.line
-	if t.start == 0 {
-		prompt = s.own
-	}
-	// What does not fit is shown from its end. It leaves a row for an open line
-	// above it and a cell for the cursor, or part of it would scroll out of
-	// reach. Without cursor movements only one row can be taken back.
-	room := max(height-2, 1)*width - 1
-	if s.dumb {
-		room = width - 1
-	}
-	room -= t.start + textWidth(prompt)
-	if textWidth(line) > room {
+	prompt, line := s.prompt(t), s.line
+	if room := s.room(t); textWidth(line) > room {
 		line = "<" + tail(line, room-2)
 	}
 	s.buffer = append(s.buffer, s.style.paint(ownColour, prompt)...)
@@ -54,6 +43,27 @@ func (s *screen) paint() {
 	s.typed = t
 }
 
+// prompt returns what stands before the typed line.
+func (s *screen) prompt(t typedLine) string {
+	if t.start > 0 {
+		return ""
+	}
+	return s.own
+}
+
+// room returns how many cells of the typed line are shown; of a longer one it
+// is the end. It leaves a row for an open line above and a cell for the cursor,
+// or part of it would scroll out of reach. Without cursor movements only one
+// row can be taken back.
+func (s *screen) room(t typedLine) int {
+	width, height := s.size()
+	rows := max(height-2, 1)
+	if s.dumb {
+		rows = 1
+	}
+	return rows*width - 1 - t.start - textWidth(s.prompt(t))
+}
+
 // extend covers the usual case, one more character, without a repaint, which a
 // slow line would show as flicker.
 func (s *screen) extend() bool {
@@ -61,13 +71,9 @@ func (s *screen) extend() bool {
 	if !t.painted {
 		return false
 	}
-	prompt := ""
-	if t.start == 0 {
-		prompt = s.own
-	}
-	more, longer := strings.CutPrefix(prompt+s.line, t.text)
-	width, height := s.size()
-	if !longer || width != t.pen.width || s.dumb || t.pen.row >= height-2 || textWidth(more) >= width {
+	width, _ := s.size()
+	more, longer := strings.CutPrefix(s.prompt(*t)+s.line, t.text)
+	if !longer || width != t.pen.width || textWidth(s.line) > s.room(*t) {
 		return false
 	}
 	s.buffer = t.pen.settle(t.pen.put(s.buffer, more))
