@@ -33,7 +33,12 @@ ADDR is host:port, :port (every address of this machine), [v6]:port, unix:/path
 or unix:@name. With --listen port 0 lets the kernel choose one.`,
 		Example: `  preforkd chat --listen :7100 --name alice
   preforkd chat alices-machine:7100 --name bob`,
-		Args: cobra.MaximumNArgs(1),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil // --listen may have it
+			}
+			return oneAddress(cmd, args)
+		},
 	}
 	raw := cmd.Flags().Bool("raw", false, "print the peer's bytes as they are, control sequences included, without names")
 	cmd.Flags().StringVar(&listen, "listen", "", "wait for one peer at `ADDR`")

@@ -35,7 +35,7 @@ or did not take all input, 2 for bad usage.`,
 		Example: `  preforkd connect localhost:7007
   preforkd connect [fe80::1%eth0]:7007
   preforkd connect unix:/run/service.sock <request >answer`,
-		Args: cobra.ExactArgs(1),
+		Args: oneAddress,
 	}
 	raw := cmd.Flags().Bool("raw", false, "print the server's bytes as they are, control sequences included")
 	cmd.Flags().BoolVar(&noQuitWord, "no-quit-word", false, "send lines q and Q like any other")
@@ -81,6 +81,14 @@ func newSender() *cobra.Command {
 			return err
 		},
 	}
+}
+
+// oneAddress is what connect has for arguments.
+func oneAddress(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("%s takes one address, and got %d: see %s --help", cmd.Name(), len(args), cmd.CommandPath())
+	}
+	return nil
 }
 
 // peerAddress parses the address of somebody to connect to.

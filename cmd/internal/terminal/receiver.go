@@ -47,9 +47,9 @@ type receiver struct {
 
 	chunks  chan chunk
 	signals chan os.Signal
-	caught  chan os.Signal // where signals arrive first
 	intro   introducer
 
+	ready      bool // the sender can be signalled
 	peerGone   bool
 	senderGone bool
 	ended      bool  // the sender reached the end of its input
@@ -188,7 +188,11 @@ func (r *receiver) reports() <-chan report {
 func (r *receiver) handle(report report) error {
 	switch report.Kind {
 	case reportReady:
-		if r.tty == nil {
+		r.ready = true
+		if r.peerGone {
+			r.sender.release()
+		}
+		if r.tty == nil || r.peerGone {
 			return nil
 		}
 		// From here the terminal has somebody to put it in order whichever of
@@ -223,7 +227,7 @@ func (r *receiver) senderEnded() error {
 	if err := r.leaveTerminal(); err != nil {
 		return err
 	}
-	if r.ended || r.peerGone {
+	if r.ended || r.peerGone && r.sender.cmd.ProcessState.Success() {
 		return nil
 	}
 	err, by := r.sender.death()
@@ -260,7 +264,9 @@ func (r *receiver) peerEnded(err error) error {
 	if r.Goodbye != "" && (r.Chat || r.screen != nil) {
 		fmt.Fprintln(os.Stderr, r.Goodbye)
 	}
-	if !r.senderGone {
+	// Before it is ready the signal would end it without a look at its input,
+	// or, between the start of Go's runtime and that of main, do nothing.
+	if r.ready && !r.senderGone {
 		r.sender.release()
 	}
 	return nil

@@ -33,7 +33,6 @@ func (r *receiver) catch() {
 			r.signals <- s
 		}
 	}()
-	r.caught = caught
 }
 
 // tooLong is how long an end by a signal may take before it is forced. The
@@ -80,14 +79,14 @@ func (r *receiver) stop() error {
 	if r.tty != nil {
 		r.tty.restore(stdin)
 	}
-	// A signal to the own thread is delivered before the system call returns,
-	// so the next line runs when the program continues. In an orphaned process
-	// group, where nobody could continue it, SIGTSTP stops nothing.
-	signal.Reset(unix.SIGTSTP)
+	// Go gives a signal that was caught no default action again, so SIGTTIN,
+	// which never was, does what SIGTSTP would have: it stops the process,
+	// except in an orphaned process group, where nobody could continue it. A
+	// signal to the own thread is delivered before the system call returns, so
+	// the last line runs when the program continues.
 	runtime.LockOSThread()
-	unix.Tgkill(unix.Getpid(), unix.Gettid(), unix.SIGTSTP)
+	unix.Tgkill(unix.Getpid(), unix.Gettid(), unix.SIGTTIN)
 	runtime.UnlockOSThread()
-	signal.Notify(r.caught, unix.SIGTSTP)
 	return r.resume()
 }
 
