@@ -22,6 +22,7 @@ func TestConnectTerminal(t *testing.T) {
 		sender := w.sender(t)
 		for _, line := range []string{"one", "two", "three"} {
 			w.keys(t, line+"\r")
+			w.waitRows(t, "> "+line, line, ">")
 		}
 		w.waitRows(t, "> one", "one", "> two", "two", "> three", "three", ">")
 		w.keys(t, end)
@@ -51,10 +52,10 @@ func TestConnectTypeAhead(t *testing.T) {
 	t.Parallel()
 	w := newWindow(t)
 	w.keys(t, "early\rbird\r\x04")
-	w.start(t, "connect", echo(t))
+	w.start(t, "NO_COLOR=1", "connect", echo(t))
 	w.wantExit(t, "0")
-	w.waitShown(t, "> early\r\n")
-	w.waitShown(t, "> bird\r\n")
+	w.waitShown(t, "> early\r")
+	w.waitShown(t, "> bird\r")
 }
 
 // A line may be longer than the 4095 bytes that the kernel's editing allows.

@@ -230,7 +230,7 @@ func (r *receiver) senderEnded() error {
 	if r.ended || r.peerGone && r.sender.cmd.ProcessState.Success() {
 		return nil
 	}
-	err, by := r.sender.death()
+	by, err := r.sender.death()
 	switch by {
 	case unix.SIGINT, unix.SIGTERM, unix.SIGHUP:
 		// The terminal, or whoever else, meant both.

@@ -95,11 +95,11 @@ func (p *senderProcess) kill() {
 }
 
 // death says how a sender ended that gave no reason, and by which signal.
-func (p *senderProcess) death() (error, unix.Signal) {
+func (p *senderProcess) death() (by unix.Signal, err error) {
 	status, _ := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	if !status.Signaled() {
-		return errors.New("the sending process ended without a reason"), 0
+		return 0, errors.New("the sending process ended without a reason")
 	}
-	signal := status.Signal()
-	return fmt.Errorf("the sending process was killed by %s", unix.SignalName(signal)), signal
+	by = status.Signal()
+	return by, fmt.Errorf("the sending process was killed by %s", unix.SignalName(by))
 }
