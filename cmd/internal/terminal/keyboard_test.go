@@ -96,18 +96,55 @@ func TestConnectPrompt(t *testing.T) {
 func TestConnectEditing(t *testing.T) {
 	t.Parallel()
 	w := newWindow(t)
-	cmd := exec.Command("stty", "erase", "^X")
-	cmd.Stdin = w.far
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	w.before = w.stty(t)
+	w.set(t, "erase", "^X")
 	w.start(t, "connect", echo(t))
 	w.editing(t)
 	w.keys(t, "nonsense\x15some wrds\x17words\x18\x18\x18\x18\x18text\r")
 	w.waitRows(t, "> some text", "some text", ">")
 	w.keys(t, "\x04")
 	w.wantExit(t, "0")
+}
+
+// Somebody who has turned echo or line editing off meant it.
+func TestConnectOwnMode(t *testing.T) {
+	t.Parallel()
+	w := newWindow(t)
+	w.set(t, "-echo")
+	w.start(t, "connect", echo(t))
+	w.sender(t)
+	w.keys(t, "secret\r")
+	w.waitRows(t, "secret") // the echo service's, and no other
+	if strings.Count(w.shown(), "secret") != 1 || w.stty(t) != w.before {
+		t.Errorf("shown: %q", w.shown())
+	}
+	w.keys(t, "\x04")
+	w.wantExit(t, "0")
+
+	w = newWindow(t)
+	w.set(t, "raw", "-echo")
+	w.start(t, "connect", "--raw", echo(t))
+	w.sender(t)
+	w.keys(t, "x") // without Enter
+	w.waitRows(t, "x")
+	if w.stty(t) != w.before {
+		t.Error("the terminal was changed")
+	}
+}
+
+// What somebody else changes meanwhile neither keeps the terminal from being
+// given back nor is undone.
+func TestConnectTerminalChangedMeanwhile(t *testing.T) {
+	t.Parallel()
+	w := open(t, "connect", echo(t))
+	w.editing(t)
+	stty(t, w, "-ixon")
+	w.keys(t, "\x04")
+	w.waitShown(t, "[exit 0]")
+	after := w.stty(t)
+	stty(t, w, "ixon")
+	if w.stty(t) != w.before || after == w.before {
+		t.Errorf("before %s after %s", w.before, after)
+	}
 }
 
 // A killed process leaves the terminal as it was, whichever of the two it is.

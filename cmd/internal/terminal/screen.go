@@ -72,16 +72,15 @@ func (s *screen) sent(line []byte) error {
 	return s.flush()
 }
 
-// notice writes a line about the connection to stderr.
+// notice writes a line about the connection to stderr. That it cannot be
+// written is no reason to end the connection.
 func (s *screen) notice(text string) error {
 	s.erase()
 	s.freshLine()
 	if err := s.flush(); err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(s.notices, "%s\n", Safe([]byte(text))); err != nil {
-		return err
-	}
+	fmt.Fprintf(s.notices, "%s\n", strings.Join(strings.Fields(string(Safe([]byte(text)))), " "))
 	s.paint()
 	return s.flush()
 }

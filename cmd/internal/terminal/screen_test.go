@@ -3,6 +3,7 @@ package terminal
 import (
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -41,6 +42,9 @@ func newTestScreen(columns, rows int, chat bool, env ...string) *testScreen {
 // Write is what the terminal does: the kernel adds the CR that notices lack.
 func (s *testScreen) Write(p []byte) (int, error) {
 	s.record.Write(p)
+	if s.vt == nil {
+		return len(p), nil
+	}
 	s.vt.Write([]byte(strings.ReplaceAll(strings.ReplaceAll(string(p), "\r\n", "\n"), "\n", "\r\n")))
 	return len(p), nil
 }
@@ -236,6 +240,49 @@ func TestScreenProperty(t *testing.T) {
 				strings.Join(story, "\n"), strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
 		}
 	}
+}
+
+// Whatever happens in whatever order on a screen of whatever size, what is
+// written are printing characters and the few sequences used here.
+func FuzzScreen(f *testing.F) {
+	f.Add("2hello\n1wor0ld\n3say\n4x5", uint8(20), uint8(5), uint8(1))
+	f.Add("1日本語日本語\t1x2\x1b[2J\r", uint8(1), uint8(1), uint8(2))
+	known := regexp.MustCompile(`\x1b\[([0-9]*[AC]|J|0?m|3[26]m)`)
+	f.Fuzz(func(t *testing.T, story string, columns, rows, kind uint8) {
+		env := []string{"TERM=xterm", "TERM=dumb", "NO_COLOR=1"}[kind%3]
+		s := newTestScreen(int(columns)+1, int(rows)+1, kind&4 != 0, env)
+		s.vt = nil
+		for _, part := range strings.SplitAfter(story, "\n") {
+			op, text := byte(0), []byte(part)
+			if part != "" {
+				op, text = part[0], []byte(part[1:])
+			}
+			switch op % 6 {
+			case 0:
+				s.receive(text)
+			case 1:
+				s.edit(text)
+			case 2:
+				s.sent(text)
+			case 3:
+				s.notice(string(text))
+			case 4:
+				s.suspend()
+				s.resume()
+			case 5:
+				width := len(text) + 1
+				s.size = func() (int, int) { return width, int(rows) + 1 }
+				s.resized()
+			}
+		}
+		s.close()
+		rest := known.ReplaceAllString(s.record.String(), "")
+		for _, r := range rest {
+			if r < ' ' && r != '\r' && r != '\n' && r != '\b' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+				t.Fatalf("wrote %q", s.record.String())
+			}
+		}
+	})
 }
 
 func retype(r *rand.Rand, typing string, columns int) string {

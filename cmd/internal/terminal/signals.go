@@ -94,7 +94,7 @@ func (r *receiver) stop() error {
 // goes on in the background. There it is stopped when it reads the keyboard,
 // and comes here again.
 func (r *receiver) resume() error {
-	if r.tty == nil || r.senderGone || !inForeground(stdin) {
+	if r.tty == nil || !r.ready || r.peerGone || r.senderGone || !inForeground(stdin) {
 		return nil
 	}
 	if err := r.tty.edit(stdin); err != nil {

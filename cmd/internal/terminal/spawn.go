@@ -39,7 +39,7 @@ func startSender(conn net.Conn, with settings) (*senderProcess, error) {
 		return nil, err
 	}
 	defer far.Close()
-	cmd := exec.Command("/proc/self/exe", SenderCommand, conn.RemoteAddr().String())
+	cmd := exec.Command("/proc/self/exe", SenderCommand, "--", conn.RemoteAddr().String())
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdin, cmd.Stderr = os.Stdin, os.Stderr
 	cmd.ExtraFiles = []*os.File{socket, far} // fdSocket, fdLifeline

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -66,7 +67,8 @@ func TestConnectGiB(t *testing.T) {
 
 	sent, received := newSum(), newSum()
 	peak := int64(0)
-	go func() {
+	var sending sync.WaitGroup
+	sending.Go(func() {
 		defer w.Close()
 		random := rand.NewChaCha8([32]byte{4})
 		io.CopyN(io.MultiWriter(w, sent), random, size-1)
@@ -74,10 +76,11 @@ func TestConnectGiB(t *testing.T) {
 			peak = max(peak, rig.ReadStatus(pid).PeakRSS)
 		}
 		io.CopyN(io.MultiWriter(w, sent), random, 1)
-	}()
+	})
 	if _, err := io.Copy(received, stdout); err != nil {
 		t.Fatal(err)
 	}
+	sending.Wait()
 	received.equal(t, sent)
 	if err := p.Wait(); err != nil {
 		t.Error(err)
@@ -220,6 +223,20 @@ func TestNetcat(t *testing.T) {
 	p.wantExit(t, 0)
 	if string(got) != "to nc\n" || p.stdout.String() != "from nc\n" {
 		t.Errorf("nc got %q, the client %q", got, p.stdout.String())
+	}
+}
+
+// An address may look like a flag to the second process, but is none.
+func TestConnectDash(t *testing.T) {
+	t.Parallel()
+	dir := rig.Dir(t)
+	rig.Options{Dir: dir, Args: []string{"--listen", "unix:--help"}}.Start(t)
+	p := &program{Cmd: exec.Command(rig.Preforkd(t), "connect", "unix:--help")}
+	p.Dir, p.Stdout, p.Stderr = dir, &p.stdout, &p.stderr
+	p.run(t, fileOf(t, "hello\n"))
+	p.wantExit(t, 0)
+	if out := p.stdout.String(); out != "hello\n" {
+		t.Errorf("stdout is %q", out)
 	}
 }
 

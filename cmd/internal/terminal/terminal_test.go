@@ -132,18 +132,32 @@ func (w *window) stty(t *testing.T) string {
 	return string(out)
 }
 
+// set changes the terminal, before preforkd is started in it.
+func (w *window) set(t *testing.T, args ...string) {
+	t.Helper()
+	stty(t, w, args...)
+	w.before = w.stty(t)
+}
+
+func stty(t *testing.T, w *window, args ...string) {
+	t.Helper()
+	cmd := exec.Command("stty", args...)
+	cmd.Stdin = w.far
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
 // wantTerminal waits until the terminal is as it was at first.
 func (w *window) wantTerminal(t *testing.T) {
 	t.Helper()
 	rig.Until(t, "the terminal as before", func() bool { return w.stty(t) == w.before }, func() string { return w.stty(t) })
 }
 
-// sender waits for the second process, and for the terminal to be prepared if
-// that is to happen.
+// sender waits for the second process.
 func (w *window) sender(t *testing.T) int {
 	t.Helper()
-	pid := senderOf(t, w.receiver)
-	return pid
+	return senderOf(t, w.receiver)
 }
 
 // editing waits until preforkd has taken over the terminal.

@@ -25,39 +25,59 @@ type ttyState struct {
 	Found, Editing unix.Termios
 }
 
-// readTTYState reads the state of a terminal and changes nothing.
+// editingFlags are what the kernel does for a line being typed.
+const editingFlags = unix.ICANON | unix.ECHO
+
+// readTTYState reads the state of a terminal and changes nothing. It returns
+// nil for one whose line editing or echo is off already: somebody meant that,
+// to send single keys or to type a secret.
 func readTTYState(fd int) (*ttyState, error) {
 	found, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil {
 		return nil, err
 	}
+	if found.Lflag&editingFlags != editingFlags {
+		return nil, nil
+	}
 	s := &ttyState{Found: *found, Editing: *found}
-	s.Editing.Lflag &^= unix.ICANON | unix.ECHO
+	s.Editing.Lflag &^= editingFlags
 	s.Editing.Cc[unix.VMIN], s.Editing.Cc[unix.VTIME] = 1, 0
 	return s, nil
 }
 
-// edit prepares the terminal for editing, if it is in the state in which it
-// was found.
-func (s *ttyState) edit(fd int) error { return change(fd, &s.Found, &s.Editing) }
+// edit prepares the terminal for editing, unless it is already.
+func (s *ttyState) edit(fd int) error {
+	now, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	if err != nil || same(now, &s.Editing) {
+		return err
+	}
+	return set(fd, &s.Editing)
+}
 
-// restore gives the terminal back. One that is no longer in the editing state
-// was changed by somebody else, most likely the shell that got it back, and is
-// left alone.
-func (s *ttyState) restore(fd int) error { return change(fd, &s.Editing, &s.Found) }
-
-// change uses TCSETS, which takes effect at once: TCSETSW would wait for ever
-// on a terminal whose output is stopped.
-func change(fd int, from, to *unix.Termios) error {
+// restore gives the terminal back. What somebody else has changed meanwhile is
+// kept, and a terminal that was given to somebody else, most likely the shell,
+// is left alone unless it still is in the very state that was set here.
+func (s *ttyState) restore(fd int) error {
 	now, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil {
 		return err
 	}
-	if now.Iflag != from.Iflag || now.Oflag != from.Oflag || now.Lflag != from.Lflag || now.Cc != from.Cc {
+	if !same(now, &s.Editing) && (!inForeground(fd) || now.Lflag&editingFlags != 0) {
 		return nil
 	}
-	return unix.IoctlSetTermios(fd, unix.TCSETS, to)
+	now.Lflag |= editingFlags
+	now.Cc[unix.VMIN], now.Cc[unix.VTIME] = s.Found.Cc[unix.VMIN], s.Found.Cc[unix.VTIME]
+	return set(fd, now)
 }
+
+// same leaves out c_cflag, of which kernels and emulators have their own ideas.
+func same(a, b *unix.Termios) bool {
+	return a.Iflag == b.Iflag && a.Oflag == b.Oflag && a.Lflag == b.Lflag && a.Cc == b.Cc
+}
+
+// set uses TCSETS, which takes effect at once: TCSETSW would wait for ever on a
+// terminal whose output is stopped.
+func set(fd int, state *unix.Termios) error { return unix.IoctlSetTermios(fd, unix.TCSETS, state) }
 
 // inForeground reports whether this process may change the terminal without
 // being stopped by SIGTTOU.
