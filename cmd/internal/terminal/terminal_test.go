@@ -90,7 +90,7 @@ func (w *window) start(t *testing.T, args ...string) {
 				w.receiver = p.PID
 			}
 		}
-		return w.receiver != 0
+		return w.receiver != 0 || strings.Contains(w.shown(), "[exit ") // it may have ended already
 	}, nil)
 }
 
