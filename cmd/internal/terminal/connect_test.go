@@ -93,6 +93,19 @@ func TestConnectFile(t *testing.T) {
 	}
 }
 
+// Whoever produces the input is told that no more of it is read.
+func TestConnectQuitEndsProducer(t *testing.T) {
+	t.Parallel()
+	hold := make(chan struct{})
+	defer close(hold)
+	p := start(t, nil, "connect", serve(t, func(conn *net.TCPConn) { <-hold }))
+	p.send(t, "q\n")
+	rig.Until(t, "a broken pipe", func() bool {
+		_, err := io.WriteString(p.stdin, "x")
+		return err != nil
+	}, nil)
+}
+
 // The connection is shared by two processes, of which each holds what it needs
 // and nothing else; the second one is reaped when its input has ended.
 func TestConnectTwoProcesses(t *testing.T) {
@@ -131,6 +144,9 @@ func TestConnectTwoProcesses(t *testing.T) {
 	wantGone(t, "the sender", sender)
 	if !rig.Alive(p.Process.Pid) {
 		t.Error("the receiver did not go on")
+	}
+	if pipe, _ := os.Readlink("/proc/" + itoa(p.Process.Pid) + "/fd/0"); pipe != "/dev/null" {
+		t.Errorf("the receiver holds %s, whose other end would wait for a reader for ever", pipe)
 	}
 	close(hold)
 	p.wantExit(t, 0)

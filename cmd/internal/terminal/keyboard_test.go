@@ -240,6 +240,42 @@ func TestConnectSuspend(t *testing.T) {
 	w.keys(t, "exit\r")
 }
 
+// Started in the background, a client waits for its turn with the terminal.
+func TestConnectBackground(t *testing.T) {
+	t.Parallel()
+	bash := rig.Need(t, "bash")
+	for _, busy := range []bool{false, true} { // the shell's own line editing is on, or off
+		w := newWindow(t)
+		w.run(t, exec.Command(bash, "--norc", "-i"))
+		line := rig.Preforkd(t) + " connect " + echo(t) + " & "
+		gate := rig.NewGate(t)
+		if busy {
+			line += " read -r line <" + gate.Path
+		}
+		w.keys(t, line+"\r")
+		var job int
+		rig.Until(t, "stopped", func() bool {
+			for _, p := range rig.Children(w.shell.Process.Pid) {
+				job = p.PID
+				return p.State == 'T' && rig.Executable(p.PID) == rig.Preforkd(t)
+			}
+			return false
+		}, w.shown)
+		if busy {
+			gate.Open(t)
+		}
+		w.keys(t, "fg\r")
+		senderOf(t, job)
+		w.waitRows(t, ">")
+		w.keys(t, "typed\r")
+		w.waitRows(t, "> typed", "typed", ">")
+		w.keys(t, "\x04")
+		wantGone(t, "the job", job)
+		w.keys(t, "echo al''ive\r")
+		w.waitShown(t, "alive")
+	}
+}
+
 // A window that changes its size has the typed line painted anew.
 func TestConnectResize(t *testing.T) {
 	t.Parallel()

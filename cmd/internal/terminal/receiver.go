@@ -87,6 +87,10 @@ func (r *receiver) prepare() error {
 	with := settings{QuitWord: r.QuitWord}
 	onTerminal := isTerminal(os.Stdout) && !r.Raw
 	if onTerminal && sameTerminal(os.Stdin, os.Stdout) {
+		// What state a terminal is in is nobody's business in the background.
+		if inBackground(stdin) {
+			stopHere()
+		}
 		state, err := readTTYState(stdin)
 		if err != nil {
 			return fmt.Errorf("read the terminal's state: %w", err)
@@ -111,7 +115,21 @@ func (r *receiver) prepare() error {
 		return err
 	}
 	r.sender, r.tty = sender, with.TTY
+	if r.tty == nil {
+		dropStdin()
+	}
 	return nil
+}
+
+// dropStdin lets go of input that is the sender's: whoever writes to a pipe is
+// to notice when the sender has read enough.
+func dropStdin() {
+	null, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return // it only is a courtesy
+	}
+	unix.Dup3(null, stdin, 0)
+	unix.Close(null)
 }
 
 func (r *receiver) style() style {
@@ -197,12 +215,12 @@ func (r *receiver) handle(report report) error {
 		}
 		// From here the terminal has somebody to put it in order whichever of
 		// the two processes is killed.
-		if err := r.tty.edit(stdin); err != nil {
-			return fmt.Errorf("prepare the terminal: %w", err)
-		}
 		r.screen.typing = true
+		if err := r.resume(); err != nil {
+			return err
+		}
 		r.sender.lifeline.Encode(shown{})
-		return r.screen.resume()
+		return nil
 	case reportTyping:
 		return r.screen.edit(report.Text)
 	case reportSending:

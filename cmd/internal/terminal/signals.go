@@ -1,6 +1,7 @@
 package terminal
 
 import (
+	"fmt"
 	"os"
 	"os/signal"
 	"runtime"
@@ -79,26 +80,31 @@ func (r *receiver) stop() error {
 	if r.tty != nil {
 		r.tty.restore(stdin)
 	}
-	// Go gives a signal that was caught no default action again, so SIGTTIN,
-	// which never was, does what SIGTSTP would have: it stops the process,
-	// except in an orphaned process group, where nobody could continue it. A
-	// signal to the own thread is delivered before the system call returns, so
-	// the last line runs when the program continues.
-	runtime.LockOSThread()
-	unix.Tgkill(unix.Getpid(), unix.Gettid(), unix.SIGTTIN)
-	runtime.UnlockOSThread()
+	stopHere()
 	return r.resume()
 }
 
-// resume takes the terminal again after a stop of any kind, unless the program
-// goes on in the background. There it is stopped when it reads the keyboard,
-// and comes here again.
+// stopHere stops the process until somebody continues it. In an orphaned
+// process group, where nobody could, it does nothing.
+//
+// Go gives a signal that was caught no default action again, so SIGTTIN, which
+// never was, does what SIGTSTP would have. A signal to the own thread is
+// delivered before the system call returns.
+func stopHere() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	unix.Tgkill(unix.Getpid(), unix.Gettid(), unix.SIGTTIN)
+}
+
+// resume takes the terminal, at first and after a stop of any kind, unless the
+// program is in the background. There it is stopped when the sender reads the
+// keyboard, and comes here again.
 func (r *receiver) resume() error {
-	if r.tty == nil || !r.ready || r.peerGone || r.senderGone || !inForeground(stdin) {
+	if r.tty == nil || !r.ready || r.peerGone || r.senderGone || inBackground(stdin) {
 		return nil
 	}
 	if err := r.tty.edit(stdin); err != nil {
-		return err
+		return fmt.Errorf("prepare the terminal: %w", err)
 	}
 	return r.screen.resume()
 }

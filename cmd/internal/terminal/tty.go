@@ -62,7 +62,7 @@ func (s *ttyState) restore(fd int) error {
 	if err != nil {
 		return err
 	}
-	if !same(now, &s.Editing) && (!inForeground(fd) || now.Lflag&editingFlags != 0) {
+	if !same(now, &s.Editing) && (inBackground(fd) || now.Lflag&editingFlags != 0) {
 		return nil
 	}
 	now.Lflag |= editingFlags
@@ -79,11 +79,11 @@ func same(a, b *unix.Termios) bool {
 // terminal whose output is stopped.
 func set(fd int, state *unix.Termios) error { return unix.IoctlSetTermios(fd, unix.TCSETS, state) }
 
-// inForeground reports whether this process may change the terminal without
-// being stopped by SIGTTOU.
-func inForeground(fd int) bool {
+// inBackground reports whether the terminal belongs to another job of the shell
+// at the moment. A terminal that is not this session's belongs to no job.
+func inBackground(fd int) bool {
 	group, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
-	return err == nil && group == unix.Getpgrp()
+	return err == nil && group != unix.Getpgrp()
 }
 
 // windowSize returns the columns and rows of a terminal, or 80 and 24 where it
