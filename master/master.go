@@ -61,12 +61,8 @@ type Result struct {
 
 // New makes a master from a completed and validated configuration and binds
 // its sockets: all of them, or on error none. The master keeps log.
-func New(cfg config.Config, log *zap.Logger) (m *Master, err error) {
-	commands, err := cfg.Commands()
-	if err != nil {
-		return nil, err
-	}
-	m = &Master{
+func New(cfg config.Config, log *zap.Logger) (*Master, error) {
+	m := &Master{
 		cfg:     cfg,
 		log:     log,
 		closing: make(chan struct{}),
@@ -74,15 +70,24 @@ func New(cfg config.Config, log *zap.Logger) (m *Master, err error) {
 		table:   newTable(),
 	}
 	m.ids.init(time.Now())
-	defer func() {
-		if err != nil {
-			m.Close()
-		}
-	}()
-	if m.null, err = os.Open(os.DevNull); err != nil {
+	if err := m.open(); err != nil {
+		m.close()
 		return nil, err
 	}
-	for i, configured := range cfg.Services {
+	return m, nil
+}
+
+// open binds what the configuration asks for. On error the caller closes what
+// was opened before it.
+func (m *Master) open() error {
+	commands, err := m.cfg.Commands()
+	if err != nil {
+		return err
+	}
+	if m.null, err = os.Open(os.DevNull); err != nil {
+		return err
+	}
+	for i, configured := range m.cfg.Services {
 		s := &service{
 			Service: configured,
 			command: process.Command{
@@ -94,22 +99,22 @@ func New(cfg config.Config, log *zap.Logger) (m *Master, err error) {
 			},
 			env:  baseEnvironment(configured.Name),
 			gate: admit.NewGate(configured.MaxConnections),
-			log:  log.With(logging.Service(configured.Name)),
+			log:  m.log.With(logging.Service(configured.Name)),
 		}
 		m.services = append(m.services, s)
 		for _, address := range configured.Listen {
 			listeners, err := listen.Open(address)
 			if err != nil {
-				return nil, fmt.Errorf("bind service %s: %w", s.Name, err)
+				return fmt.Errorf("bind service %s: %w", s.Name, err)
 			}
 			s.listeners = append(s.listeners, listeners...)
 		}
 	}
-	return m, nil
+	return nil
 }
 
-// Close releases the sockets of a master that Run was not called on.
-func (m *Master) Close() {
+// close closes what open has opened.
+func (m *Master) close() {
 	for _, s := range m.services {
 		listen.CloseAll(s.listeners)
 	}

@@ -63,7 +63,7 @@ func TestBadInput(t *testing.T) {
 		{"quit word for a program", 2, "quit-word", []string{"serve", "--listen", free, "--quit-word", "exit", "--", "/bin/cat"}},
 		{"quit word of two lines", 2, "quit-word", []string{"serve", "--listen", free, "--quit-word", "a\nb", "echo"}},
 		{"missing tool", 2, "no-such-tool", []string{"serve", "--listen", free, "--wrap", "no-such-tool -f", "echo"}},
-		{"unknown flag", 2, "--listen", []string{"serve", "--listen", free}},
+		{"unknown flag", 2, "--lisen", []string{"serve", "--lisen", free}},
 		{"flag without value", 2, "--listen", []string{"serve", "--listen"}},
 		{"argument too many", 2, "", []string{"version", "please"}},
 	} {

@@ -164,6 +164,23 @@ func TestHalfCloseFirst(t *testing.T) {
 	}
 }
 
+// standsStill waits until a client that writes and does not read has filled all
+// buffers on the way: the count of what it wrote does not grow, and the worker
+// sleeps in its write.
+func standsStill(t *testing.T, worker int, written *atomic.Int64) {
+	t.Helper()
+	last, still := int64(-1), 0
+	rig.Until(t, "a writer that stands still", func() bool {
+		p, _ := rig.Stat(worker)
+		if n := written.Load(); n == 0 || n != last || p.State != 'S' {
+			last, still = n, 0
+		} else {
+			still++
+		}
+		return still > 20
+	}, nil)
+}
+
 // A client that stops reading stops the worker, not its memory's bounds.
 func TestBackPressure(t *testing.T) {
 	t.Parallel()
@@ -191,18 +208,7 @@ func TestBackPressure(t *testing.T) {
 				}
 				c.Conn.(interface{ CloseWrite() error }).CloseWrite()
 			})
-			// Nobody reads. Once all buffers are full the worker sleeps in
-			// its write and the count stands still.
-			pid, last, still := c.Worker(t), int64(-1), 0
-			rig.Until(t, "a writer that stands still", func() bool {
-				p, _ := rig.Stat(pid)
-				if n := written.Load(); n != last || p.State != 'S' {
-					last, still = n, 0
-				} else {
-					still++
-				}
-				return still > 20
-			}, nil)
+			standsStill(t, c.Worker(t), &written)
 			if n := written.Load(); n >= size {
 				t.Errorf("%d bytes were taken from a client that reads none", n)
 			}
@@ -255,24 +261,19 @@ func TestResetWhileWriting(t *testing.T) {
 	t.Parallel()
 	m := rig.Start(t, "echo")
 	c := m.Dial(t)
+	var written atomic.Int64
 	var writer sync.WaitGroup
 	writer.Go(func() {
 		piece := noise(1 << 16)
 		for {
-			if _, err := c.Write(piece); err != nil {
+			n, err := c.Write(piece)
+			written.Add(int64(n))
+			if err != nil {
 				return
 			}
 		}
 	})
-	pid := c.Worker(t)
-	last := int64(-1)
-	rig.Until(t, "a worker that sleeps in its write", func() bool {
-		p, _ := rig.Stat(pid)
-		now := int64(p.Ticks)
-		slept := p.State == 'S' && now == last && now > 0
-		last = now
-		return slept
-	}, nil)
+	standsStill(t, c.Worker(t), &written)
 	c.Reset(t)
 	writer.Wait()
 	end := c.End(t)

@@ -219,5 +219,5 @@ func TestDefaultHandler(t *testing.T) {
 		t.Errorf("unexpected end: %s", end.Line)
 	}
 	m.Signal(t, syscall.SIGTERM)
-	m.WaitFor(t, rig.Is(rig.Stopped))
+	stopped(t, m)
 }

@@ -110,16 +110,15 @@ func signalNames(mask uint64) string {
 func TestDescriptorLimitIsNotRaised(t *testing.T) {
 	t.Parallel()
 	for name, args := range handoffs {
+		if name == "builtin" {
+			continue // a Go program like the master: it has raised its own by the time we look
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := rig.Options{Wrap: sh(`ulimit -Sn 123; exec "$@"`, "sh"), Args: args}.Start(t)
 			c := m.Dial(t)
 			c.Echo(t, "hello")
 			pid := c.Worker(t)
-			if name == "builtin" {
-				// Its own runtime has raised it again by now, see below.
-				return
-			}
 			limit, err := rig.Limit(pid, unix.RLIMIT_NOFILE)
 			if err != nil || limit.Cur != 123 {
 				t.Errorf("RLIMIT_NOFILE is %+v, %v; want a soft limit of 123", limit, err)

@@ -58,7 +58,9 @@ func TestInterruptFromTerminal(t *testing.T) {
 				t.Errorf("unexpected end: %s", end.Line)
 			}
 			m.WaitFor(t, rig.Is(rig.Stopped))
-			m.WaitExit(t)
+			if code := m.WaitExit(t); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
 		})
 	}
 }

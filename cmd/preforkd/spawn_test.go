@@ -43,6 +43,9 @@ func TestSpawnFailure(t *testing.T) {
 			return func() { move(t, path+".away", path) }
 		}},
 		"text file busy": {func(t *testing.T, path string) func() {
+			// The program itself cannot be opened for writing while it runs.
+			move(t, path, path+".away")
+			rig.CopyProgram(t, path+".away", path)
 			f, err := os.OpenFile(path, os.O_WRONLY, 0)
 			if err != nil {
 				t.Fatal(err)
@@ -76,7 +79,7 @@ func TestSpawnFailure(t *testing.T) {
 					failed := m.WaitFor(t, func(e rig.Event) bool {
 						return e.Msg == rig.SpawnFailed && e.Peer == client.LocalAddr().String()
 					})
-					if failed.Reason == "" || failed.Conn == "" || failed.Service == "" {
+					if failed.Error == "" && failed.Reason == "" || failed.Conn == "" || failed.Service == "" {
 						t.Errorf("fields are missing: %s", failed.Line)
 					}
 				}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -43,6 +44,22 @@ func inTurn(t *testing.T, clients []*rig.Client) (served, failed int) {
 	return served, failed
 }
 
+// lower lowers a master's limit of descriptors and returns what undoes it.
+func lower(t *testing.T, m *rig.Master, soft uint64) (restore func()) {
+	t.Helper()
+	before, err := rig.Limit(m.PID, unix.RLIMIT_NOFILE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := func(soft uint64) {
+		if err := rig.SetSoftLimit(m.PID, unix.RLIMIT_NOFILE, soft); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(soft)
+	return func() { set(before.Cur) }
+}
+
 // Out of descriptors, the master rests, keeps what it has, and goes on as soon
 // as there are some.
 func TestFewDescriptors(t *testing.T) {
@@ -53,37 +70,11 @@ func TestFewDescriptors(t *testing.T) {
 	}{
 		"at start": {wrap: sh(`ulimit -n 40; exec "$@"`, "sh")},
 		"while running": {set: func(t *testing.T, m *rig.Master) func() {
-			limit, err := rig.Limit(m.PID, unix.RLIMIT_NOFILE)
-			if err != nil {
-				t.Fatal(err)
-			}
-			lowered := limit
-			lowered.Cur = 40
-			if err := rig.SetLimit(m.PID, unix.RLIMIT_NOFILE, lowered); err != nil {
-				t.Fatal(err)
-			}
-			return func() {
-				if err := rig.SetLimit(m.PID, unix.RLIMIT_NOFILE, limit); err != nil {
-					t.Fatal(err)
-				}
-			}
+			return lower(t, m, 40)
 		}},
 		// Below what is open already: not even the first client can be taken.
 		"to nothing": {set: func(t *testing.T, m *rig.Master) func() {
-			limit, err := rig.Limit(m.PID, unix.RLIMIT_NOFILE)
-			if err != nil {
-				t.Fatal(err)
-			}
-			lowered := limit
-			lowered.Cur = 3
-			if err := rig.SetLimit(m.PID, unix.RLIMIT_NOFILE, lowered); err != nil {
-				t.Fatal(err)
-			}
-			return func() {
-				if err := rig.SetLimit(m.PID, unix.RLIMIT_NOFILE, limit); err != nil {
-					t.Fatal(err)
-				}
-			}
+			return lower(t, m, 3)
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -133,12 +124,14 @@ func TestFewDescriptors(t *testing.T) {
 func TestFewProcesses(t *testing.T) {
 	t.Parallel()
 	rig.NeedRoot(t) // to become a user that owns nothing else; root is exempt from the limit
+	prlimit := rig.Need(t, "prlimit")
 	for name, args := range map[string][]string{"worker": {"echo"}, "stdio": program("/bin/cat")} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			user := uint32(700_000 + 2*os.Getpid() + len(name)%2)
+			as := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user}}
 			m := rig.Options{
-				Attr: &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user}},
+				Attr: as,
 				Args: args,
 			}.Start(t)
 			for _, c := range m.DialAll(t, 10) {
@@ -146,15 +139,13 @@ func TestFewProcesses(t *testing.T) {
 				c.Close()
 			}
 			m.WaitIdle(t)
-			limit, err := rig.Limit(m.PID, unix.RLIMIT_NPROC)
-			if err != nil {
-				t.Fatal(err)
-			}
-			// The kernel counts threads, those of the master included.
-			lowered := limit
-			lowered.Cur = uint64(rig.ReadStatus(m.PID).Threads) + 12
-			if err := rig.SetLimit(m.PID, unix.RLIMIT_NPROC, lowered); err != nil {
-				t.Fatal(err)
+			// The kernel counts threads, those of the master included. Root
+			// without CAP_SYS_RESOURCE may not set the limits of other users.
+			soft := rig.ReadStatus(m.PID).Threads + 12
+			limit := exec.Command(prlimit, "--pid", fmt.Sprint(m.PID), fmt.Sprintf("--nproc=%d:", soft))
+			limit.SysProcAttr = as
+			if out, err := limit.CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
 			}
 			clients := m.DialAll(t, 40)
 			for _, c := range clients {

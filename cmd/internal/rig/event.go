@@ -30,6 +30,7 @@ type Event struct {
 	Local   string          `json:"local"`
 	Reason  string          `json:"reason"`
 	Signal  string          `json:"signal"` // a name such as SIGSEGV
+	Error   string          `json:"error"`
 
 	ExitCode *int     `json:"exit_code"`
 	Duration *float64 `json:"duration"` // seconds
@@ -48,10 +49,17 @@ type Event struct {
 
 // parseEvent makes an event of a line. malformed says that the line looks like
 // an event and is none.
+//
+// The master shares its stderr with the workers, and a program that writes half
+// a line at a time may have half a line before the event.
 func parseEvent(line string) (e Event, malformed error) {
-	if strings.HasPrefix(line, "{") {
-		if err := json.Unmarshal([]byte(line), &e); err != nil {
-			e, malformed = Event{}, err
+	if at := strings.Index(line, `{"`); at >= 0 {
+		err := json.Unmarshal([]byte(line[at:]), &e)
+		if err != nil {
+			e = Event{}
+		}
+		if at == 0 {
+			malformed = err
 		}
 	}
 	e.Line = line

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 )
@@ -53,6 +55,13 @@ func Main(m *testing.M) {
 			os.Exit(2)
 		}
 		os.Exit(run(os.Args[3:]))
+	}
+	// Most tests wait most of the time.
+	flag.Parse()
+	chosen := false
+	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
+	if !chosen {
+		flag.Set("test.parallel", strconv.Itoa(max(6, runtime.GOMAXPROCS(0))))
 	}
 	code := m.Run()
 	if code == 0 && unusedHelper() {

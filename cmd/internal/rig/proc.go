@@ -3,7 +3,6 @@ package rig
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -140,19 +139,12 @@ func Limit(pid, resource int) (unix.Rlimit, error) {
 	return limit, err
 }
 
-// SetLimit sets a resource limit of a process.
-func SetLimit(pid, resource int, limit unix.Rlimit) error {
-	return unix.Prlimit(pid, resource, &limit, nil)
-}
-
-// threads returns the ids of a process's threads.
-func threads(pid int) []int {
-	paths, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
-	var ids []int
-	for _, p := range paths {
-		if id, err := strconv.Atoi(filepath.Base(p)); err == nil {
-			ids = append(ids, id)
-		}
+// SetSoftLimit sets the soft limit of a resource of a process.
+func SetSoftLimit(pid, resource int, soft uint64) error {
+	limit, err := Limit(pid, resource)
+	if err != nil {
+		return err
 	}
-	return ids
+	limit.Cur = soft
+	return unix.Prlimit(pid, resource, &limit, nil)
 }
