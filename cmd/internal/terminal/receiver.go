@@ -1,6 +1,7 @@
 package terminal
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -222,8 +223,16 @@ func (r *receiver) handle(report report) error {
 		r.sender.lifeline.Encode(shown{})
 		return nil
 	case reportTyping:
+		if r.peerGone {
+			return nil
+		}
 		return r.screen.edit(report.Text)
 	case reportSending:
+		if r.peerGone {
+			// It is not told to go on, and about to end.
+			notSent(string(Safe(bytes.TrimSpace(report.Text))))
+			return nil
+		}
 		if err := r.screen.sent(report.Text); err != nil {
 			return err
 		}
@@ -261,23 +270,21 @@ func (r *receiver) senderEnded() error {
 func (r *receiver) peerEnded(err error) error {
 	r.peerGone = true
 	r.chunks = nil
+	if err := r.show(r.intro.flush()); err != nil {
+		return err
+	}
 	if errors.Is(err, unix.ECONNRESET) {
 		return errReset
 	}
 	if err != io.EOF {
 		return fmt.Errorf("receive: %w", Plain(err))
 	}
-	if err := r.show(r.intro.flush()); err != nil {
-		return err
-	}
 	if r.screen != nil {
 		unsent := r.screen.line
 		if err := r.screen.close(); err != nil {
 			return err
 		}
-		if unsent != "" {
-			fmt.Fprintf(os.Stderr, "not sent: %s\n", unsent)
-		}
+		notSent(unsent)
 	}
 	if r.Goodbye != "" && (r.Chat || r.screen != nil) {
 		fmt.Fprintln(os.Stderr, r.Goodbye)
@@ -288,6 +295,13 @@ func (r *receiver) peerEnded(err error) error {
 		r.sender.release()
 	}
 	return nil
+}
+
+// notSent keeps typed text from getting lost without a word.
+func notSent(line string) {
+	if line != "" {
+		fmt.Fprintf(os.Stderr, "not sent: %s\n", line)
+	}
 }
 
 // show prints what the peer sent.
