@@ -49,23 +49,17 @@ type Master struct {
 	// can choose when.
 	background func(func())
 	// spawns carries the outcomes from the accept goroutines to the loop.
-	spawns chan spawn
+	spawns *outcomes
 
 	// The loop owns all that follows.
 
 	table   *table
 	stop    stopState
+	heardOf []spawn              // where outcomes are taken into
 	message [ipc.MaxMessage]byte // where messages are read into
 	// result and failure are what Run returns.
 	result  Result
 	failure error
-}
-
-// A spawn is the outcome of one: a worker with its child, or an error; or
-// neither, when it turned out not to be needed.
-type spawn struct {
-	worker *worker
-	err    error
 }
 
 // A Result is how a master came to its end.
@@ -86,7 +80,7 @@ func New(cfg config.Config, log *zap.Logger) (*Master, error) {
 		// and one that is not read yet says it for all that ended since.
 		children: make(chan os.Signal, 1),
 		closing:  make(chan struct{}),
-		spawns:   make(chan spawn, 64), // lets accept goroutines run ahead of the loop a little
+		spawns:   newOutcomes(),
 		table:    newTable(),
 
 		background: func(f func()) { go f() },

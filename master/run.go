@@ -55,8 +55,9 @@ func (m *Master) Run() (Result, error) {
 		select {
 		case <-acceptingEnded:
 			acceptingEnded = nil
-		case s := <-m.spawns:
-			m.spawned(s)
+			m.takeSpawns()
+		case <-m.spawns.wake:
+			m.takeSpawns()
 		case <-m.children:
 			m.reap()
 		case pids := <-m.channels.ready:
@@ -77,6 +78,16 @@ func (m *Master) Run() (Result, error) {
 	}
 	m.log.Info(logging.EventStopped, m.totals()...)
 	return m.result, m.failure
+}
+
+// takeSpawns takes all outcomes that there are into account. Whoever looks at
+// the table calls it first.
+func (m *Master) takeSpawns() {
+	m.heardOf = m.spawns.take(m.heardOf)
+	for _, s := range m.heardOf {
+		m.spawned(s)
+	}
+	clear(m.heardOf)
 }
 
 // spawned takes the outcome of a spawn into account.
@@ -118,6 +129,7 @@ func (m *Master) register(w *worker) {
 
 // reap collects every child that has ended.
 func (m *Master) reap() {
+	m.takeSpawns()
 	for exit := range process.Exits() {
 		delete(m.stop.signalled, exit.Pid) // the number may come again
 		spawning := m.spawning.Load() > 0
@@ -130,6 +142,7 @@ func (m *Master) reap() {
 }
 
 func (m *Master) signalled(sig unix.Signal) {
+	m.takeSpawns()
 	switch sig {
 	case unix.SIGTERM:
 		m.drain(sig)

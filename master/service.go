@@ -136,7 +136,7 @@ func (m *Master) serve(s *service, conn *listen.Conn) error {
 	m.spawning.Add(1)
 	w, err := m.startPatiently(c)
 	c.logAccepted(w.child)
-	m.spawns <- spawn{w, err}
+	m.spawns.add(spawn{w, err}, err != nil || w.watched || m.cfg.Once || m.isClosing())
 	return err
 }
 
@@ -167,11 +167,11 @@ func isShortOfDescriptors(err error) bool {
 // taking it. It runs in a goroutine of its own; m.spawning counts it already.
 func (m *Master) again(c *connection) {
 	if w := c.service.pool.handOver(c, time.Now()); w != nil {
-		m.spawns <- spawn{}
+		m.spawns.add(spawn{}, true)
 		return
 	}
 	w, err := m.startPatiently(c)
-	m.spawns <- spawn{w, err}
+	m.spawns.add(spawn{w, err}, true)
 }
 
 // newWorker returns a worker that is to be spawned for a connection.
