@@ -104,11 +104,8 @@ func (m *Master) spawned(s spawn) {
 	if m.cfg.Once && s.worker != nil && s.worker.served > 0 {
 		m.stopAccepting()
 	}
-	if m.spawning.Add(-1) == 0 {
-		for _, exit := range m.table.settled() {
-			m.stranger(exit)
-		}
-	}
+	m.spawning.Add(-1)
+	m.settle()
 }
 
 // register puts a new worker into the table, unless it has ended already.
@@ -132,12 +129,20 @@ func (m *Master) reap() {
 	m.takeSpawns()
 	for exit := range process.Exits() {
 		delete(m.stop.signalled, exit.Pid) // the number may come again
-		spawning := m.spawning.Load() > 0
-		if w := m.table.exited(exit, spawning); w != nil {
+		if w := m.table.exited(exit); w != nil {
 			m.ended(w, exit)
-		} else if !spawning {
-			m.stranger(exit)
 		}
+	}
+	m.settle()
+}
+
+// settle reports the children that have turned out to be nobody's worker.
+func (m *Master) settle() {
+	if len(m.table.early) == 0 {
+		return
+	}
+	for _, exit := range m.table.settle(m.spawning.Load() > 0) {
+		m.stranger(exit)
 	}
 }
 

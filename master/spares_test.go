@@ -141,7 +141,7 @@ func (a *actor) die() {
 // reap lets the loop see an actor's death.
 func (st *stage) reap(a *actor) {
 	st.m.takeSpawns()
-	if w := st.m.table.exited(process.Exit{Pid: a.w.child.Pid}, false); w != nil {
+	if w := st.m.table.exited(process.Exit{Pid: a.w.child.Pid}); w != nil {
 		st.m.ended(w, process.Exit{Pid: a.w.child.Pid})
 	}
 }
