@@ -15,11 +15,16 @@ type spawn struct {
 // of them: a worker that was just spawned has nothing to be done for it until
 // it ends, and then SIGCHLD wakes the loop, which takes what is here before it
 // reaps. On a busy master that is one wake-up in three.
+//
+// Only when a child ends so soon that its exit is here before it is, nothing
+// would ever wake the loop for it again. So the loop says when it has such an
+// exit, and then every outcome is urgent.
 type outcomes struct {
 	wake chan struct{} // holds one: something in the list will not wait
 
-	mu   sync.Mutex // guards list
-	list []spawn
+	mu    sync.Mutex // guards what follows
+	list  []spawn
+	early bool // the loop has an exit that may belong to what is to come
 }
 
 // maxUnseen bounds how many workers the loop has not heard of. Each holds a
@@ -32,7 +37,7 @@ func newOutcomes() *outcomes { return &outcomes{wake: make(chan struct{}, 1)} }
 func (o *outcomes) add(s spawn, urgent bool) {
 	o.mu.Lock()
 	o.list = append(o.list, s)
-	urgent = urgent || len(o.list) >= maxUnseen
+	urgent = urgent || o.early || len(o.list) >= maxUnseen
 	o.mu.Unlock()
 	if !urgent {
 		return
@@ -41,6 +46,16 @@ func (o *outcomes) add(s spawn, urgent bool) {
 	case o.wake <- struct{}{}:
 	default: // it is being woken already
 	}
+}
+
+// expect says whether the loop has an exit that may belong to an outcome to
+// come. It reports whether there are outcomes already: then the loop has to
+// take those first.
+func (o *outcomes) expect(early bool) (some bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.early = early
+	return len(o.list) > 0
 }
 
 // take returns all outcomes since the last call, the oldest first. The slice

@@ -133,14 +133,14 @@ func (m *Master) reap() {
 			m.ended(w, exit)
 		}
 	}
+	for m.spawns.expect(len(m.table.early) > 0) {
+		m.takeSpawns()
+	}
 	m.settle()
 }
 
 // settle reports the children that have turned out to be nobody's worker.
 func (m *Master) settle() {
-	if len(m.table.early) == 0 {
-		return
-	}
 	for _, exit := range m.table.settle(m.spawning.Load() > 0) {
 		m.stranger(exit)
 	}
