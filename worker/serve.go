@@ -11,23 +11,29 @@ import (
 	"github.com/preforkd/preforkd/ipc"
 )
 
-// serve runs the handler on the connection to its very end and reports. It
-// returns nil or an *exitError.
+// serve runs the handler on the connection to its very end and tells the
+// master how it went. It returns nil or an *exitError.
 func serve(c *Conn, handler Handler) error {
-	failure := protect(c, handler)
-	end, report := conclude(c, failure, c.drain.end())
+	end, report := finish(c, handler)
 	// The connection is closed before the report is sent, so that a master
 	// that has the report can rely on the client having been let go.
-	c.Close()
-	if control := c.drain.control; control != nil {
-		if err := sendReport(control.fd, report); err != nil && end == nil {
-			end = &exitError{ipc.ExitHandler, err}
-		}
-		if control.fault != nil {
-			return control.fault
-		}
+	control := c.drain.control
+	if err := sendReport(control.fd, report); err != nil && end == nil {
+		end = &exitError{ipc.ExitHandler, err}
+	}
+	if control.fault != nil {
+		return control.fault
 	}
 	return end
+}
+
+// finish runs the handler on the connection and closes it. It returns what
+// conclude does.
+func finish(c *Conn, handler Handler) (end error, report ipc.Report) {
+	failure := protect(c, handler)
+	end, report = conclude(c, failure, c.drain.end())
+	c.Close()
+	return end, report
 }
 
 // A panicked is what became of a handler that panicked.
@@ -92,7 +98,7 @@ func verdict(c *Conn, err error, drained bool) (code int, reason ipc.Reason, com
 		return ipc.ExitHandler, ipc.ReasonError, err
 	case c.reason != "":
 		return ipc.ExitOK, c.reason, nil
-	case c.readEnd:
+	case c.readEnd.Load():
 		return ipc.ExitOK, ipc.ReasonEOF, nil
 	case drained:
 		return ipc.ExitOK, ipc.ReasonDrain, nil
