@@ -134,6 +134,12 @@ func Parse(datagram []byte) (Type, []byte, error) {
 	if n := binary.LittleEndian.Uint32(datagram[4:]); uint64(n) != uint64(len(body)) {
 		return 0, nil, fmt.Errorf("%w: says %d bytes of body, has %d", ErrMalformed, n, len(body))
 	}
+	switch t := Type(datagram[3]); t {
+	case TypeReady, TypeTaken, TypeDrain:
+		if len(body) > 0 {
+			return 0, nil, fmt.Errorf("%w: %v with %d bytes too many", ErrMalformed, t, len(body))
+		}
+	}
 	return Type(datagram[3]), body, nil
 }
 

@@ -37,8 +37,9 @@ var handlers = map[string]worker.Handler{
 		_, err := io.Copy(c, c)
 		return err
 	},
-	"nothing": func(c *worker.Conn) error { return nil },
-	"fail":    func(c *worker.Conn) error { return errors.New("no such record") },
+	"nothing":  func(c *worker.Conn) error { return nil },
+	"fail":     func(c *worker.Conn) error { return errors.New("no such record") },
+	"careless": careless,
 	"panic": func(c *worker.Conn) error {
 		fmt.Fprint(c, "last words")
 		var none map[string]int
@@ -132,6 +133,36 @@ func start(t *testing.T, handler string, fd int, messages ...[]byte) *child {
 		f.Close()
 	}
 	return c
+}
+
+// spawn is start for an example: with a client, an assignment, and nobody to
+// fail.
+func spawn(handler string) (*child, io.Reader) {
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		panic(err)
+	}
+	master, end, err := ipc.NewChannel()
+	if err != nil {
+		panic(err)
+	}
+	msg, err := (&ipc.Assignment{Connection: "c1"}).Append(nil)
+	if err == nil {
+		err = ipc.Send(master, msg)
+	}
+	if err != nil {
+		panic(err)
+	}
+	c := command(handler)
+	c.control = master
+	c.cmd.ExtraFiles = []*os.File{os.NewFile(uintptr(ends[1]), "connection"), os.NewFile(uintptr(end), "control")}
+	if err := c.cmd.Start(); err != nil {
+		panic(err)
+	}
+	for _, f := range c.cmd.ExtraFiles {
+		f.Close()
+	}
+	return c, os.NewFile(uintptr(ends[0]), "client")
 }
 
 func (c *child) send(t *testing.T, msg []byte) {
