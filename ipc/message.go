@@ -89,7 +89,7 @@ var (
 	// ErrMalformed reports bytes that are no message of this protocol.
 	ErrMalformed = errors.New("malformed message")
 	// ErrTooLarge reports a message that does not fit into MaxMessage.
-	ErrTooLarge = fmt.Errorf("message larger than %d bytes", MaxMessage)
+	ErrTooLarge = errors.New("message larger than MaxMessage")
 )
 
 // appendHeader appends a header whose length setLength fills in.
@@ -106,14 +106,13 @@ func setLength(msg []byte) error {
 	return nil
 }
 
-// The messages without a body, encoded. They must not be changed.
+// The messages without a body, encoded. They must not be changed. (Written out,
+// so that the compiler lays them down and no worker builds them at its start.)
 var (
-	Ready = bodiless(TypeReady)
-	Taken = bodiless(TypeTaken)
-	Drain = bodiless(TypeDrain)
+	Ready = []byte{magic0, magic1, Protocol, byte(TypeReady), 0, 0, 0, 0}
+	Taken = []byte{magic0, magic1, Protocol, byte(TypeTaken), 0, 0, 0, 0}
+	Drain = []byte{magic0, magic1, Protocol, byte(TypeDrain), 0, 0, 0, 0}
 )
-
-func bodiless(t Type) []byte { return appendHeader(nil, t) }
 
 // Parse checks the header of one whole datagram and returns the message's type
 // and body. The body aliases datagram.

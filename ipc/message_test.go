@@ -208,7 +208,7 @@ func FuzzMessage(f *testing.F) {
 			if len(body) > 0 {
 				t.Errorf("%v with a body of %d bytes", typ, len(body))
 			}
-			again = bodiless(typ)
+			again = appendHeader(nil, typ)
 		default:
 			return
 		}
