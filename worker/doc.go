@@ -95,9 +95,10 @@
 //	echo hello | PREFORKD_STDIN=1 ./greet
 //	mkfifo f; nc -l 7007 < f | PREFORKD_STDIN=1 ./greet > f
 //
-// Neither happens to a worker that has a control channel. In production use,
-// preforkd serve --once serves a single connection, and --wrap 'strace -f' runs
-// workers under a tool.
+// Neither happens to a worker that has a control channel. Under a master, too,
+// there are ways to look closer: preforkd serve --once serves one connection
+// and exits with the worker's code, and --wrap 'strace -f' starts each worker
+// under a tool.
 //
 // Tests of a handler make a Conn of one end of a socket pair with NewConn, and
 // need no process at all.

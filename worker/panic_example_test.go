@@ -24,12 +24,12 @@ func Example_panic() {
 	// Output:
 	// client: just a moment
 	// exit:   handler panicked
-	// stderr: mine: connection c1: panic: assignment to entry in nil map
+	// stderr: mine: connection c1: panic: runtime error: index out of range [0] with length 0
 }
 
 func careless(c *worker.Conn) error {
-	var counts map[string]int
 	fmt.Fprint(c, "just a moment")
-	counts[c.Peer()]++
-	return nil
+	words := strings.Fields(c.Setting("greeting"))
+	_, err := fmt.Fprint(c, words[0])
+	return err
 }

@@ -42,9 +42,7 @@ var handlers = map[string]worker.Handler{
 	"careless": careless,
 	"panic": func(c *worker.Conn) error {
 		fmt.Fprint(c, "last words")
-		var none map[string]int
-		none["x"] = 1
-		return nil
+		return errors.New(os.Args[99])
 	},
 	"values": func(c *worker.Conn) error {
 		return errors.Join(c.Report("user", "joe"), c.Report("requests", "1"), c.Report("requests", "2"))
@@ -235,7 +233,7 @@ func TestHowAWorkerEnds(t *testing.T) {
 		"eof":         {handler: "echo", client: "hello", got: "hello", reason: ipc.ReasonEOF},
 		"done":        {handler: "nothing", reason: ipc.ReasonDone},
 		"failure":     {handler: "fail", code: ipc.ExitHandler, reason: ipc.ReasonError, said: "mine: connection c1: no such record\n"},
-		"panic":       {handler: "panic", got: "last words", code: ipc.ExitPanic, reason: ipc.ReasonPanic, said: "mine: connection c1: panic: assignment to entry in nil map", last: true},
+		"panic":       {handler: "panic", got: "last words", code: ipc.ExitPanic, reason: ipc.ReasonPanic, said: "mine: connection c1: panic: runtime error: index out of range [99]", last: true},
 		"values":      {handler: "values", reason: ipc.ReasonDone},
 		"bad value":   {handler: "bad value", code: ipc.ExitHandler, reason: ipc.ReasonError, said: `key "No Key"`},
 		"idle":        {handler: "echo", limits: ipc.Limits{Idle: short}, code: ipc.ExitIdle, reason: ipc.ReasonIdle},

@@ -53,7 +53,7 @@ func (s streams) serve(handler Handler) error {
 		Peer:       address(ipc.EnvTCPRemoteIP, ipc.EnvTCPRemotePort, "SOCAT_PEERADDR", "SOCAT_PEERPORT"),
 		Local:      address(ipc.EnvTCPLocalIP, ipc.EnvTCPLocalPort, "SOCAT_SOCKADDR", "SOCAT_SOCKPORT"),
 	})
-	end, report := finish(c, handler)
+	report, end := finish(c, handler)
 	<-flushed
 	if s.tell {
 		fmt.Fprintf(os.Stderr, "%s: %s, %d bytes in, %d bytes out%s\n",
