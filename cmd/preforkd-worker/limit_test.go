@@ -22,12 +22,11 @@ func TestLimits(t *testing.T) {
 		}
 		server, client := sockettest.TCP(t)
 		p := start(t, server, []string{"echo"}, msg)
-		exchange(t, client, "hello")
 		if rest, err := io.ReadAll(client); len(rest) > 0 || err != nil {
 			t.Errorf("at the end: %q, %v", rest, err)
 		}
 		client.Close()
-		if r := p.report(t); r.BytesIn != 5 || len(r.Values) > 0 && r.Values[0].Key != ipc.ValueUnconfined {
+		if r := p.report(t); len(r.Values) > 0 && r.Values[0].Key != ipc.ValueUnconfined {
 			t.Errorf("report %+v", r)
 		}
 		if code := p.wait(t, ""); code != want {
