@@ -3,6 +3,7 @@ package master
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -110,8 +111,8 @@ func (m *Master) connectionEnded(w *worker, c *connection, exit *process.Exit, n
 	case w.report != nil:
 		fields = append(fields, logging.Reason(string(w.report.Reason)),
 			logging.BytesIn(w.report.BytesIn), logging.BytesOut(w.report.BytesOut))
-		if len(w.report.Values) > 0 {
-			fields = append(fields, logging.Report(w.report.Values))
+		if values := s.withoutConfinement(w.report.Values); len(values) > 0 {
+			fields = append(fields, logging.Report(values))
 		}
 	case exit != nil && s.command.Control && exit.Status.ExitStatus() > 0:
 		fields = append(fields, logging.Reason(ipc.ExitName(exit.Status.ExitStatus())))
@@ -160,6 +161,25 @@ func (m *Master) release(c *connection) {
 	if !m.cfg.Once {
 		c.service.gate.Release(c.source)
 	}
+}
+
+// withoutConfinement takes out of a report what a built-in handler's worker says
+// of its confinement. The first such word is worth a warning; what the kernel
+// lacks it lacks for all workers.
+func (s *service) withoutConfinement(values []ipc.Pair) []ipc.Pair {
+	if s.Handler == "" {
+		return values
+	}
+	return slices.DeleteFunc(values, func(v ipc.Pair) bool {
+		if v.Key != ipc.ValueUnconfined {
+			return false
+		}
+		if !s.warnedUnconfined {
+			s.warnedUnconfined = true
+			s.log.Warn("workers are not fully confined", logging.Reason(v.Value))
+		}
+		return true
+	})
 }
 
 // exitFields says who ended and how.

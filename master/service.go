@@ -39,7 +39,11 @@ type service struct {
 	start func(c *connection) (*worker, error)
 
 	accepted atomic.Uint64 // connections taken from the kernel
-	counts   counts        // belongs to the master's loop
+
+	// The master's loop owns what follows.
+
+	counts           counts
+	warnedUnconfined bool // that workers are not fully confined has been said
 }
 
 // counts is what became of a service's connections. At any moment
