@@ -1,0 +1,99 @@
+package master
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/logging"
+	"github.com/preforkd/preforkd/master/process"
+)
+
+// How long a worker may stay in a state in which it is not supposed to linger.
+const (
+	readyWithin  = 10 * time.Second // a spare, from its start
+	takenWithin  = 5 * time.Second  // a spare, from the assignment
+	retireWithin = 5 * time.Second  // a spare that was told to go, or whose channel broke
+)
+
+// sweep ends workers that linger where they should not, and those that should
+// have ended their connection, for its age or for its silence, and have not. It
+// lets the pools shrink. The loop calls it every second where there are spares
+// or limits.
+func (m *Master) sweep(now time.Time) {
+	for pid, w := range m.table.workers {
+		sig := w.overdue(now, m.cfg.KillDelay)
+		if sig == 0 {
+			sig = w.silent(pid, now, m.cfg.KillDelay)
+		}
+		if sig != 0 {
+			w.service.log.Warn("worker overdue", logging.PID(pid), logging.Signal(sig), logging.Reason(w.stateNow().String()))
+			m.signalGroup(pid, sig)
+		}
+	}
+	for _, s := range m.services {
+		s.pool.shrink(now)
+	}
+}
+
+// needsSweep reports whether there is anything for sweep to look at.
+func (m *Master) needsSweep() bool {
+	for _, s := range m.services {
+		if s.MaxSpares > 0 || s.MaxLifetime > 0 || s.IdleTimeout > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// overdue returns the signal that a worker has earned by lingering, or 0. A
+// worker has killDelay to end a connection whose lifetime is over and another
+// one to obey SIGTERM.
+func (w *worker) overdue(now time.Time, killDelay time.Duration) unix.Signal {
+	p := w.service.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	age := now.Sub(w.since)
+	switch {
+	case w.state == starting && age > readyWithin,
+		w.state == assigned && age > takenWithin,
+		(w.state == retiring || w.state == broken) && age > retireWithin:
+		return unix.SIGKILL
+	}
+	if lifetime := w.service.MaxLifetime; lifetime > 0 && w.state == serving {
+		switch {
+		case age > lifetime+2*killDelay:
+			return unix.SIGKILL
+		case age > lifetime+killDelay && !w.warned:
+			w.warned = true
+			return unix.SIGTERM
+		}
+	}
+	return 0
+}
+
+// silent returns the signal that a worker has earned by keeping a connection
+// that is idle, or 0. The worker's own measure may take twice the limit; after
+// that it has killDelay to end the connection and another one to obey SIGTERM.
+// The kernel is asked only as often as the answer can matter.
+func (w *worker) silent(pid int, now time.Time, killDelay time.Duration) unix.Signal {
+	limit := w.service.IdleTimeout
+	if limit == 0 || w.stateNow() != serving || now.Before(w.nextLook) {
+		return 0
+	}
+	allowed := 2*limit + killDelay
+	idle, err := process.Idle(pid)
+	switch {
+	case err != nil:
+		// A unix socket, or a worker that is just ending.
+		w.nextLook = now.Add(allowed)
+	case idle > allowed+killDelay:
+		return unix.SIGKILL
+	case idle > allowed && !w.warned:
+		w.warned = true
+		return unix.SIGTERM
+	default:
+		w.nextLook = now.Add(allowed - idle)
+	}
+	return 0
+}
