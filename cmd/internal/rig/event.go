@@ -44,6 +44,9 @@ type Event struct {
 	SysTime  *float64 `json:"sys_time"`  // seconds
 	MaxRSS   *int64   `json:"max_rss"`   // bytes
 
+	// Spares are those that wait, in a status of a service that has some.
+	Spares *int `json:"spares"`
+
 	// Report is what the worker had to say beyond that.
 	Report map[string]string `json:"report"`
 
