@@ -159,7 +159,7 @@ func step(name, value string) error {
 			time.Sleep(time.Hour)
 		}
 	case "die":
-		return unix.Kill(os.Getpid(), unix.SIGSEGV)
+		return unix.Kill(os.Getpid(), unix.SIGKILL)
 	case "exit":
 		n, err := strconv.Atoi(value)
 		if err != nil {
