@@ -54,14 +54,17 @@ func checkConnection(fd int) error {
 	return nil
 }
 
+// whoStarts is the way out for somebody who has started a worker by hand.
+const whoStarts = "this program is started by preforkd; by hand, set " + ipc.EnvStdin + "=1 to serve standard input and output"
+
 // checkSocket returns what keeps fd from being a socket of that type.
 func checkSocket(fd, want int, role string) error {
 	got, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 	switch {
 	case err == unix.EBADF:
-		return fmt.Errorf("fd %d must be %s, and is not open: this program is started by preforkd, not by hand", fd, role)
+		return fmt.Errorf("fd %d must be %s, and is not open: %s", fd, role, whoStarts)
 	case err == unix.ENOTSOCK:
-		return fmt.Errorf("fd %d must be %s, and is no socket: this program is started by preforkd, not by hand", fd, role)
+		return fmt.Errorf("fd %d must be %s, and is no socket: %s", fd, role, whoStarts)
 	case err != nil:
 		return fmt.Errorf("look at fd %d: %w", fd, err)
 	case got != want:

@@ -32,6 +32,12 @@ const (
 	maxRules = 80
 )
 
+// Where a jump goes that ends the search, until translate knows how far that is.
+const (
+	toAllow = 254
+	toDeny  = 255
+)
+
 // A rule lets one system call through, with such arguments only as pass all of
 // the checks.
 type rule struct {
@@ -102,6 +108,20 @@ func (f *filter) translate(arch uint32) {
 	f.ret(unix.SECCOMP_RET_KILL_PROCESS)
 	f.load(offsetNumber)
 	f.search(f.rules[:f.count])
+	end := f.length
+	f.ret(deny)
+	f.ret(allow)
+	for i := range f.code[:end] {
+		// Not every instruction is a jump, but only jumps have these.
+		for _, to := range []*uint8{&f.code[i].Jt, &f.code[i].Jf} {
+			switch *to {
+			case toDeny:
+				*to = uint8(end - i - 1)
+			case toAllow:
+				*to = uint8(end - i)
+			}
+		}
+	}
 }
 
 // search continues with the rule for the number that was loaded.
@@ -115,13 +135,22 @@ func (f *filter) search(rules []rule) {
 		f.search(rules[half:])
 		return
 	}
-	for _, r := range rules {
+	for i, r := range rules {
+		last := i == len(rules)-1
 		branch := f.length
-		f.ifEqual(uint32(r.number), 0, 0)
-		f.decide(r)
-		f.code[branch].Jf = uint8(f.length - branch - 1)
+		switch {
+		case len(r.checks) > 0 || r.number == unix.SYS_CLONE3:
+			f.ifEqual(uint32(r.number), 0, toDeny)
+			f.decide(r)
+			if !last {
+				f.code[branch].Jf = uint8(f.length - branch - 1)
+			}
+		case last:
+			f.ifEqual(uint32(r.number), toAllow, toDeny)
+		default:
+			f.ifEqual(uint32(r.number), toAllow, 0)
+		}
 	}
-	f.ret(deny)
 }
 
 // decide returns what becomes of the call that a rule is for.
@@ -139,9 +168,12 @@ func (f *filter) decide(r rule) {
 			if v == self {
 				v = uint32(os.Getpid())
 			}
-			f.ifEqual(v, len(c.values)-i, 0) // past the denial
+			if left := len(c.values) - 1 - i; left > 0 {
+				f.ifEqual(v, left, 0)
+			} else {
+				f.ifEqual(v, 0, toDeny)
+			}
 		}
-		f.ret(deny)
 	}
 	f.ret(allow)
 }

@@ -19,6 +19,10 @@ var plain = [...]uint16{
 	unix.SYS_RT_SIGACTION, unix.SYS_RT_SIGPROCMASK, unix.SYS_RT_SIGRETURN, unix.SYS_SIGALTSTACK,
 	unix.SYS_RESTART_SYSCALL, unix.SYS_EXIT, unix.SYS_EXIT_GROUP,
 
+	// The runtime looks at its CPU quota from time to time, in a file that it
+	// has opened before (see the package documentation of worker).
+	unix.SYS_PREAD64,
+
 	// It can only take more rights away, and Apply has to.
 	unix.SYS_LANDLOCK_RESTRICT_SELF,
 
