@@ -9,6 +9,9 @@ FUZZTIME ?= 30s
 # Arguments for `make run`: make run ARGS='--listen :7007 -- cat'
 ARGS ?=
 
+# Arguments for `make bench`: make bench BENCH='--short --json results.json'
+BENCH ?=
+
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/preforkd/preforkd/ipc.Version=$(VERSION)
 
@@ -16,7 +19,7 @@ LDFLAGS := -s -w -X github.com/preforkd/preforkd/ipc.Version=$(VERSION)
 CGO_WORKS = echo '\#include <stdlib.h>' | $${CC:-gcc} -E -o /dev/null - 2>/dev/null
 
 .DEFAULT_GOAL := build
-.PHONY: help build run test test-tools race fuzz lint bench clean
+.PHONY: help build run test test-tools race fuzz lint bench microbench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,7 +66,13 @@ lint: ## Check formatting, go vet, staticcheck
 	go vet ./...
 	go run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION) ./...
 
-bench: ## Run the benchmarks
+# As root on Debian the other servers are installed first; elsewhere those that
+# are missing are named and left out.
+bench: build ## Compare with other servers, side by side (BENCH='--short' for the short form)
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then bin/preforkd-bench install; fi
+	bin/preforkd-bench --preforkd bin/preforkd $(BENCH)
+
+microbench: ## Run the Go benchmarks of single parts
 	go test -run '^$$' -bench . -benchmem ./...
 
 clean: ## Remove what was built

@@ -40,6 +40,8 @@ type Master struct {
 	// accepting counts the goroutines that spawn: those that accept, and
 	// those that keep spares.
 	accepting sync.WaitGroup
+	// hunger is held by a connection that waits for descriptors.
+	hunger sync.Mutex
 	// spawning counts the spawns that have begun and whose outcome the loop
 	// has not seen yet.
 	spawning atomic.Int64
@@ -47,23 +49,17 @@ type Master struct {
 	// can choose when.
 	background func(func())
 	// spawns carries the outcomes from the accept goroutines to the loop.
-	spawns chan spawn
+	spawns *outcomes
 
 	// The loop owns all that follows.
 
 	table   *table
 	stop    stopState
+	heardOf []spawn              // where outcomes are taken into
 	message [ipc.MaxMessage]byte // where messages are read into
 	// result and failure are what Run returns.
 	result  Result
 	failure error
-}
-
-// A spawn is the outcome of one: a worker with its child, or an error; or
-// neither, when it turned out not to be needed.
-type spawn struct {
-	worker *worker
-	err    error
 }
 
 // A Result is how a master came to its end.
@@ -84,7 +80,7 @@ func New(cfg config.Config, log *zap.Logger) (*Master, error) {
 		// and one that is not read yet says it for all that ended since.
 		children: make(chan os.Signal, 1),
 		closing:  make(chan struct{}),
-		spawns:   make(chan spawn, 64), // lets accept goroutines run ahead of the loop a little
+		spawns:   newOutcomes(),
 		table:    newTable(),
 
 		background: func(f func()) { go f() },
@@ -185,11 +181,8 @@ func (m *Master) close() {
 // can spawn at the same time, and at least two, so that a program that is slow
 // to start leaves one to accept.
 func (m *Master) startAccepting() {
-	n := max(2, runtime.GOMAXPROCS(0))
-	if m.cfg.Once {
-		n = 1
-	}
-	process.WarmThreads(spareThreads + n*m.listeners())
+	n := m.spawners()
+	process.WarmThreads(spareThreads + runtime.GOMAXPROCS(0) + n*m.listeners())
 	for _, s := range m.services {
 		for _, l := range s.listeners {
 			s.log.Info(logging.EventListening, logging.Local(l.Local()))
@@ -203,8 +196,17 @@ func (m *Master) startAccepting() {
 	}
 }
 
-// spareThreads is how many threads the master may need at one time beside those
-// that spawn: for the loop, the log, the channels, signals and the runtime.
+// spawners returns how many goroutines accept on each listener.
+func (m *Master) spawners() int {
+	if m.cfg.Once {
+		return 1
+	}
+	return max(2, runtime.GOMAXPROCS(0))
+}
+
+// spareThreads is what may wait in a system call beside those that run and
+// those that spawn: the log, the channels, the removal of a socket, and the
+// runtime's own.
 const spareThreads = 8
 
 // listeners returns how many listeners there are.

@@ -55,8 +55,9 @@ func (m *Master) Run() (Result, error) {
 		select {
 		case <-acceptingEnded:
 			acceptingEnded = nil
-		case s := <-m.spawns:
-			m.spawned(s)
+			m.takeSpawns()
+		case <-m.spawns.wake:
+			m.takeSpawns()
 		case <-m.children:
 			m.reap()
 		case pids := <-m.channels.ready:
@@ -79,6 +80,16 @@ func (m *Master) Run() (Result, error) {
 	return m.result, m.failure
 }
 
+// takeSpawns takes all outcomes that there are into account. Whoever looks at
+// the table calls it first.
+func (m *Master) takeSpawns() {
+	m.heardOf = m.spawns.take(m.heardOf)
+	for _, s := range m.heardOf {
+		m.spawned(s)
+	}
+	clear(m.heardOf)
+}
+
 // spawned takes the outcome of a spawn into account.
 func (m *Master) spawned(s spawn) {
 	switch w := s.worker; {
@@ -93,11 +104,8 @@ func (m *Master) spawned(s spawn) {
 	if m.cfg.Once && s.worker != nil && s.worker.served > 0 {
 		m.stopAccepting()
 	}
-	if m.spawning.Add(-1) == 0 {
-		for _, exit := range m.table.settled() {
-			m.stranger(exit)
-		}
-	}
+	m.spawning.Add(-1)
+	m.settle()
 }
 
 // register puts a new worker into the table, unless it has ended already.
@@ -118,18 +126,28 @@ func (m *Master) register(w *worker) {
 
 // reap collects every child that has ended.
 func (m *Master) reap() {
+	m.takeSpawns()
 	for exit := range process.Exits() {
 		delete(m.stop.signalled, exit.Pid) // the number may come again
-		spawning := m.spawning.Load() > 0
-		if w := m.table.exited(exit, spawning); w != nil {
+		if w := m.table.exited(exit); w != nil {
 			m.ended(w, exit)
-		} else if !spawning {
-			m.stranger(exit)
 		}
+	}
+	m.settle()
+}
+
+// settle reports the children that have turned out to be nobody's worker.
+func (m *Master) settle() {
+	if len(m.table.early) == 0 {
+		return
+	}
+	for _, exit := range m.table.settle(m.spawning.Load() > 0) {
+		m.stranger(exit)
 	}
 }
 
 func (m *Master) signalled(sig unix.Signal) {
+	m.takeSpawns()
 	switch sig {
 	case unix.SIGTERM:
 		m.drain(sig)

@@ -40,5 +40,5 @@ func (m *Master) startSpare(s *service) {
 		s.log.Error(logging.EventSpawnFailed, logging.Reason("spare"), logging.Error(err))
 	}
 	w.child = child
-	m.spawns <- spawn{worker: w, err: err}
+	m.spawns.add(spawn{w, err}, true)
 }

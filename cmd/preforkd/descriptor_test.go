@@ -21,8 +21,16 @@ import (
 // it is a copy of the master that is about to) and returns its descriptors.
 func descriptorsOf(t *testing.T, pid int, path string) []rig.FD {
 	t.Helper()
-	rig.Until(t, "running "+path, func() bool { return rig.Executable(pid) == path }, func() string { return rig.Executable(pid) })
+	rig.Until(t, "running "+path, func() bool { return asleep(pid, path) }, func() string { return rig.Executable(pid) })
 	return rig.FDs(pid)
+}
+
+// asleep reports whether a process is the sleep at path and has come to
+// sleeping. Before that it has an environment to be filled in and libraries to
+// load, with a descriptor open for each in its turn (proc_pid_wchan(5)).
+func asleep(pid int, path string) bool {
+	where, err := os.ReadFile(fmt.Sprintf("/proc/%d/wchan", pid))
+	return err == nil && strings.Contains(string(where), "nanosleep") && rig.Executable(pid) == path
 }
 
 // realPath resolves the links of a system program's path, as /proc does.
@@ -125,7 +133,7 @@ func TestDescriptors(t *testing.T) {
 			seen := map[int]bool{}
 			rig.Until(t, "52 programs", func() bool {
 				for _, p := range rig.Children(m.PID) {
-					if seen[p.PID] || rig.Executable(p.PID) != sleep {
+					if seen[p.PID] || !asleep(p.PID, sleep) {
 						continue
 					}
 					port, err := strconv.Atoi(rig.Getenv(p.PID, "TCPREMOTEPORT"))

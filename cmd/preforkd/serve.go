@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"time"
@@ -211,7 +212,7 @@ func serve(cfg config.Config, options logging.Options) error {
 	}
 	result, err := m.Run()
 	if err != nil || result.ExitCode != exitOK {
-		return &exitError{code: max(result.ExitCode, exitOK)}
+		return &exitError{code: cmp.Or(result.ExitCode, exitFailure)}
 	}
 	return nil
 }

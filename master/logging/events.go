@@ -4,7 +4,7 @@ package logging
 // since people's searches and alerts hang on them.
 const (
 	EventListening   = "listening"    // a listener accepts: service, local
-	EventAccepted    = "accepted"     // a connection has its worker: service, conn, peer, local, pid
+	EventAccepted    = "accepted"     // a connection was taken: service, conn, peer, local, and pid when it has its worker
 	EventRefused     = "refused"      // a connection was closed unserved: service, peer, reason
 	EventSpawnFailed = "spawn failed" // no worker could be started: service, conn, peer, error
 	EventReaped      = "reaped"       // a worker ended, and all that is known of it

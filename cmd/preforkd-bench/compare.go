@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/preforkd/preforkd/cmd/preforkd-bench/load"
+	"github.com/preforkd/preforkd/cmd/preforkd-bench/proc"
+	"github.com/preforkd/preforkd/cmd/preforkd-bench/result"
+	"github.com/preforkd/preforkd/cmd/preforkd-bench/scenario"
+	"github.com/preforkd/preforkd/cmd/preforkd-bench/server"
+	"github.com/preforkd/preforkd/cmd/preforkd-bench/show"
+)
+
+// options are the flags of a run. Zero means what the plan says.
+type options struct {
+	short     bool
+	json      string
+	peer      string
+	preforkd  string
+	echo      string
+	servers   []string
+	scenarios []string
+	rounds    int
+	duration  time.Duration
+	load      float64
+	rate      float64
+	idle      int
+}
+
+func newCompare() *cobra.Command {
+	var o options
+	cmd := &cobra.Command{
+		Use:   "preforkd-bench",
+		Short: "Compare preforkd with other servers, side by side",
+		Long: `preforkd-bench starts each server in turn on 127.0.0.1, loads it, measures it
+and stops it; then it begins another round with the next server first. It
+prints medians with quartiles, and ratios to one peer.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return compare(cmd.Context(), o) },
+	}
+	f := cmd.Flags()
+	f.BoolVar(&o.short, "short", false, "under two minutes: short loads, fewer servers in some scenarios")
+	f.StringVar(&o.json, "json", "", "keep the results in this file")
+	f.StringVar(&o.peer, "peer", "tcpserver", "server that ratios are taken to")
+	f.StringVar(&o.preforkd, "preforkd", "", "path of preforkd, preforkd-worker next to it (built from the module here when not given)")
+	f.StringVar(&o.echo, "echo", "libc", "the C echo that servers start: libc, or bare, which spares every server the C library's preparations")
+	f.StringSliceVar(&o.servers, "servers", nil, "only these servers")
+	f.StringSliceVar(&o.scenarios, "scenarios", nil, "only these scenarios")
+	f.IntVar(&o.rounds, "rounds", 0, "how often loads are repeated (idle and growth have their own number)")
+	f.DurationVar(&o.duration, "duration", 0, "length of a closed loop and of a stream")
+	f.Float64Var(&o.load, "load", 0, "rate of the open loop, as a part of the spawn capacity")
+	f.Float64Var(&o.rate, "rate", 0, "rate of the open loop per second, instead of a part")
+	f.IntVar(&o.idle, "idle", 0, "number of idle connections")
+	return cmd
+}
+
+// plan returns the plan that the flags ask for.
+func (o options) plan() (scenario.Plan, error) {
+	p := scenario.Full()
+	if o.short {
+		p = scenario.Short()
+	}
+	if o.rounds != 0 {
+		p.Rounds = o.rounds
+		p.IdleRounds, p.GrowthRounds = min(p.IdleRounds, o.rounds), min(p.GrowthRounds, o.rounds)
+	}
+	if o.duration != 0 {
+		p.Duration = o.duration
+	}
+	if o.load != 0 {
+		p.Load = o.load
+	}
+	if o.rate != 0 {
+		p.Rate = o.rate
+	}
+	if o.idle != 0 {
+		p.Idle = o.idle
+	}
+	limit, err := load.Limit()
+	if err != nil {
+		return p, err
+	}
+	if err := p.Check(limit); err != nil {
+		return p, usageError{err}
+	}
+	return p, nil
+}
+
+// compare is a whole run. Everything it starts and every file it writes apart
+// from the results is gone when it returns.
+func compare(ctx context.Context, o options) error {
+	plan, err := o.plan()
+	if err != nil {
+		return err
+	}
+	scenarios, err := scenario.Select(o.scenarios)
+	if err != nil {
+		return usageError{err}
+	}
+	if o.short && len(o.scenarios) == 0 {
+		// Growth means little with few connections.
+		scenarios = slices.DeleteFunc(slices.Clone(scenarios), func(s scenario.Scenario) bool { return s.Name == "growth" })
+	}
+	definitions, err := server.Select(o.servers)
+	if err != nil {
+		return usageError{err}
+	}
+	if !slices.Contains(server.Names(), o.peer) {
+		return usageError{fmt.Errorf("peer %q: no such server", o.peer)}
+	}
+	if o.echo != "libc" && o.echo != "bare" {
+		return usageError{fmt.Errorf("echo %q: want libc or bare", o.echo)}
+	}
+	var keep *os.File
+	if o.json != "" {
+		// Now, and not after minutes of measuring.
+		if keep, err = os.Create(o.json); err != nil {
+			return fmt.Errorf("keep results: %w", err)
+		}
+		defer keep.Close()
+	}
+
+	children, err := proc.Adopt()
+	if err != nil {
+		return err
+	}
+	defer children.Close()
+	dir, err := os.MkdirTemp("", "preforkd-bench-")
+	if err != nil {
+		return fmt.Errorf("prepare: %w", err)
+	}
+	defer os.RemoveAll(dir)
+
+	record := &result.Record{Format: result.Format, Started: time.Now(), Machine: result.ThisMachine(), Short: o.short, Echo: o.echo}
+	record.Notes = notes(plan, scenarios, record.Machine)
+	for _, note := range record.Notes {
+		progress("note: %s", note)
+	}
+	progress("building")
+	build, err := server.Compile(ctx, children, dir, o.preforkd, o.echo == "bare")
+	if err != nil {
+		return err
+	}
+	run := &scenario.Run{
+		Plan: plan, Scenarios: scenarios, Build: build, Children: children, Dir: dir,
+		Named: len(o.servers) > 0, Progress: progress,
+	}
+	for _, d := range definitions {
+		if o.short && d.Variant && len(o.servers) == 0 {
+			record.Missing = append(record.Missing, result.Missing{Server: d.Name, Reason: "not in the short form"})
+			continue
+		}
+		s, err := server.Find(ctx, children, build, d)
+		if err != nil {
+			record.Missing = append(record.Missing, result.Missing{Server: d.Name, Reason: err.Error()})
+			continue
+		}
+		run.Servers = append(run.Servers, s)
+		record.Servers = append(record.Servers, result.Server{
+			Name: s.Name, Class: string(s.Class), About: s.About, Version: s.Version,
+		})
+	}
+	if err := run.Execute(ctx, record); err != nil {
+		return err
+	}
+	record.Seconds = time.Since(record.Started).Seconds()
+	if keep != nil {
+		if err := record.Write(keep); err != nil {
+			return err
+		}
+		if err := keep.Close(); err != nil {
+			return fmt.Errorf("keep results: %w", err)
+		}
+	}
+	fmt.Print(show.Text(record, o.peer))
+	return nil
+}
+
+// threadsPerWorker is what a Go program that serves one connection has, with
+// Go's own choice of how many threads run its code.
+const threadsPerWorker = 4
+
+// notes says what of this machine will show in the numbers.
+func notes(p scenario.Plan, scenarios []scenario.Scenario, m result.Machine) []string {
+	many := slices.ContainsFunc(scenarios, func(s scenario.Scenario) bool { return s.Name == "idle" || s.Name == "growth" })
+	if many && m.PIDs > 0 && p.Idle*threadsPerWorker > m.PIDs {
+		return []string{fmt.Sprintf("kernel.pid_max is %d and counts threads: %d Go workers of %d threads each cannot all exist here",
+			m.PIDs, p.Idle, threadsPerWorker)}
+	}
+	return nil
+}
+
+func progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, format+"\n", args...)
+}
+
+func noArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("unexpected argument %q", args[0])}
+	}
+	return nil
+}

@@ -1,0 +1,125 @@
+package load
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	idleAtOnce = 64               // connections that are being opened at the same time
+	idleLimit  = 90 * time.Second // for opening all
+)
+
+// Idle is a set of open connections that do nothing. Each has echoed one
+// message, so each is known to be served.
+type Idle struct {
+	Result *Result
+	fds    []int
+}
+
+// OpenIdle opens count connections, exchanges a message on each and leaves
+// them open. The caller closes the set; after an error there is none.
+func OpenIdle(ctx context.Context, addr netip.AddrPort, count int) (*Idle, error) {
+	e, err := newEngine(addr, idleAtOnce)
+	if err != nil {
+		return nil, err
+	}
+	defer e.close()
+	idle := &Idle{Result: e.result}
+	e.keep = func(fd int) { idle.fds = append(idle.fds, fd) }
+	err = quiet(func() error {
+		start := time.Now()
+		e.last = start
+		check := start.Add(time.Second)
+		for begun := 0; begun < count || e.busy() > 0; {
+			now := time.Now()
+			if now.Sub(start) > idleLimit || e.result.Failed() >= maxFailures {
+				break
+			}
+			for begun < count && len(e.free) > 0 {
+				e.begin(now, now)
+				begun++
+				now = time.Now()
+			}
+			if now.After(check) {
+				e.expire(now)
+				check = now.Add(time.Second)
+			}
+			if err := e.turn(ctx); err != nil {
+				return err
+			}
+		}
+		// What was never begun within the limit is lost as well.
+		if missing := count - e.result.Done - e.result.Failed(); missing > 0 {
+			e.result.Errors[kind(errTimeout)] += missing
+		}
+		e.result.Elapsed = e.last.Sub(start)
+		return nil
+	})
+	if err != nil {
+		idle.Close()
+		return nil, err
+	}
+	return idle, nil
+}
+
+// Verify exchanges another message on every connection, one after the other,
+// and returns how many of them still answer.
+func (i *Idle) Verify(ctx context.Context) int {
+	alive := 0
+	for _, fd := range i.fds {
+		if ctx.Err() != nil {
+			break
+		}
+		if exchange(fd) {
+			alive++
+		}
+	}
+	return alive
+}
+
+func exchange(fd int) bool {
+	if n, err := unix.SendmsgN(fd, Message, nil, nil, unix.MSG_NOSIGNAL); err != nil || n != len(Message) {
+		return false
+	}
+	var buffer [4096]byte
+	for got := 0; got < len(Message); {
+		wait := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		if n, err := unix.Poll(wait, int(timeout.Milliseconds())); n != 1 || err != nil {
+			if err == unix.EINTR {
+				continue
+			}
+			return false
+		}
+		n, err := unix.Read(fd, buffer[:])
+		if n <= 0 || err != nil || got+n > len(Message) || !bytes.Equal(buffer[:n], Message[got:got+n]) {
+			return false
+		}
+		got += n
+	}
+	return true
+}
+
+// Close closes all connections in order.
+func (i *Idle) Close() {
+	for _, fd := range i.fds {
+		unix.Close(fd)
+	}
+	i.fds = nil
+}
+
+// Limit returns how many connections this process can hold: its limit of open
+// files, which the Go runtime has raised as far as it may, less what it needs
+// for other things.
+func Limit() (int, error) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, fmt.Errorf("read limit of open files: %w", err)
+	}
+	return max(int(min(limit.Cur, 1<<20))-100, 0), nil
+}

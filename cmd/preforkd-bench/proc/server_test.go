@@ -1,0 +1,80 @@
+package proc
+
+import (
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Everything below this process must be gone after Close, also what has left
+// its group and its parents.
+func TestNothingIsLeftBehind(t *testing.T) {
+	children, err := Adopt()
+	if err != nil {
+		t.Fatal(err)
+	}
+	marker := filepath.Join(t.TempDir(), "marker")
+	// The outer shell ends at once; the inner one has a session of its own,
+	// ignores SIGTERM and starts another process again and again.
+	script := `setsid sh -c 'trap "" TERM; : >"$0"; while :; do sleep 1000; done' "$0" &
+		while ! [ -e "$0" ]; do sleep 0.01; done`
+	if err := children.Run(exec.Command("/bin/sh", "-c", script, marker)); err != nil {
+		t.Fatal(err)
+	}
+	before, err := readTable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	orphans := before.descendants(unix.Getpid())
+	if len(orphans) == 0 {
+		t.Fatal("the orphan did not come to this process")
+	}
+	children.Close()
+	after, err := readTable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := after.descendants(unix.Getpid()); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestServeReportsWhyNothingListens(t *testing.T) {
+	children, err := Adopt()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer children.Close()
+	port, err := FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"/bin/sh", "-c", "echo cannot bind >&2; exit 1"}
+	_, err = children.Serve(t.Context(), args, port, filepath.Join(t.TempDir(), "log"))
+	if err == nil || !strings.Contains(err.Error(), "cannot bind") {
+		t.Errorf("error %v; want the server's own words", err)
+	}
+}
+
+func TestOrphansAreAccounted(t *testing.T) {
+	children, err := Adopt()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer children.Close()
+	// A process whose parent is gone, and that works before it ends.
+	script := `(i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done) &`
+	if err := children.Run(exec.Command("/bin/sh", "-c", script)); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); children.orphanTime() == 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("the orphan's time never arrived")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}

@@ -1,0 +1,122 @@
+package result
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/preforkd/preforkd/cmd/preforkd-bench/stats"
+)
+
+// Format is the version of the record. Records of another version are refused.
+const Format = 1
+
+// A Record is a whole run.
+type Record struct {
+	Format       int           `json:"format"`
+	Started      time.Time     `json:"started"`
+	Seconds      float64       `json:"seconds"`
+	Machine      Machine       `json:"machine"`
+	Short        bool          `json:"short"`
+	Echo         string        `json:"echo"`            // the C echo that servers start: libc or bare
+	Notes        []string      `json:"notes,omitempty"` // what a reader must know to understand the numbers
+	Scenarios    []Scenario    `json:"scenarios"`
+	Servers      []Server      `json:"servers"`
+	Missing      []Missing     `json:"missing,omitempty"`
+	Measurements []Measurement `json:"measurements"`
+}
+
+// A Scenario is one kind of load as it was run.
+type Scenario struct {
+	Name   string   `json:"name"`
+	About  string   `json:"about"`
+	Shows  []Metric `json:"shows"` // in the order of the table; the first two are compared with the peer
+	Rounds int      `json:"rounds"`
+}
+
+// A Server is one that took part.
+type Server struct {
+	Name    string `json:"name"`
+	Class   string `json:"class"`
+	About   string `json:"about"`
+	Version string `json:"version,omitempty"`
+}
+
+// Missing is a server that was left out of everything, or of one scenario.
+type Missing struct {
+	Server   string `json:"server"`
+	Scenario string `json:"scenario,omitempty"`
+	Reason   string `json:"reason"`
+}
+
+// A Measurement is one round of one scenario with one server.
+type Measurement struct {
+	Scenario string             `json:"scenario"`
+	Server   string             `json:"server"`
+	Round    int                `json:"round"`
+	Values   map[Metric]float64 `json:"values,omitempty"`
+	Errors   map[string]int     `json:"errors,omitempty"`
+	Problem  string             `json:"problem,omitempty"` // why there are no values
+}
+
+// Values returns one metric by round, of the rounds that have it.
+func (r *Record) Values(scenario, server string, m Metric) map[int]float64 {
+	values := make(map[int]float64)
+	for _, x := range r.Measurements {
+		if v, ok := x.Values[m]; ok && x.Scenario == scenario && x.Server == server {
+			values[x.Round] = v
+		}
+	}
+	return values
+}
+
+// Summary describes one metric over its rounds.
+func (r *Record) Summary(scenario, server string, m Metric) stats.Summary {
+	var values []float64
+	for _, v := range r.Values(scenario, server, m) {
+		values = append(values, v)
+	}
+	return stats.Summarize(values)
+}
+
+// Errors adds up the errors of all rounds by kind, problems included.
+func (r *Record) Errors(scenario, server string) map[string]int {
+	sum := make(map[string]int)
+	for _, x := range r.Measurements {
+		if x.Scenario != scenario || x.Server != server {
+			continue
+		}
+		for kind, n := range x.Errors {
+			sum[kind] += n
+		}
+		if x.Problem != "" {
+			sum[x.Problem]++
+		}
+	}
+	return sum
+}
+
+// Write writes the record as JSON.
+func (r *Record) Write(w io.Writer) error {
+	out := json.NewEncoder(w)
+	out.SetIndent("", " ")
+	if err := out.Encode(r); err != nil {
+		return fmt.Errorf("write results: %w", err)
+	}
+	return nil
+}
+
+// Read reads a record that Write wrote.
+func Read(r io.Reader) (*Record, error) {
+	var record Record
+	in := json.NewDecoder(r)
+	in.DisallowUnknownFields()
+	if err := in.Decode(&record); err != nil {
+		return nil, fmt.Errorf("read results: %w", err)
+	}
+	if record.Format != Format {
+		return nil, fmt.Errorf("read results: format %d, this program reads %d", record.Format, Format)
+	}
+	return &record, nil
+}

@@ -1,0 +1,8 @@
+// Package scenario runs the comparison: which loads, with which servers, in
+// which order, how often.
+//
+// Each measurement starts its server fresh, warms it up, loads it, waits until
+// it is at rest, and stops it. Servers take turns within a round, and each
+// round begins with another one, so that what changes on the machine meanwhile
+// meets all of them. Ratios are taken within rounds.
+package scenario

@@ -1,0 +1,176 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/preforkd/preforkd/cmd/preforkd-bench/load"
+	"github.com/preforkd/preforkd/cmd/preforkd-bench/proc"
+	"github.com/preforkd/preforkd/cmd/preforkd-bench/result"
+	"github.com/preforkd/preforkd/cmd/preforkd-bench/server"
+)
+
+// A Run is one comparison.
+type Run struct {
+	Plan      Plan
+	Scenarios []Scenario
+	Servers   []server.Server
+	Build     *server.Build
+	Children  *proc.Children
+	Dir       string // for what servers write; the caller removes it
+	Named     bool   // the servers were chosen by name, so short forms leave none out
+	Progress  func(format string, args ...any)
+
+	starts int
+	record *result.Record
+}
+
+// Execute runs everything and adds the measurements to record. A server that
+// fails is recorded with its problem, and the run goes on; the error is the
+// context's, or says that the benchmark itself cannot go on.
+func (r *Run) Execute(ctx context.Context, record *result.Record) error {
+	r.record = record
+	for _, sc := range r.Scenarios {
+		rounds := sc.rounds(&r.Plan)
+		if sc.Name == "open" {
+			if err := r.chooseRate(ctx); err != nil {
+				return err
+			}
+			sc.About = fmt.Sprintf("%s; %.0f a second", sc.About, r.Plan.Rate)
+		}
+		if sc.Name == "idle" || sc.Name == "growth" {
+			sc.About = fmt.Sprintf("%s; %d of them", sc.About, r.Plan.Idle)
+		}
+		record.Scenarios = append(record.Scenarios, result.Scenario{
+			Name: sc.Name, About: sc.About, Shows: sc.Shows, Rounds: rounds,
+		})
+		jobs := r.jobs(sc)
+		for round := range rounds {
+			start := time.Now()
+			for i := range jobs {
+				job := jobs[(i+round)%len(jobs)]
+				m, err := job.run(ctx)
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
+				if err != nil {
+					m.Problem = err.Error()
+				}
+				m.Scenario, m.Server, m.Round = sc.Name, job.name, round+1
+				record.Measurements = append(record.Measurements, m)
+			}
+			r.Progress("%s: round %d of %d, %d measurements in %.1f s", sc.Name, round+1, rounds, len(jobs), time.Since(start).Seconds())
+		}
+	}
+	return nil
+}
+
+// A job is one measurement that is to be repeated.
+type job struct {
+	name string
+	run  func(context.Context) (result.Measurement, error)
+}
+
+// jobs returns the measurements of one round, and records who is left out.
+func (r *Run) jobs(sc Scenario) []job {
+	var jobs []job
+	if sc.run == nil {
+		for _, p := range spawnPrograms {
+			jobs = append(jobs, job{p.name, func(ctx context.Context) (result.Measurement, error) {
+				return spawn(ctx, r.Children, r.Build, r.Plan.Spawns, p.mode, p.program)
+			}})
+			r.record.Servers = append(r.record.Servers, result.Server{Name: p.name, Class: "spawn", About: p.about})
+		}
+		return jobs
+	}
+	for _, s := range r.Servers {
+		reason := s.Except[sc.Name]
+		if reason == "" && r.Plan.Short && !r.Named && sc.short != nil && !slices.Contains(sc.short, s.Name) {
+			reason = "not in the short form"
+		}
+		if reason != "" {
+			r.record.Missing = append(r.record.Missing, result.Missing{Server: s.Name, Scenario: sc.Name, Reason: reason})
+			continue
+		}
+		jobs = append(jobs, job{s.Name, func(ctx context.Context) (result.Measurement, error) {
+			return r.measure(ctx, sc, s)
+		}})
+	}
+	return jobs
+}
+
+// measure starts a server, runs one scenario on it and stops it.
+func (r *Run) measure(ctx context.Context, sc Scenario, s server.Server) (result.Measurement, error) {
+	subject, stop, err := r.start(ctx, s)
+	if err != nil {
+		return result.Measurement{}, err
+	}
+	defer stop()
+	return sc.run(ctx, &r.Plan, subject)
+}
+
+// start starts a server at a free port in a fresh directory. The caller calls
+// stop, which removes both.
+func (r *Run) start(ctx context.Context, s server.Server) (_ *subject, stop func(), err error) {
+	port, err := proc.FreePort()
+	if err != nil {
+		return nil, nil, err
+	}
+	r.starts++
+	dir := filepath.Join(r.Dir, fmt.Sprintf("%s-%d", s.Name, r.starts))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, nil, fmt.Errorf("prepare directory of %s: %w", s.Name, err)
+	}
+	args, err := s.Command(server.Site{Build: r.Build, Dir: dir, Port: port, Program: s.Path})
+	if err != nil {
+		return nil, nil, err
+	}
+	running, err := r.Children.Serve(ctx, args, port, filepath.Join(dir, "output"))
+	if err != nil {
+		return nil, nil, err
+	}
+	return &subject{running, port}, func() {
+		running.Stop()
+		os.RemoveAll(dir)
+	}, nil
+}
+
+// chooseRate measures the spawn capacity unless a rate was given: connections
+// per second of the floor server with the static C echo, the median of three.
+func (r *Run) chooseRate(ctx context.Context) error {
+	if r.Plan.Rate > 0 {
+		return nil
+	}
+	definitions, err := server.Select([]string{"floor-c"})
+	if err != nil {
+		return err
+	}
+	var rates []float64
+	for range 3 {
+		s, stop, err := r.start(ctx, server.Server{Definition: definitions[0]})
+		if err != nil {
+			return fmt.Errorf("measure spawn capacity: %w", err)
+		}
+		if err = s.warm(ctx, &r.Plan, 16); err == nil {
+			var loaded *load.Result
+			if loaded, err = load.Closed(ctx, s.addr(), 16, 0, r.Plan.Duration); err == nil {
+				rates = append(rates, loaded.Rate())
+			}
+		}
+		stop()
+		if err != nil {
+			return fmt.Errorf("measure spawn capacity: %w", err)
+		}
+	}
+	slices.Sort(rates)
+	r.Plan.Rate = r.Plan.Load * rates[1]
+	r.Progress("open: spawn capacity %.0f a second, rate %.0f", rates[1], r.Plan.Rate)
+	if r.Plan.Rate < 1 {
+		return fmt.Errorf("measure spawn capacity: %.1f connections per second", rates[1])
+	}
+	return nil
+}

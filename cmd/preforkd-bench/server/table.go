@@ -1,0 +1,162 @@
+package server
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// Table holds all servers, in the order of reports. The peers that start a
+// program per connection all start the same static C echo.
+var Table = []Definition{
+	{
+		Name: "preforkd-stdio", Class: Exec,
+		About:   "preforkd, a static C echo on fds 0 and 1",
+		Command: preforkd(nil, "--", "{echo}"),
+	},
+	{
+		Name: "preforkd-quiet", Class: Exec, Variant: true,
+		About:   "the same, without a log line per connection",
+		Command: preforkd([]string{"--log-level", "warn"}, "--", "{echo}"),
+	},
+	{
+		Name: "preforkd-echo", Class: Exec,
+		About:   "preforkd, its built-in echo in a fresh Go process",
+		Command: preforkd(nil, "echo"),
+	},
+	{
+		Name: "tcpserver", Class: Exec,
+		About:   "ucspi-tcp's tcpserver, a static C echo",
+		Package: "ucspi-tcp", Program: "tcpserver",
+		Command: withEcho(func(s Site, echo string) []string {
+			return []string{s.Program, "-H", "-R", "-l", "localhost",
+				"-c", strconv.Itoa(maxConnections), "-b", strconv.Itoa(Backlog),
+				"127.0.0.1", strconv.Itoa(s.Port), echo}
+		}),
+	},
+	{
+		Name: "tcpserver-verbose", Class: Exec, Variant: true,
+		About:   "the same, with its log lines (-v)",
+		Package: "ucspi-tcp", Program: "tcpserver",
+		Command: withEcho(func(s Site, echo string) []string {
+			return []string{s.Program, "-v", "-H", "-R", "-l", "localhost",
+				"-c", strconv.Itoa(maxConnections), "-b", strconv.Itoa(Backlog),
+				"127.0.0.1", strconv.Itoa(s.Port), echo}
+		}),
+	},
+	{
+		Name: "socat", Class: Exec,
+		About:   "socat TCP-LISTEN,fork EXEC: copies between socket and program",
+		Package: "socat", Program: "socat",
+		Command: withEcho(func(s Site, echo string) []string {
+			return []string{s.Program, socatListen(s.Port), "EXEC:" + echo}
+		}),
+	},
+	{
+		Name: "socat-nofork", Class: Exec, Variant: true,
+		About:   "socat TCP-LISTEN,fork EXEC,nofork: hands the socket over",
+		Package: "socat", Program: "socat",
+		Command: withEcho(func(s Site, echo string) []string {
+			return []string{s.Program, socatListen(s.Port), "EXEC:" + echo + ",nofork"}
+		}),
+	},
+	{
+		Name: "ncat", Class: Exec,
+		About:   "ncat --keep-open --exec; its backlog is fixed",
+		Package: "ncat", Program: "ncat",
+		Command: withEcho(func(s Site, echo string) []string {
+			return []string{s.Program, "--listen", "--keep-open", "--nodns",
+				"--max-conns", strconv.Itoa(maxConnections), "--exec", echo,
+				"127.0.0.1", strconv.Itoa(s.Port)}
+		}),
+		Except: map[string]string{"bulk": "it stalls, or loses the end of the stream"},
+	},
+	{
+		Name: "xinetd", Class: Exec,
+		About:   "xinetd, wait = no; its backlog is fixed",
+		Package: "xinetd", Program: "xinetd",
+		Command: xinetd,
+	},
+	{
+		Name: "systemd", Class: Exec,
+		About:   "systemd-socket-activate --accept --inetd; its backlog is the system's largest",
+		Package: "systemd", Program: "systemd-socket-activate",
+		Command: withEcho(func(s Site, echo string) []string {
+			return []string{s.Program, "--accept", "--inetd",
+				"--listen", fmt.Sprintf("127.0.0.1:%d", s.Port), echo}
+		}),
+	},
+	{
+		Name: "apache", Class: Pool,
+		About:   "apache2 with mod_echo on the prefork MPM",
+		Package: "apache2-bin", Program: "apache2",
+		Command: apache,
+		Except: map[string]string{
+			"idle":   "its pool of processes grows by at most 32 a second",
+			"growth": "its pool of processes grows by at most 32 a second",
+			"bulk":   "mod_echo works by the line",
+		},
+	},
+	{
+		Name: "fork-c", Class: Fork,
+		About: "the sources' own server: fork without exec, C, 1 KiB buffer",
+		Command: func(s Site) ([]string, error) {
+			program, err := s.Build.Program("forkserver")
+			return []string{program, strconv.Itoa(s.Port)}, err
+		},
+	},
+	{
+		Name: "floor-c", Class: Floor,
+		About:   "accept, vfork, exec of the static C echo, wait; nothing else",
+		Command: floor((*Build).Echo),
+	},
+	{
+		Name: "floor-go", Class: Floor,
+		About:   "accept, vfork, exec of a bare Go program that copies fd 3, wait",
+		Command: floor(func(b *Build) (string, error) { return b.Program("barego") }),
+	},
+}
+
+// withEcho completes a command that starts the static C echo.
+func withEcho(command func(s Site, echo string) []string) func(Site) ([]string, error) {
+	return func(s Site) ([]string, error) {
+		echo, err := s.Build.Echo()
+		return command(s, echo), err
+	}
+}
+
+// preforkd completes a command line of preforkd serve; {echo} stands for the
+// static C echo.
+func preforkd(flags []string, handler ...string) func(Site) ([]string, error) {
+	return func(s Site) ([]string, error) {
+		program, err := s.Build.Preforkd()
+		if err != nil {
+			return nil, err
+		}
+		echo, err := s.Build.Echo()
+		args := []string{program, "serve", "--listen", fmt.Sprintf("127.0.0.1:%d", s.Port),
+			"--max-connections", strconv.Itoa(maxConnections)}
+		args = append(args, flags...)
+		for _, arg := range handler {
+			if arg == "{echo}" {
+				arg = echo
+			}
+			args = append(args, arg)
+		}
+		return args, err
+	}
+}
+
+func floor(program func(*Build) (string, error)) func(Site) ([]string, error) {
+	return func(s Site) ([]string, error) {
+		server, err := s.Build.Program("floorserver")
+		if err != nil {
+			return nil, err
+		}
+		path, err := program(s.Build)
+		return []string{server, strconv.Itoa(s.Port), path}, err
+	}
+}
+
+func socatListen(port int) string {
+	return fmt.Sprintf("TCP4-LISTEN:%d,bind=127.0.0.1,reuseaddr,fork,backlog=%d", port, Backlog)
+}
