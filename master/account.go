@@ -26,6 +26,7 @@ func (m *Master) ended(w *worker, exit process.Exit) {
 	state, c := w.state, w.conn
 	w.conn = nil
 	p.remove(w)
+	p.left(w)
 	w.closeControl()
 	p.mu.Unlock()
 	switch {

@@ -28,8 +28,12 @@ func (m *Master) hear(w *worker) {
 			// first and once; what was sent before that comes after it.
 			continue
 		case io.EOF:
-			m.hungUp(w)
-			return
+			if closed(w.child.Control) {
+				m.hungUp(w)
+				return
+			}
+			// A datagram of no bytes reads the same.
+			err = fmt.Errorf("%w: empty message", ipc.ErrMalformed)
 		case nil:
 			err = m.heard(w, t, body)
 		}
@@ -49,8 +53,10 @@ func (m *Master) heard(w *worker, t ipc.Type, body []byte) error {
 		w.service.pool.put(w, now)
 		return nil
 	case t == ipc.TypeReady && state == serving && w.report != nil && w.reusable():
-		m.moveOn(w, now)
-		w.service.pool.put(w, now)
+		if w.service.pool.makeRoom(w, now) {
+			m.moveOn(w, now)
+			w.service.pool.put(w, now)
+		}
 		return nil
 	case t == ipc.TypeTaken && state == assigned:
 		w.service.pool.taken(w, now)
@@ -66,6 +72,13 @@ func (m *Master) heard(w *worker, t ipc.Type, body []byte) error {
 	return fmt.Errorf("unexpected %v from a worker that is %v", t, state)
 }
 
+// closed reports whether nothing more can come over a channel.
+func closed(channel int) bool {
+	fds := []unix.PollFd{{Fd: int32(channel), Events: unix.POLLRDHUP}}
+	n, err := unix.Poll(fds, 0)
+	return n > 0 || err != nil
+}
+
 // hungUp takes in that a worker has closed its channel. A program that a spare
 // has become holds none, and a worker that is about to exit has none any more;
 // but one that waits for a connection can no longer be given any.
@@ -76,6 +89,7 @@ func (m *Master) hungUp(w *worker) {
 	if w.state == idle {
 		p.remove(w)
 		w.enter(broken, time.Now())
+		p.leave(w)
 	}
 }
 
@@ -85,10 +99,11 @@ func (m *Master) breach(w *worker, err error) {
 	p := w.service.pool
 	p.mu.Lock()
 	p.remove(w)
-	if w.state == starting {
-		p.starting--
+	if w.conn == nil && w.state != retiring {
+		p.fail(time.Now(), w.state == starting)
 	}
 	w.enter(broken, time.Now())
+	p.leave(w)
 	p.mu.Unlock()
 	if m.table.has(w.child.Pid) {
 		w.service.log.Warn("contract broken", logging.PID(w.child.Pid), logging.Error(err))

@@ -174,11 +174,17 @@ func (m *Master) summarize() {
 	m.log.Info("status", append(m.totals(), zap.Uint64("live", m.live()), zap.Stringer("state", m.stop.phase))...)
 	for _, s := range m.services {
 		taken, limit := s.gate.Taken()
-		s.log.Info("status",
+		fields := []zap.Field{
 			zap.Int("slots_taken", taken), zap.Int("slots", limit),
 			zap.Uint64("accepted", s.accepted.Load()),
 			zap.Uint64("failed", s.counts.failed),
-			zap.Uint64("reaped", s.counts.reaped))
+			zap.Uint64("reaped", s.counts.reaped),
+		}
+		if s.MaxSpares > 0 {
+			ready, starting := s.pool.counts()
+			fields = append(fields, zap.Int("spares", ready), zap.Int("spares_starting", starting))
+		}
+		s.log.Info("status", fields...)
 	}
 }
 

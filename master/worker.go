@@ -41,6 +41,8 @@ type worker struct {
 	since  time.Time   // of the state
 	conn   *connection // what it serves or is to serve, or nil
 	served int         // connections that it was given
+
+	leaving bool // the pool counts it as such
 }
 
 // A state is where a worker stands in the dialogue of package ipc.
