@@ -159,3 +159,43 @@ func openFDs(t *testing.T) int {
 	}
 	return len(entries)
 }
+
+// FuzzReceiveConnection sends whole datagrams with any number of descriptors.
+// Whatever comes of it, none stays open beyond the one that is returned.
+func FuzzReceiveConnection(f *testing.F) {
+	a, _ := assignment.Append(nil)
+	f.Add(a, uint8(1))
+	f.Add(a, uint8(2))
+	f.Add(Drain, uint8(0))
+	f.Add([]byte("garbage!"), uint8(5))
+	f.Fuzz(func(t *testing.T, datagram []byte, count uint8) {
+		if len(datagram) == 0 || len(datagram) > 2*MaxMessage {
+			t.Skip("not sent by anybody, or by the socket")
+		}
+		master, worker := channel(t)
+		defer master.Close()
+		defer worker.Close()
+		fds := make([]int, count%9)
+		for i := range fds {
+			fds[i] = int(master.Fd())
+		}
+		var rights []byte
+		if len(fds) > 0 {
+			rights = unix.UnixRights(fds...)
+		}
+		if err := unix.Sendmsg(int(worker.Fd()), datagram, rights, nil, 0); err != nil {
+			t.Fatal(err)
+		}
+		before := openFDs(t)
+		_, _, conn, err := ReceiveConnection(int(master.Fd()), make([]byte, MaxMessage), 0)
+		if err != nil && conn != -1 || err == nil && (conn >= 0) != (len(fds) == 1) {
+			t.Errorf("%d descriptors sent: %d, %v", len(fds), conn, err)
+		}
+		if conn >= 0 {
+			unix.Close(conn)
+		}
+		if after := openFDs(t); after != before {
+			t.Errorf("%d descriptors open before, %d after", before, after)
+		}
+	})
+}

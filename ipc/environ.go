@@ -26,6 +26,11 @@ const (
 	EnvVersion    = "PREFORKD_VERSION"    // the master's version
 )
 
+// EnvStdin set to "1" makes a worker built on the SDK that was started by hand,
+// without a control channel, serve its standard input and output. No master
+// sets it.
+const EnvStdin = "PREFORKD_STDIN"
+
 // ProtoTCP and ProtoIPC are the values of EnvProto.
 const (
 	ProtoTCP = "TCP"

@@ -35,26 +35,33 @@ const (
 	ExitExec = 110
 )
 
-var exitNames = map[int]string{
-	ExitOK:             "ok",
-	ExitHandler:        "handler failed",
-	ExitReset:          "peer reset",
-	ExitUnknownHandler: "unknown handler",
-	ExitDescriptors:    "descriptors missing",
-	ExitProtocol:       "control protocol violated",
-	ExitVersion:        "other contract version",
-	ExitOrphaned:       "master gone",
-	ExitPanic:          "handler panicked",
-	ExitIdle:           "idle timeout",
-	ExitLifetime:       "lifetime over",
-	ExitExec:           "exec failed",
+// exitNames is not a map, because every worker would build it at its start and
+// none ever looks.
+var exitNames = [...]struct {
+	code int
+	name string
+}{
+	{ExitOK, "ok"},
+	{ExitHandler, "handler failed"},
+	{ExitReset, "peer reset"},
+	{ExitUnknownHandler, "unknown handler"},
+	{ExitDescriptors, "descriptors missing"},
+	{ExitProtocol, "control protocol violated"},
+	{ExitVersion, "other contract version"},
+	{ExitOrphaned, "master gone"},
+	{ExitPanic, "handler panicked"},
+	{ExitIdle, "idle timeout"},
+	{ExitLifetime, "lifetime over"},
+	{ExitExec, "exec failed"},
 }
 
 // ExitName returns the meaning of a worker's exit code, or its number when the
 // contract gives it none.
 func ExitName(code int) string {
-	if name, ok := exitNames[code]; ok {
-		return name
+	for _, e := range exitNames {
+		if e.code == code {
+			return e.name
+		}
 	}
 	return strconv.Itoa(code)
 }

@@ -89,7 +89,7 @@ var (
 	// ErrMalformed reports bytes that are no message of this protocol.
 	ErrMalformed = errors.New("malformed message")
 	// ErrTooLarge reports a message that does not fit into MaxMessage.
-	ErrTooLarge = fmt.Errorf("message larger than %d bytes", MaxMessage)
+	ErrTooLarge = errors.New("message larger than MaxMessage")
 )
 
 // appendHeader appends a header whose length setLength fills in.
@@ -106,14 +106,13 @@ func setLength(msg []byte) error {
 	return nil
 }
 
-// The messages without a body, encoded. They must not be changed.
+// The messages without a body, encoded. They must not be changed. (Written out,
+// so that the compiler lays them down and no worker builds them at its start.)
 var (
-	Ready = bodiless(TypeReady)
-	Taken = bodiless(TypeTaken)
-	Drain = bodiless(TypeDrain)
+	Ready = []byte{magic0, magic1, Protocol, byte(TypeReady), 0, 0, 0, 0}
+	Taken = []byte{magic0, magic1, Protocol, byte(TypeTaken), 0, 0, 0, 0}
+	Drain = []byte{magic0, magic1, Protocol, byte(TypeDrain), 0, 0, 0, 0}
 )
-
-func bodiless(t Type) []byte { return appendHeader(nil, t) }
 
 // Parse checks the header of one whole datagram and returns the message's type
 // and body. The body aliases datagram.
@@ -133,6 +132,12 @@ func Parse(datagram []byte) (Type, []byte, error) {
 	body := datagram[headerSize:]
 	if n := binary.LittleEndian.Uint32(datagram[4:]); uint64(n) != uint64(len(body)) {
 		return 0, nil, fmt.Errorf("%w: says %d bytes of body, has %d", ErrMalformed, n, len(body))
+	}
+	switch t := Type(datagram[3]); t {
+	case TypeReady, TypeTaken, TypeDrain:
+		if len(body) > 0 {
+			return 0, nil, fmt.Errorf("%w: %v with %d bytes too many", ErrMalformed, t, len(body))
+		}
 	}
 	return Type(datagram[3]), body, nil
 }

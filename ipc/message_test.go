@@ -141,6 +141,7 @@ func TestParseRejects(t *testing.T) {
 		"cut body":      {good[:len(good)-1], ErrMalformed},
 		"longer body":   {append(bytes.Clone(good), 0), ErrMalformed},
 		"absurd length": {edit(7, 0xff), ErrMalformed},
+		"drain's body":  {[]byte("pf\x01\x05\x01\x00\x00\x00x"), ErrMalformed},
 	} {
 		if _, _, err := Parse(c.datagram); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
@@ -175,6 +176,9 @@ func FuzzMessage(f *testing.F) {
 	r, _ := (&Report{BytesIn: 5, BytesOut: 5, Reason: ReasonEOF}).Append(nil)
 	f.Add(a)
 	f.Add(r)
+	f.Add(Ready)
+	f.Add(Taken)
+	f.Add(Drain)
 	f.Add([]byte("pf\x01\x01\x02\x00\x00\x00\xff\xff"))
 	f.Fuzz(func(t *testing.T, datagram []byte) {
 		typ, body, err := Parse(datagram)
@@ -198,6 +202,13 @@ func FuzzMessage(f *testing.F) {
 				return
 			}
 			again, _ = r.Append(nil)
+		case TypeReady, TypeTaken, TypeDrain:
+			// Receivers do not look at the body of these. It must stay empty
+			// for the form to be the only one.
+			if len(body) > 0 {
+				t.Errorf("%v with a body of %d bytes", typ, len(body))
+			}
+			again = appendHeader(nil, typ)
 		default:
 			return
 		}

@@ -25,6 +25,12 @@ const (
 	MaxValue  = 1024 // bytes of a value
 )
 
+// ValueUnconfined is the key under which a built-in handler's worker says what
+// of its confinement the kernel could not give it. It is absent when nothing
+// was missing. It is the same for all workers of a machine, so it is worth one
+// warning and no more.
+const ValueUnconfined = "unconfined"
+
 // check returns what is wrong with a report, or nil.
 func (r *Report) check() error {
 	if len(r.Reason) > maxReason {

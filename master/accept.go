@@ -43,6 +43,10 @@ func (m *Master) accept(l *listener) {
 	var pause backoff
 	slot := claim{l, l.service.Load()}
 	for {
+		// Wait while a connection waits for descriptors.
+		m.hunger.Lock()
+		//lint:ignore SA2001 the lock is all that is wanted
+		m.hunger.Unlock()
 		conn, err := l.Accept(&slot)
 		switch {
 		case err == nil:

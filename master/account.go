@@ -27,6 +27,7 @@ func (m *Master) ended(w *worker, exit process.Exit) {
 	state, c := w.state, w.conn
 	w.conn = nil
 	p.remove(w)
+	p.left(w)
 	w.closeControl()
 	p.mu.Unlock()
 	switch {
@@ -84,7 +85,7 @@ func (m *Master) moveOn(w *worker, now time.Time) {
 	w.conn = nil
 	p.mu.Unlock()
 	m.connectionEnded(w, c, nil, now)
-	w.report, w.warned = nil, false
+	w.report, w.warned, w.nextLook = nil, false, time.Time{}
 }
 
 // connectionEnded gives the slot back and writes the event of a connection that
@@ -115,8 +116,8 @@ func (m *Master) connectionEnded(w *worker, c *connection, exit *process.Exit, n
 	case w.report != nil:
 		fields = append(fields, logging.Reason(string(w.report.Reason)),
 			logging.BytesIn(w.report.BytesIn), logging.BytesOut(w.report.BytesOut))
-		if len(w.report.Values) > 0 {
-			fields = append(fields, logging.Report(w.report.Values))
+		if values := s.withoutConfinement(w.report.Values); len(values) > 0 {
+			fields = append(fields, logging.Report(values))
 		}
 	case exit != nil && c.command().Control && exit.Status.ExitStatus() > 0:
 		fields = append(fields, logging.Reason(ipc.ExitName(exit.Status.ExitStatus())))
@@ -184,6 +185,25 @@ func (m *Master) penalize(w *worker, c *connection, status unix.WaitStatus, now 
 		s.log.Info(logging.EventPenalized, logging.Conn(c.id), logging.Peer(c.peer), logging.Source(penalty.Source),
 			zap.Duration("penalty", penalty.Length), zap.Bool("dry_run", s.PenaltyDryRun))
 	}
+}
+
+// withoutConfinement takes out of a report what a built-in handler's worker says
+// of its confinement. The first such word is worth a warning; what the kernel
+// lacks it lacks for all workers.
+func (s *service) withoutConfinement(values []ipc.Pair) []ipc.Pair {
+	if s.Handler == "" {
+		return values
+	}
+	return slices.DeleteFunc(values, func(v ipc.Pair) bool {
+		if v.Key != ipc.ValueUnconfined {
+			return false
+		}
+		if !s.warnedUnconfined {
+			s.warnedUnconfined = true
+			s.log.Warn("workers are not fully confined", logging.Reason(v.Value))
+		}
+		return true
+	})
 }
 
 // exitFields says who ended and how.

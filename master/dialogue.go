@@ -3,7 +3,6 @@ package master
 import (
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,8 +28,12 @@ func (m *Master) hear(w *worker) {
 			// first and once; what was sent before that comes after it.
 			continue
 		case io.EOF:
-			m.hungUp(w)
-			return
+			if closed(w.child.Control) {
+				m.hungUp(w)
+				return
+			}
+			// A datagram of no bytes reads the same.
+			err = fmt.Errorf("%w: empty message", ipc.ErrMalformed)
 		case nil:
 			err = m.heard(w, t, body)
 		}
@@ -50,8 +53,10 @@ func (m *Master) heard(w *worker, t ipc.Type, body []byte) error {
 		w.service.pool.put(w, now)
 		return nil
 	case t == ipc.TypeReady && state == serving && w.report != nil && w.reusable():
-		m.moveOn(w, now)
-		w.service.pool.put(w, now)
+		if w.service.pool.makeRoom(w, now) {
+			m.moveOn(w, now)
+			w.service.pool.put(w, now)
+		}
 		return nil
 	case t == ipc.TypeTaken && state == assigned:
 		w.service.pool.taken(w, now)
@@ -67,6 +72,13 @@ func (m *Master) heard(w *worker, t ipc.Type, body []byte) error {
 	return fmt.Errorf("unexpected %v from a worker that is %v", t, state)
 }
 
+// closed reports whether nothing more can come over a channel.
+func closed(channel int) bool {
+	fds := []unix.PollFd{{Fd: int32(channel), Events: unix.POLLRDHUP}}
+	n, err := unix.Poll(fds, 0)
+	return n > 0 || err != nil
+}
+
 // hungUp takes in that a worker has closed its channel. A program that a spare
 // has become holds none, and a worker that is about to exit has none any more;
 // but one that waits for a connection can no longer be given any.
@@ -77,6 +89,7 @@ func (m *Master) hungUp(w *worker) {
 	if w.state == idle {
 		p.remove(w)
 		w.enter(broken, time.Now())
+		p.leave(w)
 	}
 }
 
@@ -86,89 +99,14 @@ func (m *Master) breach(w *worker, err error) {
 	p := w.service.pool
 	p.mu.Lock()
 	p.remove(w)
-	if w.state == starting {
-		p.starting--
+	if w.conn == nil && w.state != retiring {
+		p.fail(time.Now(), w.state == starting)
 	}
 	w.enter(broken, time.Now())
+	p.leave(w)
 	p.mu.Unlock()
 	if m.table.has(w.child.Pid) {
 		w.service.log.Warn("contract broken", logging.PID(w.child.Pid), logging.Error(err))
 		m.signalGroup(w.child.Pid, unix.SIGKILL)
 	}
-}
-
-// How long a worker may stay in a state in which it is not supposed to linger.
-const (
-	readyWithin  = 10 * time.Second // a spare, from its start
-	takenWithin  = 5 * time.Second  // a spare, from the assignment
-	retireWithin = 5 * time.Second  // a spare that was told to go, or whose channel broke
-)
-
-// sweep ends workers that linger where they should not, and those whose
-// connection has outlived its lifetime although the worker should have ended
-// it. It lets the pools shrink. The loop calls it every second where there are
-// spares or lifetimes.
-func (m *Master) sweep(now time.Time) {
-	for pid, w := range m.table.workers {
-		if sig := w.overdue(now, m.cfg.KillDelay); sig != 0 {
-			w.service.log.Warn("worker overdue", logging.PID(pid), logging.Signal(sig), logging.Reason(w.stateNow().String()))
-			m.signalGroup(pid, sig)
-		}
-	}
-	for _, s := range m.services {
-		s.pool.shrink(now)
-	}
-	m.logSuppressed(now)
-}
-
-// settleSweep has the loop sweep as long as there is anything to sweep. After a
-// reload there may be workers of services that are no more.
-func (m *Master) settleSweep() {
-	if m.needsSweep() || len(m.table.workers) > 0 {
-		m.sweeping.Reset(time.Second)
-	} else {
-		m.sweeping.Stop()
-	}
-}
-
-// needsSweep reports whether there is anything for sweep to look at.
-func (m *Master) needsSweep() bool {
-	for _, s := range m.services {
-		if s.MaxSpares > 0 || s.MaxLifetime > 0 || s.refuses() || slices.ContainsFunc(s.rules, func(r rule) bool { return r.MaxLifetime != nil }) {
-			return true
-		}
-	}
-	return false
-}
-
-// overdue returns the signal that a worker has earned by lingering, or 0. A
-// connection whose lifetime is over has killDelay to obey SIGTERM, and one whose
-// worker knows its lifetime as much before that to end by itself.
-func (w *worker) overdue(now time.Time, killDelay time.Duration) unix.Signal {
-	p := w.service.pool
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	age := now.Sub(w.since)
-	switch {
-	case w.state == starting && age > readyWithin,
-		w.state == assigned && age > takenWithin,
-		(w.state == retiring || w.state == broken) && age > retireWithin:
-		return unix.SIGKILL
-	}
-	if w.conn == nil || w.conn.lifetime == 0 || w.state != serving {
-		return 0
-	}
-	lifetime := w.conn.lifetime
-	if !w.service.becomesProgram() {
-		// It knows its lifetime and ends the connection itself, more kindly.
-		lifetime += killDelay
-	}
-	switch {
-	case age > lifetime+killDelay && w.warned:
-		return unix.SIGKILL
-	case age > lifetime && !w.warned:
-		w.warned = true
-		return unix.SIGTERM
-	}
-	return 0
 }

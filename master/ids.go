@@ -7,9 +7,9 @@ import (
 )
 
 // An idSource makes the ids of connections: the master's start in milliseconds
-// since the epoch, in base 36, and a running number. So an id is unique on a
-// host over any number of restarts, sorts by time within one master, and is
-// short enough for people.
+// since the epoch, in base 36, and a running number. So an id is unique over
+// any number of restarts (but for two masters started in the same millisecond),
+// sorts by time within one master, and is short enough for people.
 type idSource struct {
 	prefix string
 	last   atomic.Uint64

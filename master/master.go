@@ -37,6 +37,8 @@ type Master struct {
 	// accepting counts the goroutines that spawn: those that accept, and
 	// those that keep spares.
 	accepting sync.WaitGroup
+	// hunger is held by a connection that waits for descriptors.
+	hunger sync.Mutex
 	// spawning counts the spawns that have begun and whose outcome the loop
 	// has not seen yet.
 	spawning atomic.Int64
@@ -44,7 +46,7 @@ type Master struct {
 	// can choose when.
 	background func(func())
 	// spawns carries the outcomes from the accept goroutines to the loop.
-	spawns chan spawn
+	spawns *outcomes
 
 	// reloads carries configurations that were read again to the loop.
 	reloads chan reloaded
@@ -60,17 +62,11 @@ type Master struct {
 	sweeping    *time.Ticker
 	table       *table
 	stop        stopState
+	heardOf     []spawn              // where outcomes are taken into
 	message     [ipc.MaxMessage]byte // where messages are read into
 	// result and failure are what Run returns.
 	result  Result
 	failure error
-}
-
-// A spawn is the outcome of one: a worker with its child, or an error; or
-// neither, when it turned out not to be needed.
-type spawn struct {
-	worker *worker
-	err    error
 }
 
 // A Result is how a master came to its end.
@@ -96,7 +92,7 @@ func New(cfg config.Config, file string, log *zap.Logger) (*Master, error) {
 		// and one that is not read yet says it for all that ended since.
 		children: make(chan os.Signal, 1),
 		closing:  make(chan struct{}),
-		spawns:   make(chan spawn, 64), // lets accept goroutines run ahead of the loop a little
+		spawns:   newOutcomes(),
 		table:    newTable(),
 
 		background: func(f func()) { go f() },
@@ -165,7 +161,7 @@ func (m *Master) close() {
 
 // startAccepting starts the goroutines that accept and those that keep spares.
 func (m *Master) startAccepting() {
-	process.WarmThreads(spareThreads + m.acceptors()*m.listeners())
+	process.WarmThreads(spareThreads + runtime.GOMAXPROCS(0) + m.spawners()*m.listeners())
 	for _, s := range m.services {
 		for _, l := range s.listeners {
 			m.startListener(l)
@@ -174,20 +170,10 @@ func (m *Master) startAccepting() {
 	}
 }
 
-// acceptors returns how many goroutines accept from each listener: as many as
-// can spawn at the same time, and at least two, so that a program that is slow
-// to start leaves one to accept.
-func (m *Master) acceptors() int {
-	if m.cfg.Once {
-		return 1
-	}
-	return max(2, runtime.GOMAXPROCS(0))
-}
-
 // startListener starts accepting from a listener.
 func (m *Master) startListener(l *listener) {
 	l.service.Load().log.Info(logging.EventListening, logging.Local(l.Local()))
-	for range m.acceptors() {
+	for range m.spawners() {
 		m.accepting.Go(func() { m.accept(l) })
 	}
 }
@@ -207,8 +193,19 @@ func (m *Master) closeListener(l *listener) {
 	}
 }
 
-// spareThreads is how many threads the master may need at one time beside those
-// that spawn: for the loop, the log, the channels, signals and the runtime.
+// spawners returns how many goroutines accept on each listener: as many as can
+// spawn at the same time, and at least two, so that a program that is slow to
+// start leaves one to accept.
+func (m *Master) spawners() int {
+	if m.cfg.Once {
+		return 1
+	}
+	return max(2, runtime.GOMAXPROCS(0))
+}
+
+// spareThreads is what may wait in a system call beside those that run and
+// those that spawn: the log, the channels, the removal of a socket, and the
+// runtime's own.
 const spareThreads = 8
 
 // listeners returns how many listeners there are.

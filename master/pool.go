@@ -11,8 +11,8 @@ import (
 // connections. Accept goroutines take from it, the loop puts into it, and one
 // goroutine keeps it filled, off the path of any connection.
 //
-// There are never more spares, ready and starting together, than most, so that
-// with the slots there are never more processes than slots and spares.
+// There are never more spares, ready, starting and leaving together, than most,
+// so that with the slots there are never more processes than slots and spares.
 type pool struct {
 	least, most int
 	wake        chan struct{} // of the goroutine that fills the pool; holds one
@@ -21,6 +21,7 @@ type pool struct {
 	mu       sync.Mutex
 	idle     []*worker // ready, the longest waiting first
 	starting int       // started or about to be, and not ready
+	leaving  int       // retiring or broken, without a connection, and not reaped yet
 	target   int       // how many spares there should be, from least to most
 	missed   time.Time // when a connection last found the pool empty
 	failures backoff   // of spares that died before they were of use
@@ -61,6 +62,7 @@ func (p *pool) handOver(c *connection, now time.Time) *worker {
 		// It is dead or dying, or has stopped reading. Its exit is heard of
 		// elsewhere; a live one is ended by the sweep.
 		w.enter(broken, now)
+		p.leave(w)
 	}
 	if p.most > 0 {
 		p.missed = now
@@ -70,22 +72,55 @@ func (p *pool) handOver(c *connection, now time.Time) *worker {
 	return nil
 }
 
-// put adds a worker that says it is ready. It reports false when there is no
-// need for one more; the worker is then to retire.
-func (p *pool) put(w *worker, now time.Time) bool {
+// put adds a spare that says it is ready, unless the pool has closed meanwhile
+// and it has to retire.
+func (p *pool) put(w *worker, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if w.state == starting {
-		p.starting--
-	}
-	if p.closed || len(p.idle)+p.starting >= p.most {
-		w.enter(retiring, now)
-		w.closeControl()
-		return false
+	p.starting--
+	if p.closed {
+		p.retire(w, now)
+		return
 	}
 	w.enter(idle, now)
 	p.idle = append(p.idle, w)
+}
+
+// makeRoom reserves a place for a worker that has served a connection and is
+// ready for the next; put fills it. It reports false when there is no need for
+// one more. The worker then retires and keeps its connection until it has been
+// reaped, because until then there is a process that needs the slot.
+func (p *pool) makeRoom(w *worker, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || p.processes() >= p.most {
+		p.retire(w, now)
+		return false
+	}
+	p.starting++
+	w.enter(starting, now)
 	return true
+}
+
+// processes is how many processes there are that have no slot. The lock is held.
+func (p *pool) processes() int { return len(p.idle) + p.starting + p.leaving }
+
+// leave notes that a worker is on its way out. If it has a connection, that
+// one's slot stands for it. The lock is held.
+func (p *pool) leave(w *worker) {
+	if w.conn == nil && !w.leaving {
+		w.leaving = true
+		p.leaving++
+	}
+}
+
+// left notes that a worker has been reaped. The lock is held.
+func (p *pool) left(w *worker) {
+	if w.leaving {
+		w.leaving = false
+		p.leaving--
+		p.wakeUp()
+	}
 }
 
 // begin takes the right to start one spare. Otherwise it returns how long to
@@ -93,7 +128,7 @@ func (p *pool) put(w *worker, now time.Time) bool {
 func (p *pool) begin(now time.Time) (start bool, wait time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || len(p.idle)+p.starting >= p.target {
+	if p.closed || len(p.idle)+p.starting >= p.target || p.processes() >= p.most {
 		return false, 0
 	}
 	if wait = p.notUntil.Sub(now); wait > 0 {
@@ -108,6 +143,11 @@ func (p *pool) begin(now time.Time) (start bool, wait time.Duration) {
 func (p *pool) failed(now time.Time, wasStarting bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.fail(now, wasStarting)
+}
+
+// fail is failed for a caller who holds the lock.
+func (p *pool) fail(now time.Time, wasStarting bool) {
 	if wasStarting {
 		p.starting--
 	}
@@ -165,8 +205,14 @@ func (p *pool) retireFirst(now time.Time) {
 	w := p.idle[0]
 	p.idle[0] = nil
 	p.idle = p.idle[1:]
+	p.retire(w, now)
+}
+
+// retire tells a worker that waits to go. The lock is held.
+func (p *pool) retire(w *worker, now time.Time) {
 	w.enter(retiring, now)
 	w.closeControl()
+	p.leave(w)
 }
 
 // remove takes a worker out of the idle ones, if it is there. The lock is held.

@@ -54,8 +54,9 @@ func (m *Master) Run() (Result, error) {
 		select {
 		case <-acceptingEnded:
 			acceptingEnded = nil
-		case s := <-m.spawns:
-			m.spawned(s)
+			m.takeSpawns()
+		case <-m.spawns.wake:
+			m.takeSpawns()
 		case <-m.children:
 			m.reap()
 		case pids := <-m.channels.ready:
@@ -80,6 +81,16 @@ func (m *Master) Run() (Result, error) {
 	return m.result, m.failure
 }
 
+// takeSpawns takes all outcomes that there are into account. Whoever looks at
+// the table calls it first.
+func (m *Master) takeSpawns() {
+	m.heardOf = m.spawns.take(m.heardOf)
+	for _, s := range m.heardOf {
+		m.spawned(s)
+	}
+	clear(m.heardOf)
+}
+
 // spawned takes the outcome of a spawn into account.
 func (m *Master) spawned(s spawn) {
 	switch w := s.worker; {
@@ -94,11 +105,8 @@ func (m *Master) spawned(s spawn) {
 	if m.cfg.Once && s.worker != nil && s.worker.served > 0 {
 		m.stopAccepting()
 	}
-	if m.spawning.Add(-1) == 0 {
-		for _, exit := range m.table.settled() {
-			m.stranger(exit)
-		}
-	}
+	m.spawning.Add(-1)
+	m.settle()
 }
 
 // register puts a new worker into the table, unless it has ended already.
@@ -119,18 +127,28 @@ func (m *Master) register(w *worker) {
 
 // reap collects every child that has ended.
 func (m *Master) reap() {
+	m.takeSpawns()
 	for exit := range process.Exits() {
 		delete(m.stop.signalled, exit.Pid) // the number may come again
-		spawning := m.spawning.Load() > 0
-		if w := m.table.exited(exit, spawning); w != nil {
+		if w := m.table.exited(exit); w != nil {
 			m.ended(w, exit)
-		} else if !spawning {
-			m.stranger(exit)
 		}
+	}
+	for m.spawns.expect(len(m.table.early) > 0) {
+		m.takeSpawns()
+	}
+	m.settle()
+}
+
+// settle reports the children that have turned out to be nobody's worker.
+func (m *Master) settle() {
+	for _, exit := range m.table.settle(m.spawning.Load() > 0) {
+		m.stranger(exit)
 	}
 }
 
 func (m *Master) signalled(sig unix.Signal) {
+	m.takeSpawns()
 	switch sig {
 	case unix.SIGTERM:
 		m.drain(sig)
@@ -158,10 +176,15 @@ func (m *Master) summarize() {
 	m.log.Info("status", append(all.fields(), zap.Uint64("live", all.live()), zap.Stringer("state", m.stop.phase))...)
 	for _, s := range m.services {
 		counts := s.gate.Counts()
-		s.log.Info("status", append(s.sums().fields(),
+		fields := append(s.sums().fields(),
 			zap.Int("slots_taken", counts.Held+counts.Reserved), zap.Int("slots", counts.Limit),
 			zap.Int("sources", counts.Sources), zap.Int("penalized", counts.Penalized),
-			zap.Object("refused_by_reason", refusedByReason(counts.Refused)))...)
+			zap.Object("refused_by_reason", refusedByReason(counts.Refused)))
+		if s.MaxSpares > 0 {
+			ready, starting := s.pool.counts()
+			fields = append(fields, zap.Int("spares", ready), zap.Int("spares_starting", starting))
+		}
+		s.log.Info("status", fields...)
 	}
 }
 

@@ -36,6 +36,8 @@ type service struct {
 	// spawn spawns a worker for a connection; a field so that tests can play
 	// one. On error the worker has no child.
 	spawn func(c *connection) (*worker, error)
+
+	warnedUnconfined bool // the loop's: that workers are not fully confined has been said
 }
 
 // A rule is what an address rule changes for its connections beyond their
@@ -64,36 +66,42 @@ func (m *Master) start(c *connection) error {
 	m.spawning.Add(1)
 	w, err := m.startPatiently(c)
 	c.logAccepted(w.child)
-	m.spawns <- spawn{w, err}
+	m.spawns.add(spawn{w, err}, err != nil || w.watched || m.cfg.Once || m.isClosing())
 	return err
 }
 
 // startPatiently spawns a worker for a connection. Where descriptors are short
 // it tries again until there are some: the client is better off waiting, as it
-// would in the kernel's queue, and this goroutine accepts no other meanwhile.
+// would in the kernel's queue. Nobody accepts meanwhile, or younger connections
+// would take what comes free and this one might wait for ever.
 func (m *Master) startPatiently(c *connection) (*worker, error) {
-	var pause backoff
-	for {
-		w, err := c.service.spawn(c)
-		if !errors.Is(err, unix.EMFILE) && !errors.Is(err, unix.ENFILE) || m.isClosing() {
-			return w, err
-		}
-		if pause.delay == 0 {
-			c.service.log.Warn("spawn delayed", logging.Conn(c.id), logging.Peer(c.peer), logging.Error(err))
-		}
-		m.wait(pause.next())
+	w, err := c.service.spawn(c)
+	if !isShortOfDescriptors(err) {
+		return w, err
 	}
+	m.hunger.Lock()
+	defer m.hunger.Unlock()
+	c.service.log.Warn("spawn delayed", logging.Conn(c.id), logging.Peer(c.peer), logging.Error(err))
+	for pause := (backoff{}); isShortOfDescriptors(err) && !m.isClosing(); {
+		m.wait(pause.next())
+		w, err = c.service.spawn(c)
+	}
+	return w, err
+}
+
+func isShortOfDescriptors(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)
 }
 
 // again gives a connection to another worker when a spare has died without
 // taking it. It runs in a goroutine of its own; m.spawning counts it already.
 func (m *Master) again(c *connection) {
 	if w := c.service.pool.handOver(c, time.Now()); w != nil {
-		m.spawns <- spawn{}
+		m.spawns.add(spawn{}, true)
 		return
 	}
 	w, err := m.startPatiently(c)
-	m.spawns <- spawn{w, err}
+	m.spawns.add(spawn{w, err}, true)
 }
 
 // newWorker returns a worker that is to be spawned for a connection.

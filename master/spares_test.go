@@ -58,7 +58,7 @@ func newStage(t *rapid.T, spares, perWorker int) *stage {
 
 		background: func(f func()) { f() },
 
-		spawns:   make(chan spawn, 1024),
+		spawns:   newOutcomes(),
 		table:    newTable(),
 		channels: channels,
 	}
@@ -114,16 +114,14 @@ func (st *stage) startSpare(now time.Time) bool {
 		w := &worker{service: st.s, watched: true, since: now}
 		st.act(w)
 		st.m.spawning.Add(1)
-		st.m.spawns <- spawn{worker: w}
+		st.m.spawns.add(spawn{worker: w}, true)
 	}
 	return start
 }
 
 // loop lets the master's loop see all that has happened so far.
 func (st *stage) loop() {
-	for st.m.spawning.Load() > 0 {
-		st.m.spawned(<-st.m.spawns)
-	}
+	st.m.takeSpawns()
 	for _, a := range st.actors {
 		if st.m.table.has(a.w.child.Pid) && a.w.watched {
 			st.m.hear(a.w)
@@ -142,10 +140,8 @@ func (a *actor) die() {
 
 // reap lets the loop see an actor's death.
 func (st *stage) reap(a *actor) {
-	for st.m.spawning.Load() > 0 {
-		st.m.spawned(<-st.m.spawns)
-	}
-	if w := st.m.table.exited(process.Exit{Pid: a.w.child.Pid}, false); w != nil {
+	st.m.takeSpawns()
+	if w := st.m.table.exited(process.Exit{Pid: a.w.child.Pid}); w != nil {
 		st.m.ended(w, process.Exit{Pid: a.w.child.Pid})
 	}
 }

@@ -135,6 +135,10 @@ func (m *Master) signalGroup(pid int, sig unix.Signal) {
 		// it has changed to another user.
 		m.log.Warn("signal worker", logging.PID(pid), logging.Signal(sig), logging.Error(err))
 	}
+	if sig == unix.SIGTERM {
+		// A stopped process acts on SIGTERM when it goes on, and not before.
+		_ = process.SignalGroup(pid, unix.SIGCONT)
+	}
 }
 
 // finished reports whether, with accepting over, nothing is left to do: nothing

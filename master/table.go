@@ -1,6 +1,10 @@
 package master
 
-import "github.com/preforkd/preforkd/master/process"
+import (
+	"slices"
+
+	"github.com/preforkd/preforkd/master/process"
+)
 
 // A table holds the workers by pid. It is owned by the master's loop.
 //
@@ -18,12 +22,15 @@ type table struct {
 	// whenever no spawn is under way. A pid has more than one exit only if
 	// all numbers came round within one spawn; then which worker gets which
 	// is a guess, but none is lost.
-	early map[int][]process.Exit
+	early []process.Exit
 }
 
-func newTable() *table {
-	return &table{workers: make(map[int]*worker), early: make(map[int][]process.Exit)}
-}
+// maxEarly bounds the exits of unknown pids. As pid 1 of a container the master
+// reaps strangers, any number of them, while a single spawn may take its time;
+// the exits of workers among them are as few as there are spawns.
+const maxEarly = 1024
+
+func newTable() *table { return &table{workers: make(map[int]*worker)} }
 
 // started registers a worker. When it has ended already, started returns its
 // exit instead and the worker is not in the table.
@@ -32,42 +39,40 @@ func newTable() *table {
 // may have had the same one just before. So reaped is asked whether this very
 // process is gone.
 func (t *table) started(w *worker, pid int, reaped func() bool) (process.Exit, bool) {
-	if exits := t.early[pid]; len(exits) > 0 && reaped() {
-		last := len(exits) - 1
-		t.early[pid] = exits[:last]
-		return exits[last], true
+	for i := len(t.early) - 1; i >= 0; i-- {
+		exit := t.early[i]
+		if exit.Pid == pid && reaped() {
+			t.early = slices.Delete(t.early, i, i+1)
+			return exit, true
+		}
 	}
 	t.workers[pid] = w
 	return process.Exit{}, false
 }
 
 // exited takes the worker that an exit belongs to out of the table. It returns
-// nil for a pid that is not registered; that exit is remembered if a spawn is
-// under way and forgotten otherwise.
-func (t *table) exited(exit process.Exit, spawning bool) *worker {
+// nil for a pid that is not registered; that exit is remembered for as long as
+// a spawn is under way.
+func (t *table) exited(exit process.Exit) *worker {
 	w, ok := t.workers[exit.Pid]
 	if ok {
 		delete(t.workers, exit.Pid)
 		return w
 	}
-	if spawning {
-		t.early[exit.Pid] = append(t.early[exit.Pid], exit)
-	}
+	t.early = append(t.early, exit)
 	return nil
 }
 
-// settled forgets the exits that no worker came for. It is called when no
-// spawn is under way, and returns what it forgot: the children of failed
-// execs, and strangers.
-func (t *table) settled() []process.Exit {
-	if len(t.early) == 0 {
-		return nil
+// settle forgets the exits that no worker can come for any more, and returns
+// them: the children of failed execs, and strangers. Those are all when no
+// spawn is under way, and otherwise the oldest beyond maxEarly.
+func (t *table) settle(spawning bool) []process.Exit {
+	n := len(t.early)
+	if spawning {
+		n = max(0, n-maxEarly)
 	}
-	var strangers []process.Exit
-	for _, exits := range t.early {
-		strangers = append(strangers, exits...)
-	}
-	clear(t.early)
+	strangers := slices.Clone(t.early[:n])
+	t.early = slices.Delete(t.early, 0, n)
 	return strangers
 }
 

@@ -41,9 +41,7 @@ func TestTableLosesNoExit(t *testing.T) {
 			ended[w] = e.Usage.Minflt
 		}
 		settle := func() {
-			if spawning == 0 {
-				table.settled()
-			}
+			table.settle(spawning > 0)
 		}
 		all := []*child{}
 		t.Repeat(map[string]func(*rapid.T){
@@ -92,7 +90,8 @@ func TestTableLosesNoExit(t *testing.T) {
 				}
 				delete(alive, p)
 				c.gone = true
-				if w := table.exited(exit(p, c.serial), spawning > 0); w != nil {
+				defer settle()
+				if w := table.exited(exit(p, c.serial)); w != nil {
 					finish(t, w, exit(p, c.serial))
 				}
 			},
@@ -108,7 +107,8 @@ func TestTableLosesNoExit(t *testing.T) {
 						t.Skip("pid just used")
 					}
 				}
-				if w := table.exited(exit(p, serial), spawning > 0); w != nil {
+				defer settle()
+				if w := table.exited(exit(p, serial)); w != nil {
 					t.Fatal("a stranger's exit was taken for a worker's")
 				}
 			},
@@ -135,4 +135,20 @@ func TestTableLosesNoExit(t *testing.T) {
 			},
 		})
 	})
+}
+
+// A stranger costs the table nothing in the long run, however long a spawn takes.
+func TestTableForgetsStrangers(t *testing.T) {
+	table := newTable()
+	forgotten := 0
+	for pid := range 10 * maxEarly {
+		table.exited(process.Exit{Pid: pid})
+		forgotten += len(table.settle(true))
+		if len(table.early) > maxEarly {
+			t.Fatalf("%d exits kept", len(table.early))
+		}
+	}
+	if forgotten += len(table.settle(false)); forgotten != 10*maxEarly {
+		t.Errorf("%d of %d strangers reported", forgotten, 10*maxEarly)
+	}
 }

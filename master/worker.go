@@ -31,8 +31,10 @@ type worker struct {
 	watched bool
 	report  *ipc.Report // what it said of its connection, if it has said it
 	breach  error       // how it broke the contract, or nil
-	warned  bool        // it has had SIGTERM for a connection that lasted too long
 	stderr  *stderrLog  // of a worker whose stderr leads to the log, or nil
+
+	warned   bool      // it has had SIGTERM for a connection that should have ended
+	nextLook time.Time // when to ask again whether the connection is idle
 
 	// The pool's lock guards all that follows.
 
@@ -40,6 +42,8 @@ type worker struct {
 	since  time.Time   // of the state
 	conn   *connection // what it serves or is to serve, or nil
 	served int         // connections that it was given
+
+	leaving bool // the pool counts it as such
 }
 
 // A state is where a worker stands in the dialogue of package ipc.

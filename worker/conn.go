@@ -23,9 +23,9 @@ type Conn struct {
 	assignment ipc.Assignment
 	reason     ipc.Reason // as set by SetReason
 	values     []ipc.Pair // as set by Report
-	readEnd    bool       // Read has returned io.EOF: nothing unread can be left
 	wroteEnd   bool       // CloseWrite was called
 
+	readEnd atomic.Bool                // the client's end was read: nothing unread can be left
 	in, out atomic.Uint64              // bytes read from and written to the client
 	over    atomic.Pointer[ipc.Reason] // why the connection was ended from outside, nil while it was not
 
@@ -110,6 +110,10 @@ func (c *Conn) Count(in, out int64) {
 	c.in.Add(uint64(in))
 	c.out.Add(uint64(out))
 }
+
+// SawEnd makes known that a handler has met the client's end by itself, past
+// Read.
+func (c *Conn) SawEnd() { c.readEnd.Store(true) }
 
 // Bytes returns how many bytes were read from the client and how many were
 // handed to the kernel for it.

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -20,11 +19,8 @@ import (
 // starts must get neither the connection, which it would keep open, nor the
 // control channel, over which it could speak in the worker's name.
 func adopt() (held bool, err error) {
-	err = checkConnection(ipc.FDConnection)
-	if errors.Is(err, errNoSocket) && isNull(ipc.FDConnection) {
-		err = nil
-	} else {
-		held = true
+	if held = !IsSpare(); held {
+		err = checkConnection(ipc.FDConnection)
 	}
 	if err == nil {
 		err = checkSocket(ipc.FDControl, unix.SOCK_SEQPACKET, "the control channel, a SOCK_SEQPACKET socket")
@@ -58,17 +54,17 @@ func checkConnection(fd int) error {
 	return nil
 }
 
-// errNoSocket is found in checkSocket's error when something else is open there.
-var errNoSocket = errors.New("no socket")
+// whoStarts is the way out for somebody who has started a worker by hand.
+const whoStarts = "this program is started by preforkd; by hand, set " + ipc.EnvStdin + "=1 to serve standard input and output"
 
 // checkSocket returns what keeps fd from being a socket of that type.
 func checkSocket(fd, want int, role string) error {
 	got, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 	switch {
 	case err == unix.EBADF:
-		return fmt.Errorf("fd %d must be %s, and is not open: this program is started by preforkd, not by hand", fd, role)
+		return fmt.Errorf("fd %d must be %s, and is not open: %s", fd, role, whoStarts)
 	case err == unix.ENOTSOCK:
-		return fmt.Errorf("fd %d must be %s, and is %w: this program is started by preforkd, not by hand", fd, role, errNoSocket)
+		return fmt.Errorf("fd %d must be %s, and is no socket: %s", fd, role, whoStarts)
 	case err != nil:
 		return fmt.Errorf("look at fd %d: %w", fd, err)
 	case got != want:
@@ -77,11 +73,12 @@ func checkSocket(fd, want int, role string) error {
 	return nil
 }
 
-// isNull reports whether fd is /dev/null, whose device number is fixed
-// (Documentation/admin-guide/devices.txt in the kernel's source).
-func isNull(fd int) bool {
+// IsSpare reports whether the process was started ahead of its connections:
+// it has /dev/null, whose device number is fixed (devices.txt in the kernel's
+// documentation), in the place of one. It is meant for the start of main.
+func IsSpare() bool {
 	var st unix.Stat_t
-	return unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR && uint64(st.Rdev) == unix.Mkdev(1, 3)
+	return unix.Fstat(ipc.FDConnection, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == unix.Mkdev(1, 3)
 }
 
 // vacate gives up fd and leaves standard input, which is /dev/null, in its

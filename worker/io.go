@@ -30,10 +30,10 @@ func (c *Conn) Read(p []byte) (int, error) {
 		case err != nil:
 			return 0, c.Error("read from", err)
 		case n == 0:
-			if err := c.ended(); err != nil {
+			if err := c.Ended(); err != nil {
 				return 0, err
 			}
-			c.readEnd = true
+			c.SawEnd()
 			return 0, io.EOF
 		}
 		c.in.Add(uint64(n))
@@ -112,7 +112,7 @@ func (c *Conn) Error(op string, err error) error {
 		// What a call in blocking mode says at SO_RCVTIMEO and SO_SNDTIMEO.
 		c.end(ipc.ReasonIdle)
 	}
-	if err := c.ended(); err != nil {
+	if err := c.Ended(); err != nil {
 		return err
 	}
 	return &connError{op: op, errno: errno}

@@ -48,8 +48,9 @@ func (c *Conn) Abort(r ipc.Reason) {
 // end notes why the connection ends, which is not the handler's decision.
 func (c *Conn) end(r ipc.Reason) { c.over.CompareAndSwap(nil, &r) }
 
-// ended returns the error of a connection that was ended, else nil.
-func (c *Conn) ended() error {
+// Ended returns the error that Read and Write fail with after a limit was
+// reached or Abort was called, else nil.
+func (c *Conn) Ended() error {
 	r := c.over.Load()
 	switch {
 	case r == nil:
@@ -81,7 +82,7 @@ func (c *Conn) idled(d *direction) error {
 		return nil
 	}
 	c.end(ipc.ReasonIdle)
-	return c.ended()
+	return c.Ended()
 }
 
 // moved is how many bytes have moved in both directions.

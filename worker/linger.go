@@ -46,7 +46,7 @@ func (c *Conn) Close() error {
 }
 
 func (c *Conn) linger() {
-	if c.CloseWrite() != nil || c.readEnd {
+	if c.CloseWrite() != nil || c.readEnd.Load() {
 		return
 	}
 	buf := make([]byte, 16<<10)

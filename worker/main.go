@@ -32,6 +32,9 @@ func Main(handlers Handlers) {
 func run(handler Handler) error {
 	held, err := adopt()
 	if err != nil {
+		if conn, byHand := standardStreams(); byHand {
+			return conn.serve(handler)
+		}
 		return err
 	}
 	control := newControl(ipc.FDControl)

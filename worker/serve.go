@@ -11,23 +11,29 @@ import (
 	"github.com/preforkd/preforkd/ipc"
 )
 
-// serve runs the handler on the connection to its very end and reports. It
-// returns nil or an *exitError.
+// serve runs the handler on the connection to its very end and tells the
+// master how it went. It returns nil or an *exitError.
 func serve(c *Conn, handler Handler) error {
-	failure := protect(c, handler)
-	end, report := conclude(c, failure, c.drain.end())
+	report, end := finish(c, handler)
 	// The connection is closed before the report is sent, so that a master
 	// that has the report can rely on the client having been let go.
-	c.Close()
-	if control := c.drain.control; control != nil {
-		if err := sendReport(control.fd, report); err != nil && end == nil {
-			end = &exitError{ipc.ExitHandler, err}
-		}
-		if control.fault != nil {
-			return control.fault
-		}
+	control := c.drain.control
+	if err := sendReport(control.fd, report); err != nil && end == nil {
+		end = &exitError{ipc.ExitHandler, err}
+	}
+	if control.fault != nil {
+		return control.fault
 	}
 	return end
+}
+
+// finish runs the handler on the connection and closes it. It returns what
+// conclude does.
+func finish(c *Conn, handler Handler) (report ipc.Report, end error) {
+	failure := protect(c, handler)
+	report, end = conclude(c, failure, c.drain.end())
+	c.Close()
+	return report, end
 }
 
 // A panicked is what became of a handler that panicked.
@@ -55,20 +61,20 @@ func protect(c *Conn, handler Handler) (err error) {
 }
 
 // conclude turns what the handler returned into the worker's last words: the
-// end, which is nil when it was in order, and the report. Only what the
+// report, and the end, which is nil when it was in order. Only what the
 // operator must know goes to stderr: a client that vanishes is daily business
 // and stands in the master's log already.
-func conclude(c *Conn, err error, drained bool) (end error, report ipc.Report) {
+func conclude(c *Conn, err error, drained bool) (report ipc.Report, end error) {
 	in, out := c.Bytes()
 	code, reason, complaint := verdict(c, err, drained)
 	report = ipc.Report{BytesIn: in, BytesOut: out, Reason: reason, Values: c.values}
 	if code == ipc.ExitOK {
-		return nil, report
+		return report, nil
 	}
 	if complaint != nil {
 		complaint = fmt.Errorf("connection %s: %w", c.ID(), complaint)
 	}
-	return &exitError{code, complaint}, report
+	return report, &exitError{code, complaint}
 }
 
 // verdict decides how a connection has ended. The first case that fits counts.
@@ -92,7 +98,7 @@ func verdict(c *Conn, err error, drained bool) (code int, reason ipc.Reason, com
 		return ipc.ExitHandler, ipc.ReasonError, err
 	case c.reason != "":
 		return ipc.ExitOK, c.reason, nil
-	case c.readEnd:
+	case c.readEnd.Load():
 		return ipc.ExitOK, ipc.ReasonEOF, nil
 	case drained:
 		return ipc.ExitOK, ipc.ReasonDrain, nil

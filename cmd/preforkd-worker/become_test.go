@@ -61,15 +61,14 @@ func seen(t *testing.T, client sockettest.Client, p *process) map[string]bool {
 	return lines
 }
 
-// softNofile is the limit that the tests' children get, which is not the one
-// that the tests have: the runtime has raised that.
-func softNofile(t *testing.T) string {
-	t.Helper()
-	out, err := exec.Command("sh", "-c", "ulimit -Sn").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimSpace(string(out))
+// softNofile is a limit that the worker is started with. The runtime raises it
+// for itself, up to the hard limit; the program must not see that.
+const softNofile = 200
+
+// limited is the command line of a shell that lowers the limit and becomes the
+// worker.
+func limited(t *testing.T, args ...string) []string {
+	return append([]string{shell(t), "-c", fmt.Sprintf(`ulimit -Sn %d; exec "$0" "$@"`, softNofile), binary}, args...)
 }
 
 func shell(t *testing.T) string {
@@ -85,7 +84,7 @@ func TestBecomesStdio(t *testing.T) {
 	both(t, func(t *testing.T, become func(*testing.T, ...string) (*process, sockettest.Client)) {
 		p, client := become(t, ipc.ExecStdio, shell(t), "sh", "-c", fmt.Sprintf(look, 0), "a b", "c")
 		lines := seen(t, client, p)
-		for _, want := range []string{"args a b c", "fd 0 socket", "fd 1 socket", "nofile " + softNofile(t)} {
+		for _, want := range []string{"args a b c", "fd 0 socket", "fd 1 socket", fmt.Sprint("nofile ", softNofile)} {
 			if !lines[want] {
 				t.Errorf("no line %q in %v", want, lines)
 			}
@@ -103,7 +102,7 @@ func TestBecomesSystemd(t *testing.T) {
 	both(t, func(t *testing.T, become func(*testing.T, ...string) (*process, sockettest.Client)) {
 		p, client := become(t, ipc.ExecSystemd, shell(t), "sh", "-c", fmt.Sprintf(look, 3))
 		lines := seen(t, client, p)
-		for _, want := range []string{"own pid", "fd 0 /dev/null", "fd 3 socket", "nofile " + softNofile(t)} {
+		for _, want := range []string{"own pid", "fd 0 /dev/null", "fd 3 socket", fmt.Sprint("nofile ", softNofile)} {
 			if !lines[want] {
 				t.Errorf("no line %q in %v", want, lines)
 			}

@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"github.com/preforkd/preforkd/worker"
+	"github.com/preforkd/preforkd/worker/confine"
 	"github.com/preforkd/preforkd/worker/echo"
 )
 
@@ -17,5 +18,8 @@ func main() {
 	if worker.Becomes(os.Args) {
 		worker.Become(os.Args)
 	}
-	worker.Main(worker.Handlers{"echo": echo.Serve})
+	// A handler of this program needs its descriptors and nothing else. The
+	// programs that it becomes are somebody else's and get what they ask for.
+	confined := confine.Apply(worker.IsSpare())
+	worker.Main(worker.Handlers{"echo": confined.Handler(echo.Serve)})
 }

@@ -72,6 +72,10 @@ func start(t *testing.T, server int, args []string, messages ...[]byte) *process
 func launch(t *testing.T, args []string, files ...*os.File) *process {
 	t.Helper()
 	p := &process{cmd: exec.Command(binary, args...)}
+	if len(args) > 0 && strings.HasPrefix(args[0], "exec-") {
+		// Programs are sensitive to a limit that workers may raise.
+		p.cmd = exec.Command(shell(t), limited(t, args...)[1:]...)
+	}
 	p.cmd.ExtraFiles = files
 	p.cmd.Stderr = &p.stderr
 	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH")}

@@ -97,7 +97,7 @@ func TestDrainTimeout(t *testing.T) {
 		{"ends", `echo ready; exec sleep 1000`, "1h", "SIGTERM", 0, ""},
 		{"says good-bye", `trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.01; done`, "1h", "", 3, "bye\n"},
 		{"ignores it", `trap '' TERM; echo ready; exec sleep 1000`, "50ms", "SIGKILL", 0, ""},
-		{"stands still", `echo ready; kill -STOP $$`, "50ms", "SIGKILL", 0, ""},
+		{"stands still", `echo ready; kill -STOP $$; exec sleep 1000`, "1h", "SIGTERM", 0, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -90,3 +92,17 @@ func sh(script string, args ...string) []string {
 
 // program returns the arguments that make serve run a program.
 func program(line ...string) []string { return append([]string{"--"}, line...) }
+
+// seconds returns the time of an event.
+func seconds(t *testing.T, e rig.Event) float64 {
+	t.Helper()
+	var text string
+	if err := json.Unmarshal(e.TS, &text); err != nil {
+		t.Fatalf("%v: %s", err, e.Line)
+	}
+	at, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return float64(at.UnixNano()) / 1e9
+}

@@ -176,6 +176,50 @@ func TestFewProcesses(t *testing.T) {
 	}
 }
 
+// Where there is not even a thread to be had the master goes on, although Go
+// ends a program that needs one: it has them from the start.
+func TestNoThreads(t *testing.T) {
+	t.Parallel()
+	rig.NeedRoot(t) // as above
+	prlimit := rig.Need(t, "prlimit")
+	user := uint32(900_000 + os.Getpid())
+	as := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user}}
+	m := rig.Options{Attr: as, Args: program("/bin/cat")}.Start(t)
+	m.LossyLog = true
+	limitProcesses := func(soft string) {
+		t.Helper()
+		limit := exec.Command(prlimit, "--pid", fmt.Sprint(m.PID), "--nproc="+soft+":")
+		limit.SysProcAttr = as
+		if out, err := limit.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	var before unix.Rlimit // the master has inherited it
+	if err := unix.Getrlimit(unix.RLIMIT_NPROC, &before); err != nil {
+		t.Fatal(err)
+	}
+	limitProcesses(fmt.Sprint(rig.ReadStatus(m.PID).Threads))
+	m.PauseLog() // a log that waits holds a thread
+	for _, c := range m.DialAll(t, 40) {
+		c.Close()
+	}
+	for range 50 {
+		m.Signal(t, syscall.SIGUSR1)
+		time.Sleep(time.Millisecond) // the kernel keeps one at a time
+	}
+	m.ResumeLog()
+	m.WaitFor(t, rig.Is(rig.SpawnFailed))
+	limitProcesses(fmt.Sprint(before.Cur))
+	rig.Until(t, "serving again", func() bool {
+		c, err := m.TryDial()
+		if err != nil {
+			return false
+		}
+		defer c.Close()
+		return c.TryEcho("hello") == nil
+	}, nil)
+}
+
 // An interrupted or aborted accept is nobody's business but the client's, even
 // when strace makes accepts fail as the kernel would.
 func TestAcceptErrors(t *testing.T) {

@@ -38,6 +38,13 @@ func (g *gate) Write(b []byte) (int, error) {
 	return n, syscall.ENOSPC
 }
 
+// settle waits, in a bubble's own time, until all that was queued is on its way
+// to the file.
+func settle() {
+	time.Sleep(2 * gatherFor)
+	synctest.Wait()
+}
+
 func TestLineAppearsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out sink
@@ -45,7 +52,7 @@ func TestLineAppearsAtOnce(t *testing.T) {
 		defer l.Close(time.Minute)
 		for _, event := range []string{EventListening, EventAccepted} {
 			l.Info(event)
-			synctest.Wait()
+			settle()
 			if got := out.String(); !strings.Contains(got, event) {
 				t.Errorf("%s is not written yet: %q", event, got)
 			}
@@ -58,7 +65,7 @@ func TestFullQueueDropsAndCounts(t *testing.T) {
 		out := newGate()
 		q := newQueue(out, newJSONEncoder(), 30)
 		q.add([]byte("line 0001\n"), false)
-		synctest.Wait() // the first line is being written
+		settle() // the first line is being written
 		for i := 2; i <= 7; i++ {
 			q.add(fmt.Appendf(nil, "line %04d\n", i), false) // 2 and 3 fit
 		}
@@ -67,7 +74,7 @@ func TestFullQueueDropsAndCounts(t *testing.T) {
 		out.verdicts <- verdict{} // 1
 		out.verdicts <- verdict{} // 2 and 3, in one write
 		out.verdicts <- verdict{} // what was lost
-		synctest.Wait()
+		settle()
 		q.add([]byte("line 0008\n"), false)
 		out.open()
 		if err := q.close(time.Minute); err != nil {
@@ -107,7 +114,7 @@ func TestCloseIsBounded(t *testing.T) {
 		out := newGate()
 		q := newQueue(out, newJSONEncoder(), queueLimit)
 		q.add([]byte("first\n"), false)
-		synctest.Wait()
+		settle()
 		q.add([]byte("second\n"), false)
 		err := q.close(3 * time.Second)
 		if want := "close the log: 13 bytes not written within 3s"; err == nil || err.Error() != want {
@@ -170,7 +177,7 @@ func replay(steps []step) error {
 			default:
 			}
 		}
-		synctest.Wait()
+		settle()
 	}
 	out.open()
 	if err := q.close(time.Minute); err != nil {

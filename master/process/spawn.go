@@ -103,6 +103,7 @@ func (c *Command) Start(conn *os.File, env []string, message []byte) (child *Chi
 	} else {
 		cmd.Stdin, cmd.Stdout = connection, connection
 	}
+	touch(c.Path)
 	if c.Umask != nil {
 		err = c.Umask.run(cmd.Start)
 	} else {
@@ -137,4 +138,21 @@ func (c *Child) Registered() {
 	if c.process != nil {
 		c.process.Release()
 	}
+}
+
+// touch opens a program and reads its first bytes, and nothing comes of it.
+//
+// Go spawns with vfork and holds one of its processors until the exec is done,
+// so that an exec that stalls, on a server or a disk that does not answer,
+// would stop the whole master once there are as many of them as processors.
+// What makes an exec stall makes opening and reading the file stall first, and
+// a goroutine that waits there stops nobody. It costs a few microseconds.
+func touch(path string) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return // exec will say why, or needs no right to read
+	}
+	defer unix.Close(fd)
+	var header [128]byte
+	_, _ = unix.Pread(fd, header[:], 0)
 }

@@ -179,3 +179,25 @@ func waitReadable(t *testing.T, client sockettest.Client) {
 		t.Fatal(err, polled)
 	}
 }
+
+// The idle limit ends a connection whichever way its bytes travelled last.
+func TestEchoIdle(t *testing.T) {
+	sockettest.Each(t, func(t *testing.T, connect func(testing.TB) (int, sockettest.Client)) {
+		for _, size := range []int{0, 1, 8 << 20} {
+			server, client := connect(t)
+			done := serve(server, ipc.Assignment{Limits: ipc.Limits{Idle: 50 * time.Millisecond}}, Serve)
+			go client.Write(noise(size))
+			back := make([]byte, size)
+			if n, err := io.ReadFull(client, back); err != nil {
+				t.Fatalf("%d of %d bytes came back, %v", n, size, err)
+			}
+			go func() {
+				io.Copy(io.Discard, client)
+				client.Close()
+			}()
+			if got := <-done; !errors.Is(got.err, worker.ErrIdle) {
+				t.Errorf("%d bytes: handler returned %v", size, got.err)
+			}
+		}
+	})
+}

@@ -124,7 +124,9 @@ func (p *pipe) fill(c *worker.Conn) (int, error) {
 		}
 		// A socket tells its error once: after it, Read would find a plain end
 		// of file, and a reset would pass for an end in order.
-		if err = c.Error("splice from", err); errors.Is(err, worker.ErrPeerGone) {
+		// And a call that ended at a limit of the connection must not be tried
+		// again in another way.
+		if err = c.Error("splice from", err); final(err) {
 			return 0, err
 		}
 		p.broken = true
@@ -146,7 +148,7 @@ func (p *pipe) empty(c *worker.Conn, n int, buf []byte) error {
 			n -= moved
 			continue
 		}
-		if err = c.Error("splice to", err); errors.Is(err, worker.ErrPeerGone) {
+		if err = c.Error("splice to", err); final(err) {
 			return err
 		}
 		p.broken = true
@@ -167,4 +169,10 @@ func (p *pipe) empty(c *worker.Conn, n int, buf []byte) error {
 		n -= got
 	}
 	return nil
+}
+
+// final reports whether an error of the connection is about its end, and not
+// about splice.
+func final(err error) bool {
+	return errors.Is(err, worker.ErrPeerGone) || errors.Is(err, worker.ErrIdle) || errors.Is(err, worker.ErrLifetime)
 }

@@ -52,26 +52,26 @@ func buildAll() (err error) {
 	coverpkg := "-coverpkg=" + modulePath + "/..."
 	instrumented := []string{"-race", "-cover", coverpkg}
 	built.race = true
-	if err := goBuild("bin/preforkd", "preforkd", instrumented...); err != nil {
+	if err := goBuild("bin/preforkd", "cmd/preforkd", instrumented...); err != nil {
 		if os.Getenv("PREFORKD_NO_SKIP") == "1" {
 			return err
 		}
 		// The race detector needs cgo and a C compiler. A program that does
 		// not compile fails again.
 		built.race, instrumented = false, instrumented[1:]
-		if err := goBuild("bin/preforkd", "preforkd", instrumented...); err != nil {
+		if err := goBuild("bin/preforkd", "cmd/preforkd", instrumented...); err != nil {
 			return err
 		}
 	}
-	if err := goBuild("race/preforkd-worker", "preforkd-worker", instrumented...); err != nil {
+	if err := goBuild("race/preforkd-worker", "cmd/preforkd-worker", instrumented...); err != nil {
 		return err
 	}
-	return goBuild("bin/preforkd-worker", "preforkd-worker")
+	return goBuild("bin/preforkd-worker", "cmd/preforkd-worker")
 }
 
-func goBuild(out, command string, flags ...string) error {
+func goBuild(out, dir string, flags ...string) error {
 	args := append([]string{"build", "-o", filepath.Join(built.dir, out)}, flags...)
-	cmd := exec.Command("go", append(args, modulePath+"/cmd/"+command)...)
+	cmd := exec.Command("go", append(args, modulePath+"/"+dir)...)
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%v: %w\n%s", cmd.Args, err, output)
 	}
@@ -97,6 +97,34 @@ func PreforkdWorker(t testing.TB) string {
 	t.Helper()
 	mustBuild(t)
 	return filepath.Join(built.dir, "bin", "preforkd-worker")
+}
+
+// programs are the programs that Program has built, by their directories.
+var programs struct {
+	sync.Mutex
+	paths map[string]string
+}
+
+// Program builds a program of this module, as small as it can be, and returns
+// its path. dir is its directory in the module. It is for workers that there
+// are many of, which a helper, as large as the test, is not.
+func Program(t testing.TB, dir string) string {
+	t.Helper()
+	mustBuild(t)
+	programs.Lock()
+	defer programs.Unlock()
+	if path, ok := programs.paths[dir]; ok {
+		return path
+	}
+	out := filepath.Join("programs", filepath.Base(dir))
+	if err := goBuild(out, dir); err != nil {
+		t.Fatal(err)
+	}
+	if programs.paths == nil {
+		programs.paths = map[string]string{}
+	}
+	programs.paths[dir] = filepath.Join(built.dir, out)
+	return programs.paths[dir]
 }
 
 // Instrumented returns the flags of serve that make it use the worker with the

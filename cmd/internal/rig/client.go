@@ -168,10 +168,10 @@ func (c *Client) Accepted(t testing.TB) Event {
 	return c.m.WaitFor(t, func(e Event) bool { return e.Msg == Accepted && e.Peer == peer })
 }
 
-// End waits for the event that ends this TCP connection's worker.
+// End waits for the event that ends this TCP connection.
 func (c *Client) End(t testing.TB) Event {
 	t.Helper()
-	return c.m.WaitFor(t, Of(Reaped, c.Accepted(t).Conn))
+	return c.m.WaitFor(t, Ends(c.Accepted(t).Conn))
 }
 
 // Worker waits for the worker of this TCP connection and returns its pid.

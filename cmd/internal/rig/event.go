@@ -12,6 +12,10 @@ const (
 	Refused     = "refused"
 	SpawnFailed = "spawn failed"
 	Reaped      = "reaped"
+	Ended       = "ended"
+	Reassigned  = "reassigned"
+	Broken      = "contract broken"
+	Overdue     = "worker overdue"
 	Draining    = "draining"
 	Stopped     = "stopped"
 	Reloaded    = "reloaded"
@@ -51,6 +55,12 @@ type Event struct {
 	SysTime  *float64 `json:"sys_time"`  // seconds
 	MaxRSS   *int64   `json:"max_rss"`   // bytes
 
+	// Spares are those that wait, in a status of a service that has some.
+	Spares *int `json:"spares"`
+
+	// Report is what the worker had to say beyond that.
+	Report map[string]string `json:"report"`
+
 	// Line is the whole line. For a line that is no event, such as a worker's
 	// own words on stderr, it is all there is.
 	Line string `json:"-"`
@@ -85,6 +95,12 @@ func Is(msg string) func(Event) bool {
 // Of returns a condition for the events of one name about one connection.
 func Of(msg, conn string) func(Event) bool {
 	return func(e Event) bool { return e.Msg == msg && e.Conn == conn }
+}
+
+// Ends returns a condition for the events that end a connection, whether its
+// worker ended with it or not.
+func Ends(conn string) func(Event) bool {
+	return func(e Event) bool { return e.Conn == conn && (e.Msg == Reaped || e.Msg == Ended) }
 }
 
 // Code returns the exit code, or -1 when there is none.

@@ -10,14 +10,17 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Master is a running "preforkd serve". At the end of the test that started
 // it, it is stopped with StopSignal unless it has ended already, and checked:
 //
-//  1. before the signal, every accepted connection has been reaped, refused
-//     or has failed to spawn, each once; no child is left; the descriptors
-//     are those of the baseline;
+//  1. before the signal, every accepted connection has been reaped, has ended,
+//     was refused or has failed to spawn, each once; no child is left but
+//     spares; the descriptors are those of the baseline and the spares'
+//     control channels;
 //  2. it exits with WantCode;
 //  3. whoever else held its stderr, workers and their children, is gone;
 //  4. the log has no malformed line, no panic and no data race.
@@ -44,6 +47,8 @@ type Master struct {
 	// WorkersCrash says that Go programs among the workers may crash, and
 	// write what they have to say about it where the master writes.
 	WorkersCrash bool
+	// Spares is how many spares there may be, as the arguments say.
+	Spares int
 	// OwnPIDs says that the master runs in a PID namespace, and that the pids
 	// of its events mean nothing outside.
 	OwnPIDs bool
@@ -171,19 +176,75 @@ func (m *Master) Baseline(t testing.TB) {
 }
 
 // descriptors returns what the master has open, but for the two descriptors
-// that Go's poller opens when it is first needed, which may be at any time.
+// that Go's poller opens when it is first needed, which may be at any time, and
+// but for the control channels of spares.
 func (m *Master) descriptors() []string {
 	var open []string
 	for _, fd := range FDs(m.PID) {
-		if fd.Target != "anon_inode:[eventpoll]" && fd.Target != "anon_inode:[eventfd]" {
+		if fd.Target == "anon_inode:[eventpoll]" || fd.Target == "anon_inode:[eventfd]" {
+			continue
+		}
+		if m.Spares == 0 {
 			open = append(open, fmt.Sprintf("%d -> %s", fd.Number, fd.Target))
+		} else if !m.isChannel(fd) {
+			// The numbers depend on how many spares there were before.
+			open = append(open, fd.Target)
 		}
 	}
+	slices.Sort(open)
 	return open
 }
 
+// atBaseline reports whether the master has open what it had at the baseline.
+// When that was taken a spare may have been about to start, for which there is
+// a pipe for a moment; so with spares there may be less now.
+func (m *Master) atBaseline() bool {
+	now := m.descriptors()
+	if m.Spares == 0 {
+		return slices.Equal(now, m.baseline)
+	}
+	left := slices.Clone(m.baseline)
+	for _, fd := range now {
+		i := slices.Index(left, fd)
+		if i < 0 {
+			return false
+		}
+		left = slices.Delete(left, i, i+1)
+	}
+	return true
+}
+
+// Channels counts the control channels that the master has open.
+func (m *Master) Channels() int {
+	n := 0
+	for _, fd := range FDs(m.PID) {
+		if m.isChannel(fd) {
+			n++
+		}
+	}
+	return n
+}
+
+// isChannel reports whether a descriptor of the master is a control channel,
+// or a pidfd, which the master has for a moment with every child.
+func (m *Master) isChannel(fd FD) bool {
+	if fd.Target == "anon_inode:[pidfd]" || strings.HasPrefix(fd.Target, "pidfd:") {
+		return true
+	}
+	if !strings.HasPrefix(fd.Target, "socket:") {
+		return false
+	}
+	s, err := DuplicateSocket(m.PID, fd.Number)
+	if err != nil {
+		return false
+	}
+	defer s.Close()
+	return s.Option(unix.SOL_SOCKET, unix.SO_TYPE) == unix.SOCK_SEQPACKET
+}
+
 // WaitIdle waits until the master has accounted for every connection, has no
-// child, and its descriptors are those of the baseline.
+// child but spares, and its descriptors are those of the baseline and a control
+// channel for each spare.
 func (m *Master) WaitIdle(t testing.TB) {
 	t.Helper()
 	if !m.LossyLog {
@@ -194,11 +255,20 @@ func (m *Master) WaitIdle(t testing.TB) {
 	if m.ended() {
 		t.Fatalf("the master has ended: %v", m.cmd.ProcessState)
 	}
-	Until(t, "without children", func() bool { return len(Children(m.PID)) == 0 }, func() string {
-		return fmt.Sprintf("%+v", Children(m.PID))
-	})
+	if m.Spares == 0 {
+		Until(t, "without children", func() bool { return len(Children(m.PID)) == 0 }, func() string {
+			return fmt.Sprintf("%+v", Children(m.PID))
+		})
+	} else {
+		Until(t, "without children but spares", func() bool {
+			n := len(Children(m.PID))
+			return n <= m.Spares && m.Channels() == n
+		}, func() string {
+			return fmt.Sprintf("%d channels for %+v", m.Channels(), Children(m.PID))
+		})
+	}
 	Until(t, "back to the descriptors of the baseline", func() bool {
-		return slices.Equal(m.descriptors(), m.baseline)
+		return m.atBaseline()
 	}, func() string {
 		return fmt.Sprintf("\n%s\nbaseline:\n%s", strings.Join(m.descriptors(), "\n"), strings.Join(m.baseline, "\n"))
 	})
@@ -230,7 +300,7 @@ func (m *Master) unaccounted() []string {
 func (m *Master) ends() map[string]int {
 	ends := map[string]int{}
 	for _, e := range m.Events(func(e Event) bool {
-		return e.Msg == Reaped || e.Msg == Refused || e.Msg == SpawnFailed
+		return e.Msg == Reaped || e.Msg == Ended || e.Msg == Refused || e.Msg == SpawnFailed
 	}) {
 		if e.Conn != "" {
 			ends[e.Conn]++
@@ -351,7 +421,10 @@ func (m *Master) checkTotals() {
 		if counts.Accepted != counts.Refused+counts.Failed+counts.Reaped {
 			t.Errorf("the counts do not add up: %s", e.Line)
 		}
-		if reaped, failed := len(m.Events(Is(Reaped))), len(m.Events(Is(SpawnFailed))); !m.LossyLog && (counts.Reaped != reaped || counts.Failed != failed) {
+		// Of spares there are events without a connection.
+		reaped := len(m.Events(func(e Event) bool { return e.Conn != "" && (e.Msg == Reaped || e.Msg == Ended) }))
+		failed := len(m.Events(func(e Event) bool { return e.Conn != "" && e.Msg == SpawnFailed }))
+		if !m.LossyLog && (counts.Reaped != reaped || counts.Failed != failed) {
 			t.Errorf("%d events of reaped and %d of failed spawns: %s", reaped, failed, e.Line)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -64,9 +65,13 @@ func (o Options) Start(t testing.TB) *Master {
 	t.Helper()
 	m := &Master{t: t, log: newLog(), exited: make(chan struct{}), StopSignal: syscall.SIGTERM}
 	listeners := 0
-	for _, arg := range o.Args {
+	for i, arg := range o.Args {
 		if arg == "--" {
 			break
+		}
+		if (arg == "--spares" || arg == "--min-spares" || arg == "--max-spares") && i+1 < len(o.Args) {
+			n, _ := strconv.Atoi(o.Args[i+1])
+			m.Spares = max(m.Spares, n)
 		}
 		if arg == "--listen" || strings.HasPrefix(arg, "--listen=") {
 			listeners++

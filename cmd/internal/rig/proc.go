@@ -103,6 +103,8 @@ type Status struct {
 	Threads                  int
 	Blocked, Ignored, Caught uint64 // bit n-1 is signal n
 	RSS, PeakRSS             int64  // bytes
+	NoNewPrivs               bool   // prctl(2), PR_SET_NO_NEW_PRIVS
+	Seccomp                  int    // 0: none, 2: filtered
 }
 
 // ReadStatus returns the status of a process; it is zero when there is none.
@@ -123,6 +125,10 @@ func ReadStatus(pid int) Status {
 			s.Ignored = mask
 		case "SigCgt":
 			s.Caught = mask
+		case "NoNewPrivs":
+			s.NoNewPrivs = number == 1
+		case "Seccomp":
+			s.Seccomp = int(number)
 		case "VmRSS":
 			s.RSS = number << 10
 		case "VmHWM":

@@ -1,0 +1,373 @@
+package terminal_test
+
+import (
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/cmd/internal/rig"
+)
+
+// The quit word and the end of a pipe end the sending direction only: the
+// server sees the end of input, and what it says afterwards is still printed.
+func TestConnectHalfClose(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, input, sent string
+		keepOpen          bool // the pipe does not end
+		args              []string
+	}{
+		{"q", "hello\nq\nlost\n", "hello\n", true, nil},
+		{"Q", "hello\nQ\n", "hello\n", true, nil},
+		{"q first", "q\n", "", true, nil},
+		{"end", "hello\nquit\n", "hello\nquit\n", false, nil},
+		{"end without newline", "hello", "hello", false, nil},
+		{"end after q", "hello\nq", "hello\nq", false, nil},
+		{"nothing", "", "", false, nil},
+		{"no quit word", "hello\nq\nQ\n", "hello\nq\nQ\n", false, []string{"--no-quit-word"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			got := make(chan string, 1)
+			address := serve(t, func(conn *net.TCPConn) {
+				io.WriteString(conn, "welcome\n")
+				got <- readAll(conn)
+				io.WriteString(conn, "goodbye\n")
+			})
+			p := start(t, nil, append([]string{"connect", address}, c.args...)...)
+			p.send(t, c.input)
+			if !c.keepOpen {
+				p.stdin.Close()
+			}
+			p.wantExit(t, 0)
+			if sent := <-got; sent != c.sent {
+				t.Errorf("the server got %q, want %q", sent, c.sent)
+			}
+			if out := p.stdout.String(); out != "welcome\ngoodbye\n" {
+				t.Errorf("stdout is %q", out)
+			}
+		})
+	}
+}
+
+// The quit word may arrive in two reads.
+func TestConnectSplitQuitWord(t *testing.T) {
+	t.Parallel()
+	got := make(chan string, 1)
+	p := start(t, nil, "connect", serve(t, func(conn *net.TCPConn) { got <- readAll(conn) }))
+	for _, piece := range []string{"hello\n", "q", "\n"} {
+		p.send(t, piece)
+		rig.Until(t, "read: "+piece, func() bool {
+			n, err := unix.IoctlGetInt(int(p.stdin.(*os.File).Fd()), unix.TIOCINQ)
+			return err == nil && n == 0
+		}, nil)
+	}
+	p.wantExit(t, 0)
+	if sent := <-got; sent != "hello\n" {
+		t.Errorf("the server got %q", sent)
+	}
+}
+
+// A file on stdin is data: a q in it ends nothing, unless that is asked for.
+func TestConnectFile(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "a\nq\nb\x00\xff\r\n\x1b[31m"},
+		{[]string{"--no-quit-word"}, "a\nq\nb\x00\xff\r\n\x1b[31m"},
+		{[]string{"--no-quit-word=false"}, "a\n"},
+	} {
+		p := start(t, fileOf(t, "a\nq\nb\x00\xff\r\n\x1b[31m"), append([]string{"connect", echo(t)}, c.args...)...)
+		p.wantExit(t, 0)
+		if out := p.stdout.String(); out != c.want {
+			t.Errorf("%v: %q came back, want %q", c.args, out, c.want)
+		}
+	}
+}
+
+// Whoever produces the input is told that no more of it is read.
+func TestConnectQuitEndsProducer(t *testing.T) {
+	t.Parallel()
+	hold := make(chan struct{})
+	defer close(hold)
+	p := start(t, nil, "connect", serve(t, func(conn *net.TCPConn) { <-hold }))
+	p.send(t, "q\n")
+	rig.Until(t, "a broken pipe", func() bool {
+		_, err := io.WriteString(p.stdin, "x")
+		return err != nil
+	}, nil)
+}
+
+// The connection is shared by two processes, of which each holds what it needs
+// and nothing else; the second one is reaped when its input has ended.
+func TestConnectTwoProcesses(t *testing.T) {
+	t.Parallel()
+	hold := make(chan struct{})
+	p := start(t, nil, "connect", serve(t, func(conn *net.TCPConn) {
+		io.Copy(io.Discard, conn)
+		<-hold
+	}))
+	sender := p.sender(t)
+	if a, b := rig.Executable(p.Process.Pid), rig.Executable(sender); a != b {
+		t.Errorf("the second process runs %s, the first %s", b, a)
+	}
+	shared := 0
+	for _, pid := range []int{p.Process.Pid, sender} {
+		sockets := 0
+		for _, fd := range rig.FDs(pid) {
+			if strings.HasPrefix(fd.Target, "socket:") {
+				sockets++
+				if sharedBy(fd.Target, p.Process.Pid) && sharedBy(fd.Target, sender) {
+					shared++
+				}
+			}
+		}
+		if sockets != 2 { // the connection and an end of the lifeline
+			t.Errorf("process %d holds %d sockets: %v", pid, sockets, rig.FDs(pid))
+		}
+	}
+	if shared != 2 {
+		t.Error("the processes do not share exactly one socket")
+	}
+	if rig.ReadStatus(sender).Caught&(1<<(syscall.SIGUSR1-1)) == 0 {
+		t.Error("the sender does not catch SIGUSR1")
+	}
+	p.stdin.Close()
+	wantGone(t, "the sender", sender)
+	if !rig.Alive(p.Process.Pid) {
+		t.Error("the receiver did not go on")
+	}
+	if pipe, _ := os.Readlink("/proc/" + itoa(p.Process.Pid) + "/fd/0"); pipe != "/dev/null" {
+		t.Errorf("the receiver holds %s, whose other end would wait for a reader for ever", pipe)
+	}
+	close(hold)
+	p.wantExit(t, 0)
+}
+
+func sharedBy(target string, pid int) bool {
+	for _, fd := range rig.FDs(pid) {
+		if fd.Target == target {
+			return true
+		}
+	}
+	return false
+}
+
+// When the server closes, the client ends, though its input is still open.
+//
+// It does so at any time, also while the sender is still starting, when a
+// signal would kill it or be lost. Hence the repetition.
+func TestConnectServerCloses(t *testing.T) {
+	t.Parallel()
+	for range 20 {
+		p := start(t, nil, "connect", serve(t, func(conn *net.TCPConn) { io.WriteString(conn, "bye\n") }))
+		p.wantExit(t, 0)
+		if out := p.stdout.String(); out != "bye\n" {
+			t.Errorf("stdout is %q", out)
+		}
+	}
+}
+
+// A server that half-closes early still gets all of a file.
+func TestConnectServerHalfCloses(t *testing.T) {
+	t.Parallel()
+	data := strings.Repeat("0123456789abcdef", 1<<20)
+	for _, pipe := range []bool{false, true} {
+		got := make(chan string, 1)
+		address := serve(t, func(conn *net.TCPConn) {
+			conn.CloseWrite()
+			got <- readAll(conn)
+		})
+		var p *program
+		if pipe {
+			p = start(t, nil, "connect", address)
+			p.send(t, data)
+			p.stdin.Close()
+		} else {
+			p = start(t, fileOf(t, data), "connect", address)
+		}
+		p.wantExit(t, 0)
+		if sent := <-got; sent != data {
+			t.Errorf("pipe %v: of %d bytes the server got %d", pipe, len(data), len(sent))
+		}
+	}
+}
+
+func TestConnectReset(t *testing.T) {
+	t.Parallel()
+	ready := make(chan struct{})
+	p := start(t, nil, "connect", serve(t, func(conn *net.TCPConn) {
+		<-ready
+		conn.SetLinger(0)
+	}))
+	sender := p.sender(t)
+	close(ready)
+	p.wantExit(t, 1, "preforkd: connection reset by the peer\n")
+	wantGone(t, "the sender", sender)
+}
+
+// Input that the server did not take is not passed over in silence.
+func TestConnectUnsentInput(t *testing.T) {
+	t.Parallel()
+	zero, err := os.Open("/dev/zero")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer zero.Close()
+	p := start(t, zero, "connect", "--no-quit-word", serve(t, func(conn *net.TCPConn) {
+		io.ReadFull(conn, make([]byte, 1<<16))
+	}))
+	p.wantExit(t, 1, "preforkd: connection ")
+}
+
+// A closed stdout ends both processes the way it ends any filter.
+func TestConnectClosedOutput(t *testing.T) {
+	t.Parallel()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan struct{})
+	p := &program{Cmd: exec.Command(rig.Preforkd(t), "connect", serve(t, func(conn *net.TCPConn) {
+		<-closed
+		io.Copy(conn, zeros{})
+	}))}
+	p.Stdout, p.Stderr = w, &p.stderr
+	p.run(t, nil)
+	w.Close()
+	sender := p.sender(t)
+	r.Close()
+	close(closed)
+	p.wantSignal(t, syscall.SIGPIPE)
+	wantGone(t, "the sender", sender)
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+func TestConnectFullOutput(t *testing.T) {
+	t.Parallel()
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		rig.Skip(t, "needs /dev/full")
+	}
+	defer full.Close()
+	p := &program{Cmd: exec.Command(rig.Preforkd(t), "connect", serve(t, func(conn *net.TCPConn) {
+		io.WriteString(conn, "hello\n")
+		readAll(conn)
+	}))}
+	p.Stdout, p.Stderr = full, &p.stderr
+	p.run(t, nil)
+	p.wantExit(t, 1, "preforkd: write output: no space left on device\n")
+}
+
+// A stdin that cannot be read ends the sending direction and is not forgotten.
+func TestConnectUnreadableInput(t *testing.T) {
+	t.Parallel()
+	dir, err := os.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	p := start(t, dir, "connect", echo(t))
+	p.wantExit(t, 1, "preforkd: read input: is a directory\n")
+}
+
+// Neither process survives the other, and neither Ctrl-C.
+func TestConnectKilled(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		sender bool
+		by     syscall.Signal
+		says   string
+	}{
+		{"sender KILL", true, syscall.SIGKILL, "preforkd: the sending process was killed by SIGKILL\n"},
+		{"receiver KILL", false, syscall.SIGKILL, ""},
+		{"receiver INT", false, syscall.SIGINT, ""},
+		{"receiver TERM", false, syscall.SIGTERM, ""},
+		{"sender INT", true, syscall.SIGINT, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			got := make(chan string, 1)
+			p := start(t, nil, "connect", serve(t, func(conn *net.TCPConn) { got <- readAll(conn) }))
+			sender := p.sender(t)
+			victim := p.Process.Pid
+			if c.sender {
+				victim = sender
+			}
+			if err := syscall.Kill(victim, c.by); err != nil {
+				t.Fatal(err)
+			}
+			if c.says != "" {
+				p.wantExit(t, 1, c.says)
+			} else {
+				p.wantSignal(t, c.by)
+			}
+			wantGone(t, "the sender", sender)
+			<-got // the server is told, too
+		})
+	}
+}
+
+// A stopped sender does not keep the client from ending.
+func TestConnectStoppedSender(t *testing.T) {
+	t.Parallel()
+	ready := make(chan struct{})
+	p := start(t, nil, "connect", serve(t, func(conn *net.TCPConn) { <-ready }))
+	sender := p.sender(t)
+	syscall.Kill(sender, syscall.SIGSTOP)
+	rig.Until(t, "stopped", func() bool { s, _ := rig.Stat(sender); return s.State == 'T' }, nil)
+	close(ready)
+	p.wantExit(t, 0)
+	wantGone(t, "the sender", sender)
+}
+
+// Ctrl-C works while the output does not move.
+func TestConnectSignalWhileBlocked(t *testing.T) {
+	t.Parallel()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	p := &program{Cmd: exec.Command(rig.Preforkd(t), "connect", serve(t, func(conn *net.TCPConn) { io.Copy(conn, zeros{}) }))}
+	p.Stdout, p.Stderr = w, &p.stderr
+	p.run(t, nil)
+	w.Close()
+	sender := p.sender(t)
+	size, _ := unix.FcntlInt(r.Fd(), unix.F_GETPIPE_SZ, 0)
+	rig.Until(t, "a full pipe", func() bool {
+		n, _ := unix.IoctlGetInt(int(r.Fd()), unix.TIOCINQ)
+		return n == size
+	}, nil)
+	syscall.Kill(p.Process.Pid, syscall.SIGINT)
+	p.wantSignal(t, syscall.SIGINT)
+	wantGone(t, "the sender", sender)
+}
+
+// nohup's word is respected.
+func TestConnectIgnoredSignal(t *testing.T) {
+	t.Parallel()
+	ready := make(chan struct{})
+	line := `trap "" HUP; exec "$0" "$@"`
+	p := &program{Cmd: exec.Command("/bin/sh", "-c", line, rig.Preforkd(t), "connect", serve(t, func(conn *net.TCPConn) { <-ready }))}
+	p.Stdout, p.Stderr = &p.stdout, &p.stderr
+	p.run(t, nil)
+	p.sender(t)
+	if rig.ReadStatus(p.Process.Pid).Ignored&(1<<(syscall.SIGHUP-1)) == 0 {
+		t.Error("SIGHUP was ignored and no longer is")
+	}
+	close(ready)
+	p.wantExit(t, 0)
+}

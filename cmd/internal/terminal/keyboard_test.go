@@ -1,0 +1,291 @@
+package terminal_test
+
+import (
+	"io"
+	"net"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/preforkd/preforkd/cmd/internal/rig"
+)
+
+// A client on a terminal: the question stands above its answer, and q, Q and
+// Ctrl-D end the input.
+func TestConnectTerminal(t *testing.T) {
+	t.Parallel()
+	address := echo(t)
+	for _, end := range []string{"q\r", "Q\r", "\x04"} {
+		w := open(t, "connect", address)
+		w.editing(t)
+		sender := w.sender(t)
+		for _, line := range []string{"one", "two", "three"} {
+			w.keys(t, line+"\r")
+			w.waitRows(t, "> "+line, line, ">")
+		}
+		w.waitRows(t, "> one", "one", "> two", "two", "> three", "three", ">")
+		w.keys(t, end)
+		w.wantExit(t, "0")
+		w.waitShown(t, "the server closed the connection")
+		wantGone(t, "the sender", sender)
+		if strings.Contains(w.shown(), "sender") {
+			t.Error("the second process showed itself")
+		}
+	}
+}
+
+// With --no-quit-word q is a line like any other.
+func TestConnectTerminalNoQuitWord(t *testing.T) {
+	t.Parallel()
+	w := open(t, "connect", "--no-quit-word", echo(t))
+	w.editing(t)
+	w.keys(t, "q\r")
+	w.waitRows(t, "> q", "q", ">")
+	w.keys(t, "\x04")
+	w.wantExit(t, "0")
+}
+
+// What is typed before the program is ready is not lost, an end of input
+// included.
+func TestConnectTypeAhead(t *testing.T) {
+	t.Parallel()
+	w := newWindow(t)
+	w.keys(t, "early\rbird\r\x04")
+	w.start(t, "NO_COLOR=1", "connect", echo(t))
+	w.wantExit(t, "0")
+	w.waitShown(t, "> early\r")
+	w.waitShown(t, "> bird\r")
+}
+
+// A line may be longer than the 4095 bytes that the kernel's editing allows.
+func TestConnectLongLine(t *testing.T) {
+	t.Parallel()
+	line := strings.Repeat("0123456789", 2000)
+	got := make(chan string, 1)
+	w := open(t, "connect", serve(t, func(conn *net.TCPConn) { got <- readAll(conn) }))
+	w.editing(t)
+	w.keys(t, line+"\r\x04")
+	w.wantExit(t, "0")
+	if sent := <-got; sent != line+"\n" {
+		t.Errorf("of a line of %d bytes the server got %d", len(line), len(sent))
+	}
+}
+
+// A server's prompt has the answer typed behind it, and survives what comes
+// meanwhile.
+func TestConnectPrompt(t *testing.T) {
+	t.Parallel()
+	typed, rest := make(chan struct{}), make(chan struct{})
+	w := open(t, "connect", serve(t, func(conn *net.TCPConn) {
+		io.WriteString(conn, "login: ")
+		<-typed
+		io.WriteString(conn, "(30 s left)\nlogin: ")
+		<-rest
+	}))
+	w.editing(t)
+	w.keys(t, "me")
+	w.waitRows(t, "login: me")
+	close(typed)
+	w.waitRows(t, "login: (30 s left)", "login: me")
+	close(rest)
+	w.wantExit(t, "0")
+}
+
+// The keys that edit a line are the user's own.
+func TestConnectEditing(t *testing.T) {
+	t.Parallel()
+	w := newWindow(t)
+	w.set(t, "erase", "^X")
+	w.start(t, "connect", echo(t))
+	w.editing(t)
+	w.keys(t, "nonsense\x15some wrds\x17words\x18\x18\x18\x18\x18text\r")
+	w.waitRows(t, "> some text", "some text", ">")
+	w.keys(t, "\x04")
+	w.wantExit(t, "0")
+}
+
+// Somebody who has turned echo or line editing off meant it.
+func TestConnectOwnMode(t *testing.T) {
+	t.Parallel()
+	w := newWindow(t)
+	w.set(t, "-echo")
+	w.start(t, "connect", echo(t))
+	w.sender(t)
+	w.keys(t, "secret\r")
+	w.waitRows(t, "secret") // the echo service's, and no other
+	if strings.Count(w.shown(), "secret") != 1 || w.stty(t) != w.before {
+		t.Errorf("shown: %q", w.shown())
+	}
+	w.keys(t, "\x04")
+	w.wantExit(t, "0")
+
+	w = newWindow(t)
+	w.set(t, "raw", "-echo")
+	w.start(t, "connect", "--raw", echo(t))
+	w.sender(t)
+	w.keys(t, "x") // without Enter
+	w.waitRows(t, "x")
+	if w.stty(t) != w.before {
+		t.Error("the terminal was changed")
+	}
+}
+
+// What somebody else changes meanwhile neither keeps the terminal from being
+// given back nor is undone.
+func TestConnectTerminalChangedMeanwhile(t *testing.T) {
+	t.Parallel()
+	w := open(t, "connect", echo(t))
+	w.editing(t)
+	stty(t, w, "-ixon")
+	w.keys(t, "\x04")
+	w.waitShown(t, "[exit 0]")
+	after := w.stty(t)
+	stty(t, w, "ixon")
+	if w.stty(t) != w.before || after == w.before {
+		t.Errorf("before %s after %s", w.before, after)
+	}
+}
+
+// A killed process leaves the terminal as it was, whichever of the two it is.
+func TestConnectTerminalKilled(t *testing.T) {
+	t.Parallel()
+	for _, killSender := range []bool{false, true} {
+		for _, by := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGSEGV} {
+			w := open(t, "connect", echo(t))
+			w.editing(t)
+			sender, receiver := w.sender(t), w.receiver
+			victim := receiver
+			if killSender {
+				victim = sender
+			}
+			syscall.Kill(victim, by)
+			wantGone(t, "the sender", sender)
+			wantGone(t, "the receiver", receiver)
+			w.waitShown(t, "[exit ")
+			w.wantTerminal(t)
+		}
+	}
+}
+
+// When only stdout or only stdin is the terminal, lines are not edited, and
+// what is printed is still safe there and only there.
+func TestConnectHalfTerminal(t *testing.T) {
+	t.Parallel()
+	const evil = "\x1b[2J\r\n"
+	// stdout is the terminal
+	w := newWindow(t)
+	p := &program{Cmd: exec.Command(rig.Preforkd(t), "connect", echo(t))}
+	p.Stdout, p.Stderr = w.far, &p.stderr
+	p.run(t, fileOf(t, evil))
+	p.wantExit(t, 0, "the server closed the connection")
+	w.waitShown(t, "^[[2J\r")
+	// stdin is
+	w = newWindow(t)
+	p = &program{Cmd: exec.Command(rig.Preforkd(t), "connect", echo(t))}
+	p.Stdout, p.Stderr = &p.stdout, &p.stderr
+	p.run(t, w.far)
+	w.keys(t, "\x16\x1b[2J\r\x04")
+	p.wantExit(t, 0)
+	if got := p.stdout.String(); got != "\x1b[2J\n" {
+		t.Errorf("stdout is %q", got)
+	}
+	w.wantTerminal(t)
+}
+
+// Nobody makes the terminal non-blocking: all programs on it would notice.
+func TestConnectBlockingTerminal(t *testing.T) {
+	t.Parallel()
+	w := open(t, "connect", echo(t))
+	w.editing(t)
+	for _, pid := range []int{w.receiver, w.sender(t)} {
+		for _, fd := range rig.FDs(pid) {
+			if strings.HasPrefix(fd.Target, "/dev/pts/") && fd.NonBlocking() {
+				t.Errorf("process %d has a non-blocking terminal at %d", pid, fd.Number)
+			}
+		}
+	}
+	w.keys(t, "\x04")
+	w.wantExit(t, "0")
+}
+
+// Ctrl-Z gives the terminal to the shell as it was; fg goes on where it was
+// left.
+func TestConnectSuspend(t *testing.T) {
+	t.Parallel()
+	bash := rig.Need(t, "bash")
+	w := newWindow(t)
+	w.run(t, exec.Command(bash, "--norc", "--noediting", "-i"))
+	address := echo(t)
+	w.keys(t, rig.Preforkd(t)+" connect "+address+"\r")
+	w.waitShown(t, "connected to")
+	w.editing(t)
+	w.keys(t, "half")
+	w.waitRows(t, "> half")
+	w.keys(t, "\x1a")
+	w.waitShown(t, "Stopped")
+	w.wantTerminal(t)
+	w.keys(t, "echo between; fg\r")
+	w.waitShown(t, "\nbetween")
+	w.editing(t)
+	w.keys(t, " a line\r")
+	w.waitRows(t, "> half a line", "half a line", ">")
+	// Stopped and killed in the background: nothing is left, and the terminal
+	// is the shell's.
+	w.keys(t, "\x1a")
+	rig.Until(t, "stopped again", func() bool { return strings.Count(w.shown(), "Stopped") == 2 }, w.shown)
+	w.keys(t, "kill %1; fg\r")
+	w.waitShown(t, "Terminated")
+	w.wantTerminal(t)
+	w.keys(t, "exit\r")
+}
+
+// Started in the background, a client waits for its turn with the terminal.
+func TestConnectBackground(t *testing.T) {
+	t.Parallel()
+	bash := rig.Need(t, "bash")
+	for _, busy := range []bool{false, true} { // the shell's own line editing is on, or off
+		w := newWindow(t)
+		w.run(t, exec.Command(bash, "--norc", "-i"))
+		line := rig.Preforkd(t) + " connect " + echo(t) + " & "
+		gate := rig.NewGate(t)
+		if busy {
+			line += " read -r line <" + gate.Path
+		}
+		w.keys(t, line+"\r")
+		var job int
+		rig.Until(t, "stopped", func() bool {
+			for _, p := range rig.Children(w.shell.Process.Pid) {
+				job = p.PID
+				return p.State == 'T' && rig.Executable(p.PID) == rig.Preforkd(t)
+			}
+			return false
+		}, w.shown)
+		if busy {
+			gate.Open(t)
+		}
+		w.keys(t, "fg\r")
+		senderOf(t, job)
+		w.waitRows(t, ">")
+		w.keys(t, "typed\r")
+		w.waitRows(t, "> typed", "typed", ">")
+		w.keys(t, "\x04")
+		wantGone(t, "the job", job)
+		w.keys(t, "echo al''ive\r")
+		w.waitShown(t, "alive")
+	}
+}
+
+// A window that changes its size has the typed line painted anew.
+func TestConnectResize(t *testing.T) {
+	t.Parallel()
+	w := open(t, "connect", echo(t))
+	w.editing(t)
+	w.keys(t, "half")
+	w.waitRows(t, "> half")
+	before := len(w.shown())
+	syscall.Kill(w.receiver, syscall.SIGWINCH)
+	rig.Until(t, "painted", func() bool { return len(w.shown()) > before }, nil)
+	w.keys(t, " a line\r")
+	w.waitRows(t, "> half a line", "half a line", ">")
+}
