@@ -22,6 +22,7 @@ const (
 // lets the pools shrink. The loop calls it every second where there are spares
 // or limits.
 func (m *Master) sweep(now time.Time) {
+	m.takeSpawns()
 	for pid, w := range m.table.workers {
 		sig := w.overdue(now, m.cfg.KillDelay)
 		if sig == 0 {
@@ -41,6 +42,7 @@ func (m *Master) sweep(now time.Time) {
 // settleSweep has the loop sweep as long as there is anything to sweep. After a
 // reload there may be workers of services that are no more.
 func (m *Master) settleSweep() {
+	m.takeSpawns()
 	if m.needsSweep() || len(m.table.workers) > 0 {
 		m.sweeping.Reset(time.Second)
 	} else {
