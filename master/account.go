@@ -39,7 +39,7 @@ func (m *Master) ended(w *worker, exit process.Exit) {
 	default:
 		c.file.Close() // of a spare that broke the contract before it had it
 		m.connectionEnded(w, c, &exit, now)
-		if m.cfg.Once {
+		if m.once {
 			m.result.ExitCode = exitCode(exit.Status)
 		}
 	}
@@ -154,7 +154,7 @@ func (m *Master) spawnFailed(c *connection, err error) {
 	defer m.release(c)
 	c.service.log.Error(logging.EventSpawnFailed, logging.Conn(c.id),
 		logging.Peer(c.peer), logging.Local(c.local), logging.Error(err))
-	if m.cfg.Once {
+	if m.once {
 		m.result.ExitCode = 1
 		m.failure = fmt.Errorf("spawn failed: %w", err)
 	}
@@ -163,7 +163,7 @@ func (m *Master) spawnFailed(c *connection, err error) {
 // release gives a connection's slot back. With Once it stays taken: nobody else is
 // to be served.
 func (m *Master) release(c *connection) {
-	if !m.cfg.Once {
+	if !m.once {
 		c.service.gate.Release(c.slot, time.Now())
 	}
 }

@@ -19,7 +19,7 @@ import (
 
 // A Master holds the listeners and owns the workers. New binds, Run serves.
 type Master struct {
-	cfg      config.Config
+	once     bool // as config.Run has it, which no reload changes
 	log      *zap.Logger
 	file     string   // that the configuration was read from, or ""
 	null     *os.File // /dev/null, the standard input of workers
@@ -55,6 +55,7 @@ type Master struct {
 
 	// The loop owns all that follows.
 
+	cfg         config.Config // in force
 	services    []*service
 	books       map[string]*books // by name, of all services that there are and were
 	reloading   bool              // a configuration is being read
@@ -82,6 +83,7 @@ type Result struct {
 // it did not come from a file.
 func New(cfg config.Config, file string, log *zap.Logger) (*Master, error) {
 	m := &Master{
+		once:    cfg.Once,
 		cfg:     cfg,
 		file:    file,
 		books:   make(map[string]*books),
@@ -197,7 +199,7 @@ func (m *Master) closeListener(l *listener) {
 // spawn at the same time, and at least two, so that a program that is slow to
 // start leaves one to accept.
 func (m *Master) spawners() int {
-	if m.cfg.Once {
+	if m.once {
 		return 1
 	}
 	return max(2, runtime.GOMAXPROCS(0))

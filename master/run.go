@@ -102,7 +102,7 @@ func (m *Master) spawned(s spawn) {
 	default:
 		m.register(w)
 	}
-	if m.cfg.Once && s.worker != nil && s.worker.served > 0 {
+	if m.once && s.worker != nil && s.worker.served > 0 {
 		m.stopAccepting()
 	}
 	m.spawning.Add(-1)

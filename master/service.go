@@ -66,7 +66,7 @@ func (m *Master) start(c *connection) error {
 	m.spawning.Add(1)
 	w, err := m.startPatiently(c)
 	c.logAccepted(w.child)
-	m.spawns.add(spawn{w, err}, err != nil || w.watched || m.cfg.Once || m.isClosing())
+	m.spawns.add(spawn{w, err}, err != nil || w.watched || m.once || m.isClosing())
 	return err
 }
 

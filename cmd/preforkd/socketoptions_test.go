@@ -1,0 +1,116 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/cmd/internal/rig"
+)
+
+// The options of a service are those of its listeners and of every connection.
+func TestSocketOptions(t *testing.T) {
+	t.Parallel()
+	rig.NeedRoot(t)
+	m := configured(t, 1, single(catting, `nodelay = false`, `keepalive = "300s"`, `defer-accept = "1s"`, `reuse-port = true`, `free-bind = true`,
+		`bind-to-device = "lo"`, `backlog = 9`))
+	c := m.Dial(t)
+	c.Echo(t, "hello")
+	check := func(name string, pid int, want map[[2]int]int) {
+		t.Helper()
+		sockets := rig.SocketsOf(pid)
+		found := false
+		for fd, s := range sockets {
+			defer s.Close()
+			if s.Option(unix.SOL_SOCKET, unix.SO_TYPE) != unix.SOCK_STREAM || s.Option(unix.SOL_SOCKET, unix.SO_DOMAIN) != unix.AF_INET {
+				continue
+			}
+			found = true
+			for option, value := range want {
+				if got := s.Option(option[0], option[1]); got != value {
+					t.Errorf("%s, fd %d, option %v: %d, want %d", name, fd, option, got, value)
+				}
+			}
+			if name == "listener" {
+				if n := s.Backlog(); n != 9 {
+					t.Errorf("backlog %d", n)
+				}
+			}
+		}
+		if !found {
+			t.Errorf("%s: no socket", name)
+		}
+	}
+	shared := map[[2]int]int{
+		{unix.IPPROTO_TCP, unix.TCP_NODELAY}: 0, {unix.SOL_SOCKET, unix.SO_KEEPALIVE}: 1, {unix.IPPROTO_TCP, unix.TCP_KEEPIDLE}: 300,
+	}
+	check("connection", c.Worker(t), shared)
+	shared[[2]int{unix.SOL_SOCKET, unix.SO_REUSEPORT}] = 1
+	shared[[2]int{unix.IPPROTO_IP, unix.IP_FREEBIND}] = 1
+	shared[[2]int{unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT}] = 1
+	check("listener", m.PID, shared)
+}
+
+func TestKeepaliveOff(t *testing.T) {
+	t.Parallel()
+	m := configured(t, 1, single(catting, `keepalive = "0s"`))
+	c := m.Dial(t)
+	c.Echo(t, "hello")
+	for _, s := range rig.SocketsOf(c.Worker(t)) {
+		defer s.Close()
+		if got := s.Option(unix.SOL_SOCKET, unix.SO_KEEPALIVE); got != 0 {
+			t.Errorf("SO_KEEPALIVE %d", got)
+		}
+	}
+}
+
+// With free-bind an address may be listened at that is not here; with v6-only
+// off, [::] takes IPv4 clients too.
+func TestFreeBindAndV6Only(t *testing.T) {
+	t.Parallel()
+	rig.Start(t, append([]string{"--free-bind", "--listen", "192.0.2.77:0"}, program("/bin/cat")...)...)
+	m := rig.Start(t, append([]string{"--v6-only=false", "--listen", "[::]:0"}, program("/bin/cat")...)...)
+	m.DialTo(t, "tcp", "127.0.0.1:"+m.Listeners[0].Port()).Echo(t, "hello")
+	only := rig.Start(t, append([]string{"--listen", "[::]:0"}, program("/bin/cat")...)...)
+	only.DialTo(t, "tcp", "[::1]:"+only.Listeners[0].Port()).Echo(t, "hello")
+	if r := rig.Run(t, "serve", "--bind-to-device", "nowhere0", "--listen", "127.0.0.1:0", "--", "/bin/cat"); r.Code != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// Two masters share a port when both say so.
+func TestReusePort(t *testing.T) {
+	t.Parallel()
+	first := rig.Start(t, append([]string{"--reuse-port"}, program("/bin/cat")...)...)
+	second := rig.Start(t, append([]string{"--reuse-port", "--listen", first.Listeners[0].Address}, program("/bin/cat")...)...)
+	first.Stop(t)
+	second.Dial(t).Echo(t, "hello")
+}
+
+func TestSocketFile(t *testing.T) {
+	t.Parallel()
+	rig.NeedRoot(t)
+	path := rig.Dir(t) + "/s"
+	text := func(mode, owner string) string {
+		return fmt.Sprintf("[service.one]\nlisten = [\"unix:%s\"]\n%s\nsocket-mode = %q\nsocket-owner = %q\nsocket-group = \"daemon\"\n", path, catting, mode, owner)
+	}
+	m := configured(t, 1, text("0660", "nobody"))
+	check := func(mode os.FileMode, uid uint32) {
+		t.Helper()
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st := info.Sys().(*syscall.Stat_t); info.Mode().Perm() != mode || st.Uid != uid || st.Gid != 1 {
+			t.Errorf("mode %v, owner %d:%d", info.Mode(), st.Uid, st.Gid)
+		}
+	}
+	check(0o660, 65534)
+	m.Dial(t).Echo(t, "hello")
+	reloaded(t, m, text("0600", "0"))
+	check(0o600, 0)
+	m.Dial(t).Echo(t, "hello")
+}
