@@ -49,10 +49,8 @@ func (m *Master) newConnection(s *service, conn *listen.Conn, d admit.Decision) 
 		idle:     s.IdleTimeout,
 		file:     os.NewFile(uintptr(conn.FD), "connection"),
 	}
-	// A rule of another generation of the service may have decided: its number
-	// means nothing here.
-	if d.Rule != nil && d.Rule.Index >= 0 && d.Rule.Index < len(s.rules) {
-		c.rule = &s.rules[d.Rule.Index]
+	if d.Rule != nil && d.Rule.Effect != nil {
+		c.rule = d.Rule.Effect.(*rule)
 		if t := c.rule.MaxLifetime; t != nil {
 			c.lifetime = *t
 		}

@@ -120,7 +120,7 @@ func (m *Master) open() error {
 	if m.channels, err = newChannels(); err != nil {
 		return err
 	}
-	services, err := m.newServices(&m.cfg)
+	services, _, err := m.newServices(&m.cfg)
 	if err != nil {
 		return err
 	}

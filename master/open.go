@@ -7,36 +7,38 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/preforkd/preforkd/master/admit"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/listen"
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/process"
 )
 
-// newServices makes the services of a configuration, without their sockets. A
-// service that there is already keeps its books; one that has not changed at
-// all stays as it is. Nothing of it shows before the services are installed.
-func (m *Master) newServices(cfg *config.Config) ([]*service, error) {
+// newServices makes the services of a configuration, without their sockets, and
+// their policies. A service that there is already keeps its books; one that has
+// not changed at all stays as it is, but for its policy: what accounts it names
+// may have other numbers by now. Nothing shows before that is put in force.
+func (m *Master) newServices(cfg *config.Config) (services []*service, policies []admit.Policy, err error) {
 	commands, err := cfg.Commands()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	old := map[string]*service{}
 	for _, s := range m.services {
 		old[s.Name] = s
 	}
-	var services []*service
 	for i := range cfg.Services {
 		s, err := m.newService(cfg, cfg.Services[i], commands[i])
 		if err != nil {
-			return nil, fmt.Errorf("service %s: %w", cfg.Services[i].Name, err)
+			return nil, nil, fmt.Errorf("service %s: %w", cfg.Services[i].Name, err)
 		}
+		policies = append(policies, s.policy)
 		if before := old[s.Name]; before != nil && s.same(before) {
 			s = before
 		}
 		services = append(services, s)
 	}
-	return services, nil
+	return services, policies, nil
 }
 
 func (m *Master) newService(cfg *config.Config, configured config.Service, commands config.Commands) (*service, error) {
@@ -52,9 +54,6 @@ func (m *Master) newService(cfg *config.Config, configured config.Service, comma
 	}
 	s.spawn = s.spawnWorker
 	var err error
-	if s.policy, err = policyOf(&configured, cfg.Once); err != nil {
-		return nil, err
-	}
 	if s.proxies, err = peersOf(configured.ProxyProtocol); err != nil {
 		return nil, fmt.Errorf("proxy-protocol %w", err)
 	}
@@ -73,7 +72,7 @@ func (m *Master) newService(cfg *config.Config, configured config.Service, comma
 	s.command, s.spare = withArgs(commands.Worker), withArgs(commands.Spare)
 	s.spare.Control = true
 	for i := range configured.Rules {
-		r := rule{Rule: configured.Rules[i]}
+		r := &rule{Rule: configured.Rules[i]}
 		if len(r.Program) > 0 {
 			own, err := cfg.RuleCommand(&configured, &configured.Rules[i])
 			if err != nil {
@@ -86,6 +85,9 @@ func (m *Master) newService(cfg *config.Config, configured config.Service, comma
 			r.env = baseEnvironment(configured.Name, configured.Env, r.Env)
 		}
 		s.rules = append(s.rules, r)
+	}
+	if s.policy, err = policyOf(&configured, s.rules, cfg.Once); err != nil {
+		return nil, err
 	}
 	s.pool = newPool(configured.MinSpares, configured.MaxSpares)
 	if s.books = m.books[configured.Name]; s.books == nil {

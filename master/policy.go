@@ -11,8 +11,9 @@ import (
 )
 
 // policyOf returns what a service's gate decides by. It looks up the users and
-// groups that address rules name.
-func policyOf(s *config.Service, once bool) (admit.Policy, error) {
+// groups that address rules name. rules are what the rules mean to connections,
+// in the order of the service's.
+func policyOf(s *config.Service, rules []*rule, once bool) (admit.Policy, error) {
 	p := admit.Policy{
 		MaxConnections: s.MaxConnections,
 		Wait:           s.Overflow == config.OverflowWait,
@@ -29,7 +30,7 @@ func policyOf(s *config.Service, once bool) (admit.Policy, error) {
 		p.MaxConnections, p.Wait, p.Drop = 1, true, admit.Drop{}
 	}
 	var err error
-	if p.Rules, err = rulesOf(s); err != nil {
+	if p.Rules, err = rulesOf(s, rules); err != nil {
 		return p, err
 	}
 	if len(s.PenaltyExitCodes)+len(s.PenaltySignals) > 0 {
@@ -49,7 +50,7 @@ func rateOf(r config.Rate, burst int) admit.Rate {
 	return admit.Rate{Interval: r.Per / time.Duration(r.Count), Burst: burst}
 }
 
-func rulesOf(s *config.Service) (*admit.Rules, error) {
+func rulesOf(s *config.Service, effects []*rule) (*admit.Rules, error) {
 	var rules admit.Rules
 	each := func(peers []config.PeerSet, add func(admit.Match, string)) error {
 		for _, p := range peers {
@@ -73,7 +74,7 @@ func rulesOf(s *config.Service) (*admit.Rules, error) {
 			if r.Action == config.ActionDeny {
 				rules.Deny(m, text)
 			} else {
-				rules.Add(m, &admit.Rule{Limits: limitsOf(s, r), Index: i, Text: text})
+				rules.Add(m, &admit.Rule{Limits: limitsOf(s, r), Effect: effects[i], Text: text})
 			}
 		}); err != nil {
 			return nil, fmt.Errorf("rule %d: %w", i+1, err)

@@ -91,7 +91,7 @@ func each(err error) []error {
 
 // change puts a configuration in force. What can fail comes first.
 func (m *Master) change(cfg *config.Config) error {
-	services, err := m.newServices(cfg)
+	services, policies, err := m.newServices(cfg)
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (m *Master) change(cfg *config.Config) error {
 	m.cfg, m.services = *cfg, services
 	now := time.Now()
 	kept := map[*listener]bool{}
-	for _, s := range services {
+	for n, s := range services {
 		i := slices.IndexFunc(before, func(old *service) bool { return old.Name == s.Name })
 		switch {
 		case i < 0:
@@ -114,9 +114,7 @@ func (m *Master) change(cfg *config.Config) error {
 			changed = append(changed, s)
 		}
 		m.books[s.Name] = s.books
-		// Rules may lead to users and groups, so the policy is new even where
-		// the text is the same.
-		s.gate.SetPolicy(s.policy, now)
+		s.gate.SetPolicy(policies[n], now)
 		s.listeners = listeners[s]
 		for _, l := range s.listeners {
 			kept[l] = true
@@ -130,7 +128,7 @@ func (m *Master) change(cfg *config.Config) error {
 			if old != nil && old.books != s.books {
 				// Accept goroutines may wait for a slot of a service that
 				// this is no listener of any more.
-				old.gate.SetPolicy(old.policy, now)
+				old.gate.WakeAll()
 			}
 		}
 	}

@@ -24,7 +24,7 @@ type service struct {
 	*books
 	command   process.Command // of a worker for a connection
 	spare     process.Command // of a worker ahead of its connection
-	rules     []rule          // what the rules change, in their order
+	rules     []*rule         // what the rules change, in their order
 	policy    admit.Policy
 	proxies   *admit.Peers[struct{}] // whose PROXY header is believed
 	options   listen.Options

@@ -52,7 +52,7 @@ func (m *Master) settleSweep() {
 
 // needsSweep reports whether there is anything for sweep to look at.
 func (m *Master) needsSweep() bool {
-	limits := func(r rule) bool { return r.MaxLifetime != nil || r.IdleTimeout != nil }
+	limits := func(r *rule) bool { return r.MaxLifetime != nil || r.IdleTimeout != nil }
 	for _, s := range m.services {
 		if s.MaxSpares > 0 || s.MaxLifetime > 0 || s.IdleTimeout > 0 || s.refuses() || slices.ContainsFunc(s.rules, limits) {
 			return true

@@ -234,11 +234,16 @@ func TestReloadMovesAFullListener(t *testing.T) {
 	waiting := m.Dial(t)
 	waiting.Send(t, "hello")
 	asked(t, m)
-	reloaded(t, m, at("two", ports, catting, `max-connections = 1`))
+	// The old service lives on elsewhere, with a limit of its own.
+	reloaded(t, m, at("one", held(t, 1), catting, `max-connections = 3`)+at("two", ports, catting, `max-connections = 1`))
 	waiting.Expect(t, "hello")
 	if e := waiting.Accepted(t); e.Service != "two" {
 		t.Errorf("%s", e.Line)
 	}
+	for range 2 {
+		m.DialTo(t, "tcp", m.Listeners[1].Address).Echo(t, "the limit is the new one")
+	}
+	m.StopSignal = syscall.SIGQUIT
 }
 
 // A reload replaces spares, whose program may be another one, and nothing of

@@ -13,7 +13,18 @@ func (g *Gate) SetPolicy(p Policy, now time.Time) {
 	if old.V4Bits != p.V4Bits || old.V6Bits != p.V6Bits {
 		g.recount(old, g.now(now))
 	}
-	// Whoever waits looks again, whatever the limit was and is.
+	g.wakeAll() // whatever the limit was and is
+}
+
+// WakeAll makes everybody look again who waits for a slot, although there may
+// be none: what they wait for may no longer be this gate.
+func (g *Gate) WakeAll() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.wakeAll()
+}
+
+func (g *Gate) wakeAll() {
 	if g.freed != nil {
 		close(g.freed)
 		g.freed = nil

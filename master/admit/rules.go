@@ -84,12 +84,14 @@ type Rule struct {
 	Deny bool
 	// Limits take the place of the service's; nil: the service's hold.
 	Limits *Limits
-	// Index is the caller's own number for the rule; -1 for an entry of a
-	// list that allows or denies and does nothing more.
-	Index int
+	// Effect is what the rule means to the caller beyond that; nil for an
+	// entry of a list, which allows or denies and does nothing more.
+	Effect any
 	// Text is the entry as a person wrote it.
 	Text string
 }
+
+func (r *Rule) saysMore() bool { return r.Limits != nil || r.Effect != nil }
 
 // Rules says who may connect, and with what limits. Like Peers it is filled
 // first and only read afterwards.
@@ -103,11 +105,11 @@ type Rules struct {
 // entry at all is denied.
 func (r *Rules) Allow(m Match, text string) {
 	r.closed = true
-	r.add(m, &Rule{Index: -1, Text: text})
+	r.add(m, &Rule{Text: text})
 }
 
 // Deny adds an entry that denies.
-func (r *Rules) Deny(m Match, text string) { r.add(m, &Rule{Deny: true, Index: -1, Text: text}) }
+func (r *Rules) Deny(m Match, text string) { r.add(m, &Rule{Deny: true, Text: text}) }
 
 // Add adds a rule. It does not change what happens to others.
 func (r *Rules) Add(m Match, rule *Rule) { r.add(m, rule) }
@@ -115,7 +117,7 @@ func (r *Rules) Add(m Match, rule *Rule) { r.add(m, rule) }
 // add keeps, of two entries for the same peers, the one that denies; or else
 // the one that says more.
 func (r *Rules) add(m Match, rule *Rule) {
-	if old, ok := r.table.Get(m); ok && (old.Deny || !rule.Deny && rule.Index < 0) {
+	if old, ok := r.table.Get(m); ok && (old.Deny || !rule.Deny && !rule.saysMore()) {
 		return
 	}
 	r.table.Put(m, rule)

@@ -93,7 +93,7 @@ func TestMistakesInFiles(t *testing.T) {
 		{"item of a list", service + "allow = ['10.0.0.0/8',\n  '10.0.0.0/33']\n", `f:5:3: service.a: allow "10.0.0.0/33": must be an IP address or prefix`, false},
 		{"item of another type", service + "allow = ['10.0.0.0/8', 5]\n", `f:4:24: service.a: allow 5: must be a string`, false},
 		{"bits beyond the length", service + "allow = ['10.0.0.1/8']\n", `allow "10.0.0.1/8": has bits set beyond the prefix length; did you mean "10.0.0.0/8"?`, false},
-		{"no user", service + "allow = ['uid:']\n", `allow "uid:": must name a number or a name after uid:`, false},
+		{"no user", service + "allow = ['uid:']\n", `allow "uid:": must name an account after the colon`, false},
 		{"unknown user in a list", service + "deny = ['unix', 'uid:no-such-user']\n", `f:4:17: service.a: deny "uid:no-such-user": there is no such user`, false},
 		{"bool", service + "nodelay = 'yes'\n", `f:4:11: service.a: nodelay "yes": must be true or false`, false},
 		{"duration", service + "max-lifetime = '5'\n", `f:4:16: service.a: max-lifetime "5": must be a duration such as "30s"`, false},

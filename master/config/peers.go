@@ -40,7 +40,7 @@ func ParsePeerSet(s string) (PeerSet, error) {
 	for _, kind := range []UnixPeers{UnixUID, UnixGID} {
 		if account, ok := strings.CutPrefix(s, string(kind)+":"); ok {
 			if !isAccountName(account) {
-				return PeerSet{}, fmt.Errorf("must name a number or a name after %s:", kind)
+				return PeerSet{}, fmt.Errorf("must name an account after the colon, by number or name")
 			}
 			return PeerSet{Unix: kind, Account: account}, nil
 		}
