@@ -75,14 +75,14 @@ func (m *Master) reassign(c *connection) {
 	m.background(func() { m.again(c) })
 }
 
-// moveOn closes the books on the connection of a worker that lives on. The
-// worker has said that it is ready for the next.
+// moveOn closes the books on the connection of a worker that lives on and has
+// said that it is ready for the next. It is in the pool before the slot is
+// free: by then a process stands for neither more nor less than one of the two.
 func (m *Master) moveOn(w *worker, now time.Time) {
-	p := w.service.pool
-	p.mu.Lock()
 	c := w.conn
-	w.conn = nil
-	p.mu.Unlock()
+	if !w.service.pool.comeBack(w, now) {
+		return // it keeps its connection until it has been reaped
+	}
 	m.connectionEnded(w, c, nil, now)
 	w.report, w.warned, w.nextLook = nil, false, time.Time{}
 }
