@@ -21,6 +21,10 @@ type connection struct {
 	live     int // connections alive from the source at its accept, itself included
 	accepted time.Time
 
+	// announced says that the log has its accept. The pool's lock guards it
+	// once a spare has been given the connection.
+	announced bool
+
 	// file is the master's copy of the descriptor. A worker that is spawned
 	// for the connection inherits it and the copy is closed at once; for a
 	// spare it is kept until the spare has it for certain.

@@ -58,6 +58,9 @@ func (p *pool) handOver(c *connection, now time.Time) *worker {
 			w.conn = c
 			w.served++
 			w.enter(assigned, now)
+			// Before the lock is free the loop cannot look at what the worker
+			// says, so in the log the end comes after the beginning.
+			c.logAccepted(w.child)
 			p.wakeUp()
 			return w
 		}

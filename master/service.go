@@ -132,7 +132,6 @@ func (m *Master) serve(s *service, conn *listen.Conn) error {
 	c := m.newConnection(s, conn)
 	s.accepted.Add(1)
 	if w := s.pool.handOver(c, time.Now()); w != nil {
-		c.logAccepted(w.child)
 		return nil
 	}
 	// Counted before the child can exist: the loop keeps the exits of unknown
@@ -205,9 +204,13 @@ func (s *service) spawn(c *connection) (*worker, error) {
 	return w, err
 }
 
-// logAccepted says that a connection has come and, unless there is none, which
-// worker has it.
+// logAccepted says, once, that a connection has come and, unless there is none,
+// which worker has it.
 func (c *connection) logAccepted(child *process.Child) {
+	if c.announced {
+		return
+	}
+	c.announced = true
 	fields := []zap.Field{logging.Conn(c.id), logging.Peer(c.peer), logging.Local(c.local)}
 	if child != nil {
 		fields = append(fields, logging.PID(child.Pid))
