@@ -83,7 +83,7 @@ func (m *Master) moveOn(w *worker, now time.Time) {
 	w.conn = nil
 	p.mu.Unlock()
 	m.connectionEnded(w, c, nil, now)
-	w.report, w.warned = nil, false
+	w.report, w.warned = nil, time.Time{}
 }
 
 // connectionEnded gives the slot back and writes the event of a connection that

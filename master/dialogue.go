@@ -123,6 +123,7 @@ const (
 // it. It lets the pools shrink. The loop calls it every second where there are
 // spares or lifetimes.
 func (m *Master) sweep(now time.Time) {
+	m.takeSpawns() // nothing else may have made it known that there are some
 	for pid, w := range m.table.workers {
 		if sig := w.overdue(now, m.cfg.KillDelay); sig != 0 {
 			w.service.log.Warn("worker overdue", logging.PID(pid), logging.Signal(sig), logging.Reason(w.stateNow().String()))
@@ -160,11 +161,11 @@ func (w *worker) overdue(now time.Time, killDelay time.Duration) unix.Signal {
 	}
 	if lifetime := w.service.MaxLifetime; lifetime > 0 && w.state == serving {
 		switch {
-		case age > lifetime+2*killDelay:
-			return unix.SIGKILL
-		case age > lifetime+killDelay && !w.warned:
-			w.warned = true
+		case w.warned.IsZero() && age > lifetime+killDelay:
+			w.warned = now
 			return unix.SIGTERM
+		case !w.warned.IsZero() && now.Sub(w.warned) > killDelay:
+			return unix.SIGKILL
 		}
 	}
 	return 0

@@ -31,7 +31,7 @@ type worker struct {
 	watched bool
 	report  *ipc.Report // what it said of its connection, if it has said it
 	breach  error       // how it broke the contract, or nil
-	warned  bool        // it has had SIGTERM for a connection that lasted too long
+	warned  time.Time   // when it had SIGTERM for a connection that lasted too long
 
 	// The pool's lock guards all that follows.
 
