@@ -84,7 +84,7 @@ func (m *Master) moveOn(w *worker, now time.Time) {
 		return // it keeps its connection until it has been reaped
 	}
 	m.connectionEnded(w, c, nil, now)
-	w.report, w.warned, w.nextLook = nil, false, time.Time{}
+	w.report, w.warned, w.nextLook = nil, time.Time{}, time.Time{}
 }
 
 // connectionEnded gives the slot back and writes the event of a connection that

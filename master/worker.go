@@ -32,7 +32,7 @@ type worker struct {
 	report  *ipc.Report // what it said of its connection, if it has said it
 	breach  error       // how it broke the contract, or nil
 
-	warned   bool      // it has had SIGTERM for a connection that should have ended
+	warned   time.Time // when it had SIGTERM for a connection that should have ended
 	nextLook time.Time // when to ask again whether the connection is idle
 
 	// The pool's lock guards all that follows.
