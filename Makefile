@@ -41,7 +41,9 @@ test: test-tools ## Run all tests, with the race detector where it works
 # elsewhere the tests that miss one are skipped and say so.
 test-tools:
 	@missing=; need() { command -v "$$1" >/dev/null || missing="$$missing $$2"; }; \
-	need nc netcat-openbsd; need socat socat; need git git; \
+	need nc netcat-openbsd; need socat socat; need git git; need strace strace; \
+	need tcpserver ucspi-tcp; need prlimit util-linux; \
+	need haproxy haproxy; need ip iproute2; \
 	$(CGO_WORKS) || missing="$$missing gcc libc6-dev"; \
 	[ -n "$$missing" ] || exit 0; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

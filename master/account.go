@@ -76,16 +76,16 @@ func (m *Master) reassign(c *connection) {
 	m.background(func() { m.again(c) })
 }
 
-// moveOn closes the books on the connection of a worker that lives on. The
-// worker has said that it is ready for the next.
+// moveOn closes the books on the connection of a worker that lives on and has
+// said that it is ready for the next. It is in the pool before the slot is
+// free: by then a process stands for neither more nor less than one of the two.
 func (m *Master) moveOn(w *worker, now time.Time) {
-	p := w.service.pool
-	p.mu.Lock()
 	c := w.conn
-	w.conn = nil
-	p.mu.Unlock()
+	if !w.service.pool.comeBack(w, now) {
+		return // it keeps its connection until it has been reaped
+	}
 	m.connectionEnded(w, c, nil, now)
-	w.report, w.warned, w.nextLook = nil, false, time.Time{}
+	w.report, w.warned, w.nextLook = nil, time.Time{}, time.Time{}
 }
 
 // connectionEnded gives the slot back and writes the event of a connection that
@@ -174,7 +174,7 @@ func (m *Master) penalize(w *worker, c *connection, status unix.WaitStatus, now 
 	s := c.service
 	bad := slices.Contains(s.PenaltyExitCodes, status.ExitStatus()) ||
 		status.Signaled() && slices.Contains(s.PenaltySignals, status.Signal())
-	if !bad || m.stop.signal() != 0 || w.warned || w.breach != nil {
+	if !bad || m.stop.signal() != 0 || !w.warned.IsZero() || w.breach != nil {
 		return
 	}
 	switch penalty, ok := s.gate.Penalize(c.slot, now); {

@@ -26,6 +26,9 @@ type connection struct {
 	rule *rule
 	// lifetime and idle are its limits; 0 is none.
 	lifetime, idle time.Duration
+	// announced says that the log has its accept. The pool's lock guards it
+	// once a spare has been given the connection.
+	announced bool
 
 	// file is the master's copy of the descriptor. A worker that is spawned
 	// for the connection inherits it and the copy is closed at once; for a

@@ -53,10 +53,7 @@ func (m *Master) heard(w *worker, t ipc.Type, body []byte) error {
 		w.service.pool.put(w, now)
 		return nil
 	case t == ipc.TypeReady && state == serving && w.report != nil && w.reusable():
-		if w.service.pool.makeRoom(w, now) {
-			m.moveOn(w, now)
-			w.service.pool.put(w, now)
-		}
+		m.moveOn(w, now)
 		return nil
 	case t == ipc.TypeTaken && state == assigned:
 		w.service.pool.taken(w, now)

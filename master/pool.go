@@ -11,8 +11,11 @@ import (
 // connections. Accept goroutines take from it, the loop puts into it, and one
 // goroutine keeps it filled, off the path of any connection.
 //
-// There are never more spares, ready, starting and leaving together, than most,
-// so that with the slots there are never more processes than slots and spares.
+// No spare is started while there are most of them, ready, starting and leaving
+// together, so that with the slots there are never more processes than slots
+// and spares. A worker that comes back from a connection may be one too many:
+// it was a process before, and no other is started while it waits. It stays for
+// a while, because the connections that it was needed for tend to come again.
 type pool struct {
 	least, most int
 	wake        chan struct{} // of the goroutine that fills the pool; holds one
@@ -56,6 +59,9 @@ func (p *pool) handOver(c *connection, now time.Time) *worker {
 			w.served++
 			w.stderr.serves(c.id)
 			w.enter(assigned, now)
+			// Before the lock is free the loop cannot look at what the worker
+			// says, so in the log the end comes after the beginning.
+			c.logAccepted(w.child)
 			p.wakeUp()
 			return w
 		}
@@ -86,19 +92,19 @@ func (p *pool) put(w *worker, now time.Time) {
 	p.idle = append(p.idle, w)
 }
 
-// makeRoom reserves a place for a worker that has served a connection and is
-// ready for the next; put fills it. It reports false when there is no need for
-// one more. The worker then retires and keeps its connection until it has been
-// reaped, because until then there is a process that needs the slot.
-func (p *pool) makeRoom(w *worker, now time.Time) bool {
+// comeBack adds a worker that has served a connection and is ready for the
+// next. It reports false when the pool has closed meanwhile: the worker then
+// retires and keeps its connection until it has been reaped.
+func (p *pool) comeBack(w *worker, now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || p.processes() >= p.most {
+	if p.closed {
 		p.retire(w, now)
 		return false
 	}
-	p.starting++
-	w.enter(starting, now)
+	w.conn = nil
+	w.enter(idle, now)
+	p.idle = append(p.idle, w)
 	return true
 }
 
@@ -166,7 +172,8 @@ func (p *pool) taken(w *worker, now time.Time) {
 	p.notUntil = time.Time{}
 }
 
-// calm is how long a pool must not have been found empty before it shrinks.
+// calm is how long a pool must not have been found empty before it wants fewer
+// spares, and how long a spare must have waited before it is one too many.
 const calm = 10 * time.Second
 
 // shrink lets the target sink towards least while no connection misses a
@@ -178,7 +185,8 @@ func (p *pool) shrink(now time.Time) {
 		p.target = max(p.least, p.target-max(1, p.target/4))
 		p.missed = now
 	}
-	for len(p.idle) > 0 && len(p.idle)+p.starting > p.target {
+	for len(p.idle) > 0 && len(p.idle)+p.starting > p.target &&
+		now.Sub(p.idle[0].since) >= calm && p.leaving < p.most {
 		p.retireFirst(now)
 	}
 }

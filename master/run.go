@@ -122,6 +122,9 @@ func (m *Master) register(w *worker) {
 			m.breach(w, fmt.Errorf("watch control channel: %w", err))
 		}
 	}
+	if m.stop.phase >= draining {
+		w.tellDrain() // all others have been told
+	}
 	m.catchUp(w.child.Pid)
 }
 

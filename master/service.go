@@ -57,7 +57,6 @@ func (s *service) becomesProgram() bool { return s.Handoff != config.HandoffWork
 func (m *Master) start(c *connection) error {
 	if !c.needsItsOwn() {
 		if w := c.service.pool.handOver(c, time.Now()); w != nil {
-			c.logAccepted(w.child)
 			return nil
 		}
 	}
@@ -160,9 +159,13 @@ func (w *worker) spawn(command process.Command, conn *os.File, env []string, mes
 	return err
 }
 
-// logAccepted says that a connection has come and, unless there is none, which
-// worker has it.
+// logAccepted says, once, that a connection has come and, unless there is none,
+// which worker has it.
 func (c *connection) logAccepted(child *process.Child) {
+	if c.announced {
+		return
+	}
+	c.announced = true
 	fields := []zap.Field{logging.Conn(c.id), logging.Peer(c.peer), logging.Local(c.local), logging.Via(c.conn.Via)}
 	if child != nil {
 		fields = append(fields, logging.PID(child.Pid))

@@ -56,14 +56,20 @@ func (m *Master) drain(sig unix.Signal) {
 // sendDrain tells every worker that listens to come to an end.
 func (m *Master) sendDrain() {
 	for _, w := range m.table.workers {
-		p := w.service.pool
-		p.mu.Lock()
-		if w.state == serving && w.child.Control >= 0 {
-			// A worker that is about to exit, or a program that knows nothing
-			// of messages, does not hear it; neither needs to.
-			_ = ipc.Send(w.child.Control, ipc.Drain)
-		}
-		p.mu.Unlock()
+		w.tellDrain()
+	}
+}
+
+// tellDrain tells a worker with a connection to come to an end. To one that is
+// about to read its assignment it says so after that.
+func (w *worker) tellDrain() {
+	p := w.service.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w.conn != nil && (w.state == serving || w.state == assigned) && w.child.Control >= 0 {
+		// A worker that is about to exit, or a program that knows nothing of
+		// messages, does not hear it; neither needs to.
+		_ = ipc.Send(w.child.Control, ipc.Drain)
 	}
 }
 

@@ -22,7 +22,7 @@ const (
 // lets the pools shrink. The loop calls it every second where there are spares
 // or limits.
 func (m *Master) sweep(now time.Time) {
-	m.takeSpawns()
+	m.takeSpawns() // nothing else may have made it known that there are some
 	for pid, w := range m.table.workers {
 		sig := w.overdue(now, m.cfg.KillDelay)
 		if sig == 0 {
@@ -82,12 +82,21 @@ func (w *worker) overdue(now time.Time, killDelay time.Duration) unix.Signal {
 	if !w.service.becomesProgram() {
 		lifetime += killDelay
 	}
+	if age > lifetime {
+		return w.end(now, killDelay)
+	}
+	return 0
+}
+
+// end returns SIGTERM for a worker that should have ended its connection, and
+// SIGKILL when it has not obeyed that for killDelay.
+func (w *worker) end(now time.Time, killDelay time.Duration) unix.Signal {
 	switch {
-	case age > lifetime+killDelay && w.warned:
-		return unix.SIGKILL
-	case age > lifetime && !w.warned:
-		w.warned = true
+	case w.warned.IsZero():
+		w.warned = now
 		return unix.SIGTERM
+	case now.Sub(w.warned) > killDelay:
+		return unix.SIGKILL
 	}
 	return 0
 }
@@ -119,11 +128,8 @@ func (w *worker) silent(pid int, now time.Time, killDelay time.Duration) unix.Si
 	case err != nil:
 		// A unix socket, or a worker that is just ending.
 		w.nextLook = now.Add(allowed)
-	case idle > allowed+killDelay:
-		return unix.SIGKILL
-	case idle > allowed && !w.warned:
-		w.warned = true
-		return unix.SIGTERM
+	case idle > allowed:
+		return w.end(now, killDelay)
 	default:
 		w.nextLook = now.Add(allowed - idle)
 	}

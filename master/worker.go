@@ -33,7 +33,7 @@ type worker struct {
 	breach  error       // how it broke the contract, or nil
 	stderr  *stderrLog  // of a worker whose stderr leads to the log, or nil
 
-	warned   bool      // it has had SIGTERM for a connection that should have ended
+	warned   time.Time // when it had SIGTERM for a connection that should have ended
 	nextLook time.Time // when to ask again whether the connection is idle
 
 	// The pool's lock guards all that follows.

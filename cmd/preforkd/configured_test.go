@@ -250,7 +250,7 @@ func TestStderrNull(t *testing.T) {
 }
 
 // A program that outlives its time is ended with TERM, then KILL.
-func TestMaxLifetime(t *testing.T) {
+func TestMaxLifetimeOfAProgram(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ script, signal string }{
 		"obeys":    {"exec sleep 1000", "SIGTERM"},
@@ -266,13 +266,4 @@ func TestMaxLifetime(t *testing.T) {
 			}
 		})
 	}
-}
-
-// idle-timeout ends a quiet connection of a handler on the SDK.
-func TestIdleTimeout(t *testing.T) {
-	t.Parallel()
-	m := configured(t, 1, single(`handler = "echo"`, `idle-timeout = "20ms"`))
-	c := m.Dial(t)
-	c.ExpectGone(t)
-	c.End(t)
 }

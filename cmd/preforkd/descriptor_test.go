@@ -48,7 +48,7 @@ func realPath(t *testing.T, path string) string {
 func checkDescriptors(pid int, fds []rig.FD, handoff, stderr string, port int) error {
 	targets := map[int]string{2: stderr}
 	connections := []int{0, 1}
-	if handoff == "worker" {
+	if handoff != "stdio" {
 		connections = []int{3}
 		targets[0], targets[1] = "/dev/null", stderr
 	}
@@ -62,10 +62,7 @@ func checkDescriptors(pid int, fds []rig.FD, handoff, stderr string, port int) e
 			return fmt.Errorf("%v has FD_CLOEXEC", fd)
 		}
 	}
-	want := []int{0, 1, 2}
-	if handoff == "worker" {
-		want = []int{0, 1, 2, 3, 4}
-	}
+	want := map[string][]int{"stdio": {0, 1, 2}, "systemd": {0, 1, 2, 3}, "worker": {0, 1, 2, 3, 4}}[handoff]
 	if !slices.Equal(numbers, want) {
 		return fmt.Errorf("descriptors %v, want %v: %v", numbers, want, fds)
 	}
@@ -103,13 +100,19 @@ func checkDescriptors(pid int, fds []rig.FD, handoff, stderr string, port int) e
 func TestDescriptors(t *testing.T) {
 	t.Parallel()
 	sleep := realPath(t, "/bin/sleep")
-	for _, handoff := range []string{"worker", "stdio"} {
-		t.Run(handoff, func(t *testing.T) {
+	for _, how := range []string{"worker", "stdio", "systemd", "stdio spares", "systemd spares"} {
+		t.Run(how, func(t *testing.T) {
 			t.Parallel()
+			handoff, spares, _ := strings.Cut(how, " ")
+			if spares != "" {
+				spares = "4"
+			} else {
+				spares = "0"
+			}
 			m := rig.Options{
 				// Descriptors that the master has inherited stay with it.
 				Wrap: sh(`exec 3</dev/zero 7<&3; exec "$@"`, "sh"),
-				Args: []string{"--handoff", handoff, "--listen", "127.0.0.1:0", "--listen", "[::1]:0", "--", sleep, "1000"},
+				Args: []string{"--spares", spares, "--handoff", handoff, "--listen", "127.0.0.1:0", "--listen", "[::1]:0", "--", sleep, "1000"},
 			}.Start(t)
 			m.StopSignal = syscall.SIGQUIT // they sleep on whatever their clients do
 			stderr := rig.FDs(m.PID)[2].Target

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -54,6 +55,10 @@ func TestEnvironment(t *testing.T) {
 		"worker":  {"echo"},
 		"stdio":   program("/bin/cat"),
 		"program": {"--handoff", "worker", "--", "/bin/sleep", "1000"}, // a shell adds variables of its own
+		"systemd": {"--handoff", "systemd", "--", "/bin/sleep", "1000"},
+
+		"spare stdio":   {"--spares", "2", "--", "/bin/cat"},
+		"spare systemd": {"--spares", "2", "--handoff", "systemd", "--", "/bin/sleep", "1000"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -65,10 +70,25 @@ func TestEnvironment(t *testing.T) {
 			m.StopSignal = syscall.SIGQUIT
 			common := []string{"LANG=C.UTF-8", "TZ=Antarctica/Troll", "PATH=" + os.Getenv("PATH"), "PREFORKD_SERVICE=" + m.Listeners[0].Service}
 
+			// What systemd's handoff adds to it, with the program's own pid.
+			listen := func(pid int) []string {
+				if !strings.HasSuffix(name, "systemd") {
+					return nil
+				}
+				rig.Until(t, "a program", func() bool { return rig.Getenv(pid, "LISTEN_PID") != "" || !rig.Alive(pid) }, nil)
+				return []string{"LISTEN_FDS=1", "LISTEN_FDNAMES=connection", fmt.Sprintf("LISTEN_PID=%d", pid)}
+			}
+			wait := func() {
+				if m.Spares > 0 {
+					m.WaitSpares(t, m.Spares)
+				}
+			}
 			for _, address := range []string{m.Listeners[0].Address, "[::1]:" + m.Listeners[1].Port()} {
 				for n := range 2 {
+					wait()
 					c := m.DialTo(t, "tcp", address)
 					accepted := c.Accepted(t)
+					passed := listen(accepted.PID)
 					got, conn := environment(t, c.Worker(t))
 					if conn != accepted.Conn {
 						t.Errorf("PREFORKD_CONNECTION=%s, the log says %s", conn, accepted.Conn)
@@ -82,6 +102,7 @@ func TestEnvironment(t *testing.T) {
 						// Each source has the connections of the loop so far.
 						"TCPCONNNUM=" + strconv.Itoa(n+1),
 					}, common...)
+					want = append(want, passed...)
 					slices.Sort(want)
 					if diff := cmp.Diff(want, got); diff != "" {
 						t.Errorf("%s (-want +got):\n%s", address, diff)
@@ -91,6 +112,7 @@ func TestEnvironment(t *testing.T) {
 
 			client := filepath.Join(rig.Dir(t), "client")
 			for n, bound := range []string{"", client} {
+				wait()
 				before := len(m.Events(rig.Is(rig.Accepted)))
 				var from *net.UnixAddr
 				if bound != "" {
@@ -102,12 +124,14 @@ func TestEnvironment(t *testing.T) {
 				}
 				t.Cleanup(func() { c.Close() })
 				accepted := m.Wait(t, before+1, rig.Is(rig.Accepted))[before]
+				passed := listen(accepted.PID)
 				got, _ := environment(t, m.Worker(t, accepted))
 				want := append([]string{
 					"PROTO=IPC",
 					fmt.Sprintf("IPCREMOTEEUID=%d", os.Geteuid()), fmt.Sprintf("IPCREMOTEEGID=%d", os.Getegid()),
 					"IPCREMOTEPATH=" + bound,
 				}, common...)
+				want = append(want, passed...)
 				slices.Sort(want)
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Errorf("unix client %d (-want +got):\n%s", n, diff)

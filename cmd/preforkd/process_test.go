@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +16,25 @@ var handoffs = map[string][]string{
 	"builtin": {"echo"},
 	"stdio":   {"--", "/bin/cat"},
 	"worker":  {"--handoff", "worker", "--", "/bin/sh", "-c", "exec cat <&3 >&3"},
+	"systemd": {"--handoff", "systemd", "--", "/bin/sh", "-c", "exec cat <&3 >&3"},
+
+	"spare builtin": {"--spares", "2", "echo"},
+	"spare stdio":   {"--spares", "2", "--", "/bin/cat"},
+	"spare systemd": {"--spares", "2", "--handoff", "systemd", "--", "/bin/sh", "-c", "exec cat <&3 >&3"},
+}
+
+// dialSpare connects to a master whose spares, if it is to have any, wait.
+func dialSpare(t *testing.T, m *rig.Master) *rig.Client {
+	t.Helper()
+	if m.Spares == 0 {
+		return m.Dial(t)
+	}
+	waiting := m.WaitSpares(t, m.Spares)
+	c := m.Dial(t)
+	if pid := c.Accepted(t).PID; !slices.Contains(waiting, pid) {
+		t.Errorf("served by %d, the spares were %v", pid, waiting)
+	}
+	return c
 }
 
 // Every worker leads a process group of its own, in the master's session.
@@ -25,7 +45,8 @@ func TestOwnProcessGroup(t *testing.T) {
 			t.Parallel()
 			m := rig.Start(t, args...)
 			master, _ := rig.Stat(m.PID)
-			for _, c := range m.DialAll(t, 3) {
+			for range 3 {
+				c := dialSpare(t, m)
 				c.Echo(t, "hello")
 				p, ok := rig.Stat(c.Worker(t))
 				if !ok || p.Group != p.PID || p.Session != master.Session {
@@ -48,7 +69,7 @@ func TestDefaultSignals(t *testing.T) {
 			t.Run(how+" "+name, func(t *testing.T) {
 				t.Parallel()
 				m := rig.Options{Wrap: wrap, Args: args}.Start(t)
-				c := m.Dial(t)
+				c := dialSpare(t, m)
 				c.Echo(t, "hello")
 				s := rig.ReadStatus(c.Worker(t))
 				if s.Threads == 0 {
@@ -60,7 +81,7 @@ func TestDefaultSignals(t *testing.T) {
 				// The worker of a built-in handler is a Go program that may
 				// ignore SIGPIPE for itself.
 				ignored := s.Ignored
-				if name == "builtin" {
+				if strings.HasSuffix(name, "builtin") {
 					ignored &^= 1 << (unix.SIGPIPE - 1)
 				}
 				if ignored != 0 {
@@ -110,13 +131,13 @@ func signalNames(mask uint64) string {
 func TestDescriptorLimitIsNotRaised(t *testing.T) {
 	t.Parallel()
 	for name, args := range handoffs {
-		if name == "builtin" {
+		if strings.HasSuffix(name, "builtin") {
 			continue // a Go program like the master: it has raised its own by the time we look
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := rig.Options{Wrap: sh(`ulimit -Sn 123; exec "$@"`, "sh"), Args: args}.Start(t)
-			c := m.Dial(t)
+			c := dialSpare(t, m)
 			c.Echo(t, "hello")
 			pid := c.Worker(t)
 			limit, err := rig.Limit(pid, unix.RLIMIT_NOFILE)

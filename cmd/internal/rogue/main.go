@@ -220,20 +220,16 @@ func gone() bool {
 // wait waits for an assignment, and puts the connection on its place if it
 // comes with one. At the end of the channel the process ends.
 func wait() error {
-	buf := make([]byte, ipc.MaxMessage)
-	for {
-		_, _, conn, err := ipc.ReceiveConnection(ipc.FDControl, buf, 0)
-		if err == io.EOF || err == unix.ECONNRESET {
-			os.Exit(0)
-		}
-		if err != nil {
-			return err
-		}
-		if conn >= 0 {
-			return unix.Dup3(conn, ipc.FDConnection, unix.O_CLOEXEC)
-		}
-		return nil
+	_, _, conn, err := ipc.ReceiveConnection(ipc.FDControl, make([]byte, ipc.MaxMessage), 0)
+	switch {
+	case err == io.EOF, err == unix.ECONNRESET:
+		os.Exit(0)
+	case err != nil:
+		return err
+	case conn >= 0:
+		return unix.Dup3(conn, ipc.FDConnection, unix.O_CLOEXEC)
 	}
+	return nil
 }
 
 func line() error {

@@ -24,6 +24,16 @@ var Table = []Definition{
 		Command: preforkd(nil, "echo"),
 	},
 	{
+		Name: "preforkd-spares", Class: Spare,
+		About:   "the same, with 16 workers started ahead of their connections",
+		Command: preforkd([]string{"--spares", "16"}, "echo"),
+	},
+	{
+		Name: "preforkd-reuse", Class: Pool,
+		About:   "the same, with 16 workers that serve one connection after the other",
+		Command: preforkd([]string{"--spares", "16", "--connections-per-worker", "1000000"}, "echo"),
+	},
+	{
 		Name: "tcpserver", Class: Exec,
 		About:   "ucspi-tcp's tcpserver, a static C echo",
 		Package: "ucspi-tcp", Program: "tcpserver",

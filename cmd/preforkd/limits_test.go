@@ -1,0 +1,125 @@
+package main
+
+import (
+	"syscall"
+	"testing"
+
+	"github.com/preforkd/preforkd/cmd/internal/rig"
+)
+
+// A connection on which nothing moves ends, one on which something does not,
+// and each for the reason that the log gives.
+func TestIdleTimeout(t *testing.T) {
+	t.Parallel()
+	for how, flags := range waysToStart {
+		for name, args := range map[string][]string{"builtin": {"echo"}, "sdk": sdk(t, "", "echo")} {
+			t.Run(how+" "+name, func(t *testing.T) {
+				t.Parallel()
+				m := rig.Start(t, with(flags+" --idle-timeout 300ms", args...)...)
+				for range 2 {
+					c := dialSome(t, m)
+					c.Echo(t, "hello")
+					if rest := c.ExpectEnd(t); rest != "" {
+						t.Errorf("at the end: %q", rest)
+					}
+					c.Close()
+					end := c.End(t)
+					if end.Reason != "idle-timeout" || end.Msg == rig.Reaped && end.Code() != 108 || end.BytesIn == nil || *end.BytesIn != 5 {
+						t.Errorf("unexpected end: %s", end.Line)
+					}
+					if *end.Duration < 0.3 {
+						t.Errorf("too soon: %s", end.Line)
+					}
+				}
+			})
+		}
+	}
+}
+
+// A connection ends when its time is over, however busy it is.
+func TestMaxLifetime(t *testing.T) {
+	t.Parallel()
+	for how, flags := range waysToStart {
+		for name, args := range map[string][]string{"builtin": {"echo"}, "sdk": sdk(t, "", "echo")} {
+			t.Run(how+" "+name, func(t *testing.T) {
+				t.Parallel()
+				m := rig.Start(t, with(flags+" --max-lifetime 300ms", args...)...)
+				for range 2 {
+					c := dialSome(t, m)
+					for c.TryEcho("busy") == nil {
+					}
+					c.Close()
+					end := c.End(t)
+					if end.Reason != "max-lifetime" || end.Msg == rig.Reaped && end.Code() != 109 {
+						t.Errorf("unexpected end: %s", end.Line)
+					}
+					if *end.Duration < 0.3 {
+						t.Errorf("too soon: %s", end.Line)
+					}
+				}
+			})
+		}
+	}
+}
+
+// Where the worker does not end its connection, the master ends the worker:
+// first it asks, then it does not.
+func TestMasterEnforcesMaxLifetime(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		args   []string
+		signal string
+		stop   bool
+	}{
+		"program":         {program("/bin/cat"), "SIGTERM", false},
+		"stubborn":        {program(sh(`trap '' TERM; exec cat`)...), "SIGKILL", false},
+		"builtin stopped": {[]string{"echo"}, "SIGKILL", true},
+		"sdk stopped":     {sdk(t, "", "echo"), "SIGKILL", true},
+	} {
+		for _, spares := range []string{"0", "2"} {
+			t.Run(name+" "+spares, func(t *testing.T) {
+				t.Parallel()
+				m := rig.Start(t, with("--spares "+spares+" --max-lifetime 1s --kill-delay 100ms", c.args...)...)
+				client := dialSpare(t, m)
+				client.Echo(t, "hello")
+				if c.stop {
+					if err := syscall.Kill(client.Worker(t), syscall.SIGSTOP); err != nil {
+						t.Fatal(err)
+					}
+				}
+				client.ExpectGone(t)
+				end := client.End(t)
+				// Whether SIGTERM ends what stands still is the kernel's business.
+				if end.Signal != c.signal && !(c.stop && end.Signal == "SIGTERM") {
+					t.Errorf("want %s: %s", c.signal, end.Line)
+				}
+				said := m.WaitFor(t, func(e rig.Event) bool { return e.Msg == rig.Overdue && e.PID == end.PID })
+				if said.Signal != "SIGTERM" {
+					t.Errorf("should have been asked first: %s", said.Line)
+				}
+			})
+		}
+	}
+}
+
+// Time that a worker waits for its connection is not the connection's.
+func TestLifetimeBeginsWithTheConnection(t *testing.T) {
+	t.Parallel()
+	m := rig.Start(t, with("--spares 1 --idle-timeout 1s --max-lifetime 2s --kill-delay 1ms", "echo")...)
+	pids := m.WaitSpares(t, 1)
+	// Longer than both limits: three sweeps of the master.
+	first := m.Dial(t)
+	first.Echo(t, "hello")
+	first.ExpectGone(t)
+	first.End(t)
+	second := m.WaitSpares(t, 1)
+	if len(pids) != 1 || len(second) != 1 {
+		t.Fatalf("spares %v, then %v", pids, second)
+	}
+	c := m.Dial(t)
+	c.Echo(t, "hello")
+	c.Close()
+	if end := c.End(t); end.Reason != "eof" || end.Signal != "" {
+		t.Errorf("unexpected end: %s", end.Line)
+	}
+}
