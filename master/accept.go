@@ -16,10 +16,19 @@ import (
 // reload may change under its accept goroutines.
 type listener struct {
 	*listen.Listener
-	address config.Address // as it is configured
+	place   place
 	options listen.Options // the loop's
 	service atomic.Pointer[service]
 	gone    chan struct{} // closed when the listener is
+}
+
+// A place is what a listener was opened for: an address as it is configured. An
+// address with port 0 is another one for each service, and each time that the
+// service lists it.
+type place struct {
+	address config.Address
+	service string
+	nth     int
 }
 
 // A claim is one accept goroutine's reservation: of a slot of the service that

@@ -139,23 +139,22 @@ func (m *Master) bind(services []*service) (listeners map[*service][]*listener, 
 			}
 		}
 	}()
-	there := map[config.Address][]*listener{}
+	there := map[place][]*listener{}
 	for _, s := range m.services {
 		for _, l := range s.listeners {
-			there[l.address] = append(there[l.address], l)
+			there[l.place] = append(there[l.place], l)
 		}
 	}
 	listeners = map[*service][]*listener{}
 	for _, s := range services {
-		taken := map[config.Address]bool{}
+		times := map[config.Address]int{}
 		for _, address := range s.Listen {
-			kept := there[address]
-			// With port 0 an address may be listed twice and mean two ports.
-			if taken[address] || len(kept) > 0 && address.Port == 0 && !address.IsUnix() && kept[0].service.Load().Name != s.Name {
-				kept = nil
+			at := place{address: address}
+			if address.Port == 0 && !address.IsUnix() {
+				at.service, at.nth = s.Name, times[address]
+				times[address]++
 			}
-			taken[address] = true
-			if len(kept) > 0 {
+			if kept := there[at]; len(kept) > 0 {
 				for _, l := range kept {
 					if !l.options.SameBinding(s.options) {
 						return nil, opened, fmt.Errorf("bind service %s: listen %v: reuse-port, free-bind, bind-to-device and v6-only cannot be changed while it is listened at", s.Name, address)
@@ -169,7 +168,7 @@ func (m *Master) bind(services []*service) (listeners map[*service][]*listener, 
 				return nil, opened, fmt.Errorf("bind service %s: %w", s.Name, err)
 			}
 			for _, socket := range made {
-				l := &listener{Listener: socket, address: address, options: s.options, gone: make(chan struct{})}
+				l := &listener{Listener: socket, place: at, options: s.options, gone: make(chan struct{})}
 				opened = append(opened, l)
 				listeners[s] = append(listeners[s], l)
 			}

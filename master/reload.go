@@ -105,7 +105,10 @@ func (m *Master) change(cfg *config.Config) error {
 	m.cfg, m.services = *cfg, services
 	now := time.Now()
 	kept := map[*listener]bool{}
-	for n, s := range services {
+	// Listeners change hands before limits change: whoever waits for a slot then
+	// looks for one of the service that it is for now.
+	var left []*books
+	for _, s := range services {
 		i := slices.IndexFunc(before, func(old *service) bool { return old.Name == s.Name })
 		switch {
 		case i < 0:
@@ -114,7 +117,6 @@ func (m *Master) change(cfg *config.Config) error {
 			changed = append(changed, s)
 		}
 		m.books[s.Name] = s.books
-		s.gate.SetPolicy(policies[n], now)
 		s.listeners = listeners[s]
 		for _, l := range s.listeners {
 			kept[l] = true
@@ -124,13 +126,16 @@ func (m *Master) change(cfg *config.Config) error {
 				}
 				l.options = s.options
 			}
-			old := l.service.Swap(s)
-			if old != nil && old.books != s.books {
-				// Accept goroutines may wait for a slot of a service that
-				// this is no listener of any more.
-				old.gate.WakeAll()
+			if old := l.service.Swap(s); old != nil && old.books != s.books {
+				left = append(left, old.books)
 			}
 		}
+	}
+	for i, s := range services {
+		s.gate.SetPolicy(policies[i], now)
+	}
+	for _, b := range left {
+		b.gate.WakeAll()
 	}
 	var closed []*listener
 	for _, old := range before {

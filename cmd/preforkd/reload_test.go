@@ -190,6 +190,24 @@ func TestReloadAddsAndRemoves(t *testing.T) {
 	m.StopSignal = syscall.SIGQUIT
 }
 
+// Addresses whose port the kernel chose stay what they are, however often they
+// are listed.
+func TestReloadKeepsChosenPorts(t *testing.T) {
+	t.Parallel()
+	any := []string{"127.0.0.1:0", "127.0.0.1:0"}
+	m := configured(t, 4, at("one", any, catting)+at("two", any, catting))
+	for i := range 3 {
+		e := reloaded(t, m, at("one", any, catting)+at("two", any, catting, fmt.Sprintf("max-connections = %d", i+1)))
+		if e.Opened+e.Closed != "" {
+			t.Errorf("%s", e.Line)
+		}
+	}
+	for _, l := range m.Listeners {
+		m.DialTo(t, l.Network, l.Address).Echo(t, "hello")
+	}
+	m.StopSignal = syscall.SIGQUIT
+}
+
 // Limits hold at once for the connections that are live.
 func TestReloadAppliesLimits(t *testing.T) {
 	t.Parallel()
