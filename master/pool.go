@@ -48,12 +48,13 @@ func (p *pool) handOver(c *connection, now time.Time) *worker {
 	for len(p.idle) > 0 {
 		last := len(p.idle) - 1
 		w := p.idle[last]
+		message, err := c.assignment(w.served+1 < c.service.ConnectionsPerWorker, true)
+		if err != nil {
+			return nil // too large for any worker: the spawn will say so
+		}
 		p.idle[last] = nil
 		p.idle = p.idle[:last]
-		message, err := c.assignment(w.served+1 < c.service.ConnectionsPerWorker, true)
-		if err == nil {
-			err = ipc.SendConnection(w.child.Control, message, int(c.file.Fd()))
-		}
+		err = ipc.SendConnection(w.child.Control, message, int(c.file.Fd()))
 		if err == nil {
 			w.conn = c
 			w.served++

@@ -102,6 +102,28 @@ func TestMasterEnforcesMaxLifetime(t *testing.T) {
 	}
 }
 
+// The same holds for silence, which the kernel keeps the time of.
+func TestMasterEnforcesIdleTimeout(t *testing.T) {
+	t.Parallel()
+	for _, spares := range []string{"0", "2"} {
+		t.Run(spares, func(t *testing.T) {
+			t.Parallel()
+			m := rig.Start(t, with("--spares "+spares+" --idle-timeout 200ms --kill-delay 100ms", "echo")...)
+			client := dialSpare(t, m)
+			client.Echo(t, "hello")
+			if err := syscall.Kill(client.Worker(t), syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			client.ExpectGone(t)
+			end := client.End(t)
+			said := m.WaitFor(t, func(e rig.Event) bool { return e.Msg == rig.Overdue && e.PID == end.PID })
+			if said.Signal != "SIGTERM" {
+				t.Errorf("should have been asked first: %s", said.Line)
+			}
+		})
+	}
+}
+
 // Time that a worker waits for its connection is not the connection's.
 func TestLifetimeBeginsWithTheConnection(t *testing.T) {
 	t.Parallel()

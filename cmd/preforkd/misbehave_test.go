@@ -30,6 +30,15 @@ func startRogue(t *testing.T, flags string, steps ...string) *rig.Master {
 	return m
 }
 
+// sparesFor returns how many spares a rogue with these steps is one of. One that
+// waits for a connection is alone, so that the first one is its.
+func sparesFor(steps string) int {
+	if strings.HasPrefix(steps, "ready wait") {
+		return 1
+	}
+	return 2
+}
+
 // A worker that breaks the contract ends, with an event that says how, and
 // nothing happens to the connections of the others. A connection that it has
 // not said to have taken is not lost with it.
@@ -81,12 +90,13 @@ func TestContractBroken(t *testing.T) {
 			for i := range steps {
 				steps[i] = strings.ReplaceAll(steps[i], "_", " ")
 			}
-			m := startRogue(t, "--spares 2", steps...)
+			spares := sparesFor(c.steps)
+			m := startRogue(t, fmt.Sprint("--spares ", spares), steps...)
 			broken := func(e rig.Event) bool { return e.Msg == rig.Broken }
 			if !strings.HasPrefix(c.steps, "ready wait") {
 				m.WaitFor(t, broken)
 			} else {
-				m.WaitSpares(t, 2)
+				m.WaitSpares(t, spares)
 			}
 			lost := 0
 			clients := m.DialAll(t, 3)
@@ -119,7 +129,7 @@ func TestContractBroken(t *testing.T) {
 				t.Errorf("%d clients were not served", lost)
 			}
 			// The pool is as full as before, without waiting for a client.
-			m.WaitSpares(t, 2)
+			m.WaitSpares(t, spares)
 			if n := len(m.Events(broken)); n != 1 {
 				t.Errorf("%d workers broke the contract", n)
 			}
@@ -141,9 +151,13 @@ func TestSilentWorker(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := startRogue(t, "--spares 2", strings.Fields(c.steps)...)
+			spares := 2
 			if c.reason == "assigned" {
-				m.WaitSpares(t, 2)
+				spares = 1
+			}
+			m := startRogue(t, fmt.Sprint("--spares ", spares), strings.Fields(c.steps)...)
+			if c.reason == "assigned" {
+				m.WaitSpares(t, spares)
 			}
 			clients := m.DialAll(t, 3)
 			for _, client := range clients {
@@ -211,10 +225,11 @@ func TestDeathInTheDialogue(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := startRogue(t, "--spares 2", strings.Fields(c.steps)...)
+			spares := sparesFor(c.steps)
+			m := startRogue(t, fmt.Sprint("--spares ", spares), strings.Fields(c.steps)...)
 			ended := func(e rig.Event) bool { return e.Msg == rig.Reaped && (e.Signal == "SIGKILL" || e.Code() == 3) }
 			if strings.Contains(c.steps, "wait") {
-				m.WaitSpares(t, 2)
+				m.WaitSpares(t, spares)
 			} else {
 				m.WaitFor(t, ended)
 			}
@@ -235,7 +250,7 @@ func TestDeathInTheDialogue(t *testing.T) {
 				}
 				client.Close()
 			}
-			m.WaitSpares(t, 2)
+			m.WaitSpares(t, spares)
 		})
 	}
 }

@@ -146,6 +146,7 @@ func TestPanicEndsAReusedWorker(t *testing.T) {
 	pid := c.Worker(t)
 	c.Send(t, "panic on purpose\n")
 	c.ExpectGone(t)
+	c.Close() // the worker lingers for its sake
 	if end := c.End(t); end.Msg != rig.Reaped || end.PID != pid || end.Reason != "panic" || end.Code() != 107 {
 		t.Errorf("unexpected end: %s", end.Line)
 	}
@@ -154,6 +155,7 @@ func TestPanicEndsAReusedWorker(t *testing.T) {
 	other := m.Dial(t)
 	other.Send(t, "fail on purpose\n")
 	other.ExpectGone(t)
+	other.Close()
 	if end := other.End(t); end.Reason != "error" {
 		t.Errorf("unexpected end: %s", end.Line)
 	}

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strconv"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,12 +48,35 @@ func InheritDefaults() error {
 	var ignored []os.Signal
 	set := signalSet(status, "SigIgn")
 	for n := 1; n <= 64; n++ {
-		if set&(1<<(n-1)) != 0 {
+		switch {
+		case set&(1<<(n-1)) == 0:
+		case n == 32 || n == 33:
+			if err := setDefault(n); err != nil {
+				return err
+			}
+		default:
 			ignored = append(ignored, syscall.Signal(n))
 		}
 	}
 	if len(ignored) > 0 {
 		signal.Notify(make(chan os.Signal, 1), ignored...) // once it is full, os/signal drops the rest
+	}
+	return nil
+}
+
+// setDefault gives a signal its default action. It is for 32 and 33, which the
+// C library keeps to itself and which neither Go nor anybody else sends: what
+// glibc's posix_spawn(3) has started, make's commands for instance, finds them
+// ignored, and os/signal does not touch them.
+func setDefault(sig int) error {
+	var action struct { // the kernel's; zero is SIG_DFL
+		handler, flags, restorer uintptr
+		mask                     uint64
+	}
+	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig),
+		uintptr(unsafe.Pointer(&action)), 0, unsafe.Sizeof(action.mask), 0, 0)
+	if errno != 0 {
+		return fmt.Errorf("set signal %d to its default: %w", sig, errno)
 	}
 	return nil
 }

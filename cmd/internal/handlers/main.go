@@ -1,5 +1,3 @@
-// Command handlers is a program built on the SDK, with handlers that show one
-// thing each. Process tests run it.
 package main
 
 import (
