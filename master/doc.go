@@ -7,7 +7,12 @@
 // the loop, which reaps. Signals and timers reach it the same way, so that
 // every order of events is an order of one goroutine's steps.
 //
+// A service is made from its configuration and does not change: a reload makes
+// another one of it, and hands the listeners over (reload.go). What outlives
+// that, slots, sources and counts, is kept by the service's name (books.go).
+//
 // The package decides and accounts; the system calls are in its
 // subpackages: config (what is asked for), listen (sockets), admit (may this
-// peer have a slot), process (spawn, reap, signal).
+// peer have a slot), proxy (who is behind a load balancer), process (spawn,
+// reap, signal).
 package master

@@ -94,6 +94,17 @@ func TestRates(t *testing.T) {
 				t.Errorf("%s", e.Line)
 			}
 		}
+		// Those that were not logged are counted in a line that comes later.
+		rig.Until(t, "every refusal is accounted for", func() bool {
+			n := 0
+			for _, e := range m.Events(rig.Is(rig.Refused)) {
+				n += e.Suppressed
+				if e.Peer != "" {
+					n++
+				}
+			}
+			return n == 20
+		}, nil)
 		m.Signal(t, syscall.SIGUSR1)
 		status := m.Wait(t, 2, rig.Is("status"))[1]
 		if want := fmt.Sprintf(`"refused_by_reason":{"%s":20}`, key); !strings.Contains(status.Line, want) || !strings.Contains(status.Line, `"accepted":23,"refused":20,"failed":0,"reaped":3`) {

@@ -2,9 +2,7 @@ package config
 
 import (
 	"fmt"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -107,56 +105,6 @@ func (v validator) bad(key string, value any, format string, args ...any) {
 	v.mistakes.add(v.at.of(key, name), "%s%s %v: %s", v.scope, name, value, fmt.Sprintf(format, args...))
 }
 
-// validateAddresses finds addresses that cannot be listened at together.
-func (c *Config) validateAddresses(mistakes *Mistakes) {
-	type place struct {
-		service *Service
-		address Address
-		at      Position
-	}
-	var places []place
-	for i := range c.Services {
-		s := &c.Services[i]
-		for j, a := range s.Listen {
-			here := place{s, a, s.at.of("listen["+strconv.Itoa(j)+"]", "listen")}
-			for _, other := range places {
-				if !overlap(a, other.address) || (s.ReusePort && other.service.ReusePort && a != other.address) {
-					continue
-				}
-				first := "service " + other.service.Name
-				if other.at.IsValid() {
-					first = other.at.String()
-				}
-				if a == other.address {
-					mistakes.add(here.at, "%slisten %v: listed twice, first for %s", s.scope(), a, first)
-				} else {
-					mistakes.add(here.at, "%slisten %v: is taken by %v, listed for %s", s.scope(), a, other.address, first)
-				}
-				break
-			}
-			places = append(places, here)
-		}
-	}
-}
-
-// overlap reports whether two addresses are the same or one of them is every
-// address of the other's family. Names are not resolved for that.
-func overlap(a, b Address) bool {
-	switch {
-	case a.IsUnix() || b.IsUnix():
-		return a == b
-	case a.Port != b.Port || a.Port == 0:
-		return false
-	case a == b:
-		return true
-	}
-	every := func(a Address) bool { return a.Host == "" && !a.IP.IsValid() }
-	covers := func(a, b Address) bool {
-		return every(a) || a.IP.IsValid() && a.IP.IsUnspecified() && b.IP.IsValid() && a.IP.Is4() == b.IP.Is4()
-	}
-	return covers(a, b) || covers(b, a)
-}
-
 func (s *Service) validate(v validator) {
 	s.validateName(v)
 	s.validateHandler(v)
@@ -215,62 +163,6 @@ func handlerHint(found string, inFile bool) string {
 		return "any other program is a program"
 	}
 	return "a program is given after --"
-}
-
-func (s *Service) validateProcess(v validator) {
-	self := currentIdentity()
-	for i, name := range append([]string{s.User, s.Group}, s.SupplementaryGroups...) {
-		key := append([]string{"user", "group"}, slices.Repeat([]string{"supplementary-groups"}, len(s.SupplementaryGroups))...)[i]
-		if name == "" && i < 2 {
-			continue
-		}
-		var err error
-		if i == 0 {
-			_, _, err = lookupUser(name)
-		} else {
-			_, err = lookupGroup(name)
-		}
-		if err != nil {
-			if i >= 2 {
-				key += "[" + strconv.Itoa(i-2) + "]"
-			}
-			v.bad(key, name, "%v", err)
-			return
-		}
-	}
-	id, err := s.Identity(self)
-	switch {
-	case err != nil:
-		v.bad("user", s.User, "%v", err)
-	case id != nil && id.UID != self.UID && !canChange(capSetUID):
-		v.bad("user", s.User, "preforkd itself has no right to change to another user")
-	case id != nil && !canChange(capSetGID):
-		v.mistakes.add(v.at.of("group", "supplementary-groups", "user"), "%sgroup %s: preforkd itself has no right to change groups", v.scope, quoted(s.Group))
-	}
-	if s.Directory != "" {
-		info, err := os.Stat(s.Directory)
-		switch {
-		case !strings.HasPrefix(s.Directory, "/"):
-			v.bad("directory", s.Directory, "must be an absolute path")
-		case err != nil:
-			v.bad("directory", s.Directory, "%v", reason(err))
-		case !info.IsDir():
-			v.bad("directory", s.Directory, "is not a directory")
-		}
-	}
-	v.variables(s.Env)
-}
-
-// variables finds variables that are set twice.
-func (v validator) variables(env []string) {
-	seen := map[string]bool{}
-	for i, variable := range env {
-		name, _, _ := strings.Cut(variable, "=")
-		if seen[name] {
-			v.bad("env["+strconv.Itoa(i)+"]", variable, "%s is set twice", name)
-		}
-		seen[name] = true
-	}
 }
 
 func (s *Service) validateLimits(v validator) {
@@ -334,69 +226,6 @@ func (s *Service) validateSockets(v validator) {
 			if err := k.look(k.value); err != nil {
 				v.bad(k.name, k.value, "%v", err)
 			}
-		}
-	}
-}
-
-// validatePeers looks up the accounts that lists of peers name.
-func (s *Service) validatePeers(v validator) {
-	for key, list := range map[string][]PeerSet{
-		"allow": s.Allow, "deny": s.Deny, "penalty-exempt": s.PenaltyExempt, "proxy-protocol": s.ProxyProtocol,
-	} {
-		v.accounts(key, list)
-	}
-}
-
-func (v validator) accounts(key string, list []PeerSet) {
-	for i, p := range list {
-		if p.Account == "" {
-			continue
-		}
-		if _, err := p.ID(); err != nil {
-			v.bad(key+"["+strconv.Itoa(i)+"]", p.String(), "%v", err)
-		}
-	}
-}
-
-func (r *Rule) validate(v validator, s *Service) {
-	v.accounts("from", r.From)
-	v.variables(r.Env)
-	for key, set := range map[string]bool{
-		"env": len(r.Env) > 0, "program": len(r.Program) > 0, "max-connections-per-source": r.MaxConnectionsPerSource != nil,
-		"rate-per-source": r.RatePerSource != nil, "burst-per-source": r.BurstPerSource != nil,
-		"max-lifetime": r.MaxLifetime != nil, "idle-timeout": r.IdleTimeout != nil,
-	} {
-		if set && r.Action == ActionDeny {
-			v.mistakes.add(v.at.of(key), "%s%s: means nothing in a rule that denies", v.scope, key)
-		}
-	}
-	rate := s.RatePerSource
-	if r.RatePerSource != nil {
-		rate = *r.RatePerSource
-	}
-	if r.BurstPerSource != nil && *r.BurstPerSource > 0 && !rate.IsLimit() {
-		v.bad("burst-per-source", *r.BurstPerSource, "there is no rate-per-source")
-	}
-	if len(r.Program) > 0 && s.Handler != "" {
-		v.bad("program", r.Program[0], "the service has a handler; a rule's program takes the place of a program")
-	}
-	if r.IdleTimeout != nil && *r.IdleTimeout > 0 && s.Handoff != HandoffWorker {
-		v.bad("idle-timeout", *r.IdleTimeout, "only workers with handoff worker know when a connection is idle")
-	}
-}
-
-// validateRuleSets finds peers that two rules speak of: neither would be the
-// more specific one.
-func (s *Service) validateRuleSets(v validator) {
-	first := map[PeerSet]int{}
-	for i := range s.Rules {
-		for j, p := range s.Rules[i].From {
-			if by, taken := first[p]; taken {
-				v.mistakes.add(s.Rules[i].at.of("from["+strconv.Itoa(j)+"]", "from"), "%srule %d: from %s: rule %d is about the same",
-					v.scope, i+1, quoted(p.String()), by+1)
-				continue
-			}
-			first[p] = i
 		}
 	}
 }
