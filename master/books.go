@@ -2,6 +2,7 @@ package master
 
 import (
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -55,15 +56,33 @@ func (s sums) fields() []zap.Field {
 	}
 }
 
+func (s *sums) add(other sums) {
+	s.accepted += other.accepted
+	s.refused += other.refused
+	s.failed += other.failed
+	s.reaped += other.reaped
+}
+
 // sums returns the counts of all services that there are and were.
 func (m *Master) sums() sums {
-	var all sums
+	all := m.past
 	for _, b := range m.books {
-		s := b.sums()
-		all.accepted += s.accepted
-		all.refused += s.refused
-		all.failed += s.failed
-		all.reaped += s.reaped
+		all.add(b.sums())
 	}
 	return all
+}
+
+// closeBooks gives up the books of services that are gone, and were before the
+// last reload, once their last connection has ended. Only their sums are kept.
+func (m *Master) closeBooks(before, now []*service) {
+	names := map[string]bool{}
+	for _, s := range append(slices.Clone(before), now...) {
+		names[s.Name] = true
+	}
+	for name, b := range m.books {
+		if s := b.sums(); !names[name] && s.live() == 0 {
+			m.past.add(s)
+			delete(m.books, name)
+		}
+	}
 }

@@ -57,7 +57,8 @@ type Master struct {
 
 	cfg         config.Config // in force
 	services    []*service
-	books       map[string]*books // by name, of all services that there are and were
+	books       map[string]*books // by name, of the services that there are and were
+	past        sums              // of those whose books are closed
 	reloading   bool              // a configuration is being read
 	reloadAgain bool              // and is to be once more
 	sweeping    *time.Ticker

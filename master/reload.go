@@ -163,6 +163,7 @@ func (m *Master) change(cfg *config.Config) error {
 		m.closeListener(l)
 	}
 	m.settleSweep()
+	m.closeBooks(before, services)
 
 	name := func(s *service) string { return s.Name }
 	local := func(l *listener) string { return l.Local() }

@@ -206,8 +206,8 @@ func TestStderrLog(t *testing.T) {
 	gate := rig.NewGate(t)
 	m := configured(t, 1, single(`stderr = "log"`,
 		`program = ["/bin/sh", "-c", 'echo first >&2; echo "second half" >&2; (read go < `+gate.Path+`) 0<&- 1>&- & printf "no end of line" >&2; read line; echo $line']`))
-	first, second := m.Dial(t), m.Dial(t)
-	for _, c := range []*rig.Client{first, second} {
+	for range 2 {
+		c := m.Dial(t)
 		c.Echo(t, "hello\n")
 		conn := c.End(t).Conn // although its child holds the pipe
 		lines := m.Events(rig.Of(rig.Stderr, conn))
@@ -218,9 +218,8 @@ func TestStderrLog(t *testing.T) {
 		if got := strings.Join(written, "|"); got != "first|second half|no end of line" {
 			t.Errorf("logged %q", got)
 		}
+		gate.Open(t)
 	}
-	gate.Open(t)
-	gate.Open(t)
 }
 
 // A worker that floods its stderr, or never ends a line, holds up nobody.

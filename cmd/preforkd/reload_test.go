@@ -185,9 +185,17 @@ func TestReloadAddsAndRemoves(t *testing.T) {
 		t.Errorf("nothing has changed, but: %s", e.Line)
 	}
 	live.Close()
-	m.Baseline(t)
-	m.WaitFor(t, rig.Is(rig.Reaped))
-	m.StopSignal = syscall.SIGQUIT
+	live.End(t)
+	// What services were that are long gone still adds up.
+	for range 3 {
+		reloaded(t, m, at("three", ports[1:], catting))
+	}
+	m.DialTo(t, "tcp", ports[1]).Echo(t, "hello")
+	m.Stop(t)
+	e = m.WaitFor(t, rig.Is(rig.Stopped))
+	if !strings.Contains(e.Line, `"accepted":3,"refused":0,"failed":0,"reaped":3`) {
+		t.Errorf("%s", e.Line)
+	}
 }
 
 // Addresses whose port the kernel chose stay what they are, however often they
