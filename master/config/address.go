@@ -49,7 +49,7 @@ func parseAddress(s string) (Address, error) {
 		return parseUnix(path)
 	}
 	if strings.HasPrefix(s, "/") || strings.HasPrefix(s, "@") {
-		return Address{}, fmt.Errorf("a unix socket is written unix:%s", s)
+		return Address{}, fmt.Errorf("a unix socket is written %q", "unix:"+s)
 	}
 	host, port, err := splitHostPort(s)
 	if err != nil {
@@ -99,7 +99,7 @@ func splitHostPort(s string) (host, port string, err error) {
 		}
 		port, ok = strings.CutPrefix(rest, ":")
 		if !ok {
-			return "", "", fmt.Errorf("the port is missing; write [%s]:port", host)
+			return "", "", fmt.Errorf("the port is missing; write %q", "["+host+"]:port")
 		}
 		return host, port, nil
 	}

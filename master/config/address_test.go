@@ -43,7 +43,7 @@ func TestParseAddressSaysWhatIsWrong(t *testing.T) {
 		"127.0.0.1:-1":         `port "-1"`,
 		"127.0.0.1:+1":         `port "+1"`,
 		"::1:7007":             "in brackets",
-		"[::1]7007":            "the port is missing; write [::1]:port",
+		"[::1]7007":            `the port is missing; write "[::1]:port"`,
 		"[::1]":                "the port is missing",
 		"[::1:7007":            "the closing bracket is missing",
 		"[127.0.0.1]:7007":     "brackets hold an IPv6 address",
@@ -54,8 +54,8 @@ func TestParseAddressSaysWhatIsWrong(t *testing.T) {
 		"white space:7007":     "neither an IP address nor a host name",
 		"-x:7007":              "neither an IP address nor a host name",
 		"a..b:7007":            "neither an IP address nor a host name",
-		"/run/x.sock":          "is written unix:/run/x.sock",
-		"@name":                "is written unix:@name",
+		"/run/x.sock":          `is written "unix:/run/x.sock"`,
+		"@name":                `is written "unix:@name"`,
 		"unix:":                "path of the unix socket is missing",
 		"unix:@":               "path of the unix socket is missing",
 		"unix:/a\x00b":         "NUL byte",
@@ -77,7 +77,7 @@ func long(n int) string { return strings.Repeat("x", n) }
 // FuzzParseAddress holds that whatever parses prints to something that parses
 // to the same address, and that no error is of more than one line.
 func FuzzParseAddress(f *testing.F) {
-	for _, s := range []string{"127.0.0.1:7007", ":0", "[::1%lo]:1", "localhost:1", "unix:/x", "unix:@x", "[::ffff:1.2.3.4]:5", "a:b:c", "["} {
+	for _, s := range []string{"127.0.0.1:7007", ":0", "[::1%lo]:1", "localhost:1", "unix:/x", "unix:@x", "[::ffff:1.2.3.4]:5", "a:b:c", "[", "/\n", "[\x1b]"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -246,6 +246,7 @@ func TestScreenProperty(t *testing.T) {
 // written are printing characters and the few sequences used here.
 func FuzzScreen(f *testing.F) {
 	f.Add("2hello\n1wor0ld\n3say\n4x5", uint8(20), uint8(5), uint8(1))
+	f.Add("1\n\n00", uint8(20), uint8(5), uint8(1))
 	f.Add("1日本語日本語\t1x2\x1b[2J\r", uint8(1), uint8(1), uint8(2))
 	known := regexp.MustCompile(`\x1b\[([0-9]*[AC]|J|0?m|3[26]m)`)
 	f.Fuzz(func(t *testing.T, story string, columns, rows, kind uint8) {

@@ -108,7 +108,10 @@ func (s *screen) erase() {
 		return
 	}
 	if s.dumb {
-		n := t.pen.column - t.start
+		n := t.pen.column
+		if t.pen.row == 0 {
+			n -= t.start
+		} // else the row was too short for it, and there is no way back to its beginning
 		for _, c := range []string{"\b", " ", "\b"} {
 			s.buffer = append(s.buffer, bytes.Repeat([]byte(c), n)...)
 		}
