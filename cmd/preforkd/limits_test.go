@@ -1,7 +1,6 @@
 package main
 
 import (
-	"syscall"
 	"testing"
 
 	"github.com/preforkd/preforkd/cmd/internal/rig"
@@ -83,9 +82,7 @@ func TestMasterEnforcesMaxLifetime(t *testing.T) {
 				client := dialSpare(t, m)
 				client.Echo(t, "hello")
 				if c.stop {
-					if err := syscall.Kill(client.Worker(t), syscall.SIGSTOP); err != nil {
-						t.Fatal(err)
-					}
+					rig.Halt(t, client.Worker(t))
 				}
 				client.ExpectGone(t)
 				end := client.End(t)
@@ -111,9 +108,7 @@ func TestMasterEnforcesIdleTimeout(t *testing.T) {
 			m := rig.Start(t, with("--spares "+spares+" --idle-timeout 200ms --kill-delay 100ms", "echo")...)
 			client := dialSpare(t, m)
 			client.Echo(t, "hello")
-			if err := syscall.Kill(client.Worker(t), syscall.SIGSTOP); err != nil {
-				t.Fatal(err)
-			}
+			rig.Halt(t, client.Worker(t))
 			client.ExpectGone(t)
 			end := client.End(t)
 			said := m.WaitFor(t, func(e rig.Event) bool { return e.Msg == rig.Overdue && e.PID == end.PID })

@@ -356,9 +356,7 @@ func TestStoppedSpareLosesItsConnection(t *testing.T) {
 			t.Parallel()
 			m := rig.Start(t, with("--spares 1", args...)...)
 			stopped := m.WaitSpares(t, 1)[0]
-			if err := syscall.Kill(stopped, syscall.SIGSTOP); err != nil {
-				t.Fatal(err)
-			}
+			rig.Halt(t, stopped)
 			c := m.Dial(t)
 			c.Send(t, "hello")
 			c.Expect(t, "hello")
@@ -386,9 +384,7 @@ func TestStoppedSpareDoesNotHoldUpADrain(t *testing.T) {
 	t.Parallel()
 	m := rig.Start(t, with("--spares 2 --drain-timeout 1h --kill-delay 1h", "echo")...)
 	pid := m.WaitSpares(t, 2)[0]
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	rig.Halt(t, pid)
 	drain(t, m, syscall.SIGTERM)
 	stopped(t, m)
 	if end := m.WaitFor(t, func(e rig.Event) bool { return e.Msg == rig.Reaped && e.PID == pid }); end.Signal != "SIGKILL" {

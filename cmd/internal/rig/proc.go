@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"testing"
 
 	"golang.org/x/sys/unix"
 )
@@ -153,4 +154,24 @@ func SetSoftLimit(pid, resource int, soft uint64) error {
 	}
 	limit.Cur = soft
 	return unix.Prlimit(pid, resource, &limit, nil)
+}
+
+// Halt stops a process with SIGSTOP and waits until it stands still: the signal
+// stops a thread after the other, and one that is waiting in the kernel may
+// finish a system call before it is its turn.
+func Halt(t testing.TB, pid int) {
+	t.Helper()
+	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	Until(t, fmt.Sprintf("process %d standing still", pid), func() bool {
+		tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+		for _, task := range tasks {
+			data, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/stat", pid, task.Name()))
+			if err != nil || !strings.Contains(string(data), ") T ") {
+				return false
+			}
+		}
+		return len(tasks) > 0
+	}, nil)
 }
