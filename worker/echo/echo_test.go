@@ -184,9 +184,10 @@ func waitReadable(t *testing.T, client sockettest.Client) {
 func TestEchoIdle(t *testing.T) {
 	sockettest.Each(t, func(t *testing.T, connect func(testing.TB) (int, sockettest.Client)) {
 		for _, size := range []int{0, 1, 8 << 20} {
+			data := noise(size) // before the limit runs: a busy machine takes its time
 			server, client := connect(t)
-			done := serve(server, ipc.Assignment{Limits: ipc.Limits{Idle: 50 * time.Millisecond}}, Serve)
-			go client.Write(noise(size))
+			done := serve(server, ipc.Assignment{Limits: ipc.Limits{Idle: 500 * time.Millisecond}}, Serve)
+			go client.Write(data)
 			back := make([]byte, size)
 			if n, err := io.ReadFull(client, back); err != nil {
 				t.Fatalf("%d of %d bytes came back, %v", n, size, err)
