@@ -160,8 +160,8 @@ func (m *Master) spawnFailed(c *connection, err error) {
 	}
 }
 
-// release gives a connection's slot back. With Once it stays taken: nobody else is
-// to be served.
+// release gives a connection's slot back. With Once it stays taken: nobody else
+// is to be served.
 func (m *Master) release(c *connection) {
 	if !m.once {
 		c.service.gate.Release(c.slot, time.Now())

@@ -20,8 +20,8 @@ import (
 // It takes over the process: its stop signals, SIGHUP, SIGUSR1 and SIGCHLD,
 // and every child there is. The signals stay caught when it returns, since all
 // that is left is to write the end of the log, and a stop in order is not to
-// be turned into a killed process by one more of them. The error says that workers had to be left behind,
-// or that with Once no worker could be started.
+// be turned into a killed process by one more of them. The error says that
+// workers had to be left behind, or that with Once no worker could be started.
 //
 //	signal                effect
 //	SIGTERM, SIGINT       drain; a further SIGINT skips one wait
