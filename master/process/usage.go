@@ -65,3 +65,21 @@ func parseUsage(text []byte) (u Usage, parent int, ok bool) {
 	u.RSS = uint64(numbers[3]) * uint64(os.Getpagesize())
 	return u, int(numbers[0]), true
 }
+
+// OwnRSS returns how many bytes of this process are resident, or 0 where that
+// cannot be read.
+func OwnRSS() uint64 {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	fields := bytes.Fields(text)
+	if len(fields) < 2 {
+		return 0
+	}
+	pages, err := strconv.ParseUint(string(fields[1]), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return pages * uint64(os.Getpagesize())
+}

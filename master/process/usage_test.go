@@ -15,7 +15,7 @@ func TestParseUsage(t *testing.T) {
 			t.Errorf("%s: %+v of %d, %v", name, u, parent, ok)
 		}
 	}
-	for _, text := range []string{"", "42 (cat", "42 (cat) S 1 2", "42 (cat) Z" + rest[2:], "42 (cat)" + rest[:40] + " x" + rest[40:]} {
+	for _, text := range []string{"", "42 (cat", "42 (cat) S 1 2", "42 (cat) Z" + rest[2:], "42 (cat)" + rest[:37] + "x" + rest[37:]} {
 		if u, _, ok := parseUsage([]byte(text)); ok {
 			t.Errorf("%q: %+v", text, u)
 		}
