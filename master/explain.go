@@ -37,7 +37,7 @@ func (m *Master) Explain(ctx context.Context, address, name string) (control.Exp
 		for _, s := range services {
 			x := s.explain(peer, now)
 			if m.stateOf(s, 1) == stateDraining {
-				x.Outcome, x.Reason, x.By, x.Until = control.OutcomeRefused, admit.Draining.String(), "the service does not accept any more", nil
+				x.Outcome, x.Reason, x.By, x.Until = control.OutcomeRefused, admit.Draining.String(), "drain", nil
 			}
 			x.Address = address
 			e.Services = append(e.Services, x)
