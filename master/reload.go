@@ -25,6 +25,8 @@ func (m *Master) reload() {
 	switch {
 	case m.file == "":
 		m.log.Warn("nothing to reload", logging.Reason("started without a configuration file"))
+		m.manager.Reloading()
+		m.manager.Ready()
 		return
 	case m.stop.phase != running:
 		m.log.Warn("not reloaded", logging.Reason("stopping"))
@@ -34,6 +36,7 @@ func (m *Master) reload() {
 		return
 	}
 	m.reloading = true
+	m.manager.Reloading()
 	run := m.cfg.Run
 	m.background(func() {
 		var r reloaded
@@ -74,11 +77,16 @@ func (m *Master) install(r reloaded) {
 	if r.err == nil {
 		r.err = m.change(&r.cfg)
 	}
+	m.notReloaded = ""
 	if r.err != nil {
-		for _, err := range each(r.err) {
+		mistakes := each(r.err)
+		for _, err := range mistakes {
 			m.log.Error("not reloaded", logging.Error(err))
 		}
+		m.notReloaded = mistakes[0].Error()
 	}
+	m.manager.Ready()
+	m.tellStatus()
 }
 
 // each returns mistakes one by one: each is an event of its own.
@@ -159,9 +167,12 @@ func (m *Master) change(cfg *config.Config) error {
 	for _, s := range append(slices.Clone(added), changed...) {
 		m.startSpares(s)
 	}
+	m.store(opened)
 	for _, l := range closed {
+		m.unstore(l)
 		m.closeListener(l)
 	}
+	m.warnPassed(services)
 	m.settleSweep()
 	m.closeBooks(before, services)
 
