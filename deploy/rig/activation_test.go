@@ -13,9 +13,13 @@ func TestActivation(t *testing.T) {
 	if got := s.show(t, "ActiveState"); got != "inactive" {
 		t.Fatalf("the service is %s before anybody has come", got)
 	}
-	s.dial(t).echo(t, "first")
+	first := s.dial(t)
+	first.echo(t, "first")
+	first.Close()
 	s.is(t, "ActiveState", "active")
-	s.dial(t).echo(t, "second")
+	second := s.dial(t)
+	second.echo(t, "second")
+	second.Close()
 
 	// systemd keeps the socket when the service stops, and whoever comes then
 	// starts it again.
@@ -47,7 +51,9 @@ ListenStream=/run/preforkd/greet.sock
 		}
 	}
 	// The other service has no socket of systemd's, and listens by itself.
-	s.dialTo(t, "tcp", "127.0.0.1:7001").echo(t, "hello")
+	c := s.dialTo(t, "tcp", "127.0.0.1:7001")
+	c.echo(t, "hello")
+	c.Close()
 	if _, err := dial(t.Context(), s.Machine, "tcp", "127.0.0.1:7002"); err == nil {
 		t.Error("the service that got sockets listens at its own address, too")
 	}

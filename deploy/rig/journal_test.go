@@ -10,21 +10,11 @@ import (
 // (fields that are there twice, or are no text) is left out.
 type entry map[string]string
 
-// end returns the cursor of the journal's last entry.
-func (s *service) end(t *testing.T) string {
-	t.Helper()
-	_, cursor, found := strings.Cut(s.run(t, "journalctl", "--lines=1", "--show-cursor", "--quiet", "--output=cat"), "-- cursor: ")
-	if !found {
-		t.Fatal("the journal has no end")
-	}
-	return strings.TrimSpace(cursor)
-}
-
 // journal returns the entries since the test began that match, as journalctl
 // takes matches.
 func (s *service) journal(t *testing.T, matches ...string) []entry {
 	t.Helper()
-	args := []string{"--output=json", "--all", "--no-pager", "--after-cursor=" + s.cursor}
+	args := []string{"--output=json", "--all", "--no-pager", s.since}
 	out := s.run(t, "journalctl", append(args, matches...)...)
 	var entries []entry
 	for line := range strings.Lines(out) {
@@ -128,11 +118,7 @@ handler = "echo"
 
 // What is trouble has the priority of trouble.
 func TestJournalPriority(t *testing.T) {
-	s := setup(t, `
-[service.echo]
-listen  = ["127.0.0.1:7007"]
-program = ["/bin/cat"]
-`, nil)
+	s := setup(t, cat, nil)
 	s.start(t)
 	s.configure(t, "[service.echo]\nlisten = 7\n")
 	s.reload(t)

@@ -2,6 +2,7 @@ package rig
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path"
 	"path/filepath"
@@ -31,7 +32,7 @@ program = ["/bin/cat"]
 // A service is preforkd.service during one test.
 type service struct {
 	*nspawn.Machine
-	cursor string // the journal's end before the test
+	since string // when the test began, as journalctl takes it
 }
 
 // setup configures preforkd.service for a test. dropIns are further settings of
@@ -39,8 +40,9 @@ type service struct {
 // back; when it has failed, its journal is shown.
 func setup(t *testing.T, config string, dropIns map[string]string) *service {
 	t.Helper()
-	s := &service{Machine: boot(t)}
-	s.cursor = s.end(t)
+	m := boot(t)
+	now := time.Now()
+	s := &service{m, fmt.Sprintf("--since=@%d.%06d", now.Unix(), now.Nanosecond()/1000)}
 	s.configure(t, config)
 	for name, text := range dropIns {
 		s.write(t, path.Join("/run/systemd/system", name+".d", "test.conf"), text)
@@ -48,7 +50,7 @@ func setup(t *testing.T, config string, dropIns map[string]string) *service {
 	s.systemctl(t, "daemon-reload")
 	t.Cleanup(func() {
 		if t.Failed() {
-			journal, _ := s.Run(context.Background(), "journalctl", "--no-pager", "--output=short-precise", "--after-cursor="+s.cursor)
+			journal, _ := s.Run(context.Background(), "journalctl", "--no-pager", "--output=short-precise", s.since)
 			t.Logf("the journal:\n%s", journal)
 		}
 		s.cleanup(t, dropIns)

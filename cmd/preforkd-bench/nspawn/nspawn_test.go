@@ -6,14 +6,29 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const deadline = 2 * time.Minute
 
-func boot(t *testing.T, o Options) *Machine {
+// bootArg makes a test binary boot a machine, say so, and do nothing more.
+const bootArg = "boot-a-machine"
+
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == bootArg {
+		m, err := Boot(context.Background(), Options{})
+		fmt.Println(m.Leader, err)
+		select {}
+	}
+	os.Exit(m.Run())
+}
+
+func need(t *testing.T) {
 	t.Helper()
 	if err := Missing(); err != nil {
 		if os.Getenv("PREFORKD_NO_SKIP") == "1" {
@@ -21,6 +36,11 @@ func boot(t *testing.T, o Options) *Machine {
 		}
 		t.Skip(err)
 	}
+}
+
+func boot(t *testing.T, o Options) *Machine {
+	t.Helper()
+	need(t)
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
 	m, err := Boot(ctx, o)
@@ -100,11 +120,53 @@ func TestMachine(t *testing.T) {
 	}
 }
 
+// A machine does not outlive the process that has booted it, whatever ends it.
+func TestMachineEndsWithItsOwner(t *testing.T) {
+	need(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner := exec.Command(self, bootArg)
+	owner.Stderr = os.Stderr
+	stdout, err := owner.StdoutPipe()
+	if err == nil {
+		err = owner.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var leader int
+	if _, err := fmt.Fscan(stdout, &leader); err != nil || leader == 0 {
+		t.Errorf("the machine's pid 1 is %d, %v", leader, err)
+	}
+	pidfd, err := unix.PidfdOpen(leader, 0)
+	if err != nil {
+		t.Errorf("find the machine: %v", err)
+	}
+	owner.Process.Kill()
+	owner.Wait()
+	defer unix.Close(pidfd)
+	// A pidfd is readable when the process has ended.
+	n, err := pollIn(pidfd)
+	for err == unix.EINTR {
+		n, err = pollIn(pidfd)
+	}
+	if n != 1 || err != nil {
+		t.Errorf("the machine lives on: %v", err)
+	}
+	if err := removeGroups(fmt.Sprintf("preforkd-machine-%d-1", owner.Process.Pid)); err != nil {
+		t.Error(err)
+	}
+}
+
+func pollIn(fd int) (int, error) {
+	return unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(deadline.Milliseconds()))
+}
+
 // What does not boot says so, with what the console had to say.
 func TestBootFails(t *testing.T) {
-	if err := Missing(); err != nil {
-		t.Skip(err)
-	}
+	need(t)
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
 	_, err := Boot(ctx, Options{Trees: []string{"/nonexistent/tree"}})

@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Options say what a machine is made of besides the host's root.
@@ -78,6 +80,11 @@ var programs = map[string]string{
 func Missing() error {
 	if os.Geteuid() != 0 {
 		return errors.New("booting a systemd needs root")
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if err := unix.Capget(&header, &sets[0]); err == nil && sets[0].Effective&(1<<unix.CAP_SYS_ADMIN) == 0 {
+		return errors.New("booting a systemd needs the right to mount (CAP_SYS_ADMIN), which this root has not")
 	}
 	for program, pkg := range programs {
 		if _, err := exec.LookPath(program); err != nil {
