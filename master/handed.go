@@ -1,6 +1,7 @@
 package master
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -34,6 +35,12 @@ func (h *handed) take(sockets []systemd.Socket, cfg *config.Config) error {
 	var names []string
 	for i := range cfg.Services {
 		names = append(names, cfg.Services[i].Name)
+	}
+	for i, s := range passed {
+		if err := listen.Check(s.FD); err != nil {
+			systemd.CloseAll(passed)
+			return fmt.Errorf("passed descriptor %d of %d, %s, %w", i+1, len(passed), cmp.Or(s.Name, "without a name"), err)
+		}
 	}
 	var err error
 	if h.passed, err = systemd.Match(passed, names); err != nil {
@@ -70,7 +77,7 @@ func (h *handed) close() {
 func (h *handed) adopt(service string, nth int, o listen.Options) (*listen.Listener, error) {
 	l, err := listen.Adopt(h.passed[service][nth].FD, o)
 	if err != nil {
-		return nil, fmt.Errorf("the passed socket %d of service %s %w", nth+1, service, err)
+		return nil, fmt.Errorf("adopt passed socket %d: %w", nth+1, err)
 	}
 	return l, nil
 }

@@ -127,7 +127,7 @@ type logFlags struct {
 }
 
 func (f *logFlags) register(set *pflag.FlagSet) {
-	set.StringVar(&f.format, "log-format", string(logging.FormatAuto), "write the log as `FORMAT`: auto (console on a terminal, else json), console or json")
+	set.StringVar(&f.format, "log-format", string(logging.FormatAuto), "write the log as `FORMAT`: auto (console on a terminal, journal under systemd, else json), console, json or journal")
 	set.StringVar(&f.level, "log-level", zapcore.InfoLevel.String(), "log from `LEVEL` up: debug, info, warn or error")
 	set.BoolVar(&f.debug, "debug", false, "log from level debug up, for people unless --log-format says otherwise")
 }

@@ -19,11 +19,8 @@ import (
 // lives on when the listener is closed. The socket is never shut down and its
 // file never removed.
 //
-// Errors say what the socket is and what the socket unit should say instead.
+// It is one that Check has no objection to.
 func Adopt(fd int, o Options) (*Listener, error) {
-	if err := check(fd); err != nil {
-		return nil, err
-	}
 	l, err := newDuplicate(fd)
 	if err != nil {
 		return nil, err
@@ -51,8 +48,9 @@ func newDuplicate(fd int) (*Listener, error) {
 	return newListener(dup)
 }
 
-// check reports why a descriptor cannot be listened with, or nil.
-func check(fd int) error {
+// Check reports why a descriptor cannot be listened with, in words that follow
+// what it is called, or nil.
+func Check(fd int) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
@@ -119,7 +117,7 @@ func Retake(addr config.Address, o Options, fds []int) (listeners []*Listener, e
 	}
 	found := map[config.Address]bool{}
 	for _, fd := range fds {
-		if err := check(fd); err != nil {
+		if err := Check(fd); err != nil {
 			return listeners, err
 		}
 		l, err := newDuplicate(fd)

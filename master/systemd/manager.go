@@ -18,6 +18,8 @@ import (
 type Manager struct {
 	watchdog time.Duration
 	report   func(error)
+	socket   int // the goroutine's
+	to       *unix.SockaddrUnix
 	queue    chan message
 	done     chan struct{}
 	close    sync.Once
@@ -35,17 +37,29 @@ type message struct {
 const queued = 64
 
 // Connect returns the manager that NOTIFY_SOCKET names, nil when there is none.
-// The error is about WATCHDOG_USEC. What cannot be sent is reported, the first of
-// several in a row, from a goroutine that Close ends.
+// The error may be about WATCHDOG_USEC. What cannot be sent is reported, the
+// first of several in a row, from a goroutine that Close ends.
 func Connect(report func(error)) (*Manager, error) {
-	if os.Getenv("NOTIFY_SOCKET") == "" {
+	path := os.Getenv("NOTIFY_SOCKET")
+	if path == "" {
 		return nil, nil
 	}
 	watchdog, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
 		return nil, fmt.Errorf("watchdog: %w", err)
 	}
-	m := &Manager{watchdog: watchdog, report: report, queue: make(chan message, queued), done: make(chan struct{})}
+	socket, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("notify the service manager: %w", os.NewSyscallError("socket", err))
+	}
+	m := &Manager{
+		watchdog: watchdog,
+		report:   report,
+		socket:   socket,
+		to:       &unix.SockaddrUnix{Name: path},
+		queue:    make(chan message, queued),
+		done:     make(chan struct{}),
+	}
 	go m.run()
 	return m, nil
 }
@@ -185,9 +199,10 @@ func (msg message) finish(err error) {
 
 func (m *Manager) run() {
 	defer close(m.done)
+	defer unix.Close(m.socket)
 	failing := false
 	for msg := range m.queue {
-		err := send(msg.state, msg.fds)
+		err := m.send(msg.state, msg.fds)
 		msg.finish(err)
 		if err != nil && !failing {
 			m.report(fmt.Errorf("tell the service manager: %w", err))
@@ -196,21 +211,15 @@ func (m *Manager) run() {
 	}
 }
 
-// send sends one message. go-systemd does it where there are no descriptors,
-// which it has no way to send.
-func send(state string, fds []int) error {
-	if len(fds) == 0 {
-		_, err := daemon.SdNotify(false, state)
-		return err
+// send sends one message. It is not go-systemd's, which opens a socket for each
+// and has no way to send descriptors.
+func (m *Manager) send(state string, fds []int) error {
+	var rights []byte
+	if len(fds) > 0 {
+		rights = unix.UnixRights(fds...)
 	}
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return os.NewSyscallError("socket", err)
-	}
-	defer unix.Close(fd)
-	to := &unix.SockaddrUnix{Name: os.Getenv("NOTIFY_SOCKET")}
 	for {
-		err := unix.Sendmsg(fd, []byte(state), unix.UnixRights(fds...), to, unix.MSG_NOSIGNAL)
+		err := unix.Sendmsg(m.socket, []byte(state), rights, m.to, unix.MSG_NOSIGNAL)
 		if err != unix.EINTR {
 			return os.NewSyscallError("sendmsg", err)
 		}

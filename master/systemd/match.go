@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
@@ -51,10 +52,13 @@ func Match(passed []Socket, services []string) (map[string][]Socket, error) {
 	return matched, nil
 }
 
+// maxName is the longest name of a descriptor, in characters.
+const maxName = 255
+
 // StoreName returns the name by which a listener is left with the manager and
-// found again: that of the place, as it is configured. A name has at most 255
-// characters, all of them printable ASCII and none a colon (sd_notify(3),
-// FDNAME=), so others are written as %XX, as in a URL.
+// found again: that of the place, as it is configured. A name is printable
+// ASCII without a colon (sd_notify(3), FDNAME=), so other bytes are written as
+// %XX, as in a URL, and a name that would be too long ends in its hash.
 func StoreName(place string) string {
 	var name strings.Builder
 	name.WriteString(config.ReservedPrefix)
@@ -66,5 +70,9 @@ func StoreName(place string) string {
 			name.WriteByte(c)
 		}
 	}
-	return name.String()
+	if name.Len() <= maxName {
+		return name.String()
+	}
+	hash := fmt.Sprintf("%%%x", sha256.Sum256([]byte(place)))
+	return name.String()[:maxName-len(hash)] + hash
 }

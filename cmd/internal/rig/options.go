@@ -21,7 +21,7 @@ type Options struct {
 
 	// Config is the text of a configuration file, which Args then says nothing
 	// about. The master listens on as many addresses as Listeners says, one
-	// unless set.
+	// unless set; so does one without --listen, where sockets are passed.
 	Config    string
 	Listeners int
 
@@ -32,6 +32,9 @@ type Options struct {
 	// Env is added to PATH and the instrumentation's variables, which are all
 	// that a master has otherwise.
 	Env []string
+
+	// Passed are descriptors that the master is passed as by a service manager.
+	Passed []Passed
 
 	// Attr, Dir are those of exec.Cmd.
 	Attr *syscall.SysProcAttr
@@ -82,11 +85,15 @@ func (o Options) Start(t testing.TB) *Master {
 		m.WriteConfig(t, o.Config)
 		o.Args = append([]string{"--config", m.Config}, o.Args...)
 		listeners = o.Listeners
+	} else if listeners == 0 && o.Listeners > 0 {
+		listeners = o.Listeners
 	} else if listeners == 0 && !o.NoListen {
 		o.Args = append([]string{"--listen", "127.0.0.1:0"}, o.Args...)
 	}
 	listeners = max(listeners, 1)
+	files := pass(&o)
 	m.cmd = o.command(t)
+	m.cmd.ExtraFiles = files
 
 	var stderr io.ReadCloser
 	if o.Terminal {
