@@ -3,6 +3,8 @@ package rig
 import (
 	"encoding/json"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -141,4 +143,45 @@ program = ["/bin/sh", "-c", "echo from a worker >&2; cat"]
 	if e["_SYSTEMD_UNIT"] != unit {
 		t.Errorf("the entry belongs to %q", e["_SYSTEMD_UNIT"])
 	}
+}
+
+// While the journal stands still clients are served as ever, and the last word
+// of a master is not lost.
+func TestJournalStandsStill(t *testing.T) {
+	s := setup(t, cat, nil)
+	s.start(t)
+	s.once(t, address)
+	journald := s.PID(s.showNumber(t, "systemd-journald.service", "MainPID"))
+	kill(t, journald, syscall.SIGSTOP)
+	goOn := sync.OnceFunc(func() { kill(t, journald, syscall.SIGCONT) })
+	t.Cleanup(goOn)
+
+	// More events than fit in the journal's socket (net.unix.max_dgram_qlen).
+	l := s.startLoad(t, 4, [2]string{"tcp", address})
+	l.more(t, 1000)
+	l.check(t)
+	s.systemctl(t, "stop", unit)
+	goOn()
+	until(t, "the journal has the end", func() bool {
+		for _, e := range s.journal(t, "_SYSTEMD_UNIT="+unit) {
+			// Without room in the journal's socket it is JSON, on stderr.
+			if e["PREFORKD_EVENT"] == "stopped" || strings.Contains(e["MESSAGE"], `"msg":"stopped"`) {
+				return true
+			}
+		}
+		return false
+	}, nil)
+}
+
+// A journal that is started anew is written to as before.
+func TestJournalRestarts(t *testing.T) {
+	s := setup(t, cat, nil)
+	s.start(t)
+	s.once(t, address)
+	s.systemctl(t, "restart", "systemd-journald.service")
+	c := s.dial(t)
+	c.echo(t, "hello")
+	peer := c.LocalAddr().String()
+	c.Close()
+	s.await(t, "PREFORKD_PEER="+peer)
 }

@@ -73,7 +73,7 @@ program = ["/bin/cat"]
 	s := setup(t, two, nil)
 	s.start(t)
 	s.is(t, "NFileDescriptorStore", "2")
-	s.dialTo(t, "tcp", "127.0.0.1:7008").echo(t, "hello")
+	s.once(t, "127.0.0.1:7008")
 
 	// By a reload.
 	s.configure(t, cat)
@@ -82,20 +82,28 @@ program = ["/bin/cat"]
 	s.refused(t, "127.0.0.1:7008")
 	s.systemctl(t, "restart", unit)
 	s.refused(t, "127.0.0.1:7008")
-	s.dial(t).echo(t, "hello")
+	s.once(t, address)
 
 	// And back, which a reload stores, too.
 	s.configure(t, two)
 	s.reload(t)
 	s.is(t, "NFileDescriptorStore", "2")
-	s.dialTo(t, "tcp", "127.0.0.1:7008").echo(t, "hello")
+	s.once(t, "127.0.0.1:7008")
 
 	// By a restart.
 	s.configure(t, cat)
 	s.systemctl(t, "restart", unit)
 	s.is(t, "NFileDescriptorStore", "1")
 	s.refused(t, "127.0.0.1:7008")
-	s.dial(t).echo(t, "hello")
+	s.once(t, address)
+}
+
+// once has an address serve a connection that is over then.
+func (s *service) once(t *testing.T, address string) {
+	t.Helper()
+	c := s.dialTo(t, "tcp", address)
+	c.echo(t, "hello")
+	c.Close()
 }
 
 // refused waits until nobody listens at an address.

@@ -135,6 +135,17 @@ func (s *service) showOf(t *testing.T, unit, property string) string {
 	return strings.TrimSpace(s.run(t, "systemctl", "show", "--value", "--property="+property, unit))
 }
 
+// showNumber returns a property that is a number other than 0.
+func (s *service) showNumber(t *testing.T, unit, property string) int {
+	t.Helper()
+	text := s.showOf(t, unit, property)
+	n, err := strconv.Atoi(text)
+	if err != nil || n == 0 {
+		t.Fatalf("%s has %s=%s", unit, property, text)
+	}
+	return n
+}
+
 // is waits until a property of the service has a value.
 func (s *service) is(t *testing.T, property, want string) {
 	t.Helper()
@@ -153,10 +164,7 @@ func (s *service) isOf(t *testing.T, unit, property, want string) {
 // mainPID returns the pid of the master, as this process knows it.
 func (s *service) mainPID(t *testing.T) int {
 	t.Helper()
-	inside, err := strconv.Atoi(s.show(t, "MainPID"))
-	if err != nil || inside == 0 {
-		t.Fatalf("the service has no master: MainPID=%d, %v", inside, err)
-	}
+	inside := s.showNumber(t, unit, "MainPID")
 	pid := s.PID(inside)
 	if pid == 0 {
 		t.Fatalf("there is no process %d in the machine", inside)
