@@ -133,7 +133,7 @@ func TestManagerIsToldOfReloads(t *testing.T) {
 	at := s.WaitFor(t, 0, "ready", says("READY=1"))
 	for _, test := range []struct{ text, event, status string }{
 		{config + "max-connections = 3\n", rig.Reloaded, "STATUS=serving: 0 connections live"},
-		{"nonsense", rig.NotReloaded, "STATUS=serving: 0 connections live, 0 spawned, 0 refused; not reloaded: " + m.Config + ":1:9: "},
+		{"nonsense", rig.NotReloaded, "STATUS=serving: 0 connections live, 0 spawned, 0 refused; not reloaded: " + m.Config + ":1:"},
 		{config, rig.Reloaded, "STATUS=serving: 0 connections live, 0 spawned, 0 refused"},
 	} {
 		before := at
@@ -167,8 +167,8 @@ func TestStore(t *testing.T) {
 	args := []string{"--listen", tcp, "--listen", "unix:" + path, "--listen", "127.0.0.1:0", "--listen", "unix:@" + path}
 	m := rig.Options{Env: []string{s.Env()}, Args: args}.Start(t)
 	s.WaitFor(t, 0, "ready", says("READY=1"))
-	if n := len(s.Stored()); n != 4 {
-		t.Fatalf("%d sockets are stored: %v", n, s.Messages())
+	if n := s.Stores(); n != 4 {
+		t.Fatalf("%d sockets are stored: %q", n, s.Messages())
 	}
 	dynamic := m.Listeners[2].Address
 	m.Stop(t)
@@ -182,7 +182,7 @@ func TestStore(t *testing.T) {
 		waiting = append(waiting, conn)
 	}
 	said := len(s.Messages())
-	m = rig.Options{Env: []string{s.Env()}, Args: args, Passed: s.Stored()}.Start(t)
+	m = rig.Options{Env: []string{s.Env()}, Args: args, Passed: s.Stored(t)}.Start(t)
 	for _, e := range m.Events(rig.Is(rig.Listening)) {
 		if e.From != "stored" {
 			t.Errorf("unexpected event: %s", e.Line)
@@ -206,11 +206,11 @@ func TestStore(t *testing.T) {
 	// What the configuration does not want any more is dropped; so is what was
 	// bound with other options, before it is bound anew.
 	said = len(s.Messages())
-	m = rig.Options{Env: []string{s.Env()}, Args: []string{"--listen", tcp, "--reuse-port"}, Passed: s.Stored()}.Start(t)
+	m = rig.Options{Env: []string{s.Env()}, Args: []string{"--listen", tcp, "--reuse-port"}, Passed: s.Stored(t)}.Start(t)
 	at := s.WaitFor(t, said, "the removal", says("FDSTOREREMOVE=1\nFDNAME=stored."+strings.ReplaceAll(tcp, ":", "%3A")))
 	at = s.WaitFor(t, at, "a barrier", says("BARRIER=1"))
 	s.WaitFor(t, at, "the new one", says("FDSTORE=1\n"))
-	rig.Until(t, "one socket is stored", func() bool { return len(s.Stored()) == 1 }, nil)
+	rig.Until(t, "one socket is stored", func() bool { return s.Stores() == 1 }, nil)
 	if n := len(m.Events(rig.Is("stored socket dropped"))); n != 4 {
 		t.Errorf("%d sockets were dropped, want 4", n)
 	}
@@ -236,7 +236,7 @@ func TestStoreFollowsReloads(t *testing.T) {
 	at = s.WaitFor(t, at, "the second", says("FDSTORE=1\nFDPOLL=0\nFDNAME=stored.unix%3A"+path))
 	m.Reload(t, one)
 	s.WaitFor(t, at, "its removal", says("FDSTOREREMOVE=1\nFDNAME=stored.unix%3A"+path))
-	rig.Until(t, "one socket is stored", func() bool { return len(s.Stored()) == 1 }, nil)
+	rig.Until(t, "one socket is stored", func() bool { return s.Stores() == 1 }, nil)
 	if _, err := os.Lstat(path); !os.IsNotExist(err) {
 		t.Errorf("the file of a socket that is gone: %v", err)
 	}
@@ -255,7 +255,7 @@ func TestStoredUnixSocketWithoutFile(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	m = rig.Options{Env: []string{s.Env()}, Args: args, Passed: s.Stored()}.Start(t)
+	m = rig.Options{Env: []string{s.Env()}, Args: args, Passed: s.Stored(t)}.Start(t)
 	c := m.Dial(t)
 	c.Echo(t, "hello\n")
 	c.Close()

@@ -42,7 +42,7 @@ func Passed() (sockets []Socket, err error) {
 	for i, f := range files {
 		// A duplicate, because what go-systemd returns are files that Go's
 		// poller may have, and that close themselves when forgotten.
-		fd, err := duplicate(f)
+		fd, err := duplicate(f, firstPassed+len(files))
 		if err != nil {
 			return sockets, fmt.Errorf("descriptor %d of %d passed by LISTEN_FDS: %w", i+1, len(files), err)
 		}
@@ -51,15 +51,19 @@ func Passed() (sockets []Socket, err error) {
 	return sockets, nil
 }
 
-// duplicate returns a duplicate of a file's descriptor. Not File.Fd, which would
-// make the file blocking for everybody who has it.
-func duplicate(f *os.File) (fd int, err error) {
+// firstPassed is the number of the first descriptor (SD_LISTEN_FDS_START).
+const firstPassed = 3
+
+// duplicate returns a duplicate of a file's descriptor, with a number above
+// those that were passed. Not File.Fd, which would make the file blocking for
+// everybody who has it.
+func duplicate(f *os.File, least int) (fd int, err error) {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return -1, err
 	}
 	controlErr := raw.Control(func(orig uintptr) {
-		fd, err = unix.FcntlInt(orig, unix.F_DUPFD_CLOEXEC, 3)
+		fd, err = unix.FcntlInt(orig, unix.F_DUPFD_CLOEXEC, least)
 	})
 	if controlErr != nil {
 		return -1, controlErr

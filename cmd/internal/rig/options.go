@@ -121,6 +121,7 @@ func (o Options) Start(t testing.TB) *Master {
 	if err := m.cmd.Start(); err != nil {
 		t.Fatalf("start %v: %v", m.cmd.Args, err)
 	}
+	o.passed()
 	m.PID = m.cmd.Process.Pid
 	go func() { m.log.collect(stderr) }()
 	go func() {

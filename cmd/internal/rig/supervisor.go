@@ -10,17 +10,20 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Supervisor plays the service manager's side of sd_notify(3): it takes what a
 // master tells it, and stores descriptors.
 type Supervisor struct {
 	path string
+	lent sync.WaitGroup // descriptors that a start is to close
 
 	mu       sync.Mutex // guards what follows
 	messages []string
 	stored   map[string][]*os.File // nil when nothing is to be stored
-	changed  chan struct{} // closed and replaced with every message
+	changed  chan struct{}         // closed and replaced with every message
 }
 
 // NewSupervisor returns a supervisor that reads until the test ends.
@@ -89,6 +92,7 @@ func (s *Supervisor) receive(conn *net.UnixConn) bool {
 	case strings.HasPrefix(message, "FDSTOREREMOVE=1\n"):
 		s.remove(name)
 	default:
+		s.lent.Wait()
 		for _, f := range files { // a barrier's
 			f.Close()
 		}
@@ -130,18 +134,36 @@ func (s *Supervisor) WaitFor(t testing.TB, from int, what string, match func(str
 	return next
 }
 
-// Stored returns the descriptors that are stored, as they are passed to the
-// next master. They stay the supervisor's.
-func (s *Supervisor) Stored() []Passed {
+// Stored returns duplicates of the descriptors that are stored, to be passed to
+// the next master, whose start closes them. No barrier is answered before.
+func (s *Supervisor) Stored(t testing.TB) []Passed {
+	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var passed []Passed
 	for name, files := range s.stored {
 		for _, f := range files {
-			passed = append(passed, Passed{f, name})
+			fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			dup := os.NewFile(uintptr(fd), name)
+			s.lent.Add(1)
+			passed = append(passed, Passed{File: dup, Name: name, lent: &s.lent})
 		}
 	}
 	return passed
+}
+
+// Stores returns how many descriptors are stored.
+func (s *Supervisor) Stores() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, files := range s.stored {
+		n += len(files)
+	}
+	return n
 }
 
 // A Passed is a descriptor that a master is started with, and its name; empty
@@ -149,6 +171,17 @@ func (s *Supervisor) Stored() []Passed {
 type Passed struct {
 	File *os.File
 	Name string
+	lent *sync.WaitGroup // of a supervisor that wants to know when it is closed
+}
+
+// passed closes what was lent for the start of a master that has it by now.
+func (o *Options) passed() {
+	for _, p := range o.Passed {
+		if p.lent != nil {
+			p.File.Close()
+			p.lent.Done()
+		}
+	}
 }
 
 // pass has a command find the descriptors as sd_listen_fds(3) says. LISTEN_PID
