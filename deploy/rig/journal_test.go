@@ -104,12 +104,13 @@ handler = "echo"
 	if !strings.Contains(e["MESSAGE"], peer) {
 		t.Errorf("the message says nothing of the peer: %q", e["MESSAGE"])
 	}
-	if accepted := s.journal(t, "PREFORKD_CONNECTION="+e["PREFORKD_CONNECTION"]); len(accepted) != 2 {
-		t.Errorf("%d entries of the connection, want accepted and reaped: %v", len(accepted), accepted)
+	if both := s.journal(t, "PREFORKD_CONNECTION="+e["PREFORKD_CONNECTION"]); len(both) != 2 {
+		t.Errorf("%d entries of the connection, want accepted and reaped: %v", len(both), both)
 	}
 
 	// Nothing is lost at the end, and nothing is said twice.
 	s.systemctl(t, "stop", unit)
+	s.await(t, "PREFORKD_EVENT=stopped")
 	if stopped := s.journal(t, "PREFORKD_EVENT=stopped"); len(stopped) != 1 {
 		t.Errorf("%d entries stopped, want 1: %v", len(stopped), stopped)
 	}
@@ -145,8 +146,8 @@ program = ["/bin/sh", "-c", "echo from a worker >&2; cat"]
 	}
 }
 
-// While the journal stands still clients are served as ever, and the last word
-// of a master is not lost.
+// While the journal stands still clients are served as ever. When it goes on, so
+// does the log, and the last word of a master is not lost.
 func TestJournalStandsStill(t *testing.T) {
 	s := setup(t, cat, nil)
 	s.start(t)
@@ -156,15 +157,15 @@ func TestJournalStandsStill(t *testing.T) {
 	goOn := sync.OnceFunc(func() { kill(t, journald, syscall.SIGCONT) })
 	t.Cleanup(goOn)
 
-	// More events than fit in the journal's socket (net.unix.max_dgram_qlen).
+	// More events than fit in the journal's sockets.
 	l := s.startLoad(t, 4, [2]string{"tcp", address})
 	l.more(t, 1000)
 	l.check(t)
-	s.systemctl(t, "stop", unit)
 	goOn()
+	s.systemctl(t, "stop", unit)
 	until(t, "the journal has the end", func() bool {
 		for _, e := range s.journal(t, "_SYSTEMD_UNIT="+unit) {
-			// Without room in the journal's socket it is JSON, on stderr.
+			// While there was no room it was JSON, on stderr.
 			if e["PREFORKD_EVENT"] == "stopped" || strings.Contains(e["MESSAGE"], `"msg":"stopped"`) {
 				return true
 			}

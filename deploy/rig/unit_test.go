@@ -80,6 +80,10 @@ func TestConfinement(t *testing.T) {
 			t.Errorf("the worker is without %q:\n%s", want, status)
 		}
 	}
+	// The unit has a filter of its own. What the worker could not do it tells
+	// at its end.
+	c.Close()
+	s.await(t, "PREFORKD_EVENT=reaped")
 	if warnings := s.journal(t, "_SYSTEMD_UNIT="+unit, "PRIORITY=4"); len(warnings) != 0 {
 		t.Errorf("there are warnings: %v", warnings)
 	}
