@@ -47,23 +47,22 @@ func dial(ctx context.Context, m *nspawn.Machine, network, address string) (clie
 // echo sends s and expects it back.
 func (c client) echo(t *testing.T, s string) {
 	t.Helper()
-	if err := c.tryEcho(s); err != nil {
+	if _, err := io.WriteString(c, s); err != nil {
 		t.Fatal(err)
 	}
+	c.expect(t, s)
 }
 
-func (c client) tryEcho(s string) error {
-	if _, err := io.WriteString(c, s); err != nil {
-		return err
-	}
-	got := make([]byte, len(s))
+// expect reads as many bytes as want has, and compares.
+func (c client) expect(t *testing.T, want string) {
+	t.Helper()
+	got := make([]byte, len(want))
 	if n, err := io.ReadFull(c, got); err != nil {
-		return fmt.Errorf("read %q, then: %w; want %q", got[:n], err, s)
+		t.Fatalf("read %q, then: %v; want %q", got[:n], err, want)
 	}
-	if string(got) != s {
-		return fmt.Errorf("read %q, want %q", got, s)
+	if string(got) != want {
+		t.Fatalf("read %q, want %q", got, want)
 	}
-	return nil
 }
 
 // closeWrite ends the client's direction and leaves the other open.

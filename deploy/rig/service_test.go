@@ -62,8 +62,8 @@ func (s *service) cleanup(t *testing.T, dropIns map[string]string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
-	// What the test has left may be in the middle of a long drain.
-	s.Run(ctx, "systemctl", "kill", "--signal=SIGKILL", unit)
+	// Connections that the test has left are not waited for.
+	s.Run(ctx, "systemctl", "kill", "--kill-whom=main", "--signal=SIGQUIT", unit)
 	if _, err := s.Run(ctx, "systemctl", "stop", socketUnit, unit); err != nil {
 		t.Error(err)
 	}

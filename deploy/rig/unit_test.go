@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -116,13 +117,15 @@ func TestUsers(t *testing.T) {
 	s := setup(t, `
 [service.echo]
 listen       = ["127.0.0.1:7007", "unix:/run/preforkd/echo.sock"]
-program      = ["/bin/sh", "-c", "id -un; cat"]
+program      = ["/bin/sh", "-c", "id -un; umask; cat"]
 user         = "nobody"
+umask        = "027"
 socket-owner = "daemon"
-`, map[string]string{unit: dropIn(t, "users.conf")})
+`, map[string]string{unit: dropIn(t, "users.conf") + "Restart=no\n"})
 	s.start(t)
 	c := s.dial(t)
-	c.echo(t, "nobody\n")
+	c.expect(t, "nobody\n0027\n")
+	c.echo(t, "hello")
 	s.withoutCapabilities(t)
 	if got := s.run(t, "stat", "--format=%U", "/run/preforkd/echo.sock"); got != "daemon\n" {
 		t.Errorf("the socket belongs to %q", got)
@@ -130,6 +133,14 @@ socket-owner = "daemon"
 	// They can be ended, too.
 	s.systemctl(t, "kill", "--kill-whom=main", "--signal=SIGQUIT", unit)
 	s.is(t, "ActiveState", "inactive")
+
+	// What a master that was killed has left of the socket is no obstacle.
+	s.start(t)
+	kill(t, s.mainPID(t), syscall.SIGKILL)
+	s.is(t, "ActiveState", "failed")
+	s.run(t, "stat", "/run/preforkd/echo.sock")
+	s.start(t)
+	s.dialTo(t, "unix", "/run/preforkd/echo.sock").expect(t, "nobody\n")
 }
 
 // withoutCapabilities checks that the only worker has no rights beyond its user's.

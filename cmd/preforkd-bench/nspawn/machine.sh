@@ -46,9 +46,11 @@ done
 cd /
 
 # --keep-unit and --register=no: there is no system manager to ask for a scope,
-# and no machined to tell.
+# and no machined to tell. Services confine themselves as they do on a host:
+# nspawn's own filter knows nothing of Landlock.
 systemd-nspawn --directory=/run/root --machine="$name" --boot \
 	--register=no --keep-unit --settings=no --private-network \
+	--system-call-filter="seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self" \
 	--link-journal=no --resolv-conf=off --timezone=off --console=read-only \
 	</dev/null &
 read -r _ || :
