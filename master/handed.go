@@ -139,7 +139,7 @@ func (m *Master) store(listeners []*listener) {
 	}
 }
 
-// unstore takes back what store has left: the configuration has dropped it.
+// unstore takes back what store has left: nobody is to listen there any more.
 func (m *Master) unstore(l *listener) {
 	if l.stored {
 		m.manager.Remove(l.place.storeName())

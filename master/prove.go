@@ -48,7 +48,11 @@ func (m *Master) proveService(s *service) (unix.Signal, error) {
 	defer child.Registered()
 	defer unix.Close(child.Control)
 	said := make(chan error, 1)
-	go func() { said <- awaitReady(child.Control) }()
+	patience := readyWithin
+	if s.mayBeSilent() {
+		patience = silentFor
+	}
+	go func() { said <- awaitReady(child.Control, patience) }()
 	sig, err := m.awaitProof(said)
 	if sig != 0 || err != nil && !errors.Is(err, errHungUp) {
 		_ = process.SignalGroup(child.Pid, unix.SIGKILL) // not reaped yet, so it is there
@@ -95,26 +99,41 @@ func (m *Master) awaitProof(said <-chan error) (unix.Signal, error) {
 }
 
 // failedProof returns why a worker that did not say that it is ready proves
-// nothing; or nil, when that is no reason: a program may take a connection that
-// is none for one that is over already.
+// nothing; or nil, when that is no reason: a program that need not speak may take
+// a connection that is none for one that is over already, or wait for it.
 func failedProof(s *service, err error, status unix.WaitStatus) error {
 	switch {
+	case errors.Is(err, errSilent) && s.mayBeSilent():
+		return nil
 	case !errors.Is(err, errHungUp):
 		return err
 	case status.Signaled():
 		return fmt.Errorf("it was ended by %s", unix.SignalName(status.Signal()))
-	case s.Handler == "" && s.Handoff == config.HandoffWorker && status.ExitStatus() == ipc.ExitOK:
+	case s.mayBeSilent() && status.ExitStatus() == ipc.ExitOK:
 		return nil
 	}
 	return fmt.Errorf("it exited with %d (%s)", status.ExitStatus(), ipc.ExitName(status.ExitStatus()))
 }
 
-var errHungUp = errors.New("it closed its control channel")
+// mayBeSilent reports whether workers of the service need not say that they are
+// ready: a program takes its connection from fd 3 without a word, if it likes,
+// as long as it is no spare.
+func (s *service) mayBeSilent() bool {
+	return s.Handler == "" && s.Handoff == config.HandoffWorker && s.MaxSpares == 0
+}
+
+// silentFor is how long such a program has to fail.
+const silentFor = time.Second
+
+var (
+	errHungUp = errors.New("it closed its control channel")
+	errSilent = errors.New("it does not say that it is ready")
+)
 
 // awaitReady waits until a worker says over its control channel that it is
 // ready.
-func awaitReady(control int) error {
-	deadline := time.Now().Add(readyWithin)
+func awaitReady(control int, patience time.Duration) error {
+	deadline := time.Now().Add(patience)
 	var message [ipc.MaxMessage]byte
 	for {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(control), Events: unix.POLLIN}}, int(max(0, time.Until(deadline).Milliseconds())))
@@ -124,7 +143,7 @@ func awaitReady(control int) error {
 		case err != nil:
 			return os.NewSyscallError("poll", err)
 		case n == 0:
-			return fmt.Errorf("it is not ready after %v", readyWithin)
+			return fmt.Errorf("%w within %v", errSilent, patience)
 		}
 		switch t, _, err := ipc.Receive(control, message[:], unix.MSG_DONTWAIT); {
 		case err == unix.EAGAIN:

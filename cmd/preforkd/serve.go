@@ -83,7 +83,7 @@ func serve(cfg config.Config, file string, sockets []systemd.Socket, options log
 		return failure(err)
 	}
 	defer manager.Close()
-	m, err := master.New(cfg, file, master.Supervisor{Manager: manager, Sockets: sockets}, logger.Logger)
+	m, err := master.New(cfg, file, master.Supervisor{Manager: manager, Sockets: sockets}, logger)
 	if _, mistaken := errors.AsType[config.Mistakes](err); mistaken {
 		return err
 	}

@@ -112,6 +112,7 @@ func TestProofOfPrograms(t *testing.T) {
 		program(sh("echo ran >>" + trace)...),
 		append([]string{"--spares", "2"}, program(sh("echo ran >>"+trace)...)...),
 		append([]string{"--handoff", "worker"}, program(sh("cat <&3 >&3")...)...),
+		append([]string{"--handoff", "worker"}, program("sleep", "1000")...),
 	} {
 		s := rig.NewSupervisor(t)
 		m := rig.Options{Env: []string{s.Env()}, Args: args}.Start(t)
