@@ -54,7 +54,7 @@ test-tools:
 	@missing=; need() { command -v "$$1" >/dev/null || missing="$$missing $$2"; }; \
 	need nc netcat-openbsd; need socat socat; need git git; need strace strace; \
 	need tcpserver ucspi-tcp; need prlimit util-linux; \
-	need haproxy haproxy; need ip iproute2; \
+	need haproxy haproxy; need ip iproute2; need curl curl; need promtool prometheus; \
 	need systemctl systemd; need systemd-nspawn systemd-container; \
 	$(CGO_WORKS) || missing="$$missing gcc libc6-dev"; \
 	[ -n "$$missing" ] || exit 0; \

@@ -10,6 +10,7 @@ import (
 
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/control"
+	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/process"
 )
 
@@ -70,7 +71,7 @@ func (w *work) show() control.Work {
 	}) {
 		e := control.Exit{Count: w.exits[how]}
 		if how.signal != 0 {
-			e.Signal = control.SignalName(how.signal)
+			e.Signal = logging.SignalName(how.signal)
 		} else {
 			e.Code = &how.code
 		}
