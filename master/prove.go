@@ -3,6 +3,7 @@ package master
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -147,8 +148,10 @@ func awaitReady(control int, patience time.Duration) error {
 		}
 		switch t, _, err := ipc.Receive(control, message[:], unix.MSG_DONTWAIT); {
 		case err == unix.EAGAIN:
-		case err != nil:
+		case err == io.EOF:
 			return errHungUp
+		case err != nil:
+			return fmt.Errorf("it does not say in order that it is ready: %w", err)
 		case t != ipc.TypeReady:
 			return fmt.Errorf("it says %v where it should say that it is ready", t)
 		default:
