@@ -102,28 +102,50 @@ func (m *Master) retake(at place, o listen.Options) []*listen.Listener {
 	}
 	m.log.Warn("stored socket dropped", logging.Local(at.address.String()), logging.Error(err))
 	m.manager.Remove(name)
-	// Until the manager has closed its copy the address is taken.
-	if err := m.manager.Barrier(); err != nil {
-		m.log.Warn("stored socket dropped", logging.Local(at.address.String()), logging.Error(err))
-	}
+	m.settleStore()
 	return nil
 }
 
-// dropStored gives up the stored sockets that nobody has taken.
-func (m *Master) dropStored() {
+// dropStored gives up the stored sockets of places at which none of the services
+// listens. It comes before anything is bound: an address that takes in theirs is
+// free only without them.
+func (m *Master) dropStored(services []*service) {
+	wanted := map[string]bool{}
+	for _, s := range services {
+		for _, at := range m.places(s) {
+			wanted[at.storeName()] = !at.passed
+		}
+	}
+	dropped := false
 	for name, sockets := range m.handed.stored {
+		if wanted[name] {
+			continue
+		}
 		m.log.Info("stored socket dropped", logging.Reason("no service listens there any more"), logging.Name(name))
 		m.manager.Remove(name)
 		systemd.CloseAll(sockets)
+		delete(m.handed.stored, name)
+		dropped = true
 	}
-	clear(m.handed.stored)
+	if dropped {
+		m.settleStore()
+	}
+}
+
+// settleStore waits until the manager has closed what it was told to remove.
+// Before that the addresses are taken.
+func (m *Master) settleStore() {
+	if err := m.manager.Barrier(); err != nil {
+		m.log.Warn("service manager", logging.Error(err))
+	}
 }
 
 // store leaves listeners that the master has bound itself with the manager, so
 // that connections which come while the service restarts wait for the next
 // process.
 func (m *Master) store(listeners []*listener) {
-	if m.manager == nil {
+	// With Once there is no next process that would take from the queue.
+	if m.manager == nil || m.once {
 		return
 	}
 	for _, l := range listeners {
@@ -144,6 +166,7 @@ func (m *Master) unstore(l *listener) {
 	if l.stored {
 		m.manager.Remove(l.place.storeName())
 		l.stored = false
+		m.unsettled = true
 	}
 }
 

@@ -81,6 +81,7 @@ type Master struct {
 	scrape      scrape
 	sweeping    *time.Ticker
 	handed      handed
+	unsettled   bool // the manager may still have sockets that unstore has taken back
 	table       *table
 	workers     uint64 // that were started and registered
 	stop        stopState
@@ -174,11 +175,11 @@ func (m *Master) open(sockets []systemd.Socket) error {
 	}
 	signal.Notify(m.signals, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGUSR1)
 	signal.Notify(m.children, unix.SIGCHLD)
+	m.dropStored(services)
 	listeners, _, err := m.bind(services)
 	if err != nil {
 		return err
 	}
-	m.dropStored()
 	m.services = services
 	for _, s := range services {
 		m.books[s.Name] = s.books

@@ -57,15 +57,15 @@ var (
 // to those who are waiting for it; a signal has nobody waiting.
 func (m *Master) reload(waiting ...chan<- reloadOutcome) {
 	switch {
+	case m.stop.phase != running:
+		m.log.Warn("not reloaded", logging.Reason("stopping"))
+		tell(waiting, reloadOutcome{err: errReloadWhileStopping})
+		return
 	case m.file == "":
 		m.log.Warn("nothing to reload", logging.Reason("started without a configuration file"))
 		tell(waiting, reloadOutcome{err: errNothingToReload})
 		m.manager.Reloading()
 		m.manager.Ready()
-		return
-	case m.stop.phase != running:
-		m.log.Warn("not reloaded", logging.Reason("stopping"))
-		tell(waiting, reloadOutcome{err: errReloadWhileStopping})
 		return
 	case m.reloading:
 		m.reloadAgain = true
@@ -75,8 +75,12 @@ func (m *Master) reload(waiting ...chan<- reloadOutcome) {
 	m.reloading = true
 	m.manager.Reloading()
 	m.waiting = waiting
-	run := m.cfg.Run
+	run, unsettled := m.cfg.Run, m.unsettled
+	m.unsettled = false
 	m.background(func() {
+		if unsettled {
+			m.settleStore() // the addresses may be wanted again
+		}
 		var r reloaded
 		if r.cfg, r.err = config.Load(m.file, run); r.err == nil {
 			r.err = resolve(&r.cfg)

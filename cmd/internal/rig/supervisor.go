@@ -24,6 +24,8 @@ type Supervisor struct {
 	messages []string
 	stored   map[string][]*os.File // nil when nothing is to be stored
 	changed  chan struct{}         // closed and replaced with every message
+	holding  bool                  // what is said is to be acted upon later
+	held     []func()              // that
 }
 
 // NewSupervisor returns a supervisor that reads until the test ends.
@@ -58,6 +60,22 @@ func (s *Supervisor) StoreNothing() {
 	s.stored = nil
 }
 
+// Hold has it act on nothing that it is told until resume is called, as a
+// manager that has much to do.
+func (s *Supervisor) Hold() (resume func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.holding = true
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, act := range s.held {
+			act()
+		}
+		s.holding, s.held = false, nil
+	}
+}
+
 // Env returns the variable that tells a master of the supervisor.
 func (s *Supervisor) Env() string { return "NOTIFY_SOCKET=" + s.path }
 
@@ -80,6 +98,19 @@ func (s *Supervisor) receive(conn *net.UnixConn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	message := string(text[:n])
+	if act := func() { s.act(message, files) }; s.holding {
+		s.held = append(s.held, act)
+	} else {
+		act()
+	}
+	s.messages = append(s.messages, message)
+	close(s.changed)
+	s.changed = make(chan struct{})
+	return true
+}
+
+// act does what a message says with the descriptors that came with it.
+func (s *Supervisor) act(message string, files []*os.File) {
 	name := ""
 	for line := range strings.Lines(message) {
 		if value, ok := strings.CutPrefix(strings.TrimSpace(line), "FDNAME="); ok {
@@ -97,10 +128,6 @@ func (s *Supervisor) receive(conn *net.UnixConn) bool {
 			f.Close()
 		}
 	}
-	s.messages = append(s.messages, message)
-	close(s.changed)
-	s.changed = make(chan struct{})
-	return true
 }
 
 func (s *Supervisor) remove(name string) {
