@@ -52,8 +52,7 @@ func (m *Master) tellStatus() {
 	if m.notReloaded != "" {
 		status += "; not reloaded: " + m.notReloaded
 	}
-	if status != m.toldStatus {
-		m.manager.Status(status)
+	if status != m.toldStatus && m.manager.Status(status) {
 		m.toldStatus = status
 	}
 }

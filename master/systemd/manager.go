@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -23,6 +24,7 @@ type Manager struct {
 	queue    chan message
 	done     chan struct{}
 	close    sync.Once
+	failing  atomic.Bool // the last message did not arrive, which was reported
 }
 
 // A message is what is sent in one datagram.
@@ -32,13 +34,18 @@ type message struct {
 	sent  chan<- error // told of the outcome, if it is not nil
 }
 
-// queued is how many messages wait at most. Whoever does not read so many does
-// not read any more.
-const queued = 64
+// queued is how many messages wait at most: those about every listener there
+// may be, and about what became of the start. Whoever does not read so many
+// does not read any more.
+const queued = 1024
+
+// queuedNews is how many messages may wait for one more that says how the master
+// is. The next one says it better.
+const queuedNews = 16
 
 // Connect returns the manager that NOTIFY_SOCKET names, nil when there is none.
 // The error may be about WATCHDOG_USEC. What cannot be sent is reported, the
-// first of several in a row, from a goroutine that Close ends.
+// first of several in a row, from any goroutine. Close ends its own.
 func Connect(report func(error)) (*Manager, error) {
 	path := os.Getenv("NOTIFY_SOCKET")
 	if path == "" {
@@ -103,15 +110,23 @@ func (m *Manager) Reloading() {
 func (m *Manager) Stopping() { m.say(daemon.SdNotifyStopping) }
 
 // Alive says that the master makes progress.
-func (m *Manager) Alive() { m.say(daemon.SdNotifyWatchdog) }
+func (m *Manager) Alive() { m.news(daemon.SdNotifyWatchdog) }
 
-// Status says in a line for people how the master is.
-func (m *Manager) Status(text string) { m.say("STATUS=" + strings.ReplaceAll(text, "\n", " ")) }
+// maxStatus is the longest status in bytes. A whole message that is longer than
+// PIPE_BUF, 4096, is nothing to systemd; nor is a status that is not UTF-8.
+const maxStatus = 1024
+
+// Status says in a line for people how the master is. It reports false when it
+// was left out, since the manager has enough to read.
+func (m *Manager) Status(text string) bool {
+	text = strings.ReplaceAll(text, "\n", " ")
+	return m.news("STATUS=" + strings.ToValidUTF8(text[:min(len(text), maxStatus)], ""))
+}
 
 // Extend asks for at least so much more time, from now on, for what is under
 // way: a start, a reload or a stop.
 func (m *Manager) Extend(d time.Duration) {
-	m.say(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", d.Microseconds()))
+	m.news(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", d.Microseconds()))
 }
 
 // Store leaves a descriptor with the manager under a name, which passes it to
@@ -179,18 +194,38 @@ func (m *Manager) say(state string) {
 	}
 }
 
+// news is say for what will be said again before long. It is left out when the
+// manager is behind, so that there is room for what is said once.
+func (m *Manager) news(state string) bool {
+	if m == nil || len(m.queue) >= queuedNews {
+		return false
+	}
+	m.put(message{state: state})
+	return true
+}
+
 // put queues a message, or drops it when the manager does not read.
 func (m *Manager) put(msg message) {
 	select {
 	case m.queue <- msg:
 	default:
-		msg.finish(errors.New("the service manager does not read"))
+		m.finish(msg, errors.New("it does not read"))
 	}
 }
 
-func (msg message) finish(err error) {
+// finish lets go of a message, and reports why it did not arrive unless the one
+// before it did not either.
+func (m *Manager) finish(msg message, err error) {
 	for _, fd := range msg.fds {
 		unix.Close(fd)
+	}
+	if err == nil {
+		m.failing.Store(false)
+	} else {
+		err = fmt.Errorf("tell the service manager: %w", err)
+		if !m.failing.Swap(true) {
+			m.report(err)
+		}
 	}
 	if msg.sent != nil {
 		msg.sent <- err
@@ -200,14 +235,8 @@ func (msg message) finish(err error) {
 func (m *Manager) run() {
 	defer close(m.done)
 	defer unix.Close(m.socket)
-	failing := false
 	for msg := range m.queue {
-		err := m.send(msg.state, msg.fds)
-		msg.finish(err)
-		if err != nil && !failing {
-			m.report(fmt.Errorf("tell the service manager: %w", err))
-		}
-		failing = err != nil
+		m.finish(msg, m.send(msg.state, msg.fds))
 	}
 }
 

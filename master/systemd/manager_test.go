@@ -1,0 +1,148 @@
+package systemd
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+)
+
+// deaf connects to a manager that reads nothing before the test does.
+func deaf(t *testing.T) (*Manager, *net.UnixConn, chan error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	// A message that never comes is to fail the test and not to hang it.
+	if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("NOTIFY_SOCKET", path)
+	reports := make(chan error, 100)
+	m, err := Connect(func(err error) { reports <- err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, conn, reports
+}
+
+// read reads the next message and closes what comes with it.
+func read(t *testing.T, conn *net.UnixConn) string {
+	t.Helper()
+	var text, oob [8192]byte
+	n, oobn, _, _, err := conn.ReadMsgUnix(text[:], oob[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range messages {
+		fds, err := unix.ParseUnixRights(&messages[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+	}
+	return string(text[:n])
+}
+
+// fill leaves no room in a manager's socket.
+func fill(t *testing.T, conn *net.UnixConn) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	for err == nil {
+		err = unix.Sendto(fd, []byte("x"), 0, &unix.SockaddrUnix{Name: conn.LocalAddr().String()})
+	}
+	if err != unix.EAGAIN {
+		t.Fatal(err)
+	}
+}
+
+// A manager that comes to read late has missed no more than signs of life: it
+// gets every listener, and what has become of the start. What it would never
+// get is told.
+func TestLateManager(t *testing.T) {
+	m, conn, reports := deaf(t)
+	const listeners = 256 // what the unit has it store at most
+	for i := range listeners {
+		if err := m.Store(fmt.Sprint("stored.", i), int(os.Stderr.Fd())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.Ready()
+	for range 4 * queued {
+		m.Alive()
+		m.Extend(time.Second)
+		m.Status("serving")
+	}
+	m.Reloading()
+	m.Ready()
+	m.Stopping()
+	stored, ready, alive := 0, 0, 0
+	for {
+		message := read(t, conn)
+		switch {
+		case strings.HasPrefix(message, "FDSTORE=1\n"):
+			stored++
+		case message == "READY=1":
+			ready++
+		case message == "WATCHDOG=1":
+			alive++
+		}
+		if message == "STOPPING=1" {
+			break
+		}
+	}
+	if stored != listeners || ready != 2 {
+		t.Errorf("%d listeners were stored, want %d; %d times ready, want 2", stored, listeners, ready)
+	}
+	if alive > queued {
+		t.Errorf("%d signs of life waited", alive)
+	}
+	m.Close()
+	if n := len(reports); n != 0 {
+		t.Errorf("%d reports, the first: %v", n, <-reports)
+	}
+
+	m, conn, reports = deaf(t)
+	fill(t, conn)
+	for range 4 * queued {
+		m.Ready()
+	}
+	if n := len(reports); n != 1 {
+		t.Errorf("%d reports, want 1", n)
+	}
+}
+
+// A status is one that a manager takes: a line of valid UTF-8, in a message that
+// is not too long.
+func TestStatus(t *testing.T) {
+	m, conn, _ := deaf(t)
+	defer m.Close()
+	for _, status := range []string{"two\nlines", "not \xff UTF-8", strings.Repeat("é", 10000)} {
+		if !m.Status(status) {
+			t.Error("the status was left out")
+		}
+		message := read(t, conn)
+		if !strings.HasPrefix(message, "STATUS=") || strings.Contains(message, "\n") || !utf8.ValidString(message) || len(message) > 4096 {
+			t.Errorf("%d bytes: %.100q", len(message), message)
+		}
+	}
+}
