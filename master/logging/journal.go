@@ -33,15 +33,23 @@ type journalOutput struct {
 	// stuck says that the journal did not read within roomWait, and nobody
 	// waits for it again before it does.
 	stuck bool
+	// hung is told of the end of a sending that took longer than sendWait; nil
+	// when there is none.
+	hung chan error
 }
 
 func newJournalOutput(stderr *output) *journalOutput {
 	return &journalOutput{stderr: stderr, send: journal.Send, room: journalRoom}
 }
 
-// roomWait is how long an entry waits for a journal that does not read. It is
-// less than the end of the program waits for the log.
+// roomWait is how long an entry waits for a journal that does not read. With
+// sendWait it is less than the end of the program waits for the log.
 const roomWait = time.Second
+
+// sendWait is how long sending an entry may take. Where it has room, the journal
+// takes it at once; but others may have filled the room in between, and then
+// there is no telling when go-systemd comes back (see journalRoom).
+const sendWait = roomWait / 2
 
 // Write takes whole lines.
 func (j *journalOutput) Write(lines []byte) (int, error) {
@@ -66,6 +74,14 @@ func (j *journalOutput) toJournal(message string, object []byte) error {
 	if err != nil {
 		return err
 	}
+	select {
+	case <-j.hung:
+		j.hung = nil
+	default:
+		if j.hung != nil {
+			return unix.EAGAIN
+		}
+	}
 	wait := roomWait
 	if j.stuck {
 		wait = 0
@@ -75,7 +91,17 @@ func (j *journalOutput) toJournal(message string, object []byte) error {
 	if err != nil {
 		return err
 	}
-	return j.send(message, priority, fields)
+	sent := make(chan error, 1)
+	go func() { sent <- j.send(message, priority, fields) }()
+	timeout := time.NewTimer(sendWait)
+	defer timeout.Stop()
+	select {
+	case err := <-sent:
+		return err
+	case <-timeout.C:
+		j.hung = sent
+		return unix.EAGAIN
+	}
 }
 
 func (j *journalOutput) Close() error { return j.stderr.Close() }

@@ -18,6 +18,7 @@ import (
 type heap struct {
 	mu      sync.Mutex
 	entries []entry
+	hang    chan struct{} // if not nil, what sending waits for
 	sendErr error
 	roomErr error
 	waits   []time.Duration
@@ -30,6 +31,9 @@ type entry struct {
 }
 
 func (h *heap) send(message string, priority journal.Priority, fields map[string]string) error {
+	if h.hang != nil {
+		<-h.hang
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.sendErr != nil {
@@ -177,6 +181,27 @@ func TestJournalStuck(t *testing.T) {
 	}
 	if text := stderr(); strings.Count(text, "\n") != 4 || !strings.Contains(text, `"msg":"stopped"`) {
 		t.Errorf("stderr has %q", text)
+	}
+}
+
+// One that had room, and has none any more when an entry is sent, holds up that
+// entry for a while, and no other.
+func TestJournalHangs(t *testing.T) {
+	l, h, stderr := journalLogger(t)
+	h.hang = make(chan struct{})
+	for range 3 {
+		l.Info(EventAccepted)
+	}
+	l.Info(EventStopped)
+	if err := l.Close(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	close(h.hang)
+	if text := stderr(); strings.Count(text, "\n") != 4 || !strings.Contains(text, `"msg":"stopped"`) {
+		t.Errorf("stderr has %q", text)
+	}
+	if n := h.tries(); n != 1 {
+		t.Errorf("%d entries were to be sent, want 1", n)
 	}
 }
 
