@@ -136,7 +136,7 @@ func Retake(addr config.Address, o Options, fds []int) (listeners []*Listener, e
 			return listeners, fmt.Errorf("the stored socket %s was bound with other options", l.Local())
 		}
 		if addr.IsUnix() {
-			if err := l.findFile(); err != nil {
+			if err := l.findFile(fd); err != nil {
 				return listeners, err
 			}
 		}
@@ -183,8 +183,9 @@ func (l *Listener) boundAs(fd int, o Options, v6only bool) bool {
 }
 
 // findFile finds the file of a retaken unix socket, so that Close can remove
-// it. A socket without its file is one that nobody can connect to any more.
-func (l *Listener) findFile() error {
+// it. A socket without its file, or with somebody else's in its place, is one
+// that nobody can connect to any more.
+func (l *Listener) findFile(fd int) error {
 	if strings.HasPrefix(l.path, "@") {
 		return nil
 	}
@@ -196,6 +197,12 @@ func (l *Listener) findFile() error {
 	err = unix.Fstatat(dir.fd, filepath.Base(l.path), &st, unix.AT_SYMLINK_NOFOLLOW)
 	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFSOCK {
 		err = errors.New("not a socket")
+	}
+	if err == nil {
+		// A kernel or a sandbox without sock_diag leaves it at the path.
+		if ino, diagErr := fileOf(fd); diagErr == nil && ino != uint32(st.Ino) {
+			err = errors.New("it is another socket's")
+		}
 	}
 	if err != nil {
 		dir.close()

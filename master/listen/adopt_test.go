@@ -166,3 +166,40 @@ func TestAdopt(t *testing.T) {
 		conn.Close()
 	}
 }
+
+// The file at a stored socket's path may be somebody else's by now, to whom
+// everybody connects. It stays as it is.
+func TestRetakeWithoutItsFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	fds := stored(t, "unix:"+path, Defaults())
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	other, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	before, err := os.Lstat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := config.ParseAddress("unix:" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Defaults()
+	o.Mode = 0o600
+	listeners, err := Retake(a, o, fds)
+	CloseAll(listeners)
+	if err == nil || !strings.HasSuffix(err.Error(), ": it is another socket's") {
+		t.Errorf("error %v", err)
+	}
+	after, err := os.Lstat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after.Mode() != before.Mode() {
+		t.Errorf("mode %v, was %v", after.Mode(), before.Mode())
+	}
+}
