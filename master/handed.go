@@ -135,7 +135,7 @@ func (m *Master) dropStored(services []*service) {
 // settleStore waits until the manager has closed what it was told to remove.
 // Before that the addresses are taken.
 func (m *Master) settleStore() {
-	if err := m.manager.Barrier(); err != nil {
+	if err := m.manager.Barrier(); err != nil && !m.isClosing() {
 		m.log.Warn("service manager", logging.Error(err))
 	}
 }

@@ -23,8 +23,10 @@ type Manager struct {
 	to       *unix.SockaddrUnix
 	queue    chan message
 	done     chan struct{}
-	close    sync.Once
 	failing  atomic.Bool // the last message did not arrive, which was reported
+
+	mu     sync.RWMutex // guards what follows; held to read while a message is queued
+	closed bool
 }
 
 // A message is what is sent in one datagram.
@@ -74,12 +76,18 @@ func Connect(report func(error)) (*Manager, error) {
 // closeTimeout is how long the last messages may take.
 const closeTimeout = 2 * time.Second
 
-// Close sends what is queued, for a bounded time, and ends the goroutine.
+// Close sends what is queued, for a bounded time, and ends the goroutine. What
+// is said later goes nowhere.
 func (m *Manager) Close() {
 	if m == nil {
 		return
 	}
-	m.close.Do(func() { close(m.queue) })
+	m.mu.Lock()
+	if !m.closed {
+		m.closed = true
+		close(m.queue)
+	}
+	m.mu.Unlock()
 	select {
 	case <-m.done:
 	case <-time.After(closeTimeout):
@@ -206,6 +214,12 @@ func (m *Manager) news(state string) bool {
 
 // put queues a message, or drops it when the manager does not read.
 func (m *Manager) put(msg message) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.closed {
+		msg.end(errClosed)
+		return
+	}
 	select {
 	case m.queue <- msg:
 	default:
@@ -213,12 +227,11 @@ func (m *Manager) put(msg message) {
 	}
 }
 
-// finish lets go of a message, and reports why it did not arrive unless the one
-// before it did not either.
+var errClosed = errors.New("the service manager is not told any more")
+
+// finish ends a message, and reports why it did not arrive unless the one before
+// it did not either.
 func (m *Manager) finish(msg message, err error) {
-	for _, fd := range msg.fds {
-		unix.Close(fd)
-	}
 	if err == nil {
 		m.failing.Store(false)
 	} else {
@@ -226,6 +239,14 @@ func (m *Manager) finish(msg message, err error) {
 		if !m.failing.Swap(true) {
 			m.report(err)
 		}
+	}
+	msg.end(err)
+}
+
+// end closes what the message owns and tells who waits for it.
+func (msg message) end(err error) {
+	for _, fd := range msg.fds {
+		unix.Close(fd)
 	}
 	if msg.sent != nil {
 		msg.sent <- err

@@ -146,3 +146,20 @@ func TestStatus(t *testing.T) {
 		}
 	}
 }
+
+// Whoever is late, and has something to say after the end, does no harm.
+func TestAfterClose(t *testing.T) {
+	m, _, reports := deaf(t)
+	m.Close()
+	m.Ready()
+	if err := m.Store("stored.x", int(os.Stderr.Fd())); err != nil {
+		t.Fatal(err)
+	}
+	if m.Barrier() == nil {
+		t.Error("a barrier was answered")
+	}
+	m.Close()
+	if n := len(reports); n != 0 {
+		t.Errorf("%d reports", n)
+	}
+}
