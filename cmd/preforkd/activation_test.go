@@ -134,7 +134,7 @@ func TestActivationWithoutNames(t *testing.T) {
 // What was passed to somebody else is nothing to the master.
 func TestActivationOfAnother(t *testing.T) {
 	t.Parallel()
-	m := rig.Options{Env: []string{"LISTEN_PID=1", "LISTEN_FDS=1", "LISTEN_FDNAMES=echo"}}.Start(t)
+	m := rig.Options{Env: []string{"LISTEN_PID=1", "LISTEN_FDS=2000000000", "LISTEN_FDNAMES=echo"}}.Start(t)
 	c := m.Dial(t)
 	c.Echo(t, "hello\n")
 	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {

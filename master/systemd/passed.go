@@ -26,7 +26,8 @@ const maxPassed = 1 << 16
 // are for another process (LISTEN_PID). It is called once, before the process
 // starts any other.
 func Passed() (sockets []Socket, err error) {
-	if n, err := strconv.Atoi(os.Getenv("LISTEN_FDS")); err == nil && n > maxPassed {
+	mine := os.Getenv("LISTEN_PID") == strconv.Itoa(os.Getpid())
+	if n, err := strconv.Atoi(os.Getenv("LISTEN_FDS")); mine && err == nil && n > maxPassed {
 		return nil, fmt.Errorf("LISTEN_FDS=%d: at most %d descriptors can be passed", n, maxPassed)
 	}
 	files := activation.Files(true)
