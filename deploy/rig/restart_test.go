@@ -3,6 +3,7 @@ package rig
 import (
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -95,6 +96,12 @@ program = ["/bin/cat"]
 	s.systemctl(t, "restart", unit)
 	s.is(t, "NFileDescriptorStore", "1")
 	s.refused(t, "127.0.0.1:7008")
+	s.once(t, address)
+
+	// Not even where they are in the way of what is wanted now.
+	s.configure(t, strings.ReplaceAll(cat, "127.0.0.1:7007", "0.0.0.0:7007"))
+	s.systemctl(t, "restart", unit)
+	s.is(t, "NFileDescriptorStore", "1")
 	s.once(t, address)
 }
 
