@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -107,6 +108,7 @@ func (o Options) Start(t testing.TB) *Master {
 		}
 	}
 	listeners = max(listeners, 1)
+	m.supervised = slices.ContainsFunc(o.Env, func(variable string) bool { return strings.HasPrefix(variable, "NOTIFY_SOCKET=") })
 	files := pass(&o)
 	m.cmd = o.command(t)
 	m.cmd.ExtraFiles = files
