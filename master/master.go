@@ -82,6 +82,7 @@ type Master struct {
 	sweeping    *time.Ticker
 	handed      handed
 	table       *table
+	reaper      reaper
 	workers     uint64 // that were started and registered
 	stop        stopState
 	beat        <-chan time.Time     // when the manager is to hear of the master; nil: never
