@@ -65,6 +65,7 @@ func (m *Master) drainService(s *service, reason string) {
 	s.log.Info(logging.EventDraining, logging.Reason(reason), zap.Uint64("live", s.sums().live()))
 	s.pool.close(time.Now())
 	for _, l := range s.listeners {
+		m.unstore(l)
 		m.closeListener(l)
 	}
 	s.listeners = nil
