@@ -176,7 +176,7 @@ func (m *Master) change(cfg *config.Config) (control.Reloaded, error) {
 	server, socketFile, missing, err := m.openControl(cfg)
 	if err != nil {
 		for _, l := range opened {
-			l.Close()
+			l.CloseStored()
 		}
 		return control.Reloaded{}, err
 	}
