@@ -113,6 +113,7 @@ var masterKeys = []key[Config]{
 		func(c *Config) *FileMode { return &c.ControlMode }, ParseFileMode, FileMode.String),
 	textKey("control-owner", "USER", "give the control socket to `USER`", func(c *Config) *string { return &c.ControlOwner }),
 	textKey("control-group", "GROUP", "give the control socket to `GROUP`", func(c *Config) *string { return &c.ControlGroup }),
+	textKey("metrics", "ADDR", "serve Prometheus metrics at `ADDR` as well, a TCP address: everybody who can connect can read them", func(c *Config) *string { return &c.Metrics }),
 	durationKey("drain-timeout", "how long live connections may go on after SIGTERM", func(c *Config) *time.Duration { return &c.DrainTimeout }),
 	durationKey("kill-delay", "how long workers may take to end after SIGTERM before SIGKILL", func(c *Config) *time.Duration { return &c.KillDelay }),
 	textKey("worker-binary", "PATH", "run built-in handlers in the program at `PATH` (default preforkd-worker beside preforkd, then in ../lib/preforkd)",
