@@ -43,10 +43,20 @@ build: ## Build all programs into bin/
 run: build ## Build, then serve in the foreground (echo on 127.0.0.1:7007, or as ARGS says)
 	@exec $(BIN)/preforkd serve $(ARGS)
 
+# The packages whose tests boot a machine. They have the processors for
+# themselves: a boot that is starved is not worth waiting for.
+BOOTS := cmd/preforkd-bench/nspawn deploy/rig
+
+# What a package's tests may take on a slow machine. None takes a third of it.
+TEST_TIMEOUT := 15m
+
 # -count=1: the tests run programs, whose changes the test cache does not see.
 test: test-tools ## Run all tests, with the race detector where it works
-	@if $(CGO_WORKS); then set -x; CGO_ENABLED=1 go test -race -count=1 ./...; \
-	else set -x; go test -count=1 ./...; fi
+	@if $(CGO_WORKS); then export CGO_ENABLED=1; race=-race; fi; \
+	rest=$$(go list ./... | grep -v $(addprefix -e /,$(addsuffix $$$$,$(BOOTS)))) || exit 1; \
+	set -x; \
+	go test $$race -count=1 -timeout $(TEST_TIMEOUT) $$rest && \
+	go test $$race -count=1 -timeout $(TEST_TIMEOUT) -p 1 $(addprefix ./,$(BOOTS))
 
 # The programs that tests talk to and run. As root on Debian they are installed;
 # elsewhere the tests that miss one are skipped and say so.

@@ -39,7 +39,6 @@ AllowIsolate=yes
 var masked = []string{
 	"dev-hugepages.mount",
 	"getty.target",
-	"haproxy.service",
 	"kmod-static-nodes.service",
 	"ldconfig.service",
 	"modprobe@.service",
