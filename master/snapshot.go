@@ -35,6 +35,16 @@ func (m *Master) snapshot(now time.Time, connections bool) *snapshot {
 	s := &snapshot{server: m.control.server, missing: m.control.missing}
 	s.status.Taken = now
 	s.status.Services = make([]control.Service, 0, len(m.services))
+	if connections {
+		// Before the counts: accept goroutines go on giving connections to
+		// spares, and none is to be shown that is not counted.
+		s.status.Connections = make([]control.Connection, 0, len(m.table.workers))
+		for pid, w := range m.table.workers {
+			if c, ok := m.showConnection(pid, w); ok {
+				s.status.Connections = append(s.status.Connections, c)
+			}
+		}
+	}
 	all := m.past
 	sums := map[*books]sums{}
 	for _, b := range m.books {
@@ -44,15 +54,6 @@ func (m *Master) snapshot(now time.Time, connections bool) *snapshot {
 	s.status.Master = control.Master{State: m.stop.phase.String(), Live: all.live(), Counts: all.show()}
 	for _, service := range m.services {
 		m.showService(s, service, sums[service.books])
-	}
-	if !connections {
-		return s
-	}
-	s.status.Connections = make([]control.Connection, 0, len(m.table.workers))
-	for pid, w := range m.table.workers {
-		if c, ok := m.showConnection(pid, w); ok {
-			s.status.Connections = append(s.status.Connections, c)
-		}
 	}
 	return s
 }
