@@ -175,7 +175,7 @@ func (m *Master) change(cfg *config.Config) (control.Reloaded, error) {
 	}
 	giveUp := func(err error) (control.Reloaded, error) {
 		for _, l := range opened {
-			l.Close()
+			l.CloseStored()
 		}
 		return control.Reloaded{}, err
 	}

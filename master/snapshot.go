@@ -19,13 +19,12 @@ type snapshot struct {
 
 // A health is what may be wrong with a service.
 type health struct {
-	spawn     time.Time // when a spawn last failed, if none has succeeded since
-	cause     cause
-	shortage  time.Time // when accepting last had to wait for resources
-	failing   bool      // spares that were started have been of no use
-	missing   int       // spares below the least
-	least     int
-	penalties uint64 // that found no room
+	spawn    time.Time // when a spawn last failed, if none has succeeded since
+	cause    cause
+	shortage time.Time // when accepting last had to wait for resources
+	failing  bool      // spares that were started have been of no use
+	missing  int       // spares below the least
+	least    int
 }
 
 // snapshot copies what the loop knows. It takes a time that is in proportion to
@@ -36,6 +35,16 @@ func (m *Master) snapshot(now time.Time, connections bool) *snapshot {
 	s := &snapshot{server: m.control.server, missing: m.control.missing}
 	s.status.Taken = now
 	s.status.Services = make([]control.Service, 0, len(m.services))
+	if connections {
+		// Before the counts: accept goroutines go on giving connections to
+		// spares, and none is to be shown that is not counted.
+		s.status.Connections = make([]control.Connection, 0, len(m.table.workers))
+		for pid, w := range m.table.workers {
+			if c, ok := m.showConnection(pid, w); ok {
+				s.status.Connections = append(s.status.Connections, c)
+			}
+		}
+	}
 	all := m.past
 	sums := map[*books]sums{}
 	for _, b := range m.books {
@@ -45,15 +54,6 @@ func (m *Master) snapshot(now time.Time, connections bool) *snapshot {
 	s.status.Master = control.Master{State: m.stop.phase.String(), Live: all.live(), Counts: all.show()}
 	for _, service := range m.services {
 		m.showService(s, service, sums[service.books])
-	}
-	if !connections {
-		return s
-	}
-	s.status.Connections = make([]control.Connection, 0, len(m.table.workers))
-	for pid, w := range m.table.workers {
-		if c, ok := m.showConnection(pid, w); ok {
-			s.status.Connections = append(s.status.Connections, c)
-		}
 	}
 	return s
 }
@@ -95,7 +95,7 @@ func (m *Master) showService(s *snapshot, service *service, sums sums) {
 			shown.FailedByCause[causeNames[cause]] = n
 		}
 	}
-	h := health{spawn: service.failedAt, cause: service.failedFor, penalties: counts.LostPenalties}
+	h := health{spawn: service.failedAt, cause: service.failedFor}
 	if at := service.shortage.Load(); at > 0 {
 		h.shortage = time.Unix(0, at)
 	}
