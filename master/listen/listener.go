@@ -56,6 +56,19 @@ func (l *Listener) Local() string {
 	return l.local.String()
 }
 
+// Inode returns the number of the socket, by which sockdiag.Listening knows it.
+func (l *Listener) Inode() (uint64, error) {
+	var stat unix.Stat_t
+	var err error
+	if control := l.raw.Control(func(fd uintptr) { err = unix.Fstat(int(fd), &stat) }); control != nil {
+		err = control // it is closed
+	}
+	if err != nil {
+		return 0, fmt.Errorf("find the inode of listener %s: %w", l.Local(), err)
+	}
+	return stat.Ino, nil
+}
+
 // Close ends every Accept with ErrClosed, closes the socket, and removes the
 // socket file that Open created, if it is still the same one.
 func (l *Listener) Close() error {
