@@ -25,7 +25,7 @@ func Status(w io.Writer, s control.Status, width int) error {
 	if len(s.Services) == 0 {
 		block("no services")
 	} else {
-		block(Services(s).Lines(width)...)
+		block(Services(s, nil).Lines(width)...)
 		block(outcomes(s, width)...)
 	}
 	block("")
@@ -42,22 +42,22 @@ func Master(s control.Status, width int) []string {
 	m := s.Master
 	who := []string{
 		"preforkd " + clean(m.Version), clean(m.State),
-		fmt.Sprintf("pid %d", m.PID), "up " + seconds(m.Uptime),
+		fmt.Sprintf("pid %d", m.PID), "up " + Seconds(m.Uptime),
 	}
 	if m.Config != "" {
 		who = append(who, "config "+clean(m.Config))
 	}
 	who = append(who, "log level "+clean(m.LogLevel))
-	lines := flow(who, "   ", width)
-	lines = append(lines, flow([]string{
+	lines := Flow(who, "   ", width)
+	lines = append(lines, Flow([]string{
 		fmt.Sprintf("connections: %d live", m.Live),
 		fmt.Sprintf("%d accepted", m.Accepted),
 		fmt.Sprintf("%d refused", m.Refused),
 		fmt.Sprintf("%d failed", m.Failed),
 		fmt.Sprintf("%d reaped", m.Reaped),
 	}, ", ", width)...)
-	return append(lines, flow([]string{
-		"the master itself: cpu " + seconds(m.UserTime+m.SysTime),
+	return append(lines, Flow([]string{
+		"the master itself: cpu " + Seconds(m.UserTime+m.SysTime),
 		"rss " + human.Size(m.RSS),
 		fmt.Sprintf("%d open files", m.OpenFiles),
 	}, ", ", width)...)

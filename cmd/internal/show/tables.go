@@ -18,13 +18,16 @@ import (
 //	SPARES  ready ones, "+" those that are starting, of as many as there may be
 //	QUEUE   connections that wait in the kernel, of as many as may
 //	SPAWN   how long a worker took to start: the median, and 99 of 100
-func Services(s control.Status) Table {
+//
+// perSecond, which may be nil, writes how many connections a service accepts.
+func Services(s control.Status, perSecond func(control.Service) string) Table {
 	t := Table{Columns: []Column{
 		{Head: "SERVICE", Min: 8},
 		{Head: "STATE"},
 		{Head: "LIVE", Right: true},
 		{Head: "SPARES", Right: true, Drop: 2},
 		{Head: "ACCEPTED", Right: true},
+		{Head: "PER SECOND", Right: true},
 		{Head: "REFUSED", Right: true},
 		{Head: "FAILED", Right: true},
 		{Head: "QUEUE", Right: true, Drop: 1},
@@ -34,14 +37,17 @@ func Services(s control.Status) Table {
 		{Head: "LISTENERS", Min: 21, Drop: 5},
 	}}
 	for _, v := range servicesByTrouble(s) {
-		p50, p99 := "", ""
+		p50, p99, rate := "", "", ""
+		if perSecond != nil {
+			rate = perSecond(v)
+		}
 		if l := v.SpawnLatency; l != nil {
-			p50, p99 = seconds(l.P50), seconds(l.P99)
+			p50, p99 = Seconds(l.P50), Seconds(l.P99)
 		}
 		t.Rows = append(t.Rows, []string{
 			clean(v.Name), clean(v.State),
 			fmt.Sprintf("%d/%d", v.Live, v.Limit), spares(v.Spares),
-			count(v.Accepted), count(v.Refused), count(v.Failed),
+			count(v.Accepted), rate, count(v.Refused), count(v.Failed),
 			queue(v.Listeners), p50, p99,
 			clean(v.Handler), listeners(v.Listeners),
 		})
@@ -67,12 +73,12 @@ func Connections(connections []control.Connection, cpu func(control.Connection) 
 		{Head: "VIA", Min: 15, Drop: 7},
 	}}
 	if cpu == nil {
-		cpu = func(c control.Connection) string { return optional(c.CPU, seconds) }
+		cpu = func(c control.Connection) string { return optional(c.CPU, Seconds) }
 	}
 	for _, c := range connections {
 		t.Rows = append(t.Rows, []string{
 			clean(c.ID), strconv.Itoa(c.PID), clean(c.Service), clean(c.Peer),
-			seconds(c.Age), clean(c.State), cpu(c),
+			Seconds(c.Age), clean(c.State), cpu(c),
 			optional(c.RSS, human.Size), optional(c.BytesIn, human.Size), optional(c.BytesOut, human.Size),
 			clean(c.Via),
 		})
@@ -80,9 +86,9 @@ func Connections(connections []control.Connection, cpu func(control.Connection) 
 	return t
 }
 
-// seconds writes a number of seconds. Beyond what a time.Duration holds, which
+// Seconds writes a number of seconds. Beyond what a time.Duration holds, which
 // no clock reaches, it is cut.
-func seconds(s float64) string {
+func Seconds(s float64) string {
 	const most = float64(math.MaxInt64 / int64(time.Second))
 	return human.Duration(time.Duration(max(-most, min(s, most)) * float64(time.Second)))
 }

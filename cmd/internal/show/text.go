@@ -49,9 +49,9 @@ func pad(s string, width int, left bool) string {
 	return s + blanks
 }
 
-// flow sets parts one after the other, with a gap between them, and begins a
+// Flow sets parts one after the other, with a gap between them, and begins a
 // new line where the next one would not fit. What alone is too wide is cut.
-func flow(parts []string, gap string, width int) []string {
+func Flow(parts []string, gap string, width int) []string {
 	var lines []string
 	line := ""
 	for _, part := range parts {
@@ -82,7 +82,7 @@ func wrap(s string, width int) []string {
 	if width > 0 {
 		inner = max(1, width-len(indent))
 	}
-	lines := flow(strings.Fields(s), " ", inner)
+	lines := Flow(strings.Fields(s), " ", inner)
 	for i := range lines {
 		if i > 0 {
 			lines[i] = Cut(indent+lines[i], width)
