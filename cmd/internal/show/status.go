@@ -72,7 +72,7 @@ func Problems(s control.Status, width int) []string {
 		if p.Service != "" {
 			text += clean(p.Service) + ": "
 		}
-		lines = append(lines, wrap(text+clean(p.Reason), width)...)
+		lines = append(lines, Wrap(text+clean(p.Reason), width)...)
 	}
 	return lines
 }
@@ -83,13 +83,13 @@ func outcomes(s control.Status, width int) []string {
 	var lines []string
 	for _, v := range servicesByTrouble(s) {
 		if reasons := byNumber(v.RefusedByReason); reasons != "" {
-			lines = append(lines, wrap(clean(v.Name)+" refused: "+reasons, width)...)
+			lines = append(lines, Wrap(clean(v.Name)+" refused: "+reasons, width)...)
 		}
 		if causes := byNumber(v.FailedByCause); causes != "" {
-			lines = append(lines, wrap(clean(v.Name)+" failed: "+causes, width)...)
+			lines = append(lines, Wrap(clean(v.Name)+" failed: "+causes, width)...)
 		}
 		if v.Penalized > 0 {
-			lines = append(lines, wrap(fmt.Sprintf("%s penalizes %d of %d sources", clean(v.Name), v.Penalized, v.Sources), width)...)
+			lines = append(lines, Wrap(fmt.Sprintf("%s penalizes %d of %d sources", clean(v.Name), v.Penalized, v.Sources), width)...)
 		}
 	}
 	return lines

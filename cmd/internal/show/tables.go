@@ -19,15 +19,15 @@ import (
 //	QUEUE   connections that wait in the kernel, of as many as may
 //	SPAWN   how long a worker took to start: the median, and 99 of 100
 //
-// perSecond, which may be nil, writes how many connections a service accepts.
-func Services(s control.Status, perSecond func(control.Service) string) Table {
+// rate, which may be nil, writes how many connections a service accepts now.
+func Services(s control.Status, rate func(control.Service) string) Table {
 	t := Table{Columns: []Column{
 		{Head: "SERVICE", Min: 8},
 		{Head: "STATE"},
 		{Head: "LIVE", Right: true},
 		{Head: "SPARES", Right: true, Drop: 2},
 		{Head: "ACCEPTED", Right: true},
-		{Head: "PER SECOND", Right: true},
+		{Head: "RATE", Right: true},
 		{Head: "REFUSED", Right: true},
 		{Head: "FAILED", Right: true},
 		{Head: "QUEUE", Right: true, Drop: 1},
@@ -37,9 +37,9 @@ func Services(s control.Status, perSecond func(control.Service) string) Table {
 		{Head: "LISTENERS", Min: 21, Drop: 5},
 	}}
 	for _, v := range servicesByTrouble(s) {
-		p50, p99, rate := "", "", ""
-		if perSecond != nil {
-			rate = perSecond(v)
+		p50, p99, now := "", "", ""
+		if rate != nil {
+			now = rate(v)
 		}
 		if l := v.SpawnLatency; l != nil {
 			p50, p99 = Seconds(l.P50), Seconds(l.P99)
@@ -47,7 +47,7 @@ func Services(s control.Status, perSecond func(control.Service) string) Table {
 		t.Rows = append(t.Rows, []string{
 			clean(v.Name), clean(v.State),
 			fmt.Sprintf("%d/%d", v.Live, v.Limit), spares(v.Spares),
-			count(v.Accepted), rate, count(v.Refused), count(v.Failed),
+			count(v.Accepted), now, count(v.Refused), count(v.Failed),
 			queue(v.Listeners), p50, p99,
 			clean(v.Handler), listeners(v.Listeners),
 		})

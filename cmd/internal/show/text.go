@@ -74,9 +74,9 @@ func Flow(parts []string, gap string, width int) []string {
 // clean makes a text from elsewhere safe to print.
 func clean(s string) string { return human.Printable(s) }
 
-// wrap breaks a text into lines at its blanks. The second line and those after
+// Wrap breaks a text into lines at its blanks. The second line and those after
 // it are indented.
-func wrap(s string, width int) []string {
+func Wrap(s string, width int) []string {
 	const indent = "    "
 	inner := width
 	if width > 0 {
