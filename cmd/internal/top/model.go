@@ -134,7 +134,10 @@ func (m *model) take(status control.Status, err error) {
 	if m.err = err; err != nil {
 		return
 	}
-	m.rates = ratesBetween(m.status, status)
+	// A master may answer with a look that it has answered with before.
+	if !m.looked || !status.Taken.Equal(m.status.Taken) {
+		m.rates = ratesBetween(m.status, status)
+	}
 	m.status, m.looked = status, true
 	m.arrange()
 }
