@@ -15,8 +15,6 @@ func (m *model) press(key tea.KeyPressMsg) tea.Cmd {
 	switch {
 	case name == "ctrl+c":
 		return tea.Quit
-	case name == "ctrl+z":
-		return tea.Suspend
 	case m.confirm != nil:
 		return m.answer(name)
 	case m.typing:
