@@ -66,6 +66,7 @@ func (m *Master) accept(l *listener) {
 			}
 			// The next connection would fare no better. It waits in the
 			// kernel's queue, where this one would have been safer too.
+			slot.s.short()
 			m.wait(pause.next())
 		case errors.Is(err, listen.ErrClosed):
 			return
@@ -81,10 +82,14 @@ func (m *Master) accept(l *listener) {
 			if pause.delay == 0 {
 				slot.s.log.Warn("accept failed", logging.Local(l.Local()), logging.Error(err))
 			}
+			slot.s.short()
 			m.wait(pause.next())
 		}
 	}
 }
+
+// short notes that accepting has to wait for resources.
+func (b *books) short() { b.shortage.Store(time.Now().UnixNano()) }
 
 // recovered says so when accepting works again after it did not.
 func (m *Master) recovered(s *service, l *listener, pause *backoff) {

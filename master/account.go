@@ -68,13 +68,15 @@ func (m *Master) spareEnded(w *worker, state state, exit process.Exit) {
 // the workers are being ended.
 func (m *Master) reassign(c *connection) {
 	if m.stop.signal() != 0 {
-		m.spawnFailed(c, errors.New("the spare for it ended, and the service stops"))
+		m.spawnFailed(c, errStopping)
 		return
 	}
 	c.service.log.Info("reassigned", logging.Conn(c.id), logging.Peer(c.peer))
 	m.spawning.Add(1)
 	m.background(func() { m.again(c) })
 }
+
+var errStopping = errors.New("the spare for it ended, and the service stops")
 
 // moveOn closes the books on the connection of a worker that lives on and has
 // said that it is ready for the next. It is in the pool before the slot is
@@ -85,7 +87,7 @@ func (m *Master) moveOn(w *worker, now time.Time) {
 		return // it keeps its connection until it has been reaped
 	}
 	m.connectionEnded(w, c, nil, now)
-	w.report, w.warned, w.nextLook = nil, time.Time{}, time.Time{}
+	w.report, w.warned, w.signalled, w.nextLook = nil, time.Time{}, false, time.Time{}
 }
 
 // connectionEnded gives the slot back and writes the event of a connection that
@@ -149,7 +151,7 @@ const failedExec = 253
 
 // spawnFailed closes the books on a connection that got no worker.
 func (m *Master) spawnFailed(c *connection, err error) {
-	c.service.failed++
+	c.service.failed[causeOf(err)]++
 	c.file.Close()
 	defer m.release(c)
 	c.service.log.Error(logging.EventSpawnFailed, logging.Conn(c.id),
@@ -174,7 +176,7 @@ func (m *Master) penalize(w *worker, c *connection, status unix.WaitStatus, now 
 	s := c.service
 	bad := slices.Contains(s.PenaltyExitCodes, status.ExitStatus()) ||
 		status.Signaled() && slices.Contains(s.PenaltySignals, status.Signal())
-	if !bad || m.stop.signal() != 0 || !w.warned.IsZero() || w.breach != nil {
+	if !bad || m.stop.signal() != 0 || !w.warned.IsZero() || w.signalled || w.breach != nil {
 		return
 	}
 	switch penalty, ok := s.gate.Penalize(c.slot, now); {

@@ -21,11 +21,17 @@ type books struct {
 	pending  pending // connections whose PROXY header has not come yet
 
 	accepted atomic.Uint64 // connections taken from the kernel
+	shortage atomic.Int64  // when accepting last had to wait for resources; in ns since 1970
 
 	// The loop's:
 
-	failed uint64 // closed because no worker could be started
-	reaped uint64 // served by a worker that has ended, or has gone on to the next
+	failed [causes]uint64 // closed because no worker could be started
+	reaped uint64         // served by a worker that has ended, or has gone on to the next
+
+	spawns    latency   // of workers, from the connection or the decision to their exec
+	handovers latency   // to spares, from the assignment to their word that they have it
+	failedAt  time.Time // when a spawn last failed, if none has succeeded since
+	failedFor cause
 }
 
 func newBooks(p admit.Policy) *books {
@@ -39,7 +45,10 @@ type sums struct{ accepted, refused, failed, reaped uint64 }
 // there is none missing among them of whom the rest tells.
 func (b *books) sums() sums {
 	counts := b.gate.Counts()
-	s := sums{refused: counts.Total(), failed: b.failed, reaped: b.reaped}
+	s := sums{refused: counts.Total(), reaped: b.reaped}
+	for _, n := range b.failed {
+		s.failed += n
+	}
 	s.accepted = b.accepted.Load()
 	return s
 }

@@ -56,7 +56,7 @@ func (m *Master) heard(w *worker, t ipc.Type, body []byte) error {
 		m.moveOn(w, now)
 		return nil
 	case t == ipc.TypeTaken && state == assigned:
-		w.service.pool.taken(w, now)
+		w.service.handovers.record(w.service.pool.taken(w, now))
 		return nil
 	case t == ipc.TypeReport && state == serving && w.report == nil:
 		report, err := ipc.DecodeReport(body)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/config"
+	"github.com/preforkd/preforkd/master/control"
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/process"
 )
@@ -21,6 +22,8 @@ import (
 type Master struct {
 	once     bool // as config.Run has it, which no reload changes
 	log      *zap.Logger
+	logger   *logging.Logger // that log is of
+	started  time.Time
 	file     string   // that the configuration was read from, or ""
 	null     *os.File // /dev/null, the standard input of workers
 	ids      idSource
@@ -48,6 +51,12 @@ type Master struct {
 	// spawns carries the outcomes from the accept goroutines to the loop.
 	spawns *outcomes
 
+	// asked carries what others want the loop to do; over is closed when it
+	// does nothing any more. looks is how others see what the loop knows.
+	asked chan func()
+	over  chan struct{}
+	looks shared[control.Status]
+
 	// reloads carries configurations that were read again to the loop.
 	reloads chan reloaded
 	// farewells ends refused connections.
@@ -57,10 +66,13 @@ type Master struct {
 
 	cfg         config.Config // in force
 	services    []*service
-	books       map[string]*books // by name, of the services that there are and were
-	past        sums              // of those whose books are closed
-	reloading   bool              // a configuration is being read
-	reloadAgain bool              // and is to be once more
+	books       map[string]*books      // by name, of the services that there are and were
+	past        sums                   // of those whose books are closed
+	reloading   bool                   // a configuration is being read
+	reloadAgain bool                   // and is to be once more
+	waiting     []chan<- reloadOutcome // for what becomes of the configuration being read
+	waitingNext []chan<- reloadOutcome // for the one after it
+	control     controlSocket
 	sweeping    *time.Ticker
 	table       *table
 	stop        stopState
@@ -79,17 +91,21 @@ type Result struct {
 }
 
 // New makes a master from a completed and validated configuration and binds
-// its sockets: all of them, or on error none. The master keeps log. file is
+// its sockets: all of them, or on error none. The master keeps logger. file is
 // where the configuration came from and is read from again on SIGHUP; empty when
 // it did not come from a file.
-func New(cfg config.Config, file string, log *zap.Logger) (*Master, error) {
+func New(cfg config.Config, file string, logger *logging.Logger) (*Master, error) {
 	m := &Master{
 		once:    cfg.Once,
 		cfg:     cfg,
 		file:    file,
 		books:   make(map[string]*books),
 		reloads: make(chan reloaded),
-		log:     log,
+		log:     logger.Logger,
+		logger:  logger,
+		started: time.Now(),
+		asked:   make(chan func()),
+		over:    make(chan struct{}),
 		signals: make(chan os.Signal, 16),
 		// One place is enough: a signal says that there is something to reap,
 		// and one that is not read yet says it for all that ended since.
@@ -100,7 +116,8 @@ func New(cfg config.Config, file string, log *zap.Logger) (*Master, error) {
 
 		background: func(f func()) { go f() },
 	}
-	m.ids.init(time.Now())
+	m.looks = shared[control.Status]{find: m.look, pause: lookPause, limit: lookLimit}
+	m.ids.init(m.started)
 	if err := m.open(); err != nil {
 		m.close()
 		signal.Stop(m.signals)
@@ -144,6 +161,11 @@ func (m *Master) open() error {
 			l.service.Store(s)
 		}
 	}
+	server, socketFile, missing, err := m.openControl(&m.cfg)
+	if err != nil {
+		return err
+	}
+	m.useControl(server, socketFile, missing)
 	return nil
 }
 

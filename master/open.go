@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"reflect"
-	"strings"
 	"syscall"
 
 	"github.com/preforkd/preforkd/master/admit"
@@ -16,8 +15,9 @@ import (
 
 // newServices makes the services of a configuration, without their sockets, and
 // their policies. A service that there is already keeps its books; one that has
-// not changed at all stays as it is, but for its policy: what accounts it names
-// may have other numbers by now. Nothing shows before that is put in force.
+// not changed at all, nor been drained, stays as it is, but for its policy: what
+// accounts it names may have other numbers by now. Nothing shows before that is
+// put in force.
 func (m *Master) newServices(cfg *config.Config) (services []*service, policies []admit.Policy, err error) {
 	commands, err := cfg.Commands()
 	if err != nil {
@@ -33,7 +33,7 @@ func (m *Master) newServices(cfg *config.Config) (services []*service, policies 
 			return nil, nil, fmt.Errorf("service %s: %w", cfg.Services[i].Name, err)
 		}
 		policies = append(policies, s.policy)
-		if before := old[s.Name]; before != nil && s.same(before) {
+		if before := old[s.Name]; before != nil && !before.drained && s.same(before) {
 			s = before
 		}
 		services = append(services, s)
@@ -175,13 +175,4 @@ func (m *Master) bind(services []*service) (listeners map[*service][]*listener, 
 		}
 	}
 	return listeners, opened, nil
-}
-
-// describe lists services or listeners for the log.
-func describe[T any](items []T, name func(T) string) string {
-	var names []string
-	for _, item := range items {
-		names = append(names, name(item))
-	}
-	return strings.Join(names, " ")
 }

@@ -1,12 +1,16 @@
 package master
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // A spawn is the outcome of one: a worker with its child, or an error; or
 // neither, when it turned out not to be needed.
 type spawn struct {
 	worker *worker
 	err    error
+	took   time.Duration // until the exec
 }
 
 // outcomes carries spawns from those who make them to the loop.

@@ -163,14 +163,17 @@ func (p *pool) fail(now time.Time, wasStarting bool) {
 }
 
 // taken notes that a spare has its connection: the master's copy of it closes,
-// and spares are known to work.
-func (p *pool) taken(w *worker, now time.Time) {
+// and spares are known to work. It returns how long that took from the
+// assignment.
+func (p *pool) taken(w *worker, now time.Time) (after time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w.conn.file.Close()
+	after = now.Sub(w.since)
 	w.enter(serving, now)
 	p.failures.reset()
 	p.notUntil = time.Time{}
+	return after
 }
 
 // calm is how long a pool must not have been found empty before it wants fewer
@@ -246,4 +249,12 @@ func (p *pool) counts() (ready, starting int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.idle), p.starting
+}
+
+// isFailing reports whether spares were started that were of no use, and none
+// since that was.
+func (p *pool) isFailing() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.failures.delay > 0
 }

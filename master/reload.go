@@ -1,13 +1,17 @@
 package master
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/preforkd/preforkd/master/config"
+	"github.com/preforkd/preforkd/master/control"
 	"github.com/preforkd/preforkd/master/listen"
 	"github.com/preforkd/preforkd/master/logging"
 )
@@ -18,22 +22,56 @@ type reloaded struct {
 	err error
 }
 
+// A reloadOutcome is what a reload has changed, or why it changed nothing.
+type reloadOutcome struct {
+	changes control.Reloaded
+	err     error
+}
+
+// Reload reads the configuration again, and returns what that has changed, or
+// why nothing has. It may be called by anybody while Run runs.
+func (m *Master) Reload(ctx context.Context) (control.Reloaded, error) {
+	// Room for the outcome: who has asked may be gone by then.
+	outcome := make(chan reloadOutcome, 1)
+	if err := m.ask(ctx, func() { m.reload(outcome) }); err != nil {
+		return control.Reloaded{}, err
+	}
+	select {
+	case o := <-outcome:
+		return o.changes, o.err
+	case <-m.closing:
+		return control.Reloaded{}, errReloadWhileStopping
+	case <-ctx.Done():
+		return control.Reloaded{}, ctx.Err()
+	}
+}
+
+var (
+	errNothingToReload     = control.Errorf(control.Conflict, "nothing to reload: preforkd was started without a configuration file")
+	errReloadWhileStopping = control.Errorf(control.Conflict, "not reloaded: preforkd is stopping")
+)
+
 // reload begins a reload. Reading and checking take as long as a file system
-// and a name server do, so the loop does not wait for it. A signal that comes
-// meanwhile is for what is in the file then: one more reload follows.
-func (m *Master) reload() {
+// and a name server do, so the loop does not wait for it. Who asks meanwhile
+// asks for what is in the file then: one more reload follows. The outcome goes
+// to those who are waiting for it; a signal has nobody waiting.
+func (m *Master) reload(waiting ...chan<- reloadOutcome) {
 	switch {
 	case m.file == "":
 		m.log.Warn("nothing to reload", logging.Reason("started without a configuration file"))
+		tell(waiting, reloadOutcome{err: errNothingToReload})
 		return
 	case m.stop.phase != running:
 		m.log.Warn("not reloaded", logging.Reason("stopping"))
+		tell(waiting, reloadOutcome{err: errReloadWhileStopping})
 		return
 	case m.reloading:
 		m.reloadAgain = true
+		m.waitingNext = append(m.waitingNext, waiting...)
 		return
 	}
 	m.reloading = true
+	m.waiting = waiting
 	run := m.cfg.Run
 	m.background(func() {
 		var r reloaded
@@ -45,6 +83,12 @@ func (m *Master) reload() {
 		case <-m.closing:
 		}
 	})
+}
+
+func tell(waiting []chan<- reloadOutcome, o reloadOutcome) {
+	for _, w := range waiting {
+		w <- o
+	}
 }
 
 // resolve looks up every host name that is to be listened at, so that a name
@@ -63,22 +107,44 @@ func resolve(cfg *config.Config) error {
 // install makes a configuration that was read the one in force, or says why it
 // cannot be; then nothing has changed.
 func (m *Master) install(r reloaded) {
-	m.reloading = false
+	waiting := m.waiting
+	m.reloading, m.waiting = false, nil
 	if m.reloadAgain {
-		m.reloadAgain = false
-		defer m.reload()
+		next := m.waitingNext
+		m.reloadAgain, m.waitingNext = false, nil
+		defer m.reload(next...)
 	}
 	if m.stop.phase != running {
+		tell(waiting, reloadOutcome{err: errReloadWhileStopping})
 		return
 	}
+	var o reloadOutcome
 	if r.err == nil {
-		r.err = m.change(&r.cfg)
+		o.changes, r.err = m.change(&r.cfg)
 	}
 	if r.err != nil {
 		for _, err := range each(r.err) {
 			m.log.Error("not reloaded", logging.Error(err))
 		}
+		o.err = notReloaded(r.err)
 	}
+	tell(waiting, o)
+}
+
+// notReloaded says to a client why a reload has changed nothing.
+func notReloaded(err error) error {
+	found, ok := errors.AsType[config.Mistakes](err)
+	if !ok {
+		return control.Errorf(control.Conflict, "not reloaded: %v", err)
+	}
+	e := control.Errorf(control.Mistaken, "not reloaded: %v", found[0])
+	if len(found) > 1 {
+		e.Text += fmt.Sprintf(", and %d mistakes more", len(found)-1)
+	}
+	for _, mistake := range found {
+		e.Mistakes = append(e.Mistakes, mistake.Error())
+	}
+	return e
 }
 
 // each returns mistakes one by one: each is an event of its own.
@@ -90,15 +156,26 @@ func each(err error) []error {
 }
 
 // change puts a configuration in force. What can fail comes first.
-func (m *Master) change(cfg *config.Config) error {
+func (m *Master) change(cfg *config.Config) (control.Reloaded, error) {
 	services, policies, err := m.newServices(cfg)
 	if err != nil {
-		return err
+		return control.Reloaded{}, err
 	}
 	listeners, opened, err := m.bind(services)
 	if err != nil {
-		return err
+		return control.Reloaded{}, err
 	}
+	server, socketFile, missing, err := m.openControl(cfg)
+	if err != nil {
+		for _, l := range opened {
+			l.Close()
+		}
+		return control.Reloaded{}, err
+	}
+	if server != nil && server != m.control.server {
+		server.Serve(m)
+	}
+	m.useControl(server, socketFile, missing)
 
 	var added, changed, removed []*service
 	before := m.services
@@ -151,8 +228,7 @@ func (m *Master) change(cfg *config.Config) error {
 			}
 		}
 	}
-	// New ones first: at no moment is there nobody to accept, and the count of
-	// those who do is never zero, which would mean the end.
+	// New ones first: at no moment is there nobody to accept.
 	for _, l := range opened {
 		m.startListener(l)
 	}
@@ -167,8 +243,21 @@ func (m *Master) change(cfg *config.Config) error {
 
 	name := func(s *service) string { return s.Name }
 	local := func(l *listener) string { return l.Local() }
-	m.log.Info(logging.EventReloaded,
-		zap.String("added", describe(added, name)), zap.String("changed", describe(changed, name)), zap.String("removed", describe(removed, name)),
-		zap.String("opened", describe(opened, local)), zap.String("closed", describe(closed, local)))
-	return nil
+	changes := control.Reloaded{
+		Added: names(added, name), Changed: names(changed, name), Removed: names(removed, name),
+		Opened: names(opened, local), Closed: names(closed, local),
+	}
+	list := func(key string, names []string) zap.Field { return zap.String(key, strings.Join(names, " ")) }
+	m.log.Info(logging.EventReloaded, list("added", changes.Added), list("changed", changes.Changed), list("removed", changes.Removed),
+		list("opened", changes.Opened), list("closed", changes.Closed))
+	return changes, nil
+}
+
+// names lists services or listeners by their names.
+func names[T any](items []T, name func(T) string) []string {
+	names := make([]string, 0, len(items))
+	for _, item := range items {
+		names = append(names, name(item))
+	}
+	return names
 }

@@ -34,6 +34,12 @@ func (m *Master) Run() (Result, error) {
 		m.log.Warn("workers' own children cannot be stopped with them", logging.Error(err))
 	}
 	m.startAccepting()
+	// When all listeners are gone because their services were drained, others
+	// may come by a reload.
+	m.accepting.Go(func() { <-m.closing })
+	if m.control.server != nil {
+		m.control.server.Serve(m)
+	}
 	ended := make(chan struct{})
 	go func() {
 		m.accepting.Wait()
@@ -67,6 +73,8 @@ func (m *Master) Run() (Result, error) {
 			}
 		case now := <-m.sweeping.C:
 			m.sweep(now)
+		case f := <-m.asked:
+			f()
 		case r := <-m.reloads:
 			m.install(r)
 		case sig := <-m.signals:
@@ -77,6 +85,7 @@ func (m *Master) Run() (Result, error) {
 			}
 		}
 	}
+	m.closeControl()
 	m.log.Info(logging.EventStopped, m.sums().fields()...)
 	return m.result, m.failure
 }
@@ -96,10 +105,13 @@ func (m *Master) spawned(s spawn) {
 	switch w := s.worker; {
 	case w == nil:
 	case s.err != nil:
+		w.service.failedAt, w.service.failedFor = time.Now(), causeOf(s.err)
 		if w.conn != nil {
 			m.spawnFailed(w.conn, s.err)
 		}
 	default:
+		w.service.failedAt = time.Time{}
+		w.service.spawns.record(s.took)
 		m.register(w)
 	}
 	if m.once && s.worker != nil && s.worker.served > 0 {
@@ -154,15 +166,15 @@ func (m *Master) signalled(sig unix.Signal) {
 	m.takeSpawns()
 	switch sig {
 	case unix.SIGTERM:
-		m.drain(sig)
+		m.drain(unix.SignalName(sig))
 	case unix.SIGINT:
 		if m.stop.phase == running {
-			m.drain(sig)
+			m.drain(unix.SignalName(sig))
 		} else if m.stop.phase < killing {
 			m.escalate()
 		}
 	case unix.SIGQUIT:
-		m.drain(sig)
+		m.drain(unix.SignalName(sig))
 		if m.stop.phase < terminating {
 			m.escalate()
 		}
@@ -207,6 +219,7 @@ func (r refusedByReason) MarshalLogObject(to zapcore.ObjectEncoder) error {
 // abandon gives up on what SIGKILL did not end: a process in uninterruptible
 // sleep, or a spawn that does not return. Waiting for it could take for ever.
 func (m *Master) abandon() (Result, error) {
+	m.closeControl()
 	orphans := process.Orphans(m.table.has)
 	err := fmt.Errorf("%d workers, %d of their children and %d spawns did not end",
 		len(m.table.workers), len(orphans), m.spawning.Load())

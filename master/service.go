@@ -37,6 +37,7 @@ type service struct {
 	// one. On error the worker has no child.
 	spawn func(c *connection) (*worker, error)
 
+	drained          bool // the loop's: its listeners and its pool are closed until a reload
 	warnedUnconfined bool // the loop's: that workers are not fully confined has been said
 }
 
@@ -65,7 +66,7 @@ func (m *Master) start(c *connection) error {
 	m.spawning.Add(1)
 	w, err := m.startPatiently(c)
 	c.logAccepted(w.child)
-	m.spawns.add(spawn{w, err}, err != nil || w.watched || m.once || m.isClosing())
+	m.spawns.add(spawn{w, err, time.Since(c.accepted)}, err != nil || w.watched || m.once || m.isClosing())
 	return err
 }
 
@@ -82,6 +83,7 @@ func (m *Master) startPatiently(c *connection) (*worker, error) {
 	defer m.hunger.Unlock()
 	c.service.log.Warn("spawn delayed", logging.Conn(c.id), logging.Peer(c.peer), logging.Error(err))
 	for pause := (backoff{}); isShortOfDescriptors(err) && !m.isClosing(); {
+		c.service.short()
 		m.wait(pause.next())
 		w, err = c.service.spawn(c)
 	}
@@ -99,8 +101,9 @@ func (m *Master) again(c *connection) {
 		m.spawns.add(spawn{}, true)
 		return
 	}
+	begun := time.Now()
 	w, err := m.startPatiently(c)
-	m.spawns.add(spawn{w, err}, true)
+	m.spawns.add(spawn{w, err, time.Since(begun)}, true)
 }
 
 // newWorker returns a worker that is to be spawned for a connection.

@@ -36,5 +36,5 @@ func (m *Master) startSpare(s *service) {
 		s.pool.failed(time.Now(), true)
 		s.log.Error(logging.EventSpawnFailed, logging.Reason("spare"), logging.Error(err))
 	}
-	m.spawns.add(spawn{w, err}, true)
+	m.spawns.add(spawn{w, err, time.Since(w.since)}, true)
 }

@@ -41,13 +41,13 @@ type stopState struct {
 }
 
 // drain begins to stop: nothing more is accepted, live connections may finish.
-func (m *Master) drain(sig unix.Signal) {
+func (m *Master) drain(reason string) {
 	if m.stop.phase != running {
 		return
 	}
 	m.stop.phase = draining
 	m.stop.timeout = time.After(m.cfg.DrainTimeout)
-	m.log.Info(logging.EventDraining, logging.Reason(unix.SignalName(sig)),
+	m.log.Info(logging.EventDraining, logging.Reason(reason),
 		zap.Uint64("live", m.sums().live()), zap.Duration("timeout", m.cfg.DrainTimeout))
 	m.stopAccepting()
 	m.sendDrain()

@@ -33,8 +33,9 @@ type worker struct {
 	breach  error       // how it broke the contract, or nil
 	stderr  *stderrLog  // of a worker whose stderr leads to the log, or nil
 
-	warned   time.Time // when it had SIGTERM for a connection that should have ended
-	nextLook time.Time // when to ask again whether the connection is idle
+	signalled bool      // somebody had it signalled for its connection
+	warned    time.Time // when it had SIGTERM for a connection that should have ended
+	nextLook  time.Time // when to ask again whether the connection is idle
 
 	// The pool's lock guards all that follows.
 

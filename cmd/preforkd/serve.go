@@ -70,7 +70,7 @@ func serve(cfg config.Config, file string, options logging.Options) error {
 		return failure(fmt.Errorf("open the log: %w", err))
 	}
 	defer logger.Close(logFlushTimeout)
-	m, err := master.New(cfg, file, logger.Logger)
+	m, err := master.New(cfg, file, logger)
 	if err != nil {
 		return failure(err)
 	}

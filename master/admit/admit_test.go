@@ -217,6 +217,9 @@ func TestDrop(t *testing.T) {
 	if d := g.Admit(ip("192.0.2.1"), epoch, false); d.Outcome != Refused || d.Reason != EarlyDrop {
 		t.Errorf("%+v", d)
 	}
+	if d := g.Explain(ip("192.0.2.1"), epoch); d.Outcome != Admitted || d.EarlyDrop != 0.3 {
+		t.Errorf("%+v", d)
+	}
 	dice = 0.31
 	if d := g.Admit(ip("192.0.2.1"), epoch, false); d.Outcome != Admitted {
 		t.Errorf("%+v", d)

@@ -1,6 +1,7 @@
 package admit
 
 import (
+	"math"
 	"sync"
 	"time"
 )
@@ -62,6 +63,10 @@ type Decision struct {
 	Reason  Reason // when refused
 	// Until is when the reason will have passed, if that can be known.
 	Until time.Time
+	// EarlyDrop is how likely such a connection is refused at random.
+	EarlyDrop float64
+	// Limits are those that hold for the source.
+	Limits Limits
 	// Spared says that a penalty until Until would have refused the
 	// connection if it were not for the dry run.
 	Spared bool
@@ -113,7 +118,7 @@ func (g *Gate) Admit(p Peer, now time.Time, reserved bool) Decision {
 		defer g.wake() // the reservation has become a slot, or is free
 	}
 	g.sources.sweep(t, int64(g.policy.Penalties.Max), g.policy.MaxSources)
-	d := g.decide(p, t)
+	d := g.decide(p, t, g.random)
 	switch {
 	case d.Outcome == Refused:
 		g.refused[d.Reason]++
@@ -123,16 +128,17 @@ func (g *Gate) Admit(p Peer, now time.Time, reserved bool) Decision {
 	return d
 }
 
-// Explain returns what Admit would say now, and changes nothing.
+// Explain returns what Admit would say now, and changes nothing. Where Admit
+// throws dice it says how they are loaded, and what follows if they fall well.
 func (g *Gate) Explain(p Peer, now time.Time) Decision {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.decide(p, g.now(now))
+	return g.decide(p, g.now(now), func() float64 { return math.Nextafter(1, 0) })
 }
 
 // decide goes through the reasons for a refusal from the most to the least
 // lasting one, so that a client hears what it has to do about it.
-func (g *Gate) decide(p Peer, now int64) Decision {
+func (g *Gate) decide(p Peer, now int64, random func() float64) Decision {
 	policy := &g.policy
 	d := Decision{Outcome: Refused, Source: SourceOf(p, policy.V4Bits, policy.V6Bits)}
 	rule, allowed := policy.Rules.Decide(p)
@@ -154,11 +160,13 @@ func (g *Gate) decide(p Peer, now int64) Decision {
 		}
 		d.Spared = true
 	}
-	if chance := policy.Drop.chance(g.held); chance > 0 && g.random() < chance {
+	d.Limits = policy.limits(rule)
+	d.EarlyDrop = policy.Drop.chance(g.held)
+	if d.EarlyDrop > 0 && random() < d.EarlyDrop {
 		d.Reason = EarlyDrop
 		return d
 	}
-	limits := policy.limits(rule)
+	limits := &d.Limits
 	if limits.MaxConnections > 0 && int(state.live) >= limits.MaxConnections {
 		d.Reason = MaxConnectionsPerSource
 		return d

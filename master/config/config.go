@@ -20,6 +20,13 @@ type Config struct {
 	DrainTimeout time.Duration
 	KillDelay    time.Duration
 
+	// Control is the path of the control socket, or ControlAuto or
+	// ControlNone. The others are of the socket's file.
+	Control      string
+	ControlMode  FileMode
+	ControlOwner string
+	ControlGroup string
+
 	Services []Service
 
 	Run

@@ -17,6 +17,14 @@ const (
 
 	DefaultDrainTimeout = 30 * time.Second
 	DefaultKillDelay    = 5 * time.Second
+
+	DefaultControlMode = 0o660
+)
+
+// What Control may be instead of a path.
+const (
+	ControlAuto = "auto" // in the runtime directory, if that can be
+	ControlNone = "none"
 )
 
 // Handlers lists the built-in handlers by name.
@@ -24,7 +32,10 @@ var Handlers = []string{"echo"}
 
 // Default returns a configuration without services.
 func Default() Config {
-	return Config{DrainTimeout: DefaultDrainTimeout, KillDelay: DefaultKillDelay}
+	return Config{
+		DrainTimeout: DefaultDrainTimeout, KillDelay: DefaultKillDelay,
+		Control: ControlAuto, ControlMode: FileMode{true, DefaultControlMode},
+	}
 }
 
 // DefaultService returns a service of which nothing was said yet.

@@ -102,16 +102,26 @@ func (p PeerSet) ID() (uint32, error) {
 // SocketIdentity looks up who owns the files of unix sockets; -1 leaves the
 // owner or the group as it is.
 func (s *Service) SocketIdentity() (uid, gid int, err error) {
+	return socketIdentity(s.SocketOwner, s.SocketGroup)
+}
+
+// ControlIdentity looks up who owns the file of the control socket, as
+// SocketIdentity does.
+func (c *Config) ControlIdentity() (uid, gid int, err error) {
+	return socketIdentity(c.ControlOwner, c.ControlGroup)
+}
+
+func socketIdentity(owner, group string) (uid, gid int, err error) {
 	uid, gid = -1, -1
-	if s.SocketOwner != "" {
-		n, _, err := lookupUser(s.SocketOwner)
+	if owner != "" {
+		n, _, err := lookupUser(owner)
 		if err != nil {
 			return -1, -1, err
 		}
 		uid = int(n)
 	}
-	if s.SocketGroup != "" {
-		n, err := lookupGroup(s.SocketGroup)
+	if group != "" {
+		n, err := lookupGroup(group)
 		if err != nil {
 			return -1, -1, err
 		}

@@ -106,6 +106,12 @@ var ruleKeys = []key[Rule]{
 
 // masterKeys lists the keys of [master].
 var masterKeys = []key[Config]{
+	textKey("control", "PATH", "listen for status, drain, reload and the like at the unix socket `PATH`; auto is control.sock in the runtime directory, none is nowhere",
+		func(c *Config) *string { return &c.Control }),
+	parsedKey("control-mode", "MODE", "give the control socket `MODE`, in octal: who can connect can look, and only root and preforkd's own user can act",
+		func(c *Config) *FileMode { return &c.ControlMode }, ParseFileMode, FileMode.String),
+	textKey("control-owner", "USER", "give the control socket to `USER`", func(c *Config) *string { return &c.ControlOwner }),
+	textKey("control-group", "GROUP", "give the control socket to `GROUP`", func(c *Config) *string { return &c.ControlGroup }),
 	durationKey("drain-timeout", "how long live connections may go on after SIGTERM", func(c *Config) *time.Duration { return &c.DrainTimeout }),
 	durationKey("kill-delay", "how long workers may take to end after SIGTERM before SIGKILL", func(c *Config) *time.Duration { return &c.KillDelay }),
 	textKey("worker-binary", "PATH", "run built-in handlers in the program at `PATH` (default preforkd-worker beside preforkd, then in ../lib/preforkd)",

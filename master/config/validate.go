@@ -51,6 +51,7 @@ func (c *Config) validate(mistakes *Mistakes) {
 	if c.Once && len(c.Services) > 1 {
 		mistakes.add(c.Services[1].at.of(), "once: there are %d services, and one connection can be of one only", len(c.Services))
 	}
+	c.validateControl(validator{c.scope(), c.at, mistakes})
 	c.validateAddresses(mistakes)
 	workerChecked := false
 	for i := range c.Services {
@@ -87,6 +88,14 @@ func (s *Service) scope() string {
 		return ""
 	}
 	return "service." + tomlKey(s.Name) + ": "
+}
+
+// scope is the same for the master's own table.
+func (c *Config) scope() string {
+	if c.at == nil {
+		return ""
+	}
+	return "master: "
 }
 
 // A validator reports mistakes in one table.

@@ -60,7 +60,10 @@ type Service struct {
 	Sources         int               `json:"sources"`           // that something is remembered of
 	Penalized       int               `json:"penalized"`
 	SpawnLatency    *Latency          `json:"spawn_latency,omitempty"` // once there was a spawn
-	Listeners       []Listener        `json:"listeners"`
+	// HandoverLatency is from the assignment of a connection to a spare's word
+	// that it has it; absent until there was one.
+	HandoverLatency *Latency   `json:"handover_latency,omitempty"`
+	Listeners       []Listener `json:"listeners"`
 }
 
 // Spares are the workers that wait for connections.
@@ -76,6 +79,15 @@ type Latency struct {
 	Count uint64  `json:"count"`
 	P50   float64 `json:"p50"`
 	P99   float64 `json:"p99"`
+	Sum   float64 `json:"sum"`
+	// Buckets count those that took no longer than LatencyBounds, each with
+	// all that were shorter. They are for metrics, and not part of the JSON.
+	Buckets []uint64 `json:"-"`
+}
+
+// LatencyBounds are the upper bounds of a latency's buckets, in seconds.
+var LatencyBounds = []float64{
+	0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
 }
 
 // A Listener is a listening socket.

@@ -69,6 +69,25 @@ func (l *Listener) Inode() (uint64, error) {
 	return stat.Ino, nil
 }
 
+// Queue returns how many connections wait to be accepted, and how many may, by
+// the kernel's account. It reports false for unix sockets, of which this is not
+// how to ask.
+//
+// For a listening socket the kernel has the two numbers in fields of struct
+// tcp_info that it has no other use for (tcp_get_info in net/ipv4/tcp.c).
+func (l *Listener) Queue() (waiting, most int, ok bool) {
+	if l.path != "" {
+		return 0, 0, false
+	}
+	err := l.raw.Control(func(fd uintptr) {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err == nil {
+			waiting, most, ok = int(info.Unacked), int(info.Sacked), true
+		}
+	})
+	return waiting, most, ok && err == nil
+}
+
 // Close ends every Accept with ErrClosed, closes the socket, and removes the
 // socket file that Open created, if it is still the same one.
 func (l *Listener) Close() error {

@@ -65,7 +65,7 @@ func (s *sink) String() string {
 // newTestLogger returns a Logger that logs everything to out.
 func newTestLogger(out io.WriteCloser, encoder zapcore.Encoder, limit int) *Logger {
 	q := newQueue(out, encoder, limit)
-	return newLogger(&core{LevelEnabler: zapcore.DebugLevel, encoder: encoder, queue: q}, q)
+	return newLogger(zap.NewAtomicLevelAt(zapcore.DebugLevel), encoder, q)
 }
 
 type fixedClock struct{ at time.Time }

@@ -13,6 +13,8 @@ import (
 // last event.
 type Logger struct {
 	*zap.Logger
+	// Level is from where up events are written. It may be changed at any time.
+	Level zap.AtomicLevel
 	queue *queue
 }
 
@@ -43,15 +45,19 @@ func New(options Options) (*Logger, error) {
 		encoder = newJSONEncoder()
 	}
 	q := newQueue(out, encoder, queueLimit)
-	return newLogger(&core{LevelEnabler: options.Level, encoder: encoder, queue: q}, q), nil
+	return newLogger(zap.NewAtomicLevelAt(options.Level), encoder, q), nil
 }
 
-// newLogger puts a core and the queue behind it together.
-func newLogger(c zapcore.Core, q *queue) *Logger {
+// newLogger puts a logger before a queue.
+func newLogger(level zap.AtomicLevel, encoder zapcore.Encoder, q *queue) *Logger {
+	c := &core{LevelEnabler: level, encoder: encoder, queue: q}
 	// zap reports its own trouble on fd 2, blocking. Nothing of that is worth
 	// the wait: our queue counts what it loses.
-	return &Logger{zap.New(c, zap.ErrorOutput(zapcore.AddSync(io.Discard))), q}
+	return &Logger{zap.New(c, zap.ErrorOutput(zapcore.AddSync(io.Discard))), level, q}
 }
+
+// Lost returns how many lines were lost so far, and when the last of them was.
+func (l *Logger) Lost() (lines int64, last time.Time) { return l.queue.lostSoFar() }
 
 // Close writes what is queued, for at most timeout. The error says how much
 // was left unwritten: somebody holds up the other end. Events logged during or

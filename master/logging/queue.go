@@ -37,6 +37,8 @@ type queue struct {
 	writing int        // bytes that the goroutine took and is writing
 	dropped int64      // lines that found no room, all of them after pending
 	closed  bool
+	lost    int64 // lines that will never be written, dropped or refused by the file
+	lostAt  time.Time
 }
 
 // newQueue starts the goroutine. It owns out and closes it at the end.
@@ -70,11 +72,26 @@ func (q *queue) add(line []byte, last bool) {
 	// gap stays in one place, where a line can stand for it.
 	case q.dropped > 0 || len(q.pending)+q.writing+len(line) > q.limit:
 		q.dropped++
+		q.lose(1)
 	default:
 		q.pending = append(q.pending, line...)
 	}
 	q.mu.Unlock()
 	q.signal()
+}
+
+// lose counts lines that are lost. The lock is held.
+func (q *queue) lose(lines int64) {
+	if lines > 0 {
+		q.lost += lines
+		q.lostAt = time.Now()
+	}
+}
+
+func (q *queue) lostSoFar() (lines int64, last time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.lost, q.lostAt
 }
 
 func (q *queue) signal() {
@@ -126,10 +143,13 @@ func (q *queue) run() {
 		q.mu.Unlock()
 
 		// Nothing is written behind a gap before the line that stands for it.
+		var refused int64
 		if failed > 0 && w.write(q.lostLine(failed)) > 0 {
-			failed += countLines(batch) + dropped
+			refused = countLines(batch)
+			failed += refused + dropped
 		} else {
-			failed = w.write(batch)
+			refused = w.write(batch)
+			failed = refused
 			if dropped > 0 && (failed > 0 || w.write(q.lostLine(dropped)) > 0) {
 				failed += dropped
 			}
@@ -137,6 +157,7 @@ func (q *queue) run() {
 
 		q.mu.Lock()
 		q.writing = 0
+		q.lose(refused)
 		q.mu.Unlock()
 		if closed {
 			return

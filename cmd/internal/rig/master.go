@@ -31,6 +31,9 @@ type Master struct {
 	Listeners []Listener
 	Terminal  *os.File // the near end of its terminal, if it has one
 	Config    string   // the path of its configuration file, if it has one
+	// Control is the path of its control socket, if it has one and was not
+	// told another. It has one with a Config or with Options.Control.
+	Control string
 
 	// StopSignal ends the master at the end of the test, SIGTERM by default.
 	// With SIGQUIT connections may be alive at that time.

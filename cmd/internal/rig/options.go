@@ -25,6 +25,10 @@ type Options struct {
 	Config    string
 	Listeners int
 
+	// Control gives a master that is started with Args a control socket, which
+	// it has otherwise only with a Config. See Master.Control.
+	Control bool
+
 	// Wrap is a command in front of the command line. It must end in exec,
 	// because the process it starts as is taken for the master.
 	Wrap []string
@@ -64,7 +68,12 @@ func Start(t testing.TB, args ...string) *Master {
 func (o Options) Start(t testing.TB) *Master {
 	t.Helper()
 	m := &Master{t: t, log: newLog(), exited: make(chan struct{}), StopSignal: syscall.SIGTERM}
-	listeners := 0
+	// Masters of one machine would quarrel over the default one. This is where
+	// those look that are told nothing else.
+	runtime := Dir(t)
+	m.Control = filepath.Join(runtime, "control.sock")
+	o.Env = append([]string{"RUNTIME_DIRECTORY=" + runtime}, o.Env...)
+	listeners, hasControl := 0, false
 	for i, arg := range o.Args {
 		if arg == "--" {
 			break
@@ -73,6 +82,7 @@ func (o Options) Start(t testing.TB) *Master {
 			n, _ := strconv.Atoi(o.Args[i+1])
 			m.Spares = max(m.Spares, n)
 		}
+		hasControl = hasControl || arg == "--control"
 		if arg == "--listen" || strings.HasPrefix(arg, "--listen=") {
 			listeners++
 		}
@@ -82,8 +92,13 @@ func (o Options) Start(t testing.TB) *Master {
 		m.WriteConfig(t, o.Config)
 		o.Args = append([]string{"--config", m.Config}, o.Args...)
 		listeners = o.Listeners
-	} else if listeners == 0 && !o.NoListen {
-		o.Args = append([]string{"--listen", "127.0.0.1:0"}, o.Args...)
+	} else {
+		if listeners == 0 && !o.NoListen {
+			o.Args = append([]string{"--listen", "127.0.0.1:0"}, o.Args...)
+		}
+		if !o.Control && !hasControl {
+			o.Args = append([]string{"--control", "none"}, o.Args...)
+		}
 	}
 	listeners = max(listeners, 1)
 	m.cmd = o.command(t)

@@ -23,6 +23,7 @@ func Run(t testing.TB, args ...string) Result {
 // Run runs preforkd with these arguments, in place of Args, to its end.
 func (o Options) Run(t testing.TB, args ...string) Result {
 	t.Helper()
+	o.Env = append([]string{"RUNTIME_DIRECTORY=" + Dir(t)}, o.Env...)
 	ctx, cancel := context.WithTimeout(t.Context(), Deadline)
 	defer cancel()
 	made := o.exec(append(append(append([]string{}, o.Wrap...), Preforkd(t)), args...))

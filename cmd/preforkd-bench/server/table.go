@@ -143,7 +143,7 @@ func preforkd(flags []string, handler ...string) func(Site) ([]string, error) {
 			return nil, err
 		}
 		echo, err := s.Build.Echo()
-		args := []string{program, "serve", "--listen", fmt.Sprintf("127.0.0.1:%d", s.Port),
+		args := []string{program, "serve", "--control", "none", "--listen", fmt.Sprintf("127.0.0.1:%d", s.Port),
 			"--max-connections", strconv.Itoa(maxConnections)}
 		args = append(args, flags...)
 		for _, arg := range handler {

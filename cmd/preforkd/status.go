@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/preforkd/preforkd/master/control"
+)
+
+// Exit codes of status beside exitOK.
+const (
+	exitDegraded   = 1 // it runs, and not all is well
+	exitNotRunning = 3
+)
+
+func newStatus() *cobra.Command {
+	var asJSON, check bool
+	cmd := controlCommand{
+		use:   "status",
+		short: "Look at the running master, its services and its connections",
+		long: `Status takes one look at the running master: its services with their listeners,
+counts and spares, and every connection with the process that serves it.
+
+With --check it says in a line or a few how the master is, and exits with 0 when
+it serves, 1 when it is degraded or stopping, and 3 when none is running.`,
+		example: `  preforkd status
+  preforkd status --json | jq '.connections | length'
+  preforkd status --check || systemctl restart preforkd`,
+		arguments: between(0, 0, "no arguments"),
+		run: func(cmd *cobra.Command, ctx context.Context, client *control.Client, _ []string) error {
+			s, err := client.Status(ctx)
+			switch {
+			case errors.Is(err, control.ErrNotRunning):
+				return &exitError{exitNotRunning, err}
+			case err != nil:
+				return refused(err)
+			case check:
+				return checked(cmd.OutOrStdout(), s)
+			case asJSON:
+				return printJSON(cmd.OutOrStdout(), s)
+			}
+			return printStatus(cmd.OutOrStdout(), s)
+		},
+	}.command()
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print all of it as JSON")
+	cmd.Flags().BoolVar(&check, "check", false, "say only whether all is well, in words and by the exit code")
+	cmd.MarkFlagsMutuallyExclusive("json", "check")
+	return cmd
+}
+
+// printStatus prints a status for people.
+func printStatus(w io.Writer, s control.Status) error { return printJSON(w, s) }
+
+// checked says how a master is, and ends the program accordingly.
+func checked(w io.Writer, s control.Status) error {
+	if s.Master.State == "serving" && len(s.Master.Problems) == 0 {
+		fmt.Fprintln(w, "serving")
+		return nil
+	}
+	if s.Master.State != "serving" {
+		fmt.Fprintln(w, s.Master.State)
+	}
+	for _, p := range s.Master.Problems {
+		if p.Service != "" {
+			fmt.Fprintf(w, "degraded: service %s: %s\n", p.Service, p.Reason)
+		} else {
+			fmt.Fprintf(w, "degraded: %s\n", p.Reason)
+		}
+	}
+	return &exitError{code: exitDegraded}
+}

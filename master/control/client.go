@@ -1,0 +1,181 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/user"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// ErrNotRunning reports that nobody listens at a control socket.
+var ErrNotRunning = errors.New("no preforkd listens")
+
+// A Client asks and tells a running master over its control socket. Its errors
+// are one line for the person who uses it. It is safe for concurrent use.
+type Client struct {
+	path string
+	http http.Client
+}
+
+// maxAnswer bounds an answer in bytes: the status of some 100,000 connections.
+const maxAnswer = 64 << 20
+
+// NewClient returns a client of the master whose control socket is at path. It
+// connects when it is first asked something. The caller closes it.
+func NewClient(path string) *Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, "unix", path)
+		if err != nil {
+			return nil, dialError(path, err)
+		}
+		return conn, nil
+	}
+	return &Client{path: path, http: http.Client{Transport: &http.Transport{
+		DialContext: dial, DisableCompression: true, MaxIdleConnsPerHost: 1, IdleConnTimeout: idleTimeout,
+	}}}
+}
+
+// Close closes the connection that was kept for the next question.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// dialError says why a control socket could not be reached.
+func dialError(path string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):
+		return fmt.Errorf("%w at %s", ErrNotRunning, path)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%s: permission denied: %s", path, whoMay(path))
+	}
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return fmt.Errorf("connect to %s: %w", path, errno)
+	}
+	return fmt.Errorf("connect to %s: %w", path, err)
+}
+
+// whoMay says who may connect to a socket, as far as one who may not can tell.
+func whoMay(path string) string {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "only those may connect who can enter its directory"
+	}
+	stat := info.Sys().(*syscall.Stat_t)
+	owner, group := strconv.Itoa(int(stat.Uid)), strconv.Itoa(int(stat.Gid))
+	if u, err := user.LookupId(owner); err == nil {
+		owner = u.Username
+	}
+	if g, err := user.LookupGroupId(group); err == nil {
+		group = g.Name
+	}
+	if info.Mode()&0o020 == 0 { // to connect is to write (unix(7))
+		return "only user " + owner + " may connect"
+	}
+	return "only user " + owner + " and group " + group + " may connect"
+}
+
+// Status takes one look at the master.
+func (c *Client) Status(ctx context.Context) (s Status, err error) {
+	return s, c.ask(ctx, http.MethodGet, "/v1/status", nil, &s)
+}
+
+// Explain asks what would become of a connection from an address, of one
+// service or with "" of each.
+func (c *Client) Explain(ctx context.Context, address, service string) (e Explained, err error) {
+	query := url.Values{"address": {address}}
+	if service != "" {
+		query.Set("service", service)
+	}
+	return e, c.ask(ctx, http.MethodGet, "/v1/explain?"+query.Encode(), nil, &e)
+}
+
+// Drain begins to stop a service, or with "" the master.
+func (c *Client) Drain(ctx context.Context, service string) (d Drained, err error) {
+	return d, c.ask(ctx, http.MethodPost, "/v1/drain", map[string]string{"service": service}, &d)
+}
+
+// Reload has the master read its configuration again, and waits for what
+// becomes of it.
+func (c *Client) Reload(ctx context.Context) (r Reloaded, err error) {
+	return r, c.ask(ctx, http.MethodPost, "/v1/reload", nil, &r)
+}
+
+// Kill signals the process group of the worker that serves a connection. The
+// signal is a name or a number; "" is TERM.
+func (c *Client) Kill(ctx context.Context, connection, signal string) (k Killed, err error) {
+	return k, c.ask(ctx, http.MethodPost, "/v1/connections/"+url.PathEscape(connection)+"/kill", map[string]string{"signal": signal}, &k)
+}
+
+// LogLevel returns the level of the master's log.
+func (c *Client) LogLevel(ctx context.Context) (l LogLevel, err error) {
+	return l, c.ask(ctx, http.MethodGet, "/v1/log-level", nil, &l)
+}
+
+// SetLogLevel changes the level of the master's log.
+func (c *Client) SetLogLevel(ctx context.Context, level string) (l LogLevel, err error) {
+	return l, c.ask(ctx, http.MethodPost, "/v1/log-level", map[string]string{"level": level}, &l)
+}
+
+// ask sends a request and reads its answer. What the master refuses comes back
+// as an *Error.
+func (c *Client) ask(ctx context.Context, method, target string, parameters, answer any) error {
+	var body io.Reader = http.NoBody
+	if parameters != nil {
+		text, err := json.Marshal(parameters)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(text)
+	}
+	// The host means nothing at a unix socket; HTTP wants one.
+	r, err := http.NewRequestWithContext(ctx, method, "http://preforkd"+target, body)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	response, err := c.http.Do(r)
+	if err != nil {
+		return c.failure(ctx, began, err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return c.failure(ctx, began, err)
+	}
+	if response.StatusCode != http.StatusOK {
+		var e errorAnswer
+		if json.Unmarshal(text, &e) != nil || e.Error == "" {
+			return fmt.Errorf("what listens at %s is no preforkd: it answers %s", c.path, quoted(response.Status))
+		}
+		return &Error{Kind: Kind(response.StatusCode), Text: e.Error, Mistakes: e.Mistakes}
+	}
+	if err := json.Unmarshal(text, answer); err != nil {
+		return fmt.Errorf("what listens at %s is no preforkd that this one understands: %w", c.path, err)
+	}
+	return nil
+}
+
+// failure says what happened on the way, without the words of net/http around
+// it.
+func (c *Client) failure(ctx context.Context, began time.Time, err error) error {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
+		err = wrapped.Err
+	}
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("the preforkd at %s has not answered within %v", c.path, time.Since(began).Round(time.Second))
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return fmt.Errorf("the preforkd at %s closed the connection without an answer; it may be ending, or has too many clients", c.path)
+	}
+	return err
+}

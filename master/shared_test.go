@@ -1,0 +1,84 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// counting finds out how often it was asked, each time after a second.
+func counting(times *int) *shared[int] {
+	return &shared[int]{pause: 10 * time.Second, limit: time.Minute, find: func(ctx context.Context) (int, error) {
+		*times++
+		n := *times
+		select {
+		case <-time.After(time.Second):
+			return n, nil
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}}
+}
+
+func TestSharedAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		times := 0
+		s := counting(&times)
+		start := time.Now()
+		var all sync.WaitGroup
+		ask := func(at time.Duration, want int, wantAfter time.Duration) {
+			all.Go(func() {
+				time.Sleep(at)
+				n, err := s.get(t.Context())
+				if after := time.Since(start); n != want || err != nil || after != wantAfter {
+					t.Errorf("asked after %v: %d, %v after %v; want %d after %v", at, n, err, after, want, wantAfter)
+				}
+			})
+		}
+		ask(0, 1, time.Second)
+		// While the first is found out: an answer that is not older than them,
+		// after a pause, for all of them.
+		for i := range 20 {
+			ask(time.Millisecond+time.Duration(i)*500*time.Millisecond, 2, 12*time.Second)
+		}
+		ask(11*time.Second+time.Millisecond, 3, 23*time.Second)
+		ask(time.Hour, 4, time.Hour+time.Second) // after a long rest at once
+		all.Wait()
+		if times != 4 {
+			t.Errorf("found out %d times", times)
+		}
+	})
+}
+
+// One who gives up spoils it for nobody.
+func TestSharedWithoutPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		times := 0
+		s := counting(&times)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		var all sync.WaitGroup
+		all.Go(func() {
+			if _, err := s.get(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+		})
+		all.Go(func() {
+			if n, err := s.get(t.Context()); n == 0 || err != nil {
+				t.Errorf("%d, %v", n, err)
+			}
+		})
+		all.Wait()
+		s.limit = time.Millisecond
+		if _, err := s.get(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		s.limit = time.Minute
+		if _, err := s.get(t.Context()); err != nil {
+			t.Errorf("after a failure: %v", err)
+		}
+	})
+}
