@@ -52,7 +52,7 @@ func open(t *testing.T, columns, rows int, env ...string) *window {
 	w.before = w.stty()
 	w.write(statusAt(60))
 	w.cmd = exec.Command(os.Args[0])
-	w.cmd.Env = append(os.Environ(), append([]string{"TERM=xterm-256color", "NO_COLOR=", programFile + "=" + w.path}, env...)...)
+	w.cmd.Env = append(os.Environ(), append([]string{"TERM=xterm-256color", "NO_COLOR=", "GORACE=atexit_sleep_ms=0", programFile + "=" + w.path}, env...)...)
 	w.cmd.Stdin, w.cmd.Stdout, w.cmd.Stderr = far, far, &w.stderr
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := w.cmd.Start(); err != nil {
