@@ -83,7 +83,8 @@ so that a crash, a leak or a break-in stays in the connection it came with.`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.AddCommand(newServe(), newCheck(), newStatus(), newTop(), newDrain(), newReload(), newKill(), newLogLevel(), newExplain(),
-		newConnect(), newChat(), newSender(), newVersion())
+		newConnect(), newChat(), newSender(), newManual(), newVersion())
+	completeNames(root)
 	return root
 }
 

@@ -87,8 +87,8 @@ var serviceKeys = []key[Service]{
 
 // ruleKeys lists the keys of [[service.NAME.rule]].
 var ruleKeys = []key[Rule]{
-	notEmpty(peersKey("from", "", func(r *Rule) *[]PeerSet { return &r.From }), "it lists the peers that the rule is about"),
-	choiceKey("action", "", func(r *Rule) *Action { return &r.Action }, ActionAllow, ActionDeny),
+	notEmpty(peersKey("from", "whom the rule is about: an address, a prefix, unix, uid:USER or gid:GROUP", func(r *Rule) *[]PeerSet { return &r.From }), "it lists the peers that the rule is about"),
+	choiceKey("action", "whether they are served: allow or deny", func(r *Rule) *Action { return &r.Action }, ActionAllow, ActionDeny),
 	shownIf(envKey(func(r *Rule) *[]string { return &r.Env }), func(r *Rule) bool { return len(r.Env) > 0 }),
 	programKey(func(r *Rule) *[]string { return &r.Program }),
 	optional(func(field func(*Rule) *int) key[Rule] {
