@@ -4,6 +4,8 @@ import (
 	"os"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/admit"
 	"github.com/preforkd/preforkd/master/listen"
@@ -16,8 +18,8 @@ type connection struct {
 	service  *service
 	conn     *listen.Conn
 	id       string
-	peer     string // as the log shows it
-	local    string
+	privacy  *privacy // the master's
+	local    string   // as the log shows it
 	slot     *admit.Slot
 	live     int // connections alive from the source at its accept, itself included
 	accepted time.Time
@@ -43,7 +45,7 @@ func (m *Master) newConnection(s *service, conn *listen.Conn, d admit.Decision) 
 		service:  s,
 		conn:     conn,
 		id:       m.ids.next(),
-		peer:     conn.PeerName(),
+		privacy:  &m.privacy,
 		local:    conn.LocalName(),
 		slot:     d.Slot,
 		live:     d.Live,
@@ -63,6 +65,9 @@ func (m *Master) newConnection(s *service, conn *listen.Conn, d admit.Decision) 
 	}
 	return c
 }
+
+// peer is the peer in the log, as far as it may be known there.
+func (c *connection) peer() zap.Field { return c.privacy.peer(c.conn) }
 
 // environment returns what a program that serves the connection sees.
 func (c *connection) environment() []string {
@@ -95,7 +100,7 @@ func (c *connection) assignment(more, spare bool) ([]byte, error) {
 	a := ipc.Assignment{
 		Connection: c.id,
 		Service:    s.Name,
-		Peer:       c.peer,
+		Peer:       c.conn.PeerName(),
 		Local:      c.local,
 		Limits:     ipc.Limits{Idle: c.idle, Lifetime: c.lifetime},
 		More:       more,

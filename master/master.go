@@ -59,6 +59,8 @@ type Master struct {
 
 	// reloads carries configurations that were read again to the loop.
 	reloads chan reloaded
+	// privacy is how much of peers is told.
+	privacy privacy
 	// farewells ends refused connections.
 	farewells farewells
 
@@ -117,6 +119,7 @@ func New(cfg config.Config, file string, logger *logging.Logger) (*Master, error
 		background: func(f func()) { go f() },
 	}
 	m.looks = shared[control.Status]{find: m.look, pause: lookPause, limit: lookLimit}
+	m.privacy.set(cfg.LogPeer)
 	m.ids.init(m.started)
 	if err := m.open(); err != nil {
 		m.close()

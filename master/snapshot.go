@@ -137,7 +137,7 @@ func (m *Master) showConnection(pid int, w *worker) (control.Connection, bool) {
 		return control.Connection{}, false
 	}
 	shown := control.Connection{
-		ID: c.id, Service: c.service.Name, PID: pid, Peer: c.peer, Local: c.local, Via: c.conn.Via,
+		ID: c.id, Service: c.service.Name, PID: pid, Peer: m.privacy.peerName(c.conn), Local: c.local, Via: m.privacy.viaName(c.conn),
 		State: state.String(), Since: c.accepted,
 	}
 	if state == retiring || state == broken || w.signalled || !w.warned.IsZero() || m.stop.signal() != 0 {

@@ -114,6 +114,8 @@ var masterKeys = []key[Config]{
 	textKey("control-group", "GROUP", "give the control socket to `GROUP`", func(c *Config) *string { return &c.ControlGroup }),
 	durationKey("drain-timeout", "how long live connections may go on after SIGTERM", func(c *Config) *time.Duration { return &c.DrainTimeout }),
 	durationKey("kill-delay", "how long workers may take to end after SIGTERM before SIGKILL", func(c *Config) *time.Duration { return &c.KillDelay }),
+	choiceKey("log-peer", "how much of clients the log and the status tell: `LOG-PEER` is full, prefix (an IPv4 /24, an IPv6 /48, of unix sockets the user) or none",
+		func(c *Config) *LogPeer { return &c.LogPeer }, LogPeerFull, LogPeerPrefix, LogPeerNone),
 	textKey("worker-binary", "PATH", "run built-in handlers in the program at `PATH` (default preforkd-worker beside preforkd, then in ../lib/preforkd)",
 		func(c *Config) *string { return &c.WorkerBinary }),
 }
