@@ -43,7 +43,7 @@ test-tools:
 	@missing=; need() { command -v "$$1" >/dev/null || missing="$$missing $$2"; }; \
 	need nc netcat-openbsd; need socat socat; need git git; need strace strace; \
 	need tcpserver ucspi-tcp; need prlimit util-linux; \
-	need haproxy haproxy; need ip iproute2; \
+	need haproxy haproxy; need ip iproute2; need curl curl; \
 	$(CGO_WORKS) || missing="$$missing gcc libc6-dev"; \
 	[ -n "$$missing" ] || exit 0; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

@@ -20,15 +20,19 @@ type listener struct {
 	options listen.Options // the loop's
 	service atomic.Pointer[service]
 	gone    chan struct{} // closed when the listener is
+	origin  string        // where the socket comes from, if the master has not bound it
+	stored  bool          // it was left with the manager, for the next process; the loop's
 }
 
 // A place is what a listener was opened for: an address as it is configured. An
 // address with port 0 is another one for each service, and each time that the
-// service lists it.
+// service lists it. A socket that was passed has no address but its number
+// among those of the service.
 type place struct {
 	address config.Address
 	service string
 	nth     int
+	passed  bool
 }
 
 // A claim is one accept goroutine's reservation: of a slot of the service that

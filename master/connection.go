@@ -8,6 +8,7 @@ import (
 
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/admit"
+	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/listen"
 	"github.com/preforkd/preforkd/master/process"
 )
@@ -18,6 +19,7 @@ type connection struct {
 	service  *service
 	conn     *listen.Conn
 	id       string
+	name     string   // of the peer, in full
 	privacy  *privacy // the master's
 	local    string   // as the log shows it
 	slot     *admit.Slot
@@ -45,6 +47,7 @@ func (m *Master) newConnection(s *service, conn *listen.Conn, d admit.Decision) 
 		service:  s,
 		conn:     conn,
 		id:       m.ids.next(),
+		name:     conn.PeerName(),
 		privacy:  &m.privacy,
 		local:    conn.LocalName(),
 		slot:     d.Slot,
@@ -67,7 +70,15 @@ func (m *Master) newConnection(s *service, conn *listen.Conn, d admit.Decision) 
 }
 
 // peer is the peer in the log, as far as it may be known there.
-func (c *connection) peer() zap.Field { return c.privacy.peer(c.conn) }
+func (c *connection) peer() zap.Field { return peerField(c.peerName()) }
+
+// peerName is the same for a status.
+func (c *connection) peerName() string {
+	if c.privacy.level() == config.LogPeerFull {
+		return c.name // which needs not be made each time
+	}
+	return c.privacy.peerName(c.conn)
+}
 
 // environment returns what a program that serves the connection sees.
 func (c *connection) environment() []string {
@@ -100,7 +111,7 @@ func (c *connection) assignment(more, spare bool) ([]byte, error) {
 	a := ipc.Assignment{
 		Connection: c.id,
 		Service:    s.Name,
-		Peer:       c.conn.PeerName(),
+		Peer:       c.name,
 		Local:      c.local,
 		Limits:     ipc.Limits{Idle: c.idle, Lifetime: c.lifetime},
 		More:       more,

@@ -16,6 +16,7 @@ import (
 	"github.com/preforkd/preforkd/master/control"
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/process"
+	"github.com/preforkd/preforkd/master/systemd"
 )
 
 // A Master holds the listeners and owns the workers. New binds, Run serves.
@@ -26,6 +27,7 @@ type Master struct {
 	started  time.Time
 	file     string   // that the configuration was read from, or ""
 	null     *os.File // /dev/null, the standard input of workers
+	manager  *systemd.Manager
 	ids      idSource
 	channels *channels
 
@@ -76,8 +78,13 @@ type Master struct {
 	waitingNext []chan<- reloadOutcome // for the one after it
 	control     controlSocket
 	sweeping    *time.Ticker
+	handed      handed
 	table       *table
+	workers     uint64 // that were started and registered
 	stop        stopState
+	beat        <-chan time.Time     // when the manager is to hear of the master; nil: never
+	toldStatus  string               // what the manager heard last
+	notReloaded string               // why the last reload has changed nothing, or ""
 	heardOf     []spawn              // where outcomes are taken into
 	message     [ipc.MaxMessage]byte // where messages are read into
 	// result and failure are what Run returns.
@@ -92,11 +99,19 @@ type Result struct {
 	ExitCode int
 }
 
+// A Supervisor is the service manager that started this process, and what it
+// passed. The zero Supervisor is none.
+type Supervisor struct {
+	Manager *systemd.Manager // the caller closes it after the master's end
+	Sockets []systemd.Socket
+}
+
 // New makes a master from a completed and validated configuration and binds
-// its sockets: all of them, or on error none. The master keeps logger. file is
-// where the configuration came from and is read from again on SIGHUP; empty when
-// it did not come from a file.
-func New(cfg config.Config, file string, logger *logging.Logger) (*Master, error) {
+// its sockets, or adopts those that were passed: all of them, or on error none.
+// The master keeps logger and owns the sockets. file is where the configuration
+// came from and is read from again on SIGHUP; empty when it did not come from a
+// file. Errors of the configuration are config.Mistakes.
+func New(cfg config.Config, file string, by Supervisor, logger *logging.Logger) (*Master, error) {
 	m := &Master{
 		once:    cfg.Once,
 		cfg:     cfg,
@@ -105,6 +120,7 @@ func New(cfg config.Config, file string, logger *logging.Logger) (*Master, error
 		reloads: make(chan reloaded),
 		log:     logger.Logger,
 		logger:  logger,
+		manager: by.Manager,
 		started: time.Now(),
 		asked:   make(chan func()),
 		over:    make(chan struct{}),
@@ -121,7 +137,7 @@ func New(cfg config.Config, file string, logger *logging.Logger) (*Master, error
 	m.looks = shared[control.Status]{find: m.look, pause: lookPause, limit: lookLimit}
 	m.privacy.set(cfg.LogPeer)
 	m.ids.init(m.started)
-	if err := m.open(); err != nil {
+	if err := m.open(by.Sockets); err != nil {
 		m.close()
 		signal.Stop(m.signals)
 		signal.Stop(m.children)
@@ -132,8 +148,11 @@ func New(cfg config.Config, file string, logger *logging.Logger) (*Master, error
 
 // open binds what the configuration asks for. On error the caller closes what
 // was opened before it.
-func (m *Master) open() error {
-	var err error
+func (m *Master) open(sockets []systemd.Socket) error {
+	err := m.handed.take(sockets, &m.cfg)
+	if err != nil {
+		return config.Mistakes{{Text: err.Error()}}
+	}
 	// For writing, too: it may be a worker's stderr.
 	if m.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
 		return err
@@ -156,6 +175,7 @@ func (m *Master) open() error {
 	if err != nil {
 		return err
 	}
+	m.dropStored()
 	m.services = services
 	for _, s := range services {
 		m.books[s.Name] = s.books
@@ -176,9 +196,10 @@ func (m *Master) open() error {
 func (m *Master) close() {
 	for _, s := range m.services {
 		for _, l := range s.listeners {
-			l.Close()
+			l.CloseStored()
 		}
 	}
+	m.handed.close()
 	if m.channels != nil {
 		m.channels.close()
 	}
@@ -200,7 +221,7 @@ func (m *Master) startAccepting() {
 
 // startListener starts accepting from a listener.
 func (m *Master) startListener(l *listener) {
-	l.service.Load().log.Info(logging.EventListening, logging.Local(l.Local()))
+	l.service.Load().log.Info(logging.EventListening, logging.Local(l.Local()), logging.From(l.origin))
 	for range m.spawners() {
 		m.accepting.Go(func() { m.accept(l) })
 	}
@@ -213,10 +234,15 @@ func (m *Master) startSpares(s *service) {
 	}
 }
 
-// closeListener ends accepting from a listener.
+// closeListener ends accepting from a listener. With one that is stored it is
+// not the end of the socket, nor of its file.
 func (m *Master) closeListener(l *listener) {
 	close(l.gone)
-	if err := l.Close(); err != nil {
+	end := l.Close
+	if l.stored {
+		end = l.CloseStored
+	}
+	if err := end(); err != nil {
 		l.service.Load().log.Warn("close listener", logging.Local(l.Local()), logging.Error(err))
 	}
 }
@@ -232,9 +258,9 @@ func (m *Master) spawners() int {
 }
 
 // spareThreads is what may wait in a system call beside those that run and
-// those that spawn: the log, the channels, the removal of a socket, and the
-// runtime's own.
-const spareThreads = 8
+// those that spawn: the log, the channels, the removal of a socket, a look at
+// /proc, and the runtime's own.
+const spareThreads = 9
 
 // listeners returns how many listeners there are.
 func (m *Master) listeners() int {

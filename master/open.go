@@ -135,7 +135,7 @@ func (m *Master) bind(services []*service) (listeners map[*service][]*listener, 
 	defer func() {
 		if err != nil {
 			for _, l := range opened {
-				l.Close()
+				l.CloseStored()
 			}
 		}
 	}()
@@ -147,32 +147,77 @@ func (m *Master) bind(services []*service) (listeners map[*service][]*listener, 
 	}
 	listeners = map[*service][]*listener{}
 	for _, s := range services {
-		times := map[config.Address]int{}
-		for _, address := range s.Listen {
-			at := place{address: address}
-			if address.Port == 0 && !address.IsUnix() {
-				at.service, at.nth = s.Name, times[address]
-				times[address]++
-			}
+		for _, at := range m.places(s) {
 			if kept := there[at]; len(kept) > 0 {
 				for _, l := range kept {
-					if !l.options.SameBinding(s.options) {
-						return nil, opened, fmt.Errorf("bind service %s: listen %v: reuse-port, free-bind, bind-to-device and v6-only cannot be changed while it is listened at", s.Name, address)
+					if !at.passed && !l.options.SameBinding(s.options) {
+						return nil, opened, fmt.Errorf("bind service %s: listen %v: reuse-port, free-bind, bind-to-device and v6-only cannot be changed while it is listened at", s.Name, at.address)
 					}
 				}
 				listeners[s] = append(listeners[s], kept...)
 				continue
 			}
-			made, err := listen.Open(address, s.options)
+			made, err := m.listen(at, s)
 			if err != nil {
 				return nil, opened, fmt.Errorf("bind service %s: %w", s.Name, err)
 			}
-			for _, socket := range made {
-				l := &listener{Listener: socket, place: at, options: s.options, gone: make(chan struct{})}
-				opened = append(opened, l)
-				listeners[s] = append(listeners[s], l)
-			}
+			opened = append(opened, made...)
+			listeners[s] = append(listeners[s], made...)
+		}
+		if len(listeners[s]) == 0 {
+			return nil, opened, m.handed.without(s.Name)
 		}
 	}
 	return listeners, opened, nil
+}
+
+// places returns where a service listens: at the sockets that were passed for
+// it, or else at the addresses that it lists.
+func (m *Master) places(s *service) []place {
+	var places []place
+	for nth := range m.handed.passed[s.Name] {
+		places = append(places, place{service: s.Name, nth: nth, passed: true})
+	}
+	if len(places) > 0 {
+		return places
+	}
+	times := map[config.Address]int{}
+	for _, address := range s.Listen {
+		at := place{address: address}
+		if address.Port == 0 && !address.IsUnix() {
+			at.service, at.nth = s.Name, times[address]
+			times[address]++
+		}
+		places = append(places, at)
+	}
+	return places
+}
+
+// listen opens the listeners of a place: with the socket that was passed, with
+// those that an earlier process has stored, or with new ones.
+func (m *Master) listen(at place, s *service) ([]*listener, error) {
+	var sockets []*listen.Listener
+	var origin string
+	if at.passed {
+		l, err := m.handed.adopt(s.Name, at.nth, s.options)
+		if err != nil {
+			return nil, err
+		}
+		sockets, origin = []*listen.Listener{l}, "passed"
+	} else if sockets = m.retake(at, s.options); sockets != nil {
+		origin = "stored"
+	} else {
+		var err error
+		if sockets, err = listen.Open(at.address, s.options); err != nil {
+			return nil, err
+		}
+	}
+	var made []*listener
+	for _, socket := range sockets {
+		made = append(made, &listener{
+			Listener: socket, place: at, options: s.options, gone: make(chan struct{}),
+			origin: origin, stored: origin == "stored",
+		})
+	}
+	return made, nil
 }

@@ -18,11 +18,19 @@ import (
 // Whatever names a peer there comes from here. It is the master's, not the
 // connection's, so that a reload holds for those that are live, too. Workers are
 // told everything: to whom they speak is theirs to know.
+// Until it is set, everything is told.
 type privacy struct {
-	level atomic.Pointer[config.LogPeer]
+	chosen atomic.Pointer[config.LogPeer]
 }
 
-func (p *privacy) set(level config.LogPeer) { p.level.Store(&level) }
+func (p *privacy) set(level config.LogPeer) { p.chosen.Store(&level) }
+
+func (p *privacy) level() config.LogPeer {
+	if chosen := p.chosen.Load(); chosen != nil {
+		return *chosen
+	}
+	return config.LogPeerFull
+}
 
 // What is left of an address by prefix: about a network's operator, and less
 // than a household.
@@ -33,7 +41,7 @@ const (
 
 // peerName returns what may be known of a connection's peer; "" for nothing.
 func (p *privacy) peerName(conn *listen.Conn) string {
-	switch *p.level.Load() {
+	switch p.level() {
 	case config.LogPeerNone:
 		return ""
 	case config.LogPeerPrefix:
@@ -47,7 +55,7 @@ func (p *privacy) peerName(conn *listen.Conn) string {
 
 // viaName returns what may be known of the proxy that speaks for the peer.
 func (p *privacy) viaName(conn *listen.Conn) string {
-	switch *p.level.Load() {
+	switch p.level() {
 	case config.LogPeerNone:
 		return ""
 	case config.LogPeerPrefix:
@@ -66,11 +74,13 @@ func (p *privacy) viaName(conn *listen.Conn) string {
 
 // peer, via and source are the fields of the log; a field of which nothing may
 // be known is left out.
-func (p *privacy) peer(conn *listen.Conn) zap.Field {
-	if name := p.peerName(conn); name != "" {
-		return logging.Peer(name)
+func (p *privacy) peer(conn *listen.Conn) zap.Field { return peerField(p.peerName(conn)) }
+
+func peerField(name string) zap.Field {
+	if name == "" {
+		return zap.Skip()
 	}
-	return zap.Skip()
+	return logging.Peer(name)
 }
 
 func (p *privacy) via(conn *listen.Conn) zap.Field { return logging.Via(p.viaName(conn)) }
@@ -78,7 +88,7 @@ func (p *privacy) via(conn *listen.Conn) zap.Field { return logging.Via(p.viaNam
 // source is what limits count a peer as. By prefix it tells no more than the
 // peer would; a service's own prefix may be shorter.
 func (p *privacy) source(s admit.Source) zap.Field {
-	switch *p.level.Load() {
+	switch p.level() {
 	case config.LogPeerNone:
 		return zap.Skip()
 	case config.LogPeerPrefix:
@@ -91,7 +101,7 @@ func (p *privacy) source(s admit.Source) zap.Field {
 // is all addresses. The reason of the refusal says as much of it as may be
 // known.
 func (p *privacy) complaint(err error) zap.Field {
-	if *p.level.Load() != config.LogPeerFull {
+	if p.level() != config.LogPeerFull {
 		return zap.Skip()
 	}
 	return logging.Error(err)

@@ -60,6 +60,8 @@ func (m *Master) reload(waiting ...chan<- reloadOutcome) {
 	case m.file == "":
 		m.log.Warn("nothing to reload", logging.Reason("started without a configuration file"))
 		tell(waiting, reloadOutcome{err: errNothingToReload})
+		m.manager.Reloading()
+		m.manager.Ready()
 		return
 	case m.stop.phase != running:
 		m.log.Warn("not reloaded", logging.Reason("stopping"))
@@ -71,6 +73,7 @@ func (m *Master) reload(waiting ...chan<- reloadOutcome) {
 		return
 	}
 	m.reloading = true
+	m.manager.Reloading()
 	m.waiting = waiting
 	run := m.cfg.Run
 	m.background(func() {
@@ -122,12 +125,17 @@ func (m *Master) install(r reloaded) {
 	if r.err == nil {
 		o.changes, r.err = m.change(&r.cfg)
 	}
+	m.notReloaded = ""
 	if r.err != nil {
-		for _, err := range each(r.err) {
+		mistakes := each(r.err)
+		for _, err := range mistakes {
 			m.log.Error("not reloaded", logging.Error(err))
 		}
+		m.notReloaded = mistakes[0].Error()
 		o.err = notReloaded(r.err)
 	}
+	m.manager.Ready()
+	m.tellStatus()
 	tell(waiting, o)
 }
 
@@ -168,7 +176,7 @@ func (m *Master) change(cfg *config.Config) (control.Reloaded, error) {
 	server, socketFile, missing, err := m.openControl(cfg)
 	if err != nil {
 		for _, l := range opened {
-			l.Close()
+			l.CloseStored()
 		}
 		return control.Reloaded{}, err
 	}
@@ -236,9 +244,12 @@ func (m *Master) change(cfg *config.Config) (control.Reloaded, error) {
 	for _, s := range append(slices.Clone(added), changed...) {
 		m.startSpares(s)
 	}
+	m.store(opened)
 	for _, l := range closed {
+		m.unstore(l)
 		m.closeListener(l)
 	}
+	m.warnPassed(services)
 	m.settleSweep()
 	m.closeBooks(before, services)
 

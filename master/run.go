@@ -33,13 +33,12 @@ func (m *Master) Run() (Result, error) {
 	if err := process.AdoptOrphans(); err != nil {
 		m.log.Warn("workers' own children cannot be stopped with them", logging.Error(err))
 	}
-	m.startAccepting()
-	// When all listeners are gone because their services were drained, others
-	// may come by a reload.
-	m.accepting.Go(func() { <-m.closing })
-	if m.control.server != nil {
-		m.control.server.Serve(m)
+	if sig, err := m.begin(); err != nil {
+		return m.notStarted(err)
+	} else if sig != 0 {
+		m.drain(unix.SignalName(sig))
 	}
+	defer m.startBeat()()
 	ended := make(chan struct{})
 	go func() {
 		m.accepting.Wait()
@@ -73,6 +72,8 @@ func (m *Master) Run() (Result, error) {
 			}
 		case now := <-m.sweeping.C:
 			m.sweep(now)
+		case <-m.beat:
+			m.beats()
 		case f := <-m.asked:
 			f()
 		case r := <-m.reloads:
@@ -88,6 +89,41 @@ func (m *Master) Run() (Result, error) {
 	m.closeControl()
 	m.log.Info(logging.EventStopped, m.sums().fields()...)
 	return m.result, m.failure
+}
+
+// begin starts to accept, once a worker has been proven to start where somebody
+// wants to know when the master is ready. It returns the signal that has ended
+// it before, or 0.
+func (m *Master) begin() (unix.Signal, error) {
+	if m.manager != nil && !m.once && len(m.cfg.Wrap) == 0 {
+		if sig, err := m.prove(); sig != 0 || err != nil {
+			return sig, err
+		}
+	}
+	m.startAccepting()
+	// When all listeners are gone because their services were drained, others
+	// may come by a reload.
+	m.accepting.Go(func() { <-m.closing })
+	if m.control.server != nil {
+		m.control.server.Serve(m)
+	}
+	for _, s := range m.services {
+		m.store(s.listeners)
+	}
+	m.manager.Ready()
+	m.tellStatus()
+	return 0, nil
+}
+
+// notStarted ends a master that could not begin to serve.
+func (m *Master) notStarted(err error) (Result, error) {
+	m.stopAccepting()
+	m.null.Close()
+	m.channels.close()
+	m.closeControl()
+	m.log.Error("not started", logging.Error(err))
+	m.log.Info(logging.EventStopped, m.sums().fields()...)
+	return Result{ExitCode: 1}, err
 }
 
 // takeSpawns takes all outcomes that there are into account. Whoever looks at
@@ -123,6 +159,7 @@ func (m *Master) spawned(s spawn) {
 
 // register puts a new worker into the table, unless it has ended already.
 func (m *Master) register(w *worker) {
+	m.workers++
 	exit, over := m.table.started(w, w.child.Pid, w.child.Reaped)
 	w.child.Registered()
 	if over {

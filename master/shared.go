@@ -15,16 +15,21 @@ type shared[T any] struct {
 	pause time.Duration
 	limit time.Duration // for finding out
 
-	finding sync.Mutex // held by who finds out; guards ended
-	ended   time.Time  // when that was last done
-
-	mu   sync.Mutex
+	mu   sync.Mutex // guards what follows
 	next *answer[T] // that nobody has begun to find out; nil when nobody asks
+	last *turn      // of the answer that was asked for last
 }
 
-// An answer is ready once done is closed.
+// A turn is the time of finding out: done is closed at its end.
+type turn struct {
+	done chan struct{}
+	end  time.Time
+}
+
+// An answer is there once its turn is done. Nothing holds it but those who
+// have asked for it.
 type answer[T any] struct {
-	done  chan struct{}
+	*turn
 	value T
 	err   error
 }
@@ -35,10 +40,11 @@ func (s *shared[T]) get(ctx context.Context) (T, error) {
 	s.mu.Lock()
 	a := s.next
 	if a == nil {
-		a = &answer[T]{done: make(chan struct{})}
-		s.next = a
+		a = &answer[T]{turn: &turn{done: make(chan struct{})}}
+		before := s.last
+		s.next, s.last = a, a.turn
 		// Whoever asks may give up; the others still want to know.
-		go s.answer(a)
+		go s.answer(a, before)
 	}
 	s.mu.Unlock()
 	select {
@@ -50,11 +56,11 @@ func (s *shared[T]) get(ctx context.Context) (T, error) {
 	}
 }
 
-func (s *shared[T]) answer(a *answer[T]) {
-	s.finding.Lock()
-	defer s.finding.Unlock()
-	if !s.ended.IsZero() {
-		time.Sleep(s.pause - time.Since(s.ended))
+// answer finds an answer out, some time after the turn before it.
+func (s *shared[T]) answer(a *answer[T], before *turn) {
+	if before != nil {
+		<-before.done
+		time.Sleep(s.pause - time.Since(before.end))
 	}
 	s.mu.Lock()
 	s.next = nil
@@ -62,6 +68,6 @@ func (s *shared[T]) answer(a *answer[T]) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.limit)
 	defer cancel()
 	a.value, a.err = s.find(ctx)
-	s.ended = time.Now()
+	a.end = time.Now()
 	close(a.done)
 }

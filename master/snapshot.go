@@ -19,13 +19,12 @@ type snapshot struct {
 
 // A health is what may be wrong with a service.
 type health struct {
-	spawn     time.Time // when a spawn last failed, if none has succeeded since
-	cause     cause
-	shortage  time.Time // when accepting last had to wait for resources
-	failing   bool      // spares that were started have been of no use
-	missing   int       // spares below the least
-	least     int
-	penalties uint64 // that found no room
+	spawn    time.Time // when a spawn last failed, if none has succeeded since
+	cause    cause
+	shortage time.Time // when accepting last had to wait for resources
+	failing  bool      // spares that were started have been of no use
+	missing  int       // spares below the least
+	least    int
 }
 
 // snapshot copies what the loop knows. It takes a time that is in proportion to
@@ -91,7 +90,7 @@ func (m *Master) showService(s *snapshot, service *service, sums sums) {
 			shown.FailedByCause[causeNames[cause]] = n
 		}
 	}
-	h := health{spawn: service.failedAt, cause: service.failedFor, penalties: counts.LostPenalties}
+	h := health{spawn: service.failedAt, cause: service.failedFor}
 	if at := service.shortage.Load(); at > 0 {
 		h.shortage = time.Unix(0, at)
 	}
@@ -137,7 +136,7 @@ func (m *Master) showConnection(pid int, w *worker) (control.Connection, bool) {
 		return control.Connection{}, false
 	}
 	shown := control.Connection{
-		ID: c.id, Service: c.service.Name, PID: pid, Peer: m.privacy.peerName(c.conn), Local: c.local, Via: m.privacy.viaName(c.conn),
+		ID: c.id, Service: c.service.Name, PID: pid, Peer: c.peerName(), Local: c.local, Via: c.privacy.viaName(c.conn),
 		State: state.String(), Since: c.accepted,
 	}
 	if state == retiring || state == broken || w.signalled || !w.warned.IsZero() || m.stop.signal() != 0 {

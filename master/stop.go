@@ -47,6 +47,9 @@ func (m *Master) drain(reason string) {
 	}
 	m.stop.phase = draining
 	m.stop.timeout = time.After(m.cfg.DrainTimeout)
+	m.manager.Stopping()
+	m.manager.Extend(stopStep)
+	m.tellStatus()
 	m.log.Info(logging.EventDraining, logging.Reason(reason),
 		zap.Uint64("live", m.sums().live()), zap.Duration("timeout", m.cfg.DrainTimeout))
 	m.stopAccepting()

@@ -24,6 +24,8 @@ type configFlags struct {
 	keys map[string][]string // what was given, by key
 	once bool
 	wrap string
+	// activated says that sockets are passed by a service manager.
+	activated bool
 }
 
 func (f *configFlags) register(set *pflag.FlagSet) {
@@ -63,7 +65,7 @@ func (k *keyFlag) String() string { return strings.Join(k.keys[k.Name], " ") }
 // config makes a validated configuration of the flags and arguments. dash is
 // how many arguments stood before "--", or -1 when there was none.
 func (f *configFlags) config(args []string, dash int) (config.Config, error) {
-	run := config.Run{Once: f.once}
+	run := config.Run{Once: f.once, Activated: f.activated}
 	if f.wrap != "" {
 		// A parser stops without an error where a shell would begin another
 		// command, and says where.
@@ -125,7 +127,7 @@ type logFlags struct {
 }
 
 func (f *logFlags) register(set *pflag.FlagSet) {
-	set.StringVar(&f.format, "log-format", string(logging.FormatAuto), "write the log as `FORMAT`: auto (console on a terminal, else json), console or json")
+	set.StringVar(&f.format, "log-format", string(logging.FormatAuto), "write the log as `FORMAT`: auto (console on a terminal, journal under systemd, else json), console, json or journal")
 	set.StringVar(&f.level, "log-level", zapcore.InfoLevel.String(), "log from `LEVEL` up: debug, info, warn or error")
 	set.BoolVar(&f.debug, "debug", false, "log from level debug up, for people unless --log-format says otherwise")
 }
@@ -176,6 +178,7 @@ as a file that means the same. Instead of a file it takes the flags of serve.`,
 	}
 	cmd.Flags().SortFlags = false
 	flags.register(cmd.Flags())
+	cmd.Flags().BoolVar(&flags.activated, "activated", false, "suppose that sockets are passed by a service manager: services of a file may lack listen")
 	log.register(cmd.Flags())
 	return cmd
 }

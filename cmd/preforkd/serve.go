@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/process"
+	"github.com/preforkd/preforkd/master/systemd"
 )
 
 func newServe() *cobra.Command {
@@ -38,6 +40,12 @@ says which port it is.`,
   preforkd serve --once --debug --wrap 'strace -f -o /tmp/w' -- /bin/cat`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			// Before anything else is started or opened.
+			sockets, err := systemd.Passed()
+			if err != nil {
+				return err
+			}
+			flags.activated = systemd.Activated(sockets)
 			cfg, err := flags.config(args, cmd.ArgsLenAtDash())
 			if err != nil {
 				return err
@@ -46,7 +54,7 @@ says which port it is.`,
 			if err != nil {
 				return err
 			}
-			return serve(cfg, flags.file, options)
+			return serve(cfg, flags.file, sockets, options)
 		},
 	}
 	cmd.Flags().SortFlags = false
@@ -61,7 +69,7 @@ const logFlushTimeout = 2 * time.Second
 
 // serve runs a master until it ends. Errors before it serves are the command's;
 // those of its work are in the log already.
-func serve(cfg config.Config, file string, options logging.Options) error {
+func serve(cfg config.Config, file string, sockets []systemd.Socket, options logging.Options) error {
 	if err := prepare(); err != nil {
 		return failure(err)
 	}
@@ -70,7 +78,15 @@ func serve(cfg config.Config, file string, options logging.Options) error {
 		return failure(fmt.Errorf("open the log: %w", err))
 	}
 	defer logger.Close(logFlushTimeout)
-	m, err := master.New(cfg, file, logger)
+	manager, err := systemd.Connect(func(err error) { logger.Warn("service manager", logging.Error(err)) })
+	if err != nil {
+		return failure(err)
+	}
+	defer manager.Close()
+	m, err := master.New(cfg, file, master.Supervisor{Manager: manager, Sockets: sockets}, logger)
+	if _, mistaken := errors.AsType[config.Mistakes](err); mistaken {
+		return err
+	}
 	if err != nil {
 		return failure(err)
 	}

@@ -33,7 +33,7 @@ it serves, 1 when it is degraded or stopping, and 3 when none is running.`,
   preforkd status --json | jq '.connections | length'
   preforkd status --check || systemctl restart preforkd`,
 		arguments: between(0, 0, "no arguments"),
-		run: func(cmd *cobra.Command, ctx context.Context, client *control.Client, _ []string) error {
+		run: func(ctx context.Context, cmd *cobra.Command, client *control.Client, _ []string) error {
 			s, err := client.Status(ctx)
 			switch {
 			case errors.Is(err, control.ErrNotRunning):

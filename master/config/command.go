@@ -22,7 +22,8 @@ type Command struct {
 
 // Commands are what is started for a service: Worker for a connection, Spare
 // ahead of one. They differ for programs that know nothing of spares: these
-// are waited for by the worker binary, which then becomes the program.
+// are waited for by the worker binary, which then becomes the program; without
+// a worker binary, and none needed, Spare is empty.
 type Commands struct{ Worker, Spare Command }
 
 // workerName is the file name of the program for built-in handlers.
@@ -65,6 +66,8 @@ func (c *Config) commands(s *Service, argv []string) (Commands, error) {
 		if worker, err = c.findWorker(); err != nil {
 			return Commands{}, err
 		}
+	} else if s.Handoff == HandoffStdio {
+		worker, _ = c.findWorker() // without one there are no spares, and none are asked for
 	}
 	// become makes the worker binary take the connection first. The program
 	// sees the name that it was asked for by, as from a shell.
@@ -81,12 +84,14 @@ func (c *Config) commands(s *Service, argv []string) (Commands, error) {
 		both.Spare = both.Worker
 	case s.Handoff == HandoffStdio:
 		both.Worker = Command{program, argv}
-		both.Spare = become(ipc.ExecStdio)
+		if worker != "" {
+			both.Spare = become(ipc.ExecStdio)
+		}
 	default:
 		both.Worker = Command{program, argv}
 		both.Spare = both.Worker
 	}
-	if both.Worker, err = c.wrap(both.Worker); err == nil {
+	if both.Worker, err = c.wrap(both.Worker); err == nil && both.Spare.Path != "" {
 		both.Spare, err = c.wrap(both.Spare)
 	}
 	return both, err

@@ -44,6 +44,10 @@ type Run struct {
 	// Once serves a single connection and then ends with its worker's code.
 	Once bool
 
+	// Activated says that sockets were passed to this process, which may be in
+	// place of what a service of a file does not list.
+	Activated bool
+
 	// Wrap is put in front of every worker's command line, for instance
 	// strace and its options.
 	Wrap []string
@@ -52,7 +56,9 @@ type Run struct {
 // A Service is a named set of listeners, a handler and a policy. What a field
 // means in detail is said where its key is defined, in servicekeys.go.
 type Service struct {
-	Name   string
+	Name string
+	// Listen is what to bind. Sockets that are passed for the service take its
+	// place; it is empty only where Run.Activated says that there may be some.
 	Listen []Address
 
 	// Handler names a built-in handler; Program is any other program and its

@@ -42,9 +42,6 @@ func decodeServices(c *Config, services *table, mistakes *Mistakes) {
 			return key == "rule"
 		})
 		s.settleSpares(s.at.has, s.at.of("spares"), scope, mistakes)
-		if !s.at.has("listen") {
-			mistakes.add(e.value.table.at, "%slisten is missing", scope)
-		}
 		if !s.at.has("handler") && !s.at.has("program") {
 			mistakes.add(e.value.table.at, "%shandler or program is missing", scope)
 		}

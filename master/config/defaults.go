@@ -85,7 +85,8 @@ func (s *Service) complete() {
 			s.Handoff = HandoffStdio
 		}
 	}
-	if len(s.Listen) == 0 {
+	if len(s.Listen) == 0 && s.at == nil {
+		// A service of a file says where it listens, or gets passed sockets.
 		address, err := ParseAddress(DefaultListen)
 		if err != nil {
 			panic(err)

@@ -120,7 +120,7 @@ func TestMistakesInFiles(t *testing.T) {
 		{"penalty beyond its cap", service + "penalty = '1h'\n", `penalty-max 10m0s: must not be less than penalty, 1h0m0s`, false},
 		{"no penalty", service + "penalty-exit-codes = [1]\npenalty = '0s'\n", `f:5:11: service.a: penalty 0s: must be more than nothing`, false},
 		{"no proxy timeout", service + "proxy-protocol = ['::1']\nproxy-timeout = '0s'\n", `proxy-timeout 0s: must be more than nothing`, false},
-		{"no listen", "[service.a]\nhandler = 'echo'\n", `f:1:10: service.a: listen is missing`, false},
+		{"no listen", "[service.a]\nhandler = 'echo'\n", `f:1:10: service.a: listen is missing, and no socket was passed by a service manager`, false},
 		{"empty listen", "[service.a]\nlisten = []\nhandler = 'echo'\n", `f:2:10: service.a: listen a list: is empty`, false},
 		{"address", "[service.a]\nlisten = ['7007']\nhandler = 'echo'\n", `f:2:11: service.a: listen "7007": the port is missing`, false},
 		{"no handler", "[service.a]\nlisten = [':1']\n", `f:1:10: service.a: handler or program is missing`, false},

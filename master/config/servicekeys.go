@@ -13,8 +13,9 @@ import (
 // serviceKeys lists the keys of [service.NAME], in the order in which they are
 // shown. Each is a flag of serve and check as well, with the same name.
 var serviceKeys = []key[Service]{
-	notEmpty(listKey("listen", "ADDR", "listen at `ADDR`: host:port, :port, [v6]:port, unix:/path or unix:@name (default "+DefaultListen+")",
+	shownIf(notEmpty(listKey("listen", "ADDR", "listen at `ADDR`: host:port, :port, [v6]:port, unix:/path or unix:@name (default "+DefaultListen+")",
 		func(s *Service) *[]Address { return &s.Listen }, parseAddress, Address.String), "it lists the addresses to listen at"),
+		func(s *Service) bool { return s.Listen != nil }),
 	handlerKey(),
 	programKey(func(s *Service) *[]string { return &s.Program }),
 	choiceKey("handoff", "how a program gets its connection: `HANDOFF` is stdio (fds 0 and 1; the default), worker (fd 3, control channel on fd 4) or systemd (fd 3 and LISTEN_FDS)",

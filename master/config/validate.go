@@ -23,6 +23,11 @@ const (
 	maxProbe = 32767 * time.Second
 )
 
+// ReservedPrefix begins the names by which listeners are left with a service
+// manager. A socket that is passed by another name is for the service of that
+// name.
+const ReservedPrefix = "stored."
+
 // reservedVariables are those that say something about each connection.
 var reservedVariables = []string{
 	ipc.EnvProto, ipc.EnvTCPLocalIP, ipc.EnvTCPLocalPort, ipc.EnvTCPRemoteIP, ipc.EnvTCPRemotePort, ipc.EnvTCPConnNum,
@@ -57,6 +62,9 @@ func (c *Config) validate(mistakes *Mistakes) {
 	for i := range c.Services {
 		s := &c.Services[i]
 		v := validator{s.scope(), s.at, mistakes}
+		if s.at != nil && !s.at.has("listen") && !c.Activated {
+			mistakes.add(s.at[""], "%slisten is missing, and no socket was passed by a service manager", v.scope)
+		}
 		s.validate(v)
 		if s.Handler != "" {
 			if workerChecked {
@@ -134,6 +142,8 @@ func (s *Service) validateName(v validator) {
 		v.mistakes.add(v.at.of(), "service %s: the name must have 1 to 255 bytes", quoted(s.Name))
 	case strings.ContainsFunc(s.Name, func(r rune) bool { return !unicode.IsPrint(r) }):
 		v.mistakes.add(v.at.of(), "service %s: the name must not hold control characters", quoted(s.Name))
+	case strings.HasPrefix(s.Name, ReservedPrefix):
+		v.mistakes.add(v.at.of(), "service %s: names that begin with %q are those of stored sockets", quoted(s.Name), ReservedPrefix)
 	}
 }
 

@@ -20,8 +20,9 @@ type Listener struct {
 	wildcard bool           // local says less than getsockname of a connection does
 	path     string         // of a unix socket, with '@' for an abstract name
 
-	bound  *boundPath  // what Close removes, or nil
-	closed atomic.Bool // set before the descriptor closes
+	bound   *boundPath  // what Close removes, or nil
+	adopted bool        // somebody else has bound it, and listens with it too
+	closed  atomic.Bool // set before the descriptor closes
 }
 
 // newListener takes ownership of fd, a non-blocking listening socket.

@@ -114,8 +114,12 @@ func (l *Listener) Apply(o Options) error {
 				}
 			}
 		}
-		// Listening again changes the length of the queue and nothing else.
-		failure = unix.Listen(int(fd), o.backlog())
+		// Listening again changes the length of the queue and nothing else. A
+		// queue that a service manager has made keeps its length unless
+		// another one is asked for.
+		if !l.adopted || o.Backlog > 0 {
+			failure = unix.Listen(int(fd), o.backlog())
+		}
 	})
 	if err == nil {
 		err = failure

@@ -33,6 +33,9 @@ const (
 	keySource     = "source"
 	keySuppressed = "suppressed"
 	keyVia        = "via"
+	keyFrom       = "from"
+	keyName       = "name"
+	keySockets    = "sockets"
 	keyLine       = "line"
 	keyLines      = "lines"
 	keyReport     = "report"
@@ -113,6 +116,21 @@ func Via(address string) zap.Field {
 	}
 	return zap.String(keyVia, address)
 }
+
+// From is where a listening socket comes from: "passed" by a socket unit, or
+// "stored" by an earlier process; nothing when the master has bound it.
+func From(origin string) zap.Field {
+	if origin == "" {
+		return zap.Skip()
+	}
+	return zap.String(keyFrom, origin)
+}
+
+// Name is the FileDescriptorName= of a socket that was passed.
+func Name(name string) zap.Field { return zap.String(keyName, name) }
+
+// Sockets is a number of sockets.
+func Sockets(n int) zap.Field { return zap.Int(keySockets, n) }
 
 // Line is a line that a worker wrote.
 func Line(text string) zap.Field { return zap.String(keyLine, text) }

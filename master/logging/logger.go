@@ -1,10 +1,12 @@
 package logging
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/journal"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
@@ -32,19 +34,30 @@ func New(options Options) (*Logger, error) {
 	terminal := out.isTerminal()
 	format := options.Format
 	if format == "" || format == FormatAuto {
-		format = FormatJSON
-		if terminal {
+		switch {
+		case terminal:
 			format = FormatConsole
+		case file == os.Stderr && inJournal():
+			format = FormatJournal
+		default:
+			format = FormatJSON
 		}
 	}
 	var encoder zapcore.Encoder
+	var to io.WriteCloser = out
 	switch format {
 	case FormatConsole:
 		encoder = newConsoleEncoder(useColour(terminal, os.Getenv))
+	case FormatJournal:
+		if !journal.Enabled() {
+			out.Close()
+			return nil, fmt.Errorf("the journal does not listen at %s", journalSocket)
+		}
+		encoder, to = newJournalEncoder(), newJournalOutput(out)
 	default:
 		encoder = newJSONEncoder()
 	}
-	q := newQueue(out, encoder, queueLimit)
+	q := newQueue(to, encoder, queueLimit)
 	return newLogger(zap.NewAtomicLevelAt(options.Level), encoder, q), nil
 }
 

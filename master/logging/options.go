@@ -19,19 +19,20 @@ type Options struct {
 type Format string
 
 const (
-	FormatAuto    Format = "auto"    // console on a terminal, else JSON
+	FormatAuto    Format = "auto"    // console on a terminal, journal where stderr leads there, else JSON
 	FormatConsole Format = "console" // aligned lines for people
 	FormatJSON    Format = "json"    // an object to a line
+	FormatJournal Format = "journal" // entries of systemd's journal, with fields
 )
 
 // ParseFormat parses what a person wrote for --log-format. The error names
 // what is allowed.
 func ParseFormat(s string) (Format, error) {
 	switch f := Format(s); f {
-	case FormatAuto, FormatConsole, FormatJSON:
+	case FormatAuto, FormatConsole, FormatJSON, FormatJournal:
 		return f, nil
 	}
-	return "", fmt.Errorf("log format %q: write %s, %s or %s", s, FormatAuto, FormatConsole, FormatJSON)
+	return "", fmt.Errorf("log format %q: write %s, %s, %s or %s", s, FormatAuto, FormatConsole, FormatJSON, FormatJournal)
 }
 
 // ParseLevel parses what a person wrote for --log-level. The error names what

@@ -13,7 +13,7 @@ func TestParseFormat(t *testing.T) {
 		}
 	}
 	for _, s := range []string{"", "JSON", "xml"} {
-		want := `log format "` + s + `": write auto, console or json`
+		want := `log format "` + s + `": write auto, console, json or journal`
 		if _, err := ParseFormat(s); err == nil || err.Error() != want {
 			t.Errorf("%q: got %v, want %s", s, err, want)
 		}

@@ -47,6 +47,9 @@ type Event struct {
 	// Of a reload: names of services, addresses of listeners.
 	Added, Changed, Removed, Opened, Closed string
 
+	// Of a socket that was passed or stored.
+	From, Name string
+
 	ExitCode *int     `json:"exit_code"`
 	Duration *float64 `json:"duration"` // seconds
 	BytesIn  *int64   `json:"bytes_in"`

@@ -21,7 +21,7 @@ type Options struct {
 
 	// Config is the text of a configuration file, which Args then says nothing
 	// about. The master listens on as many addresses as Listeners says, one
-	// unless set.
+	// unless set; so does one without --listen, where sockets are passed.
 	Config    string
 	Listeners int
 
@@ -36,6 +36,9 @@ type Options struct {
 	// Env is added to PATH and the instrumentation's variables, which are all
 	// that a master has otherwise.
 	Env []string
+
+	// Passed are descriptors that the master is passed as by a service manager.
+	Passed []Passed
 
 	// Attr, Dir are those of exec.Cmd.
 	Attr *syscall.SysProcAttr
@@ -93,7 +96,10 @@ func (o Options) Start(t testing.TB) *Master {
 		o.Args = append([]string{"--config", m.Config}, o.Args...)
 		listeners = o.Listeners
 	} else {
-		if listeners == 0 && !o.NoListen {
+		switch {
+		case listeners == 0 && o.Listeners > 0:
+			listeners = o.Listeners
+		case listeners == 0 && !o.NoListen:
 			o.Args = append([]string{"--listen", "127.0.0.1:0"}, o.Args...)
 		}
 		if !o.Control && !hasControl {
@@ -101,7 +107,9 @@ func (o Options) Start(t testing.TB) *Master {
 		}
 	}
 	listeners = max(listeners, 1)
+	files := pass(&o)
 	m.cmd = o.command(t)
+	m.cmd.ExtraFiles = files
 
 	var stderr io.ReadCloser
 	if o.Terminal {
@@ -129,6 +137,7 @@ func (o Options) Start(t testing.TB) *Master {
 	if err := m.cmd.Start(); err != nil {
 		t.Fatalf("start %v: %v", m.cmd.Args, err)
 	}
+	o.passed()
 	m.PID = m.cmd.Process.Pid
 	go func() { m.log.collect(stderr) }()
 	go func() {

@@ -26,9 +26,11 @@ func (o Options) Run(t testing.TB, args ...string) Result {
 	o.Env = append([]string{"RUNTIME_DIRECTORY=" + Dir(t)}, o.Env...)
 	ctx, cancel := context.WithTimeout(t.Context(), Deadline)
 	defer cancel()
+	files := pass(&o)
 	made := o.exec(append(append(append([]string{}, o.Wrap...), Preforkd(t)), args...))
 	cmd := exec.CommandContext(ctx, made.Path, made.Args[1:]...)
 	cmd.Env, cmd.Dir, cmd.SysProcAttr = made.Env, made.Dir, made.SysProcAttr
+	cmd.ExtraFiles = files
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()

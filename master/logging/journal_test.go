@@ -1,0 +1,221 @@
+package logging
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/journal"
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+)
+
+// A heap plays the journal.
+type heap struct {
+	mu      sync.Mutex
+	entries []entry
+	sendErr error
+	roomErr error
+	waits   []time.Duration
+}
+
+type entry struct {
+	Message  string
+	Priority journal.Priority
+	Fields   map[string]string
+}
+
+func (h *heap) send(message string, priority journal.Priority, fields map[string]string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.sendErr != nil {
+		return h.sendErr
+	}
+	h.entries = append(h.entries, entry{message, priority, fields})
+	return nil
+}
+
+func (h *heap) room(wait time.Duration) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.waits = append(h.waits, wait)
+	return h.roomErr
+}
+
+func (h *heap) tries() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.waits)
+}
+
+func (h *heap) fail(send, room error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.sendErr, h.roomErr = send, room
+}
+
+// journalLogger returns a logger to a journal that is played, and the file that
+// is its stderr.
+func journalLogger(t *testing.T) (*Logger, *heap, func() string) {
+	t.Helper()
+	file, err := os.CreateTemp(t.TempDir(), "stderr")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	stderr, err := openOutput(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &heap{}
+	out := newJournalOutput(stderr)
+	out.send, out.room = h.send, h.room
+	return newTestLogger(out, newJournalEncoder(), queueLimit), h, func() string {
+		text, err := os.ReadFile(file.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+}
+
+// Every field of an event is one of the journal, under its name in capitals and
+// as JSON writes it.
+func TestJournalFields(t *testing.T) {
+	l, h, stderr := journalLogger(t)
+	l.With(Service("echo")).Warn(EventReaped, Conn("mi8f2k1c-2"), Peer("127.0.0.1:50313"), Local("127.0.0.1:7007"), PID(4712),
+		ExitCode(3), Reason("error"), Duration(35*time.Millisecond), BytesIn(5),
+		zap.String("strange-key\x1b", "two\nlines\x00"), zap.Bool("dry_run", true),
+		zap.Dict("report", zap.String("user", "alice")))
+	l.Error(EventSpawnFailed, Error(errors.New("no")))
+	l.Debug("quiet")
+	l.Info(EventStopped)
+	if err := l.Close(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if len(h.entries) != 4 {
+		t.Fatalf("%d entries: %+v", len(h.entries), h.entries)
+	}
+	for i, want := range []journal.Priority{journal.PriWarning, journal.PriErr, journal.PriDebug, journal.PriInfo} {
+		if h.entries[i].Priority != want {
+			t.Errorf("%q has priority %d, want %d", h.entries[i].Message, h.entries[i].Priority, want)
+		}
+	}
+	got := h.entries[0]
+	if got.Fields["PREFORKD_TS"] == "" {
+		t.Error("no time")
+	}
+	delete(got.Fields, "PREFORKD_TS")
+	want := map[string]string{
+		"SYSLOG_IDENTIFIER": "preforkd", "PREFORKD_EVENT": "reaped", "PREFORKD_SERVICE": "echo", "PREFORKD_CONNECTION": "mi8f2k1c-2",
+		"PREFORKD_PEER": "127.0.0.1:50313", "PREFORKD_LOCAL": "127.0.0.1:7007", "PREFORKD_PID": "4712", "PREFORKD_EXIT_CODE": "3",
+		"PREFORKD_REASON": "error", "PREFORKD_DURATION": "0.035", "PREFORKD_BYTES_IN": "5", "PREFORKD_STRANGE_KEY_": "two\nlines\x00",
+		"PREFORKD_DRY_RUN": "true", "PREFORKD_REPORT": `{"user":"alice"}`,
+	}
+	if diff := cmp.Diff(want, got.Fields); diff != "" {
+		t.Error(diff)
+	}
+	message := `reaped echo mi8f2k1c-2 127.0.0.1:50313 pid 4712 exit 3 error 35ms in 5 B "strange-key\x1b"="two\nlines\x00" dry_run=true report=map[user:alice]`
+	if got.Message != message {
+		t.Errorf("message %q\nwant    %q", got.Message, message)
+	}
+	if stderr() != "" {
+		t.Errorf("stderr has %q", stderr())
+	}
+}
+
+// Names are cut to what the journal takes, or it would drop the field.
+func TestJournalName(t *testing.T) {
+	for key, want := range map[string]string{
+		"exit_code": "PREFORKD_EXIT_CODE", "": "PREFORKD_", "ä.b c": "PREFORKD___B_C",
+		strings.Repeat("x", 100): "PREFORKD_" + strings.Repeat("X", 55),
+	} {
+		if got := journalName(key); got != want {
+			t.Errorf("journalName(%q) = %q, want %q", key, got, want)
+		}
+	}
+}
+
+// A journal that is gone costs no event: they go to stderr, as JSON; and when
+// it is back it gets the next one.
+func TestJournalGone(t *testing.T) {
+	l, h, stderr := journalLogger(t)
+	h.fail(unix.ECONNREFUSED, nil)
+	l.Info(EventAccepted, Conn("a-1"))
+	waitForText(t, stderr, `"conn":"a-1"`)
+	h.fail(nil, nil)
+	l.Info(EventAccepted, Conn("a-2"))
+	l.Info(EventStopped)
+	if err := l.Close(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if text := stderr(); !strings.HasPrefix(text, `{"level":"info",`) || strings.Count(text, "\n") != 1 {
+		t.Errorf("stderr has %q", text)
+	}
+	if len(h.entries) != 2 || h.entries[0].Fields["PREFORKD_CONNECTION"] != "a-2" || h.entries[1].Fields["PREFORKD_EVENT"] != EventStopped {
+		t.Errorf("the journal has %+v", h.entries)
+	}
+}
+
+// A journal that does not read holds up one entry for a while, and no other.
+func TestJournalStuck(t *testing.T) {
+	l, h, stderr := journalLogger(t)
+	h.fail(nil, unix.EAGAIN)
+	for range 3 {
+		l.Info(EventAccepted)
+	}
+	l.Info(EventStopped)
+	if err := l.Close(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]time.Duration{roomWait, 0, 0, 0}, h.waits); diff != "" {
+		t.Errorf("waited %s", diff)
+	}
+	if text := stderr(); strings.Count(text, "\n") != 4 || !strings.Contains(text, `"msg":"stopped"`) {
+		t.Errorf("stderr has %q", text)
+	}
+}
+
+// Where stderr is gone as well, the lines count as lost and the log goes on.
+func TestJournalAndStderrGone(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	stderr, err := openOutput(full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &heap{sendErr: unix.ENOENT}
+	out := newJournalOutput(stderr)
+	out.send, out.room = h.send, h.room
+	l := newTestLogger(out, newJournalEncoder(), queueLimit)
+	l.Info(EventAccepted)
+	for deadline := time.Now().Add(time.Minute); h.tries() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nothing was sent")
+		}
+	}
+	h.fail(nil, nil)
+	l.Info(EventStopped)
+	if err := l.Close(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if len(h.entries) != 2 || h.entries[0].Fields["PREFORKD_LINES"] != "1" || h.entries[1].Fields["PREFORKD_EVENT"] != EventStopped {
+		t.Errorf("the journal has %+v", h.entries)
+	}
+}
+
+func waitForText(t *testing.T, read func() string, want string) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(read(), want); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("no %s in %q", want, read())
+		}
+	}
+}
