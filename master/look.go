@@ -42,17 +42,10 @@ func (m *Master) look(ctx context.Context) (control.Status, error) {
 			c.CPU, c.RSS = &cpu, &used.RSS
 		}
 	}
+	s.lookAtSockets()
 	slices.SortFunc(status.Connections, func(a, b control.Connection) int {
 		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(len(a.ID), len(b.ID)), cmp.Compare(a.ID, b.ID))
 	})
-	for i := range status.Services {
-		for j, l := range s.listeners[i] {
-			if waiting, most, ok := l.Queue(); ok {
-				shown := &status.Services[i].Listeners[j]
-				shown.Queue, shown.Backlog = &waiting, &most
-			}
-		}
-	}
 	m.lookAtMyself(&status.Master)
 	status.Master.Problems = s.problems(m.logger.Lost())
 	return *status, nil

@@ -5,14 +5,16 @@ import (
 
 	"github.com/preforkd/preforkd/master/admit"
 	"github.com/preforkd/preforkd/master/control"
+	"github.com/preforkd/preforkd/master/sockdiag"
 )
 
 // A snapshot is what the loop knows, copied at one moment between two events.
 // Nothing in it changes afterwards.
 type snapshot struct {
 	status    control.Status
-	listeners [][]*listener // of each service of the status
-	health    []health      // of each service of the status
+	listeners [][]*listener   // of each service of the status
+	sockets   []sockdiag.Pair // of each connection of the status; zero for unix sockets
+	health    []health        // of each service of the status
 	server    *control.Server
 	missing   error // why there is no control server where there should be one
 }
@@ -47,8 +49,9 @@ func (m *Master) snapshot(now time.Time) *snapshot {
 		m.showService(s, service, sums[service.books])
 	}
 	for pid, w := range m.table.workers {
-		if c, ok := m.showConnection(pid, w); ok {
+		if c, socket, ok := m.showConnection(pid, w); ok {
 			s.status.Connections = append(s.status.Connections, c)
+			s.sockets = append(s.sockets, socket)
 		}
 	}
 	return s
@@ -126,14 +129,15 @@ func (m *Master) stateOf(s *service, live uint64) string {
 	return stateDrained
 }
 
-// showConnection returns the connection that a worker has, if it has one.
-func (m *Master) showConnection(pid int, w *worker) (control.Connection, bool) {
+// showConnection returns the connection that a worker has, if it has one, and
+// the two ends of its socket.
+func (m *Master) showConnection(pid int, w *worker) (control.Connection, sockdiag.Pair, bool) {
 	p := w.service.pool
 	p.mu.Lock()
 	c, state := w.conn, w.state
 	p.mu.Unlock()
 	if c == nil {
-		return control.Connection{}, false
+		return control.Connection{}, sockdiag.Pair{}, false
 	}
 	shown := control.Connection{
 		ID: c.id, Service: c.service.Name, PID: pid, Peer: c.peerName(), Local: c.local, Via: c.privacy.viaName(c.conn),
@@ -142,5 +146,5 @@ func (m *Master) showConnection(pid int, w *worker) (control.Connection, bool) {
 	if state == retiring || state == broken || w.signalled || !w.warned.IsZero() || m.stop.signal() != 0 {
 		shown.State = "ending"
 	}
-	return shown, true
+	return shown, c.conn.Socket, true
 }

@@ -29,7 +29,7 @@ const connected = 1<<unix.BPF_TCP_ESTABLISHED | 1<<unix.BPF_TCP_FIN_WAIT1 | 1<<u
 	1<<unix.BPF_TCP_CLOSE_WAIT | 1<<unix.BPF_TCP_LAST_ACK | 1<<unix.BPF_TCP_CLOSING
 
 // Connections returns the bytes of the TCP connections whose local port is one
-// of ports, or of all connections of the network namespace when there is none.
+// of at most MaxPorts ports, or of all connections of the network namespace when there is none.
 //
 // Where the kernel tells of one family only, its connections come along with
 // the error that says what is missing.

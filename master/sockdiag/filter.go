@@ -16,8 +16,8 @@ const (
 	blockSize = portSize + 1*opSize // and a jump
 )
 
-// maxPorts is as far as a jump reaches.
-const maxPorts = (1<<16 - 1) / blockSize
+// MaxPorts is how many ports can be asked for at once: as far as a jump reaches.
+const MaxPorts = (1<<16 - 1) / blockSize
 
 // portFilter returns a program for the kernel that lets the sockets through
 // whose local port is one of ports; nil when there are none. It is made of
@@ -38,8 +38,8 @@ const maxPorts = (1<<16 - 1) / blockSize
 //
 // There is an operation for "equal", but for younger kernels only.
 func portFilter(ports []uint16) ([]byte, error) {
-	if len(ports) > maxPorts {
-		return nil, fmt.Errorf("%d ports, at most %d can be asked for at once", len(ports), maxPorts)
+	if len(ports) > MaxPorts {
+		return nil, fmt.Errorf("%d ports, at most %d can be asked for at once", len(ports), MaxPorts)
 	}
 	var program []byte
 	op := func(code, yes uint8, no int) {

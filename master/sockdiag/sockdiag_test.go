@@ -268,7 +268,7 @@ func TestWithoutPrivileges(t *testing.T) {
 
 // As many ports as a filter can have.
 func TestManyPorts(t *testing.T) {
-	ports := make([]uint16, maxPorts)
+	ports := make([]uint16, MaxPorts)
 	for i := range ports {
 		ports[i] = uint16(i + 1)
 	}
