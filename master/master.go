@@ -64,6 +64,8 @@ type Master struct {
 
 	// reloads carries configurations that were read again to the loop.
 	reloads chan reloaded
+	// privacy is how much of peers is told.
+	privacy privacy
 	// farewells ends refused connections.
 	farewells farewells
 
@@ -140,6 +142,7 @@ func New(cfg config.Config, file string, by Supervisor, logger *logging.Logger) 
 	m.looks = shared[control.Status]{find: m.look, pause: lookPause, limit: lookLimit}
 	m.summaries = shared[control.Status]{find: m.lookAtServices, pause: lookPause, limit: lookLimit}
 	m.scrape.handler = metrics.Handler(m)
+	m.privacy.set(cfg.LogPeer)
 	m.ids.init(m.started)
 	if err := m.open(by.Sockets); err != nil {
 		m.close()

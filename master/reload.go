@@ -199,6 +199,7 @@ func (m *Master) change(cfg *config.Config) (control.Reloaded, error) {
 	var added, changed, removed []*service
 	before := m.services
 	m.cfg, m.services = *cfg, services
+	m.privacy.set(cfg.LogPeer)
 	now := time.Now()
 	kept := map[*listener]bool{}
 	// Listeners change hands before limits change: whoever waits for a slot then

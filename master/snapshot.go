@@ -5,14 +5,16 @@ import (
 
 	"github.com/preforkd/preforkd/master/admit"
 	"github.com/preforkd/preforkd/master/control"
+	"github.com/preforkd/preforkd/master/sockdiag"
 )
 
 // A snapshot is what the loop knows, copied at one moment between two events.
 // Nothing in it changes afterwards.
 type snapshot struct {
 	status    control.Status
-	listeners [][]*listener // of each service of the status
-	health    []health      // of each service of the status
+	listeners [][]*listener   // of each service of the status
+	sockets   []sockdiag.Pair // of each connection of the status; zero for unix sockets
+	health    []health        // of each service of the status
 	server    *control.Server
 	missing   error // why there is no control server where there should be one
 }
@@ -40,8 +42,9 @@ func (m *Master) snapshot(now time.Time, connections bool) *snapshot {
 		// spares, and none is to be shown that is not counted.
 		s.status.Connections = make([]control.Connection, 0, len(m.table.workers))
 		for pid, w := range m.table.workers {
-			if c, ok := m.showConnection(pid, w); ok {
+			if c, socket, ok := m.showConnection(pid, w); ok {
 				s.status.Connections = append(s.status.Connections, c)
+				s.sockets = append(s.sockets, socket)
 			}
 		}
 	}
@@ -131,21 +134,22 @@ func (m *Master) stateOf(s *service, live uint64) string {
 	return stateDrained
 }
 
-// showConnection returns the connection that a worker has, if it has one.
-func (m *Master) showConnection(pid int, w *worker) (control.Connection, bool) {
+// showConnection returns the connection that a worker has, if it has one, and
+// the two ends of its socket.
+func (m *Master) showConnection(pid int, w *worker) (control.Connection, sockdiag.Pair, bool) {
 	p := w.service.pool
 	p.mu.Lock()
 	c, state := w.conn, w.state
 	p.mu.Unlock()
 	if c == nil {
-		return control.Connection{}, false
+		return control.Connection{}, sockdiag.Pair{}, false
 	}
 	shown := control.Connection{
-		ID: c.id, Service: c.service.Name, PID: pid, Peer: c.peer, Local: c.local, Via: c.conn.Via,
+		ID: c.id, Service: c.service.Name, PID: pid, Peer: c.peerName(), Local: c.local, Via: c.privacy.viaName(c.conn),
 		State: state.String(), Since: c.accepted,
 	}
 	if state == retiring || state == broken || w.signalled || !w.warned.IsZero() || m.stop.signal() != 0 {
 		shown.State = "ending"
 	}
-	return shown, true
+	return shown, c.conn.Socket, true
 }

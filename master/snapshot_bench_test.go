@@ -22,7 +22,7 @@ func BenchmarkSnapshot(b *testing.B) {
 	m := &Master{table: newTable(), spawns: newOutcomes(), services: []*service{s}, books: map[string]*books{s.Name: s.books}}
 	now := time.Now()
 	for i := range n {
-		c := &connection{service: s, conn: &listen.Conn{}, id: strconv.Itoa(i), peer: "192.0.2.1:1", local: "192.0.2.2:2", accepted: now}
+		c := &connection{service: s, conn: &listen.Conn{}, id: strconv.Itoa(i), name: "192.0.2.1:1", privacy: &m.privacy, local: "192.0.2.2:2", accepted: now}
 		m.table.workers[i] = &worker{service: s, state: serving, since: now, conn: c}
 		s.spawns.record(time.Duration(i) * time.Microsecond)
 	}

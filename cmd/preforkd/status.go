@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 
+	"github.com/preforkd/preforkd/cmd/internal/show"
 	"github.com/preforkd/preforkd/master/control"
 )
 
@@ -52,8 +54,14 @@ it serves, 1 when it is degraded or stopping, and 3 when none is running.`,
 	return cmd
 }
 
-// printStatus prints a status for people.
-func printStatus(w io.Writer, s control.Status) error { return printJSON(w, s) }
+// printStatus prints a status for people, as wide as their terminal.
+func printStatus(w io.Writer, s control.Status) error {
+	width := 0
+	if f, ok := w.(*os.File); ok {
+		width = show.TerminalWidth(f)
+	}
+	return show.Status(w, s, width)
+}
 
 // checked says how a master is, and ends the program accordingly.
 func checked(w io.Writer, s control.Status) error {
