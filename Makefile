@@ -21,7 +21,8 @@ prefix     ?= /usr/local
 bindir     ?= $(prefix)/bin
 libdir     ?= $(prefix)/lib
 sysconfdir ?= /etc
-docdir     ?= $(prefix)/share/doc/preforkd
+datadir    ?= $(prefix)/share
+docdir     ?= $(datadir)/doc/preforkd
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/preforkd/preforkd/ipc.Version=$(VERSION)
@@ -111,9 +112,12 @@ drop_ins  = $(notdir $(wildcard deploy/drop-in/*.conf))
 etc = $(DESTDIR)$(sysconfdir)/preforkd
 doc = $(DESTDIR)$(docdir)
 lib = $(DESTDIR)$(libdir)
+share = $(DESTDIR)$(datadir)
+# Of bash, zsh and fish, where each looks for those of a package.
+completions = $(share)/bash-completion/completions/preforkd $(share)/zsh/site-functions/_preforkd $(share)/fish/vendor_completions.d/preforkd.fish
 
-# A configuration that is there already stays as it is. Man pages and completions
-# of shells, which the installed program can print, belong to the end of this.
+# A configuration that is there already stays as it is. The program itself writes
+# its manual pages and completions.
 install: build ## Install programs, units, example configuration (DESTDIR, prefix)
 	install -d $(DESTDIR)$(bindir) $(lib)/preforkd $(lib)/systemd/system $(lib)/sysusers.d $(lib)/tmpfiles.d $(etc) $(doc)/drop-in
 	install -m 755 $(BIN)/preforkd $(DESTDIR)$(bindir)/preforkd
@@ -125,12 +129,22 @@ install: build ## Install programs, units, example configuration (DESTDIR, prefi
 	[ -e $(etc)/preforkd.toml ] || install -m 644 deploy/preforkd.toml $(etc)/preforkd.toml
 	install -m 644 $(documents) $(doc)
 	cd deploy/drop-in && install -m 644 $(drop_ins) $(abspath $(doc))/drop-in
+	install -m 644 deploy/grafana/preforkd.json $(doc)/grafana.json
+	install -d $(BIN)/man $(share)/man/man1 $(share)/man/man5 $(dir $(completions))
+	rm -f $(BIN)/man/* && $(BIN)/preforkd manual $(BIN)/man
+	install -m 644 $(BIN)/man/*.1 $(share)/man/man1
+	install -m 644 $(BIN)/man/*.5 $(share)/man/man5
+	$(BIN)/preforkd completion bash >$(word 1,$(completions))
+	$(BIN)/preforkd completion zsh >$(word 2,$(completions))
+	$(BIN)/preforkd completion fish >$(word 3,$(completions))
+	chmod 644 $(completions)
 
 # Of what was installed, only a configuration that has been changed stays.
 uninstall: ## Remove what `make install` has placed (DESTDIR, prefix)
 	rm -f $(DESTDIR)$(bindir)/preforkd $(addprefix $(lib)/systemd/system/,$(units))
 	rm -f $(lib)/sysusers.d/preforkd.conf $(lib)/tmpfiles.d/preforkd.conf
 	! cmp -s deploy/preforkd.toml $(etc)/preforkd.toml || rm -f $(etc)/preforkd.toml
+	rm -f $(share)/man/man1/preforkd.1 $(share)/man/man1/preforkd-*.1 $(share)/man/man5/preforkd.toml.5 $(completions)
 	rm -rf $(lib)/preforkd $(doc)
 	[ ! -d $(etc) ] || rmdir --ignore-fail-on-non-empty $(etc)
 
