@@ -12,6 +12,17 @@ ARGS ?=
 # Arguments for `make bench`: make bench BENCH='--short --json results.json'
 BENCH ?=
 
+# Where `make build` puts the programs, and `make install` finds them.
+BIN ?= bin
+
+# Where `make install` puts them, all below DESTDIR if that is set. systemd reads
+# units, sysusers.d and tmpfiles.d in /usr/local/lib and /usr/lib.
+prefix     ?= /usr/local
+bindir     ?= $(prefix)/bin
+libdir     ?= $(prefix)/lib
+sysconfdir ?= /etc
+docdir     ?= $(prefix)/share/doc/preforkd
+
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/preforkd/preforkd/ipc.Version=$(VERSION)
 
@@ -19,23 +30,33 @@ LDFLAGS := -s -w -X github.com/preforkd/preforkd/ipc.Version=$(VERSION)
 CGO_WORKS = echo '\#include <stdlib.h>' | $${CC:-gcc} -E -o /dev/null - 2>/dev/null
 
 .DEFAULT_GOAL := build
-.PHONY: help build run test test-tools race fuzz lint bench microbench clean
+.PHONY: help build run test test-tools race systemd-test fuzz lint bench microbench install uninstall clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # -buildvcs=false: the version is given, and a checkout that belongs to another
 # user would fail the build.
 build: ## Build all programs into bin/
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
 
 run: build ## Build, then serve in the foreground (echo on 127.0.0.1:7007, or as ARGS says)
-	@exec bin/preforkd serve $(ARGS)
+	@exec $(BIN)/preforkd serve $(ARGS)
+
+# The packages whose tests boot a machine. They have the processors for
+# themselves: a boot that is starved is not worth waiting for.
+BOOTS := cmd/preforkd-bench/nspawn deploy/rig
+
+# What a package's tests may take on a slow machine. None takes a third of it.
+TEST_TIMEOUT := 15m
 
 # -count=1: the tests run programs, whose changes the test cache does not see.
 test: test-tools ## Run all tests, with the race detector where it works
-	@if $(CGO_WORKS); then set -x; CGO_ENABLED=1 go test -race -count=1 ./...; \
-	else set -x; go test -count=1 ./...; fi
+	@if $(CGO_WORKS); then export CGO_ENABLED=1; race=-race; fi; \
+	rest=$$(go list ./... | grep -v $(addprefix -e /,$(addsuffix $$$$,$(BOOTS)))) || exit 1; \
+	set -x; \
+	go test $$race -count=1 -timeout $(TEST_TIMEOUT) $$rest && \
+	go test $$race -count=1 -timeout $(TEST_TIMEOUT) -p 1 $(addprefix ./,$(BOOTS))
 
 # The programs that tests talk to and run. As root on Debian they are installed;
 # elsewhere the tests that miss one are skipped and say so.
@@ -43,7 +64,8 @@ test-tools:
 	@missing=; need() { command -v "$$1" >/dev/null || missing="$$missing $$2"; }; \
 	need nc netcat-openbsd; need socat socat; need git git; need strace strace; \
 	need tcpserver ucspi-tcp; need prlimit util-linux; \
-	need haproxy haproxy; need ip iproute2; need curl curl; \
+	need haproxy haproxy; need ip iproute2; need curl curl; need promtool prometheus; \
+	need systemctl systemd; need systemd-nspawn systemd-container; \
 	$(CGO_WORKS) || missing="$$missing gcc libc6-dev"; \
 	[ -n "$$missing" ] || exit 0; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -54,6 +76,9 @@ test-tools:
 
 race: ## Run the short tests with the race detector
 	CGO_ENABLED=1 go test -race -short ./...
+
+systemd-test: test-tools ## Boot a real systemd and try the units in it (as root)
+	go test -count=1 -v ./deploy/...
 
 fuzz: ## Run every fuzz target for FUZZTIME
 	@dirs=$$(go list -f '{{.Dir}}' ./...) || exit 1; for dir in $$dirs; do \
@@ -71,11 +96,43 @@ lint: ## Check formatting, go vet, staticcheck
 # As root on Debian the other servers are installed first; elsewhere those that
 # are missing are named and left out.
 bench: build ## Compare with other servers, side by side (BENCH='--short' for the short form)
-	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then bin/preforkd-bench install; fi
-	bin/preforkd-bench --preforkd bin/preforkd $(BENCH)
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then $(BIN)/preforkd-bench install; fi
+	$(BIN)/preforkd-bench --preforkd $(BIN)/preforkd $(BENCH)
 
 microbench: ## Run the Go benchmarks of single parts
 	go test -run '^$$' -bench . -benchmem ./...
+
+# The files of deploy say where everything is under the default directories.
+place = sed -e 's,/usr/local/bin/,$(bindir)/,g' -e 's,/usr/local/share/doc/preforkd,$(docdir),g' \
+	-e 's,/etc/preforkd/,$(sysconfdir)/preforkd/,g'
+units     = preforkd.service preforkd.socket
+documents = README.md LICENSE
+drop_ins  = $(notdir $(wildcard deploy/drop-in/*.conf))
+etc = $(DESTDIR)$(sysconfdir)/preforkd
+doc = $(DESTDIR)$(docdir)
+lib = $(DESTDIR)$(libdir)
+
+# A configuration that is there already stays as it is. Man pages and completions
+# of shells, which the installed program can print, belong to the end of this.
+install: build ## Install programs, units, example configuration (DESTDIR, prefix)
+	install -d $(DESTDIR)$(bindir) $(lib)/preforkd $(lib)/systemd/system $(lib)/sysusers.d $(lib)/tmpfiles.d $(etc) $(doc)/drop-in
+	install -m 755 $(BIN)/preforkd $(DESTDIR)$(bindir)/preforkd
+	install -m 755 $(BIN)/preforkd-worker $(lib)/preforkd/preforkd-worker
+	for unit in $(units); do $(place) deploy/$$unit >$(lib)/systemd/system/$$unit && chmod 644 $(lib)/systemd/system/$$unit || exit 1; done
+	install -m 644 deploy/preforkd.sysusers $(lib)/sysusers.d/preforkd.conf
+	install -m 644 deploy/preforkd.tmpfiles $(lib)/tmpfiles.d/preforkd.conf
+	install -m 644 deploy/preforkd.toml $(doc)/preforkd.toml
+	[ -e $(etc)/preforkd.toml ] || install -m 644 deploy/preforkd.toml $(etc)/preforkd.toml
+	install -m 644 $(documents) $(doc)
+	cd deploy/drop-in && install -m 644 $(drop_ins) $(abspath $(doc))/drop-in
+
+# Of what was installed, only a configuration that has been changed stays.
+uninstall: ## Remove what `make install` has placed (DESTDIR, prefix)
+	rm -f $(DESTDIR)$(bindir)/preforkd $(addprefix $(lib)/systemd/system/,$(units))
+	rm -f $(lib)/sysusers.d/preforkd.conf $(lib)/tmpfiles.d/preforkd.conf
+	! cmp -s deploy/preforkd.toml $(etc)/preforkd.toml || rm -f $(etc)/preforkd.toml
+	rm -rf $(lib)/preforkd $(doc)
+	[ ! -d $(etc) ] || rmdir --ignore-fail-on-non-empty $(etc)
 
 clean: ## Remove what was built
 	rm -rf bin dist

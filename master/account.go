@@ -22,6 +22,7 @@ func (m *Master) ended(w *worker, exit process.Exit) {
 	m.hear(w) // the exit can overtake the report
 	w.stderr.close()
 	now := time.Now()
+	w.service.work.ended(&exit)
 	p := w.service.pool
 	p.mu.Lock()
 	state, c := w.state, w.conn
@@ -95,6 +96,7 @@ func (m *Master) moveOn(w *worker, now time.Time) {
 func (m *Master) connectionEnded(w *worker, c *connection, exit *process.Exit, now time.Time) {
 	s := c.service
 	s.reaped++
+	s.work.served(now.Sub(c.accepted), w.report)
 	// The slot comes last: by the log, too, there are never more connections
 	// alive than slots.
 	defer m.release(c)

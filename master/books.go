@@ -28,8 +28,9 @@ type books struct {
 	failed [causes]uint64 // closed because no worker could be started
 	reaped uint64         // served by a worker that has ended, or has gone on to the next
 
-	spawns    latency   // of workers, from the connection or the decision to their exec
-	handovers latency   // to spares, from the assignment to their word that they have it
+	spawns    latency // of workers, from the connection or the decision to their exec
+	handovers latency // to spares, from the assignment to their word that they have it
+	work      work
 	failedAt  time.Time // when a spawn last failed, if none has succeeded since
 	failedFor cause
 }

@@ -47,7 +47,10 @@ func (m *Master) openControl(cfg *config.Config) (server *control.Server, file c
 		return now, file, nil, nil
 	}
 	server, err = control.Open(path, file, m.log)
-	if err != nil && automatic {
+	switch {
+	case err == nil:
+		server.Metrics = m.scrape.handler
+	case automatic:
 		return nil, file, err, nil
 	}
 	return server, file, nil, err
@@ -91,11 +94,14 @@ func (m *Master) endControl(server *control.Server) {
 	}
 }
 
-// closeControl ends the control socket, when the loop has come to its end.
+// closeControl ends the control socket and the metrics' address, when the loop has come to its end.
 func (m *Master) closeControl() {
 	close(m.over)
 	if m.control.server != nil {
 		m.endControl(m.control.server)
+	}
+	if m.scrape.server != nil {
+		m.endMetrics(m.scrape.server)
 	}
 	m.control.closing.Wait()
 }

@@ -12,9 +12,7 @@ import (
 // The loop owns it. The zero latency is empty.
 type latency struct {
 	micros  *hdrhistogram.Histogram
-	buckets []uint64 // by control.LatencyBounds, each without the shorter ones
-	count   uint64
-	sum     time.Duration
+	seconds histogram // by control.LatencyBounds
 }
 
 // What is longer counts as that long. Two digits cost 20 KiB for a service.
@@ -27,30 +25,16 @@ func (l *latency) record(d time.Duration) {
 	d = min(max(d, time.Microsecond), maxLatency)
 	if l.micros == nil {
 		l.micros = hdrhistogram.New(1, maxLatency.Microseconds(), latencyDigits)
-		l.buckets = make([]uint64, len(control.LatencyBounds))
 	}
 	_ = l.micros.RecordValue(d.Microseconds()) // within its bounds
-	l.count++
-	l.sum += d
-	for i, bound := range control.LatencyBounds {
-		if d.Seconds() <= bound {
-			l.buckets[i]++
-			break
-		}
-	}
+	l.seconds.record(d.Seconds(), control.LatencyBounds)
 }
 
 // show returns the latency for a status, nil if it is empty.
 func (l *latency) show() *control.Latency {
-	if l.count == 0 {
+	if l.seconds.count == 0 {
 		return nil
 	}
-	seconds := func(percent float64) float64 { return float64(l.micros.ValueAtPercentile(percent)) / 1e6 }
-	shown := &control.Latency{Count: l.count, P50: seconds(50), P99: seconds(99), Sum: l.sum.Seconds()}
-	sum := uint64(0)
-	for _, n := range l.buckets {
-		sum += n
-		shown.Buckets = append(shown.Buckets, sum)
-	}
-	return shown
+	at := func(percent float64) float64 { return float64(l.micros.ValueAtPercentile(percent)) / 1e6 }
+	return &control.Latency{Histogram: l.seconds.show(), P50: at(50), P99: at(99)}
 }

@@ -25,14 +25,13 @@ const (
 // Nobody may change what it returns. It may be called at any time by anybody.
 func (m *Master) Status(ctx context.Context) (control.Status, error) { return m.looks.get(ctx) }
 
+// Summary is Status without the connections, and cheap at any number of them.
+func (m *Master) Summary(ctx context.Context) (control.Status, error) { return m.summaries.get(ctx) }
+
 // look takes a look: what only the loop knows is copied by the loop, and all
 // that takes time, for it is asked of the kernel, is found out here.
 func (m *Master) look(ctx context.Context) (control.Status, error) {
-	var s *snapshot
-	if err := m.ask(ctx, func() { s = m.snapshot(time.Now()) }); err != nil {
-		return control.Status{}, err
-	}
-	status := &s.status
+	status, err := m.lookAt(ctx, true)
 	buf := make([]byte, 1024)
 	for i := range status.Connections {
 		c := &status.Connections[i]
@@ -42,10 +41,26 @@ func (m *Master) look(ctx context.Context) (control.Status, error) {
 			c.CPU, c.RSS = &cpu, &used.RSS
 		}
 	}
-	s.lookAtSockets()
 	slices.SortFunc(status.Connections, func(a, b control.Connection) int {
 		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(len(a.ID), len(b.ID)), cmp.Compare(a.ID, b.ID))
 	})
+	return status, err
+}
+
+// lookAtServices is look without the connections.
+func (m *Master) lookAtServices(ctx context.Context) (control.Status, error) {
+	return m.lookAt(ctx, false)
+}
+
+// lookAt takes a snapshot and adds what is asked of the kernel but for each
+// process.
+func (m *Master) lookAt(ctx context.Context, connections bool) (control.Status, error) {
+	var s *snapshot
+	if err := m.ask(ctx, func() { s = m.snapshot(time.Now(), connections) }); err != nil {
+		return control.Status{}, err
+	}
+	status := &s.status
+	s.lookAtSockets()
 	m.lookAtMyself(&status.Master)
 	status.Master.Problems = s.problems(m.logger.Lost())
 	return *status, nil

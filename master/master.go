@@ -15,6 +15,7 @@ import (
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/control"
 	"github.com/preforkd/preforkd/master/logging"
+	"github.com/preforkd/preforkd/master/metrics"
 	"github.com/preforkd/preforkd/master/process"
 	"github.com/preforkd/preforkd/master/systemd"
 )
@@ -58,6 +59,8 @@ type Master struct {
 	asked chan func()
 	over  chan struct{}
 	looks shared[control.Status]
+	// summaries shares those without the connections.
+	summaries shared[control.Status]
 
 	// reloads carries configurations that were read again to the loop.
 	reloads chan reloaded
@@ -77,9 +80,11 @@ type Master struct {
 	waiting     []chan<- reloadOutcome // for what becomes of the configuration being read
 	waitingNext []chan<- reloadOutcome // for the one after it
 	control     controlSocket
+	scrape      scrape
 	sweeping    *time.Ticker
 	handed      handed
 	table       *table
+	reaper      reaper
 	workers     uint64 // that were started and registered
 	stop        stopState
 	beat        <-chan time.Time     // when the manager is to hear of the master; nil: never
@@ -136,6 +141,8 @@ func New(cfg config.Config, file string, by Supervisor, logger *logging.Logger) 
 	}
 	m.looks = shared[control.Status]{find: m.look, pause: lookPause, limit: lookLimit}
 	m.privacy.set(cfg.LogPeer)
+	m.summaries = shared[control.Status]{find: m.lookAtServices, pause: lookPause, limit: lookLimit}
+	m.scrape.handler = metrics.Handler(m)
 	m.ids.init(m.started)
 	if err := m.open(by.Sockets); err != nil {
 		m.close()
@@ -184,11 +191,19 @@ func (m *Master) open(sockets []systemd.Socket) error {
 			l.service.Store(s)
 		}
 	}
-	server, socketFile, missing, err := m.openControl(&m.cfg)
+	scraped, err := m.openMetrics(m.cfg.Metrics)
 	if err != nil {
 		return err
 	}
+	server, socketFile, missing, err := m.openControl(&m.cfg)
+	if err != nil {
+		if scraped != nil {
+			scraped.Close()
+		}
+		return err
+	}
 	m.useControl(server, socketFile, missing)
+	m.useMetrics(scraped, m.cfg.Metrics)
 	return nil
 }
 

@@ -173,13 +173,24 @@ func (m *Master) change(cfg *config.Config) (control.Reloaded, error) {
 	if err != nil {
 		return control.Reloaded{}, err
 	}
-	server, socketFile, missing, err := m.openControl(cfg)
-	if err != nil {
+	giveUp := func(err error) (control.Reloaded, error) {
 		for _, l := range opened {
 			l.CloseStored()
 		}
 		return control.Reloaded{}, err
 	}
+	scraped, err := m.openMetrics(cfg.Metrics)
+	if err != nil {
+		return giveUp(err)
+	}
+	server, socketFile, missing, err := m.openControl(cfg)
+	if err != nil {
+		if scraped != nil && scraped != m.scrape.server {
+			scraped.Close()
+		}
+		return giveUp(err)
+	}
+	m.useMetrics(scraped, cfg.Metrics)
 	if server != nil && server != m.control.server {
 		server.Serve(m)
 	}

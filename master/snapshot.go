@@ -31,13 +31,23 @@ type health struct {
 
 // snapshot copies what the loop knows. It takes a time that is in proportion to
 // the number of workers, a fraction of a millisecond for a thousand, and looks
-// nothing up.
-func (m *Master) snapshot(now time.Time) *snapshot {
+// nothing up. Without the connections it takes next to none.
+func (m *Master) snapshot(now time.Time, connections bool) *snapshot {
 	m.takeSpawns()
 	s := &snapshot{server: m.control.server, missing: m.control.missing}
 	s.status.Taken = now
 	s.status.Services = make([]control.Service, 0, len(m.services))
-	s.status.Connections = make([]control.Connection, 0, len(m.table.workers))
+	if connections {
+		// Before the counts: accept goroutines go on giving connections to
+		// spares, and none is to be shown that is not counted.
+		s.status.Connections = make([]control.Connection, 0, len(m.table.workers))
+		for pid, w := range m.table.workers {
+			if c, socket, ok := m.showConnection(pid, w); ok {
+				s.status.Connections = append(s.status.Connections, c)
+				s.sockets = append(s.sockets, socket)
+			}
+		}
+	}
 	all := m.past
 	sums := map[*books]sums{}
 	for _, b := range m.books {
@@ -47,12 +57,6 @@ func (m *Master) snapshot(now time.Time) *snapshot {
 	s.status.Master = control.Master{State: m.stop.phase.String(), Live: all.live(), Counts: all.show()}
 	for _, service := range m.services {
 		m.showService(s, service, sums[service.books])
-	}
-	for pid, w := range m.table.workers {
-		if c, socket, ok := m.showConnection(pid, w); ok {
-			s.status.Connections = append(s.status.Connections, c)
-			s.sockets = append(s.sockets, socket)
-		}
 	}
 	return s
 }
@@ -78,6 +82,7 @@ func (m *Master) showService(s *snapshot, service *service, sums sums) {
 		Penalized:       counts.Penalized,
 		SpawnLatency:    service.spawns.show(),
 		HandoverLatency: service.handovers.show(),
+		Work:            service.work.show(),
 		Listeners:       []control.Listener{},
 	}
 	if len(service.Program) > 0 {

@@ -27,7 +27,7 @@ func BenchmarkSnapshot(b *testing.B) {
 		s.spawns.record(time.Duration(i) * time.Microsecond)
 	}
 	for b.Loop() {
-		if got := m.snapshot(now); len(got.status.Connections) != n {
+		if got := m.snapshot(now, true); len(got.status.Connections) != n {
 			b.Fatal(len(got.status.Connections))
 		}
 	}

@@ -373,7 +373,7 @@ func TestEveryConnectionIsServedOrFailed(t *testing.T) {
 // looks: what was accepted is counted once, and each connection that is shown is
 // one of the live ones.
 func (st *stage) checkSnapshot(t *rapid.T, now time.Time, accepted int) control.Status {
-	s := st.m.snapshot(now).status
+	s := st.m.snapshot(now, true).status
 	c := s.Services[0].Counts
 	if c != s.Master.Counts || c.Accepted != uint64(accepted) || c.Accepted != c.Refused+c.Failed+c.Reaped+s.Master.Live {
 		t.Fatalf("%d accepted: %+v, %+v", accepted, c, s.Master)

@@ -26,6 +26,9 @@ type Config struct {
 	ControlMode  FileMode
 	ControlOwner string
 	ControlGroup string
+	// Metrics is the TCP address at which metrics are served; empty for none.
+	// They are on the control socket in any case.
+	Metrics string
 
 	// LogPeer is how much of peers the log and a status tell.
 	LogPeer LogPeer

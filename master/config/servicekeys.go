@@ -113,6 +113,7 @@ var masterKeys = []key[Config]{
 		func(c *Config) *FileMode { return &c.ControlMode }, ParseFileMode, FileMode.String),
 	textKey("control-owner", "USER", "give the control socket to `USER`", func(c *Config) *string { return &c.ControlOwner }),
 	textKey("control-group", "GROUP", "give the control socket to `GROUP`", func(c *Config) *string { return &c.ControlGroup }),
+	textKey("metrics", "ADDR", "serve Prometheus metrics at `ADDR` as well, a TCP address: everybody who can connect can read them", func(c *Config) *string { return &c.Metrics }),
 	durationKey("drain-timeout", "how long live connections may go on after SIGTERM", func(c *Config) *time.Duration { return &c.DrainTimeout }),
 	durationKey("kill-delay", "how long workers may take to end after SIGTERM before SIGKILL", func(c *Config) *time.Duration { return &c.KillDelay }),
 	choiceKey("log-peer", "how much of clients the log and the status tell: `LOG-PEER` is full, prefix (an IPv4 /24, an IPv6 /48, of unix sockets the user) or none",

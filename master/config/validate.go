@@ -57,6 +57,7 @@ func (c *Config) validate(mistakes *Mistakes) {
 		mistakes.add(c.Services[1].at.of(), "once: there are %d services, and one connection can be of one only", len(c.Services))
 	}
 	c.validateControl(validator{c.scope(), c.at, mistakes})
+	c.validateMetrics(validator{c.scope(), c.at, mistakes})
 	c.validateAddresses(mistakes)
 	workerChecked := false
 	for i := range c.Services {

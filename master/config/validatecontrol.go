@@ -1,6 +1,9 @@
 package config
 
-import "strings"
+import (
+	"errors"
+	"strings"
+)
 
 // validateControl looks at where the control socket is to be and whose it is
 // to be.
@@ -33,6 +36,27 @@ func (c *Config) validateControl(v validator) {
 	if c.ControlGroup != "" {
 		if _, err := lookupGroup(c.ControlGroup); err != nil {
 			v.bad("control-group", c.ControlGroup, "%v", err)
+		}
+	}
+}
+
+// validateMetrics looks at where the metrics are to be served.
+func (c *Config) validateMetrics(v validator) {
+	if c.Metrics == "" {
+		return
+	}
+	address, err := ParseAddress(c.Metrics)
+	switch {
+	case err != nil:
+		v.bad("metrics", c.Metrics, "%v", errors.Unwrap(err))
+	case address.IsUnix():
+		v.bad("metrics", c.Metrics, "must be a TCP address; they are on the control socket anyway")
+	}
+	for i := range c.Services {
+		for _, other := range c.Services[i].Listen {
+			if err == nil && overlap(address, other) {
+				v.bad("metrics", c.Metrics, "service %s listens at %v", c.Services[i].Name, other)
+			}
 		}
 	}
 }

@@ -63,6 +63,7 @@ type Service struct {
 	// HandoverLatency is from the assignment of a connection to a spare's word
 	// that it has it; absent until there was one.
 	HandoverLatency *Latency   `json:"handover_latency,omitempty"`
+	Work            Work       `json:"work"`
 	Listeners       []Listener `json:"listeners"`
 }
 
@@ -76,18 +77,46 @@ type Spares struct {
 
 // A Latency tells how long something took, in seconds.
 type Latency struct {
+	Histogram         // by LatencyBounds
+	P50       float64 `json:"p50"`
+	P99       float64 `json:"p99"`
+}
+
+// A Histogram says how many values there were, and their sum.
+type Histogram struct {
 	Count uint64  `json:"count"`
-	P50   float64 `json:"p50"`
-	P99   float64 `json:"p99"`
 	Sum   float64 `json:"sum"`
-	// Buckets count those that took no longer than LatencyBounds, each with
-	// all that were shorter. They are for metrics, and not part of the JSON.
+	// Buckets count those that were no more than each bound, the smaller ones
+	// among them. They are for metrics, and not part of the JSON; nil when
+	// there was no value.
 	Buckets []uint64 `json:"-"`
 }
 
-// LatencyBounds are the upper bounds of a latency's buckets, in seconds.
-var LatencyBounds = []float64{
-	0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
+// The upper bounds of the buckets: of latencies and durations in seconds, of
+// memory in bytes.
+var (
+	LatencyBounds  = []float64{0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10}
+	DurationBounds = []float64{0.001, 0.01, 0.1, 1, 10, 60, 600, 3600, 6 * 3600, 24 * 3600}
+	MemoryBounds   = []float64{1 << 20, 4 << 20, 16 << 20, 64 << 20, 256 << 20, 1 << 30, 4 << 30}
+)
+
+// Work is what the workers of a service have done and used that have ended,
+// spares among them.
+type Work struct {
+	Exits     []Exit    `json:"exits"`     // ways in which there were
+	Durations Histogram `json:"durations"` // of connections, in seconds
+	MaxRSS    Histogram `json:"max_rss"`
+	BytesIn   uint64    `json:"bytes_in"` // that workers have reported
+	BytesOut  uint64    `json:"bytes_out"`
+	UserTime  float64   `json:"user_time"`
+	SysTime   float64   `json:"sys_time"`
+}
+
+// An Exit is a way in which workers have ended, either by a code or by a signal.
+type Exit struct {
+	Code   *int   `json:"code,omitempty"`
+	Signal string `json:"signal,omitempty"`
+	Count  uint64 `json:"count"`
 }
 
 // A Listener is a listening socket.

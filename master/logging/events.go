@@ -17,6 +17,7 @@ const (
 	EventSignalled   = "signalled"         // somebody had a worker signalled: service, conn, pid, signal, and reason, who it was
 	EventLogLevel    = "log level changed" // from, to, and reason, who it was
 	EventStderr      = "stderr"            // a worker's line, where its stderr goes to the log: service, conn, line
+	EventMetrics     = "serving metrics"   // metrics are served at an address: local; or what goes wrong with that
 )
 
 // eventLinesLost takes the place of lines that found no room: lines.

@@ -65,7 +65,7 @@ func Reason(reason string) zap.Field { return zap.String(keyReason, reason) }
 func ExitCode(code int) zap.Field { return zap.Int(keyExitCode, code) }
 
 // Signal is the signal that ended a worker, or that the master acts on.
-func Signal(s syscall.Signal) zap.Field { return zap.String(keySignal, signalName(s)) }
+func Signal(s syscall.Signal) zap.Field { return zap.String(keySignal, SignalName(s)) }
 
 // Duration is the time from accept to reap.
 func Duration(d time.Duration) zap.Field { return zap.Duration(keyDuration, d) }
@@ -144,9 +144,9 @@ func Error(err error) zap.Field {
 	return zap.String(keyError, err.Error())
 }
 
-// signalName names a signal the way people know it. Real-time signals have no
+// SignalName names a signal the way people know it. Real-time signals have no
 // names of their own, only numbers.
-func signalName(s syscall.Signal) string {
+func SignalName(s syscall.Signal) string {
 	if name := unix.SignalName(s); name != "" {
 		return name
 	}

@@ -104,10 +104,11 @@ func (c *Command) Start(conn *os.File, env []string, message []byte) (child *Chi
 		cmd.Stdin, cmd.Stdout = connection, connection
 	}
 	touch(c.Path)
+	start := func() error { return withoutAmbient(cmd.Start) }
 	if c.Umask != nil {
-		err = c.Umask.run(cmd.Start)
+		err = c.Umask.run(start)
 	} else {
-		err = cmd.Start()
+		err = start()
 	}
 	if err != nil {
 		return nil, err

@@ -1,0 +1,188 @@
+package nspawn
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const deadline = 2 * time.Minute
+
+// bootArg makes a test binary boot a machine, say so, and do nothing more.
+const bootArg = "boot-a-machine"
+
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == bootArg {
+		m, err := Boot(context.Background(), Options{})
+		fmt.Println(m.Leader, err)
+		select {}
+	}
+	os.Exit(m.Run())
+}
+
+func need(t *testing.T) {
+	t.Helper()
+	if err := Missing(); err != nil {
+		if os.Getenv("PREFORKD_NO_SKIP") == "1" {
+			t.Fatalf("PREFORKD_NO_SKIP=1, but: %v", err)
+		}
+		t.Skip(err)
+	}
+}
+
+func boot(t *testing.T, o Options) *Machine {
+	t.Helper()
+	need(t)
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	m, err := Boot(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestMachine(t *testing.T) {
+	tree := t.TempDir()
+	if err := os.Chmod(tree, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(tree+"/from-tree", []byte("tree\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	m := boot(t, Options{Trees: []string{tree}, Files: map[string]string{"/etc/from-files": "files\n"}, Log: &log})
+	closed := false
+	defer func() {
+		if !closed {
+			m.Close()
+		}
+	}()
+	run := func(name string, args ...string) string {
+		t.Helper()
+		out, err := m.Run(t.Context(), name, args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+
+	if got := run("cat", "/from-tree", "/etc/from-files"); got != "tree\nfiles\n" {
+		t.Errorf("the files are %q", got)
+	}
+	if got := run("hostname"); strings.TrimSpace(got) != m.Name {
+		t.Errorf("the host name is %q", got)
+	}
+	if _, err := m.Run(t.Context(), "sh", "-c", "echo trouble >&2; exit 3"); err == nil || !strings.Contains(err.Error(), "trouble") {
+		t.Errorf("a command that fails: %v", err)
+	}
+	// What is written there stays there.
+	run("sh", "-c", "echo inside > /etc/preforkd-nspawn-test")
+	if _, err := os.Stat("/etc/preforkd-nspawn-test"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file of the machine is on the host: %v", err)
+	}
+	if data, err := os.ReadFile(m.Path("/etc/preforkd-nspawn-test")); string(data) != "inside\n" {
+		t.Errorf("Path: read %q, %v", data, err)
+	}
+	if got := m.PID(1); got != m.Leader {
+		t.Errorf("its pid 1 is %d, want %d", got, m.Leader)
+	}
+	// Its network is its own, and only loopback.
+	if _, err := m.Dial(t.Context(), "tcp", "127.0.0.1:1"); err == nil || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("dial: %v", err)
+	}
+	if got := run("cat", "/proc/net/dev"); strings.Count(got, ":") != 1 || !strings.Contains(got, "lo:") {
+		t.Errorf("its interfaces are\n%s", got)
+	}
+
+	leader := m.Leader
+	closed = true
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d", leader)); err == nil {
+		t.Errorf("process %d is left", leader)
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil || bytes.Contains(mounts, []byte("preforkd-machine")) {
+		t.Errorf("a mount is left, %v\n%s", err, mounts)
+	}
+	if log.Len() == 0 {
+		t.Error("nothing was written to the console")
+	}
+}
+
+// A machine does not outlive the process that has booted it, whatever ends it.
+func TestMachineEndsWithItsOwner(t *testing.T) {
+	need(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner := exec.Command(self, bootArg)
+	owner.Stderr = os.Stderr
+	stdout, err := owner.StdoutPipe()
+	if err == nil {
+		err = owner.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var leader int
+	if _, err := fmt.Fscan(stdout, &leader); err != nil || leader == 0 {
+		t.Errorf("the machine's pid 1 is %d, %v", leader, err)
+	}
+	pidfd, err := unix.PidfdOpen(leader, 0)
+	if err != nil {
+		t.Errorf("find the machine: %v", err)
+	}
+	owner.Process.Kill()
+	owner.Wait()
+	defer unix.Close(pidfd)
+	// A pidfd is readable when the process has ended.
+	n, err := pollIn(pidfd)
+	for err == unix.EINTR {
+		n, err = pollIn(pidfd)
+	}
+	if n != 1 || err != nil {
+		t.Errorf("the machine lives on: %v", err)
+	}
+	// The last of its processes may be about to end. Its control groups are
+	// what it leaves behind.
+	name := fmt.Sprintf("preforkd-machine-%d-1", owner.Process.Pid)
+	for end := time.Now().Add(deadline); removeGroups(name) != nil; time.Sleep(look) {
+		if time.Now().After(end) {
+			t.Fatal(removeGroups(name))
+		}
+	}
+}
+
+func pollIn(fd int) (int, error) {
+	return unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(deadline.Milliseconds()))
+}
+
+// What does not boot says so, with what the console had to say.
+func TestBootFails(t *testing.T) {
+	need(t)
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	_, err := Boot(ctx, Options{Trees: []string{"/nonexistent/tree"}})
+	if err == nil || !strings.Contains(err.Error(), "the machine has ended") || !strings.Contains(err.Error(), "/nonexistent/tree") {
+		t.Errorf("got %v", err)
+	}
+	_, err = Boot(ctx, Options{Files: map[string]string{
+		"/etc/systemd/system/broken.service":             "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nExecStart=/bin/false\n",
+		"/etc/systemd/system/basic.target.d/broken.conf": "[Unit]\nWants=broken.service\nAfter=broken.service\n",
+	}})
+	if err == nil || !strings.Contains(err.Error(), "degraded") || !strings.Contains(err.Error(), "broken.service") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,3 @@
+// Package grafana holds a dashboard for the metrics of preforkd, preforkd.json.
+// Its test holds the queries to the metrics that there are.
+package grafana

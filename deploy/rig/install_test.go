@@ -1,0 +1,91 @@
+package rig
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// What is installed, and with which modes: no test program, no benchmark.
+func TestInstall(t *testing.T) {
+	dir := t.TempDir()
+	root, bin := filepath.Join(dir, "root"), filepath.Join(dir, "bin")
+	install := func(args ...string) {
+		t.Helper()
+		if err := makeInstall(bin, append([]string{"DESTDIR=" + root}, args...)...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{
+		"-rw-r--r-- /etc/preforkd/preforkd.toml",
+		"-rwxr-xr-x /usr/bin/preforkd",
+		"-rwxr-xr-x /usr/lib/preforkd/preforkd-worker",
+		"-rw-r--r-- /usr/lib/systemd/system/preforkd.service",
+		"-rw-r--r-- /usr/lib/systemd/system/preforkd.socket",
+		"-rw-r--r-- /usr/lib/sysusers.d/preforkd.conf",
+		"-rw-r--r-- /usr/lib/tmpfiles.d/preforkd.conf",
+		"-rw-r--r-- /usr/share/doc/preforkd/LICENSE",
+		"-rw-r--r-- /usr/share/doc/preforkd/README.md",
+		"-rw-r--r-- /usr/share/doc/preforkd/drop-in/notify-reload.conf",
+		"-rw-r--r-- /usr/share/doc/preforkd/drop-in/privileged-ports.conf",
+		"-rw-r--r-- /usr/share/doc/preforkd/drop-in/users.conf",
+		"-rw-r--r-- /usr/share/doc/preforkd/preforkd.toml",
+	}
+
+	install("install", "prefix=/usr")
+	if got := files(t, root); !slices.Equal(got, want) {
+		t.Errorf("installed are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	unit, err := os.ReadFile(filepath.Join(root, "usr/lib/systemd/system/preforkd.service"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(unit), "\nExecStart=/usr/bin/preforkd serve ") || strings.Contains(string(unit), "/usr/local") {
+		t.Errorf("the unit is for another place:\n%s", unit)
+	}
+
+	// The administrator's configuration outlives an upgrade, and an end.
+	config := filepath.Join(root, "etc/preforkd/preforkd.toml")
+	if err := os.WriteFile(config, []byte("# mine\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	install("install", "prefix=/usr")
+	install("uninstall", "prefix=/usr")
+	if got := files(t, root); !slices.Equal(got, want[:1]) {
+		t.Errorf("left are\n%s\nwant\n%s", strings.Join(got, "\n"), want[0])
+	}
+	if data, err := os.ReadFile(config); string(data) != "# mine\n" {
+		t.Errorf("the configuration is %q, %v", data, err)
+	}
+	if err := os.Remove(config); err != nil {
+		t.Fatal(err)
+	}
+	install("install", "prefix=/usr")
+	install("uninstall", "prefix=/usr")
+	if got := files(t, root); len(got) > 0 {
+		t.Errorf("left are\n%s", strings.Join(got, "\n"))
+	}
+}
+
+// files lists the files of a tree with their modes, in the order of their names.
+func files(t *testing.T, root string) []string {
+	t.Helper()
+	var found []string
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			found = append(found, info.Mode().String()+" "+strings.TrimPrefix(path, root))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}

@@ -1,0 +1,133 @@
+package metrics
+
+import (
+	"context"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/preforkd/preforkd/master/control"
+)
+
+// A Master can be looked at, at any time and by anybody.
+type Master interface {
+	// Summary returns a status without connections.
+	Summary(context.Context) (control.Status, error)
+}
+
+// A collector turns looks at a master into metrics.
+type collector struct{ master Master }
+
+// lookWithin is how long a look may take: less than scrapers wait.
+const lookWithin = 8 * time.Second
+
+func (c collector) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range all {
+		to <- d
+	}
+}
+
+func (c collector) Collect(to chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), lookWithin)
+	defer cancel()
+	status, err := c.master.Summary(ctx)
+	if err != nil {
+		to <- prometheus.NewInvalidMetric(buildInfo, err)
+		return
+	}
+	s := sink(to)
+	s.master(&status.Master)
+	for i := range status.Services {
+		s.service(&status.Services[i])
+	}
+}
+
+// A sink takes metrics.
+type sink chan<- prometheus.Metric
+
+func (s sink) gauge(d *prometheus.Desc, value float64, labels ...string) {
+	s <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+}
+
+func (s sink) counter(d *prometheus.Desc, value float64, labels ...string) {
+	s <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, value, labels...)
+}
+
+func (s sink) histogram(d *prometheus.Desc, h control.Histogram, bounds []float64, labels ...string) {
+	buckets := make(map[float64]uint64, len(bounds))
+	for i, bound := range bounds {
+		n := uint64(0)
+		if i < len(h.Buckets) {
+			n = h.Buckets[i]
+		}
+		buckets[bound] = n
+	}
+	s <- prometheus.MustNewConstHistogram(d, h.Count, h.Sum, buckets, labels...)
+}
+
+func (s sink) master(m *control.Master) {
+	s.gauge(buildInfo, 1, m.Version, runtime.Version())
+	s.gauge(started, float64(m.Started.UnixMilli())/1e3)
+	stops := 0.0
+	if m.State != "serving" {
+		stops = 1
+	}
+	s.gauge(draining, stops)
+	s.gauge(problems, float64(len(m.Problems)))
+}
+
+func (s sink) service(v *control.Service) {
+	s.counter(accepted, float64(v.Accepted), v.Name)
+	s.counter(reaped, float64(v.Reaped), v.Name)
+	for reason, n := range v.RefusedByReason {
+		s.counter(refused, float64(n), v.Name, reason)
+	}
+	for cause, n := range v.FailedByCause {
+		s.counter(failed, float64(n), v.Name, cause)
+	}
+	s.gauge(live, float64(v.Live), v.Name)
+	s.gauge(slots, float64(v.Limit), v.Name)
+	s.gauge(slotsTaken, float64(v.Slots), v.Name)
+	s.gauge(penalized, float64(v.Penalized), v.Name)
+	if v.Spares != nil {
+		s.gauge(spares, float64(v.Spares.Ready), v.Name, "ready")
+		s.gauge(spares, float64(v.Spares.Starting), v.Name, "starting")
+	}
+	for _, l := range v.Listeners {
+		if l.Queue != nil && l.Backlog != nil {
+			s.gauge(queue, float64(*l.Queue), v.Name, l.Local)
+			s.gauge(queueLimit, float64(*l.Backlog), v.Name, l.Local)
+		}
+	}
+	s.histogram(spawned, latencies(v.SpawnLatency), control.LatencyBounds, v.Name)
+	if v.Spares != nil || v.HandoverLatency != nil {
+		s.histogram(handover, latencies(v.HandoverLatency), control.LatencyBounds, v.Name)
+	}
+	s.work(v.Name, &v.Work)
+}
+
+func (s sink) work(service string, w *control.Work) {
+	s.histogram(duration, w.Durations, control.DurationBounds, service)
+	s.histogram(peak, w.MaxRSS, control.MemoryBounds, service)
+	s.counter(bytes, float64(w.BytesIn), service, "in")
+	s.counter(bytes, float64(w.BytesOut), service, "out")
+	s.counter(cpu, w.UserTime, service, "user")
+	s.counter(cpu, w.SysTime, service, "system")
+	for _, e := range w.Exits {
+		code := ""
+		if e.Code != nil {
+			code = strconv.Itoa(*e.Code)
+		}
+		s.counter(exits, float64(e.Count), service, code, e.Signal)
+	}
+}
+
+// latencies returns a latency's histogram, an empty one for none.
+func latencies(l *control.Latency) control.Histogram {
+	if l == nil {
+		return control.Histogram{}
+	}
+	return l.Histogram
+}

@@ -1,0 +1,49 @@
+package metrics
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// The metrics, by Prometheus's conventions: base units, _total for what only
+// grows. They are stable.
+var (
+	buildInfo = describe("preforkd_build_info", "What is running; always 1.", "version", "go_version")
+	started   = describe("preforkd_start_time_seconds", "When the master began, since 1970.")
+	draining  = describe("preforkd_draining", "Whether the master stops: 1 from the first signal on.")
+	problems  = describe("preforkd_problems", "How many reasons there are for which the master is degraded; `preforkd status` names them.")
+
+	accepted = describe("preforkd_connections_accepted_total", "Connections that were taken from the kernel.", "service")
+	refused  = describe("preforkd_connections_refused_total", "Connections that were closed unserved.", "service", "reason")
+	failed   = describe("preforkd_connections_failed_total", "Connections that got no worker.", "service", "cause")
+	reaped   = describe("preforkd_connections_reaped_total", "Connections that were served to their end.", "service")
+	live     = describe("preforkd_connections_live", "Connections that are alive.", "service")
+	duration = describe("preforkd_connection_duration_seconds", "From the accept of a connection to its end.", "service")
+	bytes    = describe("preforkd_connection_bytes_total", "Bytes that workers have reported of connections that are over.", "service", "direction")
+
+	slots      = describe("preforkd_slots", "Connections that the service may have at once.", "service")
+	slotsTaken = describe("preforkd_slots_taken", "Slots that are held or reserved.", "service")
+	spares     = describe("preforkd_spares", "Workers that wait for a connection, or start for one.", "service", "state")
+	penalized  = describe("preforkd_penalized_sources", "Sources that are refused for a while.", "service")
+	queue      = describe("preforkd_accept_queue_length", "Connections that wait in the kernel to be accepted.", "service", "listener")
+	queueLimit = describe("preforkd_accept_queue_limit", "Connections that may wait there; more are turned away by the kernel.", "service", "listener")
+
+	spawned  = describe("preforkd_spawn_duration_seconds", "How long it takes to start a worker, until it runs its program.", "service")
+	handover = describe("preforkd_handover_duration_seconds", "How long it takes until a spare has a connection.", "service")
+	exits    = describe("preforkd_worker_exits_total", "Workers that have ended, by exit code or by the signal that ended them.", "service", "code", "signal")
+	cpu      = describe("preforkd_worker_cpu_seconds_total", "CPU time of workers that have ended.", "service", "mode")
+	peak     = describe("preforkd_worker_max_resident_bytes", "The most memory that workers had which have ended; of small ones it is the master's own size.", "service")
+)
+
+// all lists them.
+var all []*prometheus.Desc
+
+// names are what they are called, as queries know them.
+var names []string
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	d := prometheus.NewDesc(name, help, labels, nil)
+	all, names = append(all, d), append(names, name)
+	return d
+}
+
+// Names returns the names of the master's own metrics. A histogram has series of
+// its name and _bucket, _sum and _count.
+func Names() []string { return append([]string(nil), names...) }
