@@ -21,8 +21,8 @@ prefix     ?= /usr/local
 bindir     ?= $(prefix)/bin
 libdir     ?= $(prefix)/lib
 sysconfdir ?= /etc
-datadir    ?= $(prefix)/share
-docdir     ?= $(datadir)/doc/preforkd
+docdir     ?= $(prefix)/share/doc/preforkd
+mandir     ?= $(prefix)/share/man
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/preforkd/preforkd/ipc.Version=$(VERSION)
@@ -31,7 +31,7 @@ LDFLAGS := -s -w -X github.com/preforkd/preforkd/ipc.Version=$(VERSION)
 CGO_WORKS = echo '\#include <stdlib.h>' | $${CC:-gcc} -E -o /dev/null - 2>/dev/null
 
 .DEFAULT_GOAL := build
-.PHONY: help build run test test-tools race systemd-test fuzz lint bench microbench install uninstall clean
+.PHONY: help build run test test-tools race systemd-test fuzz lint bench microbench man install uninstall clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,7 @@ test-tools:
 	need nc netcat-openbsd; need socat socat; need git git; need strace strace; \
 	need tcpserver ucspi-tcp; need prlimit util-linux; \
 	need haproxy haproxy; need ip iproute2; need curl curl; need promtool prometheus; \
+	need man man-db; need groff groff; \
 	need systemctl systemd; need systemd-nspawn systemd-container; \
 	$(CGO_WORKS) || missing="$$missing gcc libc6-dev"; \
 	[ -n "$$missing" ] || exit 0; \
@@ -103,6 +104,11 @@ bench: build ## Compare with other servers, side by side (BENCH='--short' for th
 microbench: ## Run the Go benchmarks of single parts
 	go test -run '^$$' -bench . -benchmem ./...
 
+# The pages are the same whenever they are made of the same commit.
+man: build ## Write the manual pages into bin/man
+	rm -rf $(BIN)/man
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null)} $(BIN)/preforkd manual $(BIN)/man
+
 # The files of deploy say where everything is under the default directories.
 place = sed -e 's,/usr/local/bin/,$(bindir)/,g' -e 's,/usr/local/share/doc/preforkd,$(docdir),g' \
 	-e 's,/etc/preforkd/,$(sysconfdir)/preforkd/,g'
@@ -112,13 +118,14 @@ drop_ins  = $(notdir $(wildcard deploy/drop-in/*.conf))
 etc = $(DESTDIR)$(sysconfdir)/preforkd
 doc = $(DESTDIR)$(docdir)
 lib = $(DESTDIR)$(libdir)
-share = $(DESTDIR)$(datadir)
-# Of bash, zsh and fish, where each looks for those of a package.
-completions = $(share)/bash-completion/completions/preforkd $(share)/zsh/site-functions/_preforkd $(share)/fish/vendor_completions.d/preforkd.fish
+man = $(DESTDIR)$(mandir)
+# Where shells look for what completes the arguments of a program.
+bash = $(DESTDIR)$(prefix)/share/bash-completion/completions
+fish = $(DESTDIR)$(prefix)/share/fish/vendor_completions.d
+zsh  = $(DESTDIR)$(prefix)/share/zsh/site-functions
 
-# A configuration that is there already stays as it is. The program itself writes
-# its manual pages and completions.
-install: build ## Install programs, units, example configuration (DESTDIR, prefix)
+# A configuration that is there already stays as it is.
+install: build man ## Install programs, units, example configuration (DESTDIR, prefix)
 	install -d $(DESTDIR)$(bindir) $(lib)/preforkd $(lib)/systemd/system $(lib)/sysusers.d $(lib)/tmpfiles.d $(etc) $(doc)/drop-in
 	install -m 755 $(BIN)/preforkd $(DESTDIR)$(bindir)/preforkd
 	install -m 755 $(BIN)/preforkd-worker $(lib)/preforkd/preforkd-worker
@@ -130,22 +137,21 @@ install: build ## Install programs, units, example configuration (DESTDIR, prefi
 	install -m 644 $(documents) $(doc)
 	cd deploy/drop-in && install -m 644 $(drop_ins) $(abspath $(doc))/drop-in
 	install -m 644 deploy/grafana/preforkd.json $(doc)/grafana.json
-	install -d $(BIN)/man $(share)/man/man1 $(share)/man/man5 $(dir $(completions))
-	rm -f $(BIN)/man/* && $(BIN)/preforkd manual $(BIN)/man
-	install -m 644 $(BIN)/man/*.1 $(share)/man/man1
-	install -m 644 $(BIN)/man/*.5 $(share)/man/man5
-	$(BIN)/preforkd completion bash >$(word 1,$(completions))
-	$(BIN)/preforkd completion zsh >$(word 2,$(completions))
-	$(BIN)/preforkd completion fish >$(word 3,$(completions))
-	chmod 644 $(completions)
+	install -d $(man)/man1 $(man)/man5 $(bash) $(fish) $(zsh)
+	install -m 644 $(BIN)/man/*.1 $(man)/man1
+	install -m 644 $(BIN)/man/*.5 $(man)/man5
+	$(BIN)/preforkd completion bash >$(bash)/preforkd && chmod 644 $(bash)/preforkd
+	$(BIN)/preforkd completion fish >$(fish)/preforkd.fish && chmod 644 $(fish)/preforkd.fish
+	$(BIN)/preforkd completion zsh >$(zsh)/_preforkd && chmod 644 $(zsh)/_preforkd
 
 # Of what was installed, only a configuration that has been changed stays.
 uninstall: ## Remove what `make install` has placed (DESTDIR, prefix)
 	rm -f $(DESTDIR)$(bindir)/preforkd $(addprefix $(lib)/systemd/system/,$(units))
 	rm -f $(lib)/sysusers.d/preforkd.conf $(lib)/tmpfiles.d/preforkd.conf
 	! cmp -s deploy/preforkd.toml $(etc)/preforkd.toml || rm -f $(etc)/preforkd.toml
-	rm -f $(share)/man/man1/preforkd.1 $(share)/man/man1/preforkd-*.1 $(share)/man/man5/preforkd.toml.5 $(completions)
 	rm -rf $(lib)/preforkd $(doc)
+	rm -f $(man)/man1/preforkd.1 $(man)/man1/preforkd-*.1 $(man)/man5/preforkd.toml.5
+	rm -f $(bash)/preforkd $(fish)/preforkd.fish $(zsh)/_preforkd
 	[ ! -d $(etc) ] || rmdir --ignore-fail-on-non-empty $(etc)
 
 clean: ## Remove what was built

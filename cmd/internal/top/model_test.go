@@ -40,7 +40,7 @@ func statusAt(seconds int) control.Status {
 	}
 	s.Services = []control.Service{
 		{Name: "echo", Handler: "echo", State: "serving", Live: 8, Limit: 256, Slots: 8, Counts: control.Counts{Accepted: uint64(15 * seconds)},
-			SpawnLatency: &control.Latency{Histogram: control.Histogram{Count: 1}, P50: 0.0012, P99: 0.0049},
+			SpawnLatency: &control.Latency{P50: 0.0012, P99: 0.0049},
 			Spares:       &control.Spares{Ready: 2, Min: 2, Max: 8},
 			Listeners:    []control.Listener{{Local: "127.0.0.1:7007", Queue: pointer(0), Backlog: pointer(4096)}}},
 		{Name: "git", Handler: "/usr/bin/git", State: "serving", Live: 4, Limit: 4, Slots: 4, Counts: control.Counts{Accepted: uint64(5 * seconds)},
