@@ -54,7 +54,7 @@ TEST_TIMEOUT := 15m
 # -count=1: the tests run programs, whose changes the test cache does not see.
 test: test-tools ## Run all tests, with the race detector where it works
 	@if $(CGO_WORKS); then export CGO_ENABLED=1; race=-race; fi; \
-	rest=$$(go list ./... | grep -v $(addprefix -e /,$(addsuffix $$$$,$(BOOTS)))) || exit 1; \
+	rest=$$(go list ./... | grep -v $(addprefix -e '/,$(addsuffix $$',$(BOOTS)))) || exit 1; \
 	set -x; \
 	go test $$race -count=1 -timeout $(TEST_TIMEOUT) $$rest && \
 	go test $$race -count=1 -timeout $(TEST_TIMEOUT) -p 1 $(addprefix ./,$(BOOTS))
