@@ -22,6 +22,7 @@ bindir     ?= $(prefix)/bin
 libdir     ?= $(prefix)/lib
 sysconfdir ?= /etc
 docdir     ?= $(prefix)/share/doc/preforkd
+mandir     ?= $(prefix)/share/man
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/preforkd/preforkd/ipc.Version=$(VERSION)
@@ -30,7 +31,7 @@ LDFLAGS := -s -w -X github.com/preforkd/preforkd/ipc.Version=$(VERSION)
 CGO_WORKS = echo '\#include <stdlib.h>' | $${CC:-gcc} -E -o /dev/null - 2>/dev/null
 
 .DEFAULT_GOAL := build
-.PHONY: help build run test test-tools race systemd-test fuzz lint bench microbench install uninstall clean
+.PHONY: help build run test test-tools race systemd-test fuzz lint bench microbench man install uninstall clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,7 +54,7 @@ TEST_TIMEOUT := 15m
 # -count=1: the tests run programs, whose changes the test cache does not see.
 test: test-tools ## Run all tests, with the race detector where it works
 	@if $(CGO_WORKS); then export CGO_ENABLED=1; race=-race; fi; \
-	rest=$$(go list ./... | grep -v $(addprefix -e /,$(addsuffix $$$$,$(BOOTS)))) || exit 1; \
+	rest=$$(go list ./... | grep -v $(addprefix -e '/,$(addsuffix $$',$(BOOTS)))) || exit 1; \
 	set -x; \
 	go test $$race -count=1 -timeout $(TEST_TIMEOUT) $$rest && \
 	go test $$race -count=1 -timeout $(TEST_TIMEOUT) -p 1 $(addprefix ./,$(BOOTS))
@@ -65,6 +66,7 @@ test-tools:
 	need nc netcat-openbsd; need socat socat; need git git; need strace strace; \
 	need tcpserver ucspi-tcp; need prlimit util-linux; \
 	need haproxy haproxy; need ip iproute2; need curl curl; need promtool prometheus; \
+	need man man-db; need groff groff; \
 	need systemctl systemd; need systemd-nspawn systemd-container; \
 	$(CGO_WORKS) || missing="$$missing gcc libc6-dev"; \
 	[ -n "$$missing" ] || exit 0; \
@@ -102,6 +104,11 @@ bench: build ## Compare with other servers, side by side (BENCH='--short' for th
 microbench: ## Run the Go benchmarks of single parts
 	go test -run '^$$' -bench . -benchmem ./...
 
+# The pages are the same whenever they are made of the same commit.
+man: build ## Write the manual pages into bin/man
+	rm -rf $(BIN)/man
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null)} $(BIN)/preforkd manual $(BIN)/man
+
 # The files of deploy say where everything is under the default directories.
 place = sed -e 's,/usr/local/bin/,$(bindir)/,g' -e 's,/usr/local/share/doc/preforkd,$(docdir),g' \
 	-e 's,/etc/preforkd/,$(sysconfdir)/preforkd/,g'
@@ -111,10 +118,14 @@ drop_ins  = $(notdir $(wildcard deploy/drop-in/*.conf))
 etc = $(DESTDIR)$(sysconfdir)/preforkd
 doc = $(DESTDIR)$(docdir)
 lib = $(DESTDIR)$(libdir)
+man = $(DESTDIR)$(mandir)
+# Where shells look for what completes the arguments of a program.
+bash = $(DESTDIR)$(prefix)/share/bash-completion/completions
+fish = $(DESTDIR)$(prefix)/share/fish/vendor_completions.d
+zsh  = $(DESTDIR)$(prefix)/share/zsh/site-functions
 
-# A configuration that is there already stays as it is. Man pages and completions
-# of shells, which the installed program can print, belong to the end of this.
-install: build ## Install programs, units, example configuration (DESTDIR, prefix)
+# A configuration that is there already stays as it is.
+install: build man ## Install programs, units, example configuration (DESTDIR, prefix)
 	install -d $(DESTDIR)$(bindir) $(lib)/preforkd $(lib)/systemd/system $(lib)/sysusers.d $(lib)/tmpfiles.d $(etc) $(doc)/drop-in
 	install -m 755 $(BIN)/preforkd $(DESTDIR)$(bindir)/preforkd
 	install -m 755 $(BIN)/preforkd-worker $(lib)/preforkd/preforkd-worker
@@ -125,6 +136,13 @@ install: build ## Install programs, units, example configuration (DESTDIR, prefi
 	[ -e $(etc)/preforkd.toml ] || install -m 644 deploy/preforkd.toml $(etc)/preforkd.toml
 	install -m 644 $(documents) $(doc)
 	cd deploy/drop-in && install -m 644 $(drop_ins) $(abspath $(doc))/drop-in
+	install -m 644 deploy/grafana/preforkd.json $(doc)/grafana.json
+	install -d $(man)/man1 $(man)/man5 $(bash) $(fish) $(zsh)
+	install -m 644 $(BIN)/man/*.1 $(man)/man1
+	install -m 644 $(BIN)/man/*.5 $(man)/man5
+	$(BIN)/preforkd completion bash >$(bash)/preforkd && chmod 644 $(bash)/preforkd
+	$(BIN)/preforkd completion fish >$(fish)/preforkd.fish && chmod 644 $(fish)/preforkd.fish
+	$(BIN)/preforkd completion zsh >$(zsh)/_preforkd && chmod 644 $(zsh)/_preforkd
 
 # Of what was installed, only a configuration that has been changed stays.
 uninstall: ## Remove what `make install` has placed (DESTDIR, prefix)
@@ -132,6 +150,8 @@ uninstall: ## Remove what `make install` has placed (DESTDIR, prefix)
 	rm -f $(lib)/sysusers.d/preforkd.conf $(lib)/tmpfiles.d/preforkd.conf
 	! cmp -s deploy/preforkd.toml $(etc)/preforkd.toml || rm -f $(etc)/preforkd.toml
 	rm -rf $(lib)/preforkd $(doc)
+	rm -f $(man)/man1/preforkd.1 $(man)/man1/preforkd-*.1 $(man)/man5/preforkd.toml.5
+	rm -f $(bash)/preforkd $(fish)/preforkd.fish $(zsh)/_preforkd
 	[ ! -d $(etc) ] || rmdir --ignore-fail-on-non-empty $(etc)
 
 clean: ## Remove what was built

@@ -46,6 +46,8 @@ var (
 		"github.com/pelletier/go-toml",
 		"github.com/prometheus",
 		"github.com/spf13/cobra",
+		"charm.land",
+		"github.com/charmbracelet",
 	}
 )
 
@@ -180,6 +182,7 @@ func TestForbiddenImportsAreFound(t *testing.T) {
 		{from: "worker/echo", imports: "go.uber.org/zap/zapcore", want: "worker/echo links go.uber.org/zap/zapcore"},
 		{from: "cmd/preforkd-worker", imports: module + "/worker/netconn", deps: []string{"net"}, want: "cmd/preforkd-worker links net"},
 		{from: "cmd/preforkd-worker", imports: "github.com/spf13/cobra", want: "cmd/preforkd-worker links github.com/spf13/cobra"},
+		{from: "worker/echo", imports: "charm.land/bubbletea/v2", want: "worker/echo links charm.land/bubbletea/v2"},
 		{from: "util", imports: "os", want: "util is in no tree of the design"},
 	} {
 		got := importViolations([]goPackage{{

@@ -72,7 +72,7 @@ func (m *Master) reassign(c *connection) {
 		m.spawnFailed(c, errStopping)
 		return
 	}
-	c.service.log.Info("reassigned", logging.Conn(c.id), logging.Peer(c.peer))
+	c.service.log.Info("reassigned", logging.Conn(c.id), c.peer())
 	m.spawning.Add(1)
 	m.background(func() { m.again(c) })
 }
@@ -106,7 +106,7 @@ func (m *Master) connectionEnded(w *worker, c *connection, exit *process.Exit, n
 
 	event, level := logging.EventEnded, zapcore.InfoLevel
 	fields := make([]zap.Field, 0, 16)
-	fields = append(fields, logging.Conn(c.id), logging.Peer(c.peer), logging.Local(c.local))
+	fields = append(fields, logging.Conn(c.id), c.peer(), logging.Local(c.local))
 	if exit == nil {
 		fields = append(fields, logging.PID(w.child.Pid))
 	} else {
@@ -157,7 +157,7 @@ func (m *Master) spawnFailed(c *connection, err error) {
 	c.file.Close()
 	defer m.release(c)
 	c.service.log.Error(logging.EventSpawnFailed, logging.Conn(c.id),
-		logging.Peer(c.peer), logging.Local(c.local), logging.Error(err))
+		c.peer(), logging.Local(c.local), logging.Error(err))
 	if m.once {
 		m.result.ExitCode = 1
 		m.failure = fmt.Errorf("spawn failed: %w", err)
@@ -183,10 +183,10 @@ func (m *Master) penalize(w *worker, c *connection, status unix.WaitStatus, now 
 	}
 	switch penalty, ok := s.gate.Penalize(c.slot, now); {
 	case !ok:
-		s.log.Warn(logging.EventPenalized, logging.Conn(c.id), logging.Peer(c.peer), logging.Source(penalty.Source),
+		s.log.Warn(logging.EventPenalized, logging.Conn(c.id), c.peer(), c.privacy.source(penalty.Source),
 			logging.Error(errors.New("no room for one more penalty: max-sources")))
 	case penalty.Level > 0:
-		s.log.Info(logging.EventPenalized, logging.Conn(c.id), logging.Peer(c.peer), logging.Source(penalty.Source),
+		s.log.Info(logging.EventPenalized, logging.Conn(c.id), c.peer(), c.privacy.source(penalty.Source),
 			zap.Duration("penalty", penalty.Length), zap.Bool("dry_run", s.PenaltyDryRun))
 	}
 }

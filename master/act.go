@@ -56,7 +56,8 @@ func (m *Master) named(name string) (*service, error) {
 
 // drainService closes a service's listeners and retires its spares, while its
 // connections go on. What brings it back is a reload, which finds it gone and
-// makes it anew.
+// makes it anew. A socket that the service manager has passed is the manager's:
+// it stays open there, and clients wait in its queue.
 func (m *Master) drainService(s *service, reason string) {
 	if s.drained || m.stop.phase != running {
 		return

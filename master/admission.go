@@ -38,7 +38,7 @@ func (m *Master) admit(s *service, conn *listen.Conn, reserved bool) error {
 		case admit.Admitted:
 			c := m.newConnection(s, conn, d)
 			if d.Spared {
-				s.log.Info("spared", logging.Conn(c.id), logging.Peer(c.peer), logging.Source(d.Source),
+				s.log.Info("spared", logging.Conn(c.id), c.peer(), m.privacy.source(d.Source),
 					logging.Reason(admit.Penalized.String()), zap.Time("until", d.Until))
 			}
 			return m.start(c)
@@ -65,8 +65,8 @@ func (m *Master) refuse(s *service, conn *listen.Conn, reason admit.Reason) {
 // message if it has one, and logs it unless too many are.
 func (m *Master) turnAway(s *service, conn *listen.Conn, reason admit.Reason, source admit.Source) {
 	if suppressed, log := s.refusals.Note(reason, time.Now()); log {
-		s.log.Info(logging.EventRefused, logging.Peer(conn.PeerName()), logging.Local(conn.LocalName()), logging.Via(conn.Via),
-			logging.Source(source), logging.Reason(reason.String()), logging.Suppressed(suppressed))
+		s.log.Info(logging.EventRefused, m.privacy.peer(conn), logging.Local(conn.LocalName()), m.privacy.via(conn),
+			m.privacy.source(source), logging.Reason(reason.String()), logging.Suppressed(suppressed))
 	}
 	if s.RefuseMessage == "" {
 		unix.Close(conn.FD)

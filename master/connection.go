@@ -4,8 +4,11 @@ import (
 	"os"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/admit"
+	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/listen"
 	"github.com/preforkd/preforkd/master/process"
 )
@@ -16,8 +19,9 @@ type connection struct {
 	service  *service
 	conn     *listen.Conn
 	id       string
-	peer     string // as the log shows it
-	local    string
+	name     string   // of the peer, in full
+	privacy  *privacy // the master's
+	local    string   // as the log shows it
 	slot     *admit.Slot
 	live     int // connections alive from the source at its accept, itself included
 	accepted time.Time
@@ -43,7 +47,8 @@ func (m *Master) newConnection(s *service, conn *listen.Conn, d admit.Decision) 
 		service:  s,
 		conn:     conn,
 		id:       m.ids.next(),
-		peer:     conn.PeerName(),
+		name:     conn.PeerName(),
+		privacy:  &m.privacy,
 		local:    conn.LocalName(),
 		slot:     d.Slot,
 		live:     d.Live,
@@ -62,6 +67,17 @@ func (m *Master) newConnection(s *service, conn *listen.Conn, d admit.Decision) 
 		}
 	}
 	return c
+}
+
+// peer is the peer in the log, as far as it may be known there.
+func (c *connection) peer() zap.Field { return peerField(c.peerName()) }
+
+// peerName is the same for a status.
+func (c *connection) peerName() string {
+	if c.privacy.level() == config.LogPeerFull {
+		return c.name // which needs not be made each time
+	}
+	return c.privacy.peerName(c.conn)
 }
 
 // environment returns what a program that serves the connection sees.
@@ -95,7 +111,7 @@ func (c *connection) assignment(more, spare bool) ([]byte, error) {
 	a := ipc.Assignment{
 		Connection: c.id,
 		Service:    s.Name,
-		Peer:       c.peer,
+		Peer:       c.name,
 		Local:      c.local,
 		Limits:     ipc.Limits{Idle: c.idle, Lifetime: c.lifetime},
 		More:       more,

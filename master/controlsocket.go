@@ -1,6 +1,7 @@
 package master
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"sync"
@@ -71,6 +72,10 @@ func (m *Master) useControl(server *control.Server, file control.File, missing e
 	switch {
 	case server != nil:
 		m.log.Info(logging.EventControl, logging.Local("unix:"+server.Path()))
+	case errors.Is(missing, control.ErrNoRuntimeDirectory):
+		// Nobody has asked for one, and nothing is wrong.
+		m.control.missing = nil
+		m.log.Info(logging.EventControl, logging.Reason("there is no control socket"), logging.Error(missing))
 	case missing != nil:
 		m.log.Warn(logging.EventControl, logging.Reason("there is no control socket"), logging.Error(missing))
 	case before != nil:

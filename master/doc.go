@@ -11,8 +11,12 @@
 // another one of it, and hands the listeners over (reload.go). What outlives
 // that, slots, sources and counts, is kept by the service's name (books.go).
 //
+// What others want to know of the master or have it do, over the control
+// socket, they ask of the loop, which does it between two events (ask.go). To
+// look is to have the loop copy what it knows (snapshot.go).
+//
 // The package decides and accounts; the system calls are in its
 // subpackages: config (what is asked for), listen (sockets), admit (may this
 // peer have a slot), proxy (who is behind a load balancer), process (spawn,
-// reap, signal).
+// reap, signal), control (who looks and acts from outside).
 package master

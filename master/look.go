@@ -31,46 +31,45 @@ func (m *Master) Summary(ctx context.Context) (control.Status, error) { return m
 // look takes a look: what only the loop knows is copied by the loop, and all
 // that takes time, for it is asked of the kernel, is found out here.
 func (m *Master) look(ctx context.Context) (control.Status, error) {
-	status, err := m.lookAt(ctx, true)
+	s, err := m.lookAt(ctx, true)
+	if err != nil {
+		return control.Status{}, err
+	}
+	connections := s.status.Connections
 	buf := make([]byte, 1024)
-	for i := range status.Connections {
-		c := &status.Connections[i]
-		c.Age = status.Taken.Sub(c.Since).Seconds()
+	for i := range connections {
+		c := &connections[i]
+		c.Age = s.status.Taken.Sub(c.Since).Seconds()
 		if used, ok := process.UsageOf(c.PID, buf); ok {
 			cpu := used.CPU.Seconds()
 			c.CPU, c.RSS = &cpu, &used.RSS
 		}
 	}
-	slices.SortFunc(status.Connections, func(a, b control.Connection) int {
+	slices.SortFunc(connections, func(a, b control.Connection) int {
 		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(len(a.ID), len(b.ID)), cmp.Compare(a.ID, b.ID))
 	})
-	return status, err
+	return s.status, nil
 }
 
 // lookAtServices is look without the connections.
 func (m *Master) lookAtServices(ctx context.Context) (control.Status, error) {
-	return m.lookAt(ctx, false)
-}
-
-// lookAt takes a snapshot and adds what is asked of the kernel but for each
-// connection.
-func (m *Master) lookAt(ctx context.Context, connections bool) (control.Status, error) {
-	var s *snapshot
-	if err := m.ask(ctx, func() { s = m.snapshot(time.Now(), connections) }); err != nil {
+	s, err := m.lookAt(ctx, false)
+	if err != nil {
 		return control.Status{}, err
 	}
-	status := &s.status
-	for i := range status.Services {
-		for j, l := range s.listeners[i] {
-			if waiting, most, ok := l.Queue(); ok {
-				shown := &status.Services[i].Listeners[j]
-				shown.Queue, shown.Backlog = &waiting, &most
-			}
-		}
+	return s.status, nil
+}
+
+// lookAt takes a snapshot and adds what the kernel knows of sockets and of the
+// master itself.
+func (m *Master) lookAt(ctx context.Context, connections bool) (s *snapshot, err error) {
+	if err := m.ask(ctx, func() { s = m.snapshot(time.Now(), connections) }); err != nil {
+		return nil, err
 	}
-	m.lookAtMyself(&status.Master)
-	status.Master.Problems = s.problems(m.logger.Lost())
-	return *status, nil
+	s.lookAtSockets()
+	m.lookAtMyself(&s.status.Master)
+	s.status.Master.Problems = s.problems(m.logger.Lost())
+	return s, nil
 }
 
 // lookAtMyself fills in what the master itself uses.

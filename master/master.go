@@ -64,6 +64,8 @@ type Master struct {
 
 	// reloads carries configurations that were read again to the loop.
 	reloads chan reloaded
+	// privacy is how much of peers is told.
+	privacy privacy
 	// farewells ends refused connections.
 	farewells farewells
 
@@ -83,6 +85,7 @@ type Master struct {
 	handed      handed
 	unsettled   bool // the manager may still have sockets that unstore has taken back
 	table       *table
+	reaper      reaper
 	workers     uint64 // that were started and registered
 	stop        stopState
 	beat        <-chan time.Time     // when the manager is to hear of the master; nil: never
@@ -140,6 +143,7 @@ func New(cfg config.Config, file string, by Supervisor, logger *logging.Logger) 
 	m.looks = shared[control.Status]{find: m.look, pause: lookPause, limit: lookLimit}
 	m.summaries = shared[control.Status]{find: m.lookAtServices, pause: lookPause, limit: lookLimit}
 	m.scrape.handler = metrics.Handler(m)
+	m.privacy.set(cfg.LogPeer)
 	m.ids.init(m.started)
 	if err := m.open(by.Sockets); err != nil {
 		m.close()
@@ -270,9 +274,9 @@ func (m *Master) spawners() int {
 }
 
 // spareThreads is what may wait in a system call beside those that run and
-// those that spawn: the log, the channels, the removal of a socket, and the
-// runtime's own.
-const spareThreads = 8
+// those that spawn: the log, the channels, the removal of a socket, a look at
+// /proc, and the runtime's own.
+const spareThreads = 9
 
 // listeners returns how many listeners there are.
 func (m *Master) listeners() int {

@@ -123,7 +123,7 @@ func (m *Master) proxied(s *service, conn *listen.Conn) {
 		case errors.Is(err, proxy.ErrMalformed):
 			reason = admit.ProxyMalformed
 		}
-		s.log.Debug("no PROXY header", logging.Peer(conn.PeerName()), logging.Error(err))
+		s.log.Debug("no PROXY header", m.privacy.peer(conn), logging.Reason(reason.String()), m.privacy.complaint(err))
 		m.refuse(s, conn, reason)
 		return
 	}

@@ -179,7 +179,7 @@ func (m *Master) change(cfg *config.Config) (control.Reloaded, error) {
 	}
 	giveUp := func(err error) (control.Reloaded, error) {
 		for _, l := range opened {
-			l.Close()
+			l.CloseStored()
 		}
 		return control.Reloaded{}, err
 	}
@@ -203,6 +203,7 @@ func (m *Master) change(cfg *config.Config) (control.Reloaded, error) {
 	var added, changed, removed []*service
 	before := m.services
 	m.cfg, m.services = *cfg, services
+	m.privacy.set(cfg.LogPeer)
 	now := time.Now()
 	kept := map[*listener]bool{}
 	// Listeners change hands before limits change: whoever waits for a slot then

@@ -63,6 +63,8 @@ func (m *Master) Run() (Result, error) {
 		case <-m.spawns.wake:
 			m.takeSpawns()
 		case <-m.children:
+			m.childEnded()
+		case <-m.reaper.later:
 			m.reap()
 		case pids := <-m.channels.ready:
 			for _, pid := range pids {
@@ -166,6 +168,7 @@ func (m *Master) register(w *worker) {
 		m.ended(w, exit)
 		return
 	}
+	m.reaper.born(w.child.Pid)
 	if w.watched {
 		if err := m.channels.watch(w.child.Control, w.child.Pid); err != nil {
 			m.breach(w, fmt.Errorf("watch control channel: %w", err))
@@ -175,28 +178,6 @@ func (m *Master) register(w *worker) {
 		w.tellDrain() // all others have been told
 	}
 	m.catchUp(w.child.Pid)
-}
-
-// reap collects every child that has ended.
-func (m *Master) reap() {
-	m.takeSpawns()
-	for exit := range process.Exits() {
-		delete(m.stop.signalled, exit.Pid) // the number may come again
-		if w := m.table.exited(exit); w != nil {
-			m.ended(w, exit)
-		}
-	}
-	for m.spawns.expect(len(m.table.early) > 0) {
-		m.takeSpawns()
-	}
-	m.settle()
-}
-
-// settle reports the children that have turned out to be nobody's worker.
-func (m *Master) settle() {
-	for _, exit := range m.table.settle(m.spawning.Load() > 0) {
-		m.stranger(exit)
-	}
 }
 
 func (m *Master) signalled(sig unix.Signal) {

@@ -81,7 +81,7 @@ func (m *Master) startPatiently(c *connection) (*worker, error) {
 	}
 	m.hunger.Lock()
 	defer m.hunger.Unlock()
-	c.service.log.Warn("spawn delayed", logging.Conn(c.id), logging.Peer(c.peer), logging.Error(err))
+	c.service.log.Warn("spawn delayed", logging.Conn(c.id), c.peer(), logging.Error(err))
 	for pause := (backoff{}); isShortOfDescriptors(err) && !m.isClosing(); {
 		c.service.short()
 		m.wait(pause.next())
@@ -169,7 +169,7 @@ func (c *connection) logAccepted(child *process.Child) {
 		return
 	}
 	c.announced = true
-	fields := []zap.Field{logging.Conn(c.id), logging.Peer(c.peer), logging.Local(c.local), logging.Via(c.conn.Via)}
+	fields := []zap.Field{logging.Conn(c.id), c.peer(), logging.Local(c.local), c.privacy.via(c.conn)}
 	if child != nil {
 		fields = append(fields, logging.PID(child.Pid))
 	}

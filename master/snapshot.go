@@ -5,27 +5,28 @@ import (
 
 	"github.com/preforkd/preforkd/master/admit"
 	"github.com/preforkd/preforkd/master/control"
+	"github.com/preforkd/preforkd/master/sockdiag"
 )
 
 // A snapshot is what the loop knows, copied at one moment between two events.
 // Nothing in it changes afterwards.
 type snapshot struct {
 	status    control.Status
-	listeners [][]*listener // of each service of the status
-	health    []health      // of each service of the status
+	listeners [][]*listener   // of each service of the status
+	sockets   []sockdiag.Pair // of each connection of the status; zero for unix sockets
+	health    []health        // of each service of the status
 	server    *control.Server
 	missing   error // why there is no control server where there should be one
 }
 
 // A health is what may be wrong with a service.
 type health struct {
-	spawn     time.Time // when a spawn last failed, if none has succeeded since
-	cause     cause
-	shortage  time.Time // when accepting last had to wait for resources
-	failing   bool      // spares that were started have been of no use
-	missing   int       // spares below the least
-	least     int
-	penalties uint64 // that found no room
+	spawn    time.Time // when a spawn last failed, if none has succeeded since
+	cause    cause
+	shortage time.Time // when accepting last had to wait for resources
+	failing  bool      // spares that were started have been of no use
+	missing  int       // spares below the least
+	least    int
 }
 
 // snapshot copies what the loop knows. It takes a time that is in proportion to
@@ -36,6 +37,17 @@ func (m *Master) snapshot(now time.Time, connections bool) *snapshot {
 	s := &snapshot{server: m.control.server, missing: m.control.missing}
 	s.status.Taken = now
 	s.status.Services = make([]control.Service, 0, len(m.services))
+	if connections {
+		// Before the counts: accept goroutines go on giving connections to
+		// spares, and none is to be shown that is not counted.
+		s.status.Connections = make([]control.Connection, 0, len(m.table.workers))
+		for pid, w := range m.table.workers {
+			if c, socket, ok := m.showConnection(pid, w); ok {
+				s.status.Connections = append(s.status.Connections, c)
+				s.sockets = append(s.sockets, socket)
+			}
+		}
+	}
 	all := m.past
 	sums := map[*books]sums{}
 	for _, b := range m.books {
@@ -45,15 +57,6 @@ func (m *Master) snapshot(now time.Time, connections bool) *snapshot {
 	s.status.Master = control.Master{State: m.stop.phase.String(), Live: all.live(), Counts: all.show()}
 	for _, service := range m.services {
 		m.showService(s, service, sums[service.books])
-	}
-	if !connections {
-		return s
-	}
-	s.status.Connections = make([]control.Connection, 0, len(m.table.workers))
-	for pid, w := range m.table.workers {
-		if c, ok := m.showConnection(pid, w); ok {
-			s.status.Connections = append(s.status.Connections, c)
-		}
 	}
 	return s
 }
@@ -95,7 +98,7 @@ func (m *Master) showService(s *snapshot, service *service, sums sums) {
 			shown.FailedByCause[causeNames[cause]] = n
 		}
 	}
-	h := health{spawn: service.failedAt, cause: service.failedFor, penalties: counts.LostPenalties}
+	h := health{spawn: service.failedAt, cause: service.failedFor}
 	if at := service.shortage.Load(); at > 0 {
 		h.shortage = time.Unix(0, at)
 	}
@@ -131,21 +134,22 @@ func (m *Master) stateOf(s *service, live uint64) string {
 	return stateDrained
 }
 
-// showConnection returns the connection that a worker has, if it has one.
-func (m *Master) showConnection(pid int, w *worker) (control.Connection, bool) {
+// showConnection returns the connection that a worker has, if it has one, and
+// the two ends of its socket.
+func (m *Master) showConnection(pid int, w *worker) (control.Connection, sockdiag.Pair, bool) {
 	p := w.service.pool
 	p.mu.Lock()
 	c, state := w.conn, w.state
 	p.mu.Unlock()
 	if c == nil {
-		return control.Connection{}, false
+		return control.Connection{}, sockdiag.Pair{}, false
 	}
 	shown := control.Connection{
-		ID: c.id, Service: c.service.Name, PID: pid, Peer: c.peer, Local: c.local, Via: c.conn.Via,
+		ID: c.id, Service: c.service.Name, PID: pid, Peer: c.peerName(), Local: c.local, Via: c.privacy.viaName(c.conn),
 		State: state.String(), Since: c.accepted,
 	}
 	if state == retiring || state == broken || w.signalled || !w.warned.IsZero() || m.stop.signal() != 0 {
 		shown.State = "ending"
 	}
-	return shown, true
+	return shown, c.conn.Socket, true
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/admit"
 	"github.com/preforkd/preforkd/master/config"
+	"github.com/preforkd/preforkd/master/control"
 	"github.com/preforkd/preforkd/master/listen"
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/process"
@@ -73,6 +74,7 @@ func newStage(t *rapid.T, spares, perWorker int) *stage {
 		pool:  newPool(spares, spares),
 		log:   st.m.log,
 	}
+	st.m.books = map[string]*books{st.s.Name: st.s.books}
 	st.s.command.Control = true
 	st.s.spawn = st.spawn
 	st.m.services = []*service{st.s}
@@ -308,6 +310,7 @@ func TestEveryConnectionIsServedOrFailed(t *testing.T) {
 				if processes > stageSlots+spares+st.stale {
 					t.Fatalf("%d processes, %d slots and %d spares", processes, stageSlots, spares)
 				}
+				st.checkSnapshot(t, now, accepted)
 			},
 		}
 		t.Repeat(actions)
@@ -327,6 +330,9 @@ func TestEveryConnectionIsServedOrFailed(t *testing.T) {
 			}
 		}
 		st.s.pool.close(now)
+		if s := st.checkSnapshot(t, now, accepted); s.Master.Live != 0 || len(s.Connections) > 0 {
+			t.Errorf("all have ended, and there are live ones: %+v", s)
+		}
 		ends := map[string]int{}
 		for _, entry := range st.logs.All() {
 			switch entry.Message {
@@ -361,6 +367,25 @@ func TestEveryConnectionIsServedOrFailed(t *testing.T) {
 			t.Errorf("%d descriptors open before, %d after", before, after)
 		}
 	})
+}
+
+// checkSnapshot takes a look at the master and holds it to what is true of all
+// looks: what was accepted is counted once, and each connection that is shown is
+// one of the live ones.
+func (st *stage) checkSnapshot(t *rapid.T, now time.Time, accepted int) control.Status {
+	s := st.m.snapshot(now, true).status
+	c := s.Services[0].Counts
+	if c != s.Master.Counts || c.Accepted != uint64(accepted) || c.Accepted != c.Refused+c.Failed+c.Reaped+s.Master.Live {
+		t.Fatalf("%d accepted: %+v, %+v", accepted, c, s.Master)
+	}
+	ids := map[string]bool{}
+	for _, shown := range s.Connections {
+		ids[shown.ID] = true
+	}
+	if len(ids) != len(s.Connections) || uint64(len(ids)) > s.Master.Live {
+		t.Fatalf("%d live, and shown %+v", s.Master.Live, s.Connections)
+	}
+	return s
 }
 
 func openFDs(t *rapid.T) int {

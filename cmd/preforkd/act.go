@@ -24,7 +24,7 @@ Without a service it stops the master, as SIGTERM does: connections have
 drain-timeout to finish. It does not wait for that.`,
 		example:   "  preforkd drain git\n  preforkd drain",
 		arguments: between(0, 1, "at most one service"),
-		run: func(cmd *cobra.Command, ctx context.Context, client *control.Client, args []string) error {
+		run: func(ctx context.Context, cmd *cobra.Command, client *control.Client, args []string) error {
 			service, who := "", "preforkd"
 			if len(args) > 0 {
 				if service = args[0]; service == "" {
@@ -55,7 +55,7 @@ for that, and prints what has changed. When something is wrong with the file
 nothing changes; reload says what it is, and exits with 1.`,
 		example:   "  preforkd reload",
 		arguments: between(0, 0, "no arguments"),
-		run: func(cmd *cobra.Command, ctx context.Context, client *control.Client, _ []string) error {
+		run: func(ctx context.Context, cmd *cobra.Command, client *control.Client, _ []string) error {
 			r, err := client.Reload(ctx)
 			if e, ok := errors.AsType[*control.Error](err); ok && len(e.Mistakes) > 0 {
 				for _, mistake := range e.Mistakes {
@@ -97,7 +97,7 @@ func newKill() *cobra.Command {
 its process group. CONN is the connection's id, as the log and status show it.`,
 		example:   "  preforkd kill mwpr0gd0-1\n  preforkd kill mwpr0gd0-1 --signal KILL",
 		arguments: between(1, 1, "one connection"),
-		run: func(cmd *cobra.Command, ctx context.Context, client *control.Client, args []string) error {
+		run: func(ctx context.Context, cmd *cobra.Command, client *control.Client, args []string) error {
 			if _, err := control.ParseSignal(signal); err != nil {
 				return err
 			}
@@ -122,7 +122,7 @@ or error. It holds until the next change or the master's end. Without LEVEL it
 shows the present one.`,
 		example:   "  preforkd log-level debug",
 		arguments: between(0, 1, "at most one level"),
-		run: func(cmd *cobra.Command, ctx context.Context, client *control.Client, args []string) error {
+		run: func(ctx context.Context, cmd *cobra.Command, client *control.Client, args []string) error {
 			if len(args) == 0 {
 				l, err := client.LogLevel(ctx)
 				if err != nil {

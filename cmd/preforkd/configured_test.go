@@ -30,8 +30,14 @@ const catting = `program = ["/bin/cat"]`
 // dialSource connects to the master's first listener from a given address.
 func dialSource(t *testing.T, m *rig.Master, source string) *rig.Client {
 	t.Helper()
+	return dialFromTo(t, m, source, m.Listeners[0].Address)
+}
+
+// dialFromTo connects to any address of the master from a given one.
+func dialFromTo(t *testing.T, m *rig.Master, source, address string) *rig.Client {
+	t.Helper()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}
-	conn, err := d.DialContext(t.Context(), "tcp", m.Listeners[0].Address)
+	conn, err := d.DialContext(t.Context(), "tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ type controlCommand struct {
 	use, short, long, example string
 
 	arguments cobra.PositionalArgs
-	run       func(cmd *cobra.Command, ctx context.Context, client *control.Client, args []string) error
+	run       func(ctx context.Context, cmd *cobra.Command, client *control.Client, args []string) error
 }
 
 // A master that is alive answers at once; a reload may have to ask name servers.
@@ -45,7 +45,7 @@ func (c controlCommand) command() *cobra.Command {
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 		defer cancel()
-		return c.run(cmd, ctx, client, args)
+		return c.run(ctx, cmd, client, args)
 	}
 	return cmd
 }

@@ -519,12 +519,7 @@ deny = ["127.0.0.7"]
 		m.DialTo(t, "tcp", to(1)).ExpectGone(t)
 		m.DialTo(t, "tcp", to(2)).ExpectGone(t)
 	}
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP("127.0.0.7")}}
-	denied, err := d.DialContext(t.Context(), "tcp", to(2))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.Wrap(denied).ExpectGone(t)
+	dialFromTo(t, m, "127.0.0.7", to(2)).ExpectGone(t)
 	close(done)
 	looks.Wait()
 	var s control.Status

@@ -23,7 +23,7 @@ nothing.
 ADDR is an IP address, or for unix sockets uid: and a user's name or number.`,
 		example:   "  preforkd explain 192.0.2.7\n  preforkd explain uid:www-data git",
 		arguments: between(1, 2, "an address and at most one service"),
-		run: func(cmd *cobra.Command, ctx context.Context, client *control.Client, args []string) error {
+		run: func(ctx context.Context, cmd *cobra.Command, client *control.Client, args []string) error {
 			service := ""
 			if len(args) > 1 {
 				service = args[1]

@@ -82,8 +82,9 @@ so that a crash, a leak or a break-in stays in the connection it came with.`,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.AddCommand(newServe(), newCheck(), newStatus(), newDrain(), newReload(), newKill(), newLogLevel(), newExplain(),
-		newConnect(), newChat(), newSender(), newVersion())
+	root.AddCommand(newServe(), newCheck(), newStatus(), newTop(), newDrain(), newReload(), newKill(), newLogLevel(), newExplain(),
+		newConnect(), newChat(), newSender(), newManual(), newVersion())
+	completeNames(root)
 	return root
 }
 

@@ -260,3 +260,26 @@ func TestGrandchildHoldsDescriptors(t *testing.T) {
 		})
 	}
 }
+
+// Where many live, those that end are found all the same: the young ones at
+// once, the old ones with them in the middle, and all of them at the end.
+func TestReapAmongMany(t *testing.T) {
+	t.Parallel()
+	const many = 700
+	m := rig.Start(t, append([]string{"--max-connections", "1000"}, program("cat")...)...)
+	old := m.DialAll(t, many)
+	for _, c := range old {
+		c.Echo(t, "here\n")
+	}
+	for i := range 100 {
+		c := m.Dial(t)
+		c.Echo(t, "short\n")
+		c.Close()
+		old[i].Close()
+		c.End(t)
+		old[i].End(t)
+	}
+	for _, c := range old[100:] {
+		c.Close()
+	}
+}

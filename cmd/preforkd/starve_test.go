@@ -150,9 +150,10 @@ func TestFewProcesses(t *testing.T) {
 				}
 				m.WaitIdle(t)
 			}
-			// The kernel counts threads, those of the master included. Root
-			// without CAP_SYS_RESOURCE may not set the limits of other users.
-			soft := rig.ReadStatus(m.PID).Threads + 12
+			// The kernel counts threads, those of the master included, and a
+			// worker in Go has some five. Root without CAP_SYS_RESOURCE may not
+			// set the limits of other users.
+			soft := rig.ReadStatus(m.PID).Threads + 30
 			limit := exec.Command(prlimit, "--pid", fmt.Sprint(m.PID), fmt.Sprintf("--nproc=%d:", soft))
 			limit.SysProcAttr = as
 			if out, err := limit.CombinedOutput(); err != nil {

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 
+	"github.com/preforkd/preforkd/cmd/internal/show"
 	"github.com/preforkd/preforkd/master/control"
 )
 
@@ -31,7 +33,7 @@ it serves, 1 when it is degraded or stopping, and 3 when none is running.`,
   preforkd status --json | jq '.connections | length'
   preforkd status --check || systemctl restart preforkd`,
 		arguments: between(0, 0, "no arguments"),
-		run: func(cmd *cobra.Command, ctx context.Context, client *control.Client, _ []string) error {
+		run: func(ctx context.Context, cmd *cobra.Command, client *control.Client, _ []string) error {
 			s, err := client.Status(ctx)
 			switch {
 			case errors.Is(err, control.ErrNotRunning):
@@ -52,8 +54,14 @@ it serves, 1 when it is degraded or stopping, and 3 when none is running.`,
 	return cmd
 }
 
-// printStatus prints a status for people.
-func printStatus(w io.Writer, s control.Status) error { return printJSON(w, s) }
+// printStatus prints a status for people, as wide as their terminal.
+func printStatus(w io.Writer, s control.Status) error {
+	width := 0
+	if f, ok := w.(*os.File); ok {
+		width = show.TerminalWidth(f)
+	}
+	return show.Status(w, s, width)
+}
 
 // checked says how a master is, and ends the program accordingly.
 func checked(w io.Writer, s control.Status) error {

@@ -27,13 +27,23 @@ func TestInstall(t *testing.T) {
 		"-rw-r--r-- /usr/lib/systemd/system/preforkd.socket",
 		"-rw-r--r-- /usr/lib/sysusers.d/preforkd.conf",
 		"-rw-r--r-- /usr/lib/tmpfiles.d/preforkd.conf",
+		"-rw-r--r-- /usr/share/bash-completion/completions/preforkd",
 		"-rw-r--r-- /usr/share/doc/preforkd/LICENSE",
 		"-rw-r--r-- /usr/share/doc/preforkd/README.md",
 		"-rw-r--r-- /usr/share/doc/preforkd/drop-in/notify-reload.conf",
 		"-rw-r--r-- /usr/share/doc/preforkd/drop-in/privileged-ports.conf",
 		"-rw-r--r-- /usr/share/doc/preforkd/drop-in/users.conf",
+		"-rw-r--r-- /usr/share/doc/preforkd/grafana.json",
 		"-rw-r--r-- /usr/share/doc/preforkd/preforkd.toml",
+		"-rw-r--r-- /usr/share/fish/vendor_completions.d/preforkd.fish",
 	}
+	for _, page := range []string{
+		"preforkd-chat.1", "preforkd-check.1", "preforkd-completion.1", "preforkd-connect.1", "preforkd-drain.1", "preforkd-explain.1", "preforkd-kill.1",
+		"preforkd-log-level.1", "preforkd-reload.1", "preforkd-serve.1", "preforkd-status.1", "preforkd-top.1", "preforkd-version.1", "preforkd.1",
+	} {
+		want = append(want, "-rw-r--r-- /usr/share/man/man1/"+page)
+	}
+	want = append(want, "-rw-r--r-- /usr/share/man/man5/preforkd.toml.5", "-rw-r--r-- /usr/share/zsh/site-functions/_preforkd")
 
 	install("install", "prefix=/usr")
 	if got := files(t, root); !slices.Equal(got, want) {

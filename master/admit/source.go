@@ -72,6 +72,21 @@ func (s Source) peer() (p Peer, bits int) {
 	return Peer{Addr: addr}, int(s.kind & 0xff)
 }
 
+// Within returns the source, or the longer one that it is part of when its
+// prefix has more bits than these.
+func (s Source) Within(v4bits, v6bits int) Source {
+	p, bits := s.peer()
+	if p.IsUnix() {
+		return s
+	}
+	if p.Addr.Is4() {
+		v6bits, v4bits = v4bits, min(v4bits, bits)
+	} else {
+		v6bits = min(v6bits, bits)
+	}
+	return SourceOf(p, v4bits, v6bits)
+}
+
 // String returns the source as the log shows it: "192.0.2.1/32",
 // "2001:db8::/64" or "unix:uid=1000".
 func (s Source) String() string {

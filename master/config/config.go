@@ -30,6 +30,9 @@ type Config struct {
 	// They are on the control socket in any case.
 	Metrics string
 
+	// LogPeer is how much of peers the log and a status tell.
+	LogPeer LogPeer
+
 	Services []Service
 
 	Run
@@ -181,6 +184,15 @@ const (
 	StderrInherit Stderr = "inherit" // to the master's own
 	StderrNull    Stderr = "null"    // to /dev/null
 	StderrLog     Stderr = "log"     // into the log, line by line
+)
+
+// LogPeer is how much the log and a status tell of peers.
+type LogPeer string
+
+const (
+	LogPeerFull   LogPeer = "full"   // addresses and ports
+	LogPeerPrefix LogPeer = "prefix" // an IPv4 /24 or an IPv6 /48; of unix sockets the user
+	LogPeerNone   LogPeer = "none"   // nothing
 )
 
 // Overflow is what becomes of connections beyond MaxConnections.

@@ -34,6 +34,7 @@ var Handlers = []string{"echo"}
 func Default() Config {
 	return Config{
 		DrainTimeout: DefaultDrainTimeout, KillDelay: DefaultKillDelay,
+		LogPeer: LogPeerFull,
 		Control: ControlAuto, ControlMode: FileMode{true, DefaultControlMode},
 	}
 }

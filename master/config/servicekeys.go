@@ -88,8 +88,8 @@ var serviceKeys = []key[Service]{
 
 // ruleKeys lists the keys of [[service.NAME.rule]].
 var ruleKeys = []key[Rule]{
-	notEmpty(peersKey("from", "", func(r *Rule) *[]PeerSet { return &r.From }), "it lists the peers that the rule is about"),
-	choiceKey("action", "", func(r *Rule) *Action { return &r.Action }, ActionAllow, ActionDeny),
+	notEmpty(peersKey("from", "whom the rule is about: an address, a prefix, unix, uid:USER or gid:GROUP", func(r *Rule) *[]PeerSet { return &r.From }), "it lists the peers that the rule is about"),
+	choiceKey("action", "whether they are served: allow or deny", func(r *Rule) *Action { return &r.Action }, ActionAllow, ActionDeny),
 	shownIf(envKey(func(r *Rule) *[]string { return &r.Env }), func(r *Rule) bool { return len(r.Env) > 0 }),
 	programKey(func(r *Rule) *[]string { return &r.Program }),
 	optional(func(field func(*Rule) *int) key[Rule] {
@@ -116,6 +116,8 @@ var masterKeys = []key[Config]{
 	textKey("metrics", "ADDR", "serve Prometheus metrics at `ADDR` as well, a TCP address: everybody who can connect can read them", func(c *Config) *string { return &c.Metrics }),
 	durationKey("drain-timeout", "how long live connections may go on after SIGTERM", func(c *Config) *time.Duration { return &c.DrainTimeout }),
 	durationKey("kill-delay", "how long workers may take to end after SIGTERM before SIGKILL", func(c *Config) *time.Duration { return &c.KillDelay }),
+	choiceKey("log-peer", "how much of clients the log and the status tell: `LOG-PEER` is full, prefix (an IPv4 /24, an IPv6 /48, of unix sockets the user) or none",
+		func(c *Config) *LogPeer { return &c.LogPeer }, LogPeerFull, LogPeerPrefix, LogPeerNone),
 	textKey("worker-binary", "PATH", "run built-in handlers in the program at `PATH` (default preforkd-worker beside preforkd, then in ../lib/preforkd)",
 		func(c *Config) *string { return &c.WorkerBinary }),
 }

@@ -6,6 +6,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/sockdiag"
 )
 
 // A Conn is an accepted connection: a descriptor, and who is at its ends.
@@ -16,6 +18,10 @@ type Conn struct {
 	// Peer and Local are the two ends of a TCP connection; v4-mapped
 	// addresses are given as v4. They are zero for a unix socket.
 	Peer, Local netip.AddrPort
+
+	// Socket is the two ends of the TCP socket itself, which stay what they
+	// are when a proxy has told of others.
+	Socket sockdiag.Pair
 
 	// Of a unix socket: who connected, the path that the peer is bound to
 	// (most are not), and the path of the listener.
@@ -28,7 +34,7 @@ type Conn struct {
 
 // Proxied makes the connection one between the ends that a proxy has told of.
 func (c *Conn) Proxied(peer, local netip.AddrPort) {
-	*c = Conn{FD: c.FD, Peer: peer, Local: local, Via: c.PeerName()}
+	*c = Conn{FD: c.FD, Peer: peer, Local: local, Socket: c.Socket, Via: c.PeerName()}
 }
 
 // describe completes an accepted connection. The caller keeps fd.
@@ -56,6 +62,7 @@ func (l *Listener) describe(fd int, from unix.Sockaddr) (*Conn, error) {
 		}
 		conn.Local = addrPort(name)
 	}
+	conn.Socket = sockdiag.Pair{Local: conn.Local, Peer: conn.Peer}
 	return conn, nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/master/config"
+	"github.com/preforkd/preforkd/master/sockdiag"
 )
 
 // slots is a fixed number of them.
@@ -394,5 +395,30 @@ func TestClassify(t *testing.T) {
 func TestBacklogIsTheKernels(t *testing.T) {
 	if n := maxBacklog(); n < 1 {
 		t.Errorf("backlog %d", n)
+	}
+}
+
+// A listener has the number by which the kernel lists its socket.
+func TestInode(t *testing.T) {
+	queues := func() map[uint64]sockdiag.Queue {
+		found, err := sockdiag.Listening()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	for _, address := range []string{"127.0.0.1:0", "unix:@inode-of-a-listener-" + fmt.Sprint(os.Getpid())} {
+		l := listenAt(t, address)
+		inode, err := l.Inode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, there := queues()[inode]; !there {
+			t.Errorf("%s: no listening socket %d", address, inode)
+		}
+		l.Close()
+		if _, err := l.Inode(); err == nil {
+			t.Errorf("%s: a closed listener has an inode", address)
+		}
 	}
 }

@@ -57,6 +57,19 @@ func (l *Listener) Local() string {
 	return l.local.String()
 }
 
+// Inode returns the number of the socket, by which sockdiag.Listening knows it.
+func (l *Listener) Inode() (uint64, error) {
+	var stat unix.Stat_t
+	var err error
+	if control := l.raw.Control(func(fd uintptr) { err = unix.Fstat(int(fd), &stat) }); control != nil {
+		err = control // it is closed
+	}
+	if err != nil {
+		return 0, fmt.Errorf("find the inode of listener %s: %w", l.Local(), err)
+	}
+	return stat.Ino, nil
+}
+
 // Queue returns how many connections wait to be accepted, and how many may, by
 // the kernel's account. It reports false for unix sockets, of which this is not
 // how to ask.

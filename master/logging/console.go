@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"go.uber.org/zap/buffer"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/preforkd/preforkd/master/human"
 )
 
 // consoleTime is local and without a date: somebody is looking.
@@ -51,8 +54,8 @@ const (
 	widthPID      = 11
 	widthEnded    = 14 // "signal SIGSEGV"
 	widthReason   = 9
-	widthDuration = 6
-	widthSize     = 8 // "1023 KiB"
+	widthDuration = human.DurationWidth
+	widthSize     = human.SizeWidth
 )
 
 var lines = buffer.NewPool()
@@ -63,7 +66,7 @@ func (e consoleEncoder) EncodeEntry(entry zapcore.Entry, fields []zapcore.Field)
 	e.paint(line, dim, entry.Time.Local().Format(consoleTime))
 	line.AppendString("  ")
 	colour := levelColour(entry.Level)
-	name, event := levelName(entry.Level), printable(entry.Message)
+	name, event := levelName(entry.Level), human.Printable(entry.Message)
 	e.paint(line, colour, name)
 	line.AppendString(padding(name, widthLevel) + "  ")
 	e.paint(line, colour, event)
@@ -198,15 +201,15 @@ func (r row) duration(keys ...string) string {
 	if !found {
 		return ""
 	}
-	return humanDuration(sum)
+	return human.Duration(sum)
 }
 
 func (r row) size(key string) string {
 	switch n := r.known[key].(type) {
 	case uint64:
-		return humanSize(n)
+		return human.Size(n)
 	case int64:
-		return humanSize(uint64(max(n, 0)))
+		return human.Size(uint64(max(n, 0)))
 	}
 	return ""
 }
@@ -217,9 +220,18 @@ func text(value any) string {
 	case string:
 		return v
 	case time.Duration:
-		return humanDuration(v)
+		return human.Duration(v)
 	}
 	return fmt.Sprint(value)
+}
+
+// clean makes a value from anywhere safe to show, and quotes it as in Go source
+// when it would not stand out as one value.
+func clean(s string) string {
+	if s == "" || strings.ContainsAny(s, " \"=") {
+		return strconv.Quote(s)
+	}
+	return human.Printable(s)
 }
 
 // padding returns the spaces that fill s up to width characters.

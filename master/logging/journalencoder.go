@@ -8,6 +8,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/buffer"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/preforkd/preforkd/master/human"
 )
 
 // journalSeparator stands between the two forms of an event. Neither holds it:
@@ -52,7 +54,7 @@ func (e journalEncoder) EncodeEntry(entry zapcore.Entry, fields []zapcore.Field)
 // sentence returns an event in a line for people: what the console shows in
 // columns, without their width.
 func sentence(event string, r row) string {
-	words := append([]string{printable(event)}, strings.Fields(r.columns())...)
+	words := append([]string{human.Printable(event)}, strings.Fields(r.columns())...)
 	for _, f := range r.rest {
 		words = append(words, clean(f.key)+"="+clean(text(f.value)))
 	}

@@ -86,6 +86,9 @@ func TestFullQueueDropsAndCounts(t *testing.T) {
 			got[4] != "line 0008" {
 			t.Errorf("got %q", got)
 		}
+		if lines, last := q.lostSoFar(); lines != 5 || last.IsZero() {
+			t.Errorf("%d lines were lost, the last at %v", lines, last)
+		}
 	})
 }
 

@@ -45,3 +45,17 @@ func exits(wait wait4) iter.Seq[Exit] {
 		}
 	}
 }
+
+// ExitOf reaps one child if it has ended. The kernel finds it by its pid,
+// however many others there are.
+func ExitOf(pid int) (Exit, bool) {
+	for {
+		var e Exit
+		found, err := unix.Wait4(pid, &e.Status, unix.WNOHANG, &e.Usage)
+		if err == unix.EINTR {
+			continue
+		}
+		e.Pid = pid
+		return e, err == nil && found == pid
+	}
+}

@@ -264,6 +264,12 @@ func TestConnectBackground(t *testing.T) {
 		if busy {
 			gate.Open(t)
 		}
+		// A shell that has not heard of the stop would not continue the job.
+		for !strings.Contains(w.shown(), "Stopped") {
+			before := strings.Count(w.shown(), "[1]+")
+			w.keys(t, "jobs\r")
+			rig.Until(t, "the job is listed", func() bool { return strings.Count(w.shown(), "[1]+") > before }, w.shown)
+		}
 		w.keys(t, "fg\r")
 		senderOf(t, job)
 		w.waitRows(t, ">")

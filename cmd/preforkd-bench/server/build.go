@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-//go:embed testdata/*.c testdata/barego/main.go
+//go:embed testdata/*.c testdata/barego/main.go testdata/gofloor/main.go
 var sources embed.FS
 
 // A Build holds the compiled programs of one run.
@@ -26,7 +26,10 @@ type Build struct {
 }
 
 // The names of what is built from testdata, without their endings.
-var cPrograms = []string{"echo", "bareecho", "empty", "forkserver", "floorserver", "spawnfloor"}
+var (
+	cPrograms  = []string{"echo", "bareecho", "empty", "forkserver", "floorserver", "spawnfloor"}
+	goPrograms = []string{"barego", "gofloor"}
+)
 
 // Compile builds everything into dir, which the caller removes. What cannot be
 // built is remembered and makes the servers that need it missing. preforkd is
@@ -50,11 +53,13 @@ func Compile(ctx context.Context, run runner, dir, preforkd string, bare bool) (
 		}
 		b.problems[name] = command(ctx, run, "", append(args, source)...)
 	}
-	source, err := b.extract("testdata/barego/main.go")
-	if err != nil {
-		return nil, err
+	for _, name := range goPrograms {
+		source, err := b.extract("testdata/" + name + "/main.go")
+		if err != nil {
+			return nil, err
+		}
+		b.problems[name] = command(ctx, run, filepath.Dir(source), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, name), source)
 	}
-	b.problems["barego"] = command(ctx, run, filepath.Dir(source), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, "barego"), source)
 	b.problems["preforkd"] = b.findPreforkd(ctx, run, preforkd)
 	return b, context.Cause(ctx)
 }

@@ -120,6 +120,16 @@ var Table = []Definition{
 		Command: floor((*Build).Echo),
 	},
 	{
+		Name: "floor-forkexec", Class: Floor, Variant: true,
+		About:   "the same in Go, with syscall.ForkExec",
+		Command: goFloor("forkexec"),
+	},
+	{
+		Name: "floor-osexec", Class: Floor, Variant: true,
+		About:   "the same in Go, with os/exec",
+		Command: goFloor("osexec"),
+	},
+	{
 		Name: "floor-go", Class: Floor,
 		About:   "accept, vfork, exec of a bare Go program that copies fd 3, wait",
 		Command: floor(func(b *Build) (string, error) { return b.Program("barego") }),
@@ -164,6 +174,17 @@ func floor(program func(*Build) (string, error)) func(Site) ([]string, error) {
 		}
 		path, err := program(s.Build)
 		return []string{server, strconv.Itoa(s.Port), path}, err
+	}
+}
+
+func goFloor(how string) func(Site) ([]string, error) {
+	return func(s Site) ([]string, error) {
+		server, err := s.Build.Program("gofloor")
+		if err != nil {
+			return nil, err
+		}
+		echo, err := s.Build.Echo()
+		return []string{server, how, strconv.Itoa(s.Port), echo}, err
 	}
 }
 

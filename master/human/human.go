@@ -1,18 +1,23 @@
-package logging
+package human
 
 import (
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 )
 
-// humanDuration rounds d to two or three digits: 700µs, 1.2ms, 35ms, 1.2s,
-// 42s, 2m03s, 3h05m, 12d04h. At most six characters, below 100 days.
-func humanDuration(d time.Duration) string {
+// Widths that no value exceeds, in characters.
+const (
+	DurationWidth = 6 // "12d04h"
+	SizeWidth     = 8 // "1023 KiB"
+)
+
+// Duration rounds d to two or three digits: 700µs, 1.2ms, 35ms, 1.2s, 42s,
+// 2m03s, 3h05m, 12d04h. At most DurationWidth characters, below 100 days.
+func Duration(d time.Duration) string {
 	if d < 0 {
-		return "-" + humanDuration(-d)
+		return "-" + Duration(-d)
 	}
 	// Each limit is where rounding would reach the next form: 999.5ms is 1.0s.
 	const ms, day = time.Millisecond, 24 * time.Hour
@@ -38,9 +43,9 @@ func humanDuration(d time.Duration) string {
 	return fmt.Sprintf("%dd%02dh", h/24, h%24)
 }
 
-// humanSize rounds n bytes to three digits, in powers of 1024: 5 B, 1.2 MiB,
-// 1023 KiB. At most eight characters.
-func humanSize(n uint64) string {
+// Size rounds n bytes to three digits, in powers of 1024: 5 B, 1.2 MiB,
+// 1023 KiB. At most SizeWidth characters.
+func Size(n uint64) string {
 	if n < 1024 {
 		return fmt.Sprintf("%d B", n)
 	}
@@ -57,19 +62,10 @@ func humanSize(n uint64) string {
 	return "" // not reached: EiB takes the rest
 }
 
-// clean makes a value from anywhere safe to show, and quotes it as in Go source
-// when it would not stand out as one value.
-func clean(s string) string {
-	if s == "" || strings.ContainsAny(s, " \"=") {
-		return strconv.Quote(s)
-	}
-	return printable(s)
-}
-
-// printable returns s, or s quoted as in Go source when it holds anything but
+// Printable returns s, or s quoted as in Go source when it holds anything but
 // printable characters. No control sequence survives that, nor a character
 // that turns the direction of writing around.
-func printable(s string) string {
+func Printable(s string) string {
 	for _, r := range s {
 		// U+FFFD is what bytes that are not UTF-8 look like here.
 		if r == utf8.RuneError || !strconv.IsPrint(r) {

@@ -1,4 +1,4 @@
-package logging
+package human
 
 import (
 	"testing"
@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestHumanDuration(t *testing.T) {
+func TestDuration(t *testing.T) {
 	for _, test := range []struct {
 		d    time.Duration
 		want string
@@ -38,13 +38,13 @@ func TestHumanDuration(t *testing.T) {
 		{12*24*time.Hour + 4*time.Hour, "12d04h"},
 		{-35 * time.Millisecond, "-35ms"},
 	} {
-		if got := humanDuration(test.d); got != test.want {
+		if got := Duration(test.d); got != test.want {
 			t.Errorf("%v: got %s, want %s", test.d, got, test.want)
 		}
 	}
 }
 
-func TestHumanSize(t *testing.T) {
+func TestSize(t *testing.T) {
 	for _, test := range []struct {
 		n    uint64
 		want string
@@ -61,21 +61,38 @@ func TestHumanSize(t *testing.T) {
 		{1 << 40, "1.0 TiB"},
 		{1<<64 - 1, "16.0 EiB"},
 	} {
-		if got := humanSize(test.n); got != test.want {
+		if got := Size(test.n); got != test.want {
 			t.Errorf("%d: got %s, want %s", test.n, got, test.want)
 		}
 	}
 }
 
-func TestHumanNumbersFitTheirColumns(t *testing.T) {
+func TestNumbersFitTheirColumns(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := time.Duration(rapid.Int64Range(0, int64(99*24*time.Hour)).Draw(t, "duration"))
-		if s := humanDuration(d); utf8.RuneCountInString(s) > widthDuration {
+		if s := Duration(d); utf8.RuneCountInString(s) > DurationWidth {
 			t.Errorf("%v is %s", d, s)
 		}
 		n := rapid.Uint64().Draw(t, "size")
-		if s := humanSize(n); len(s) > widthSize {
+		if s := Size(n); len(s) > SizeWidth {
 			t.Errorf("%d is %s", n, s)
 		}
 	})
+}
+
+func TestPrintable(t *testing.T) {
+	for in, want := range map[string]string{
+		"127.0.0.1:7007":     "127.0.0.1:7007",
+		"unix:/run/Größe":    "unix:/run/Größe",
+		"":                   "",
+		"a\x1b[2Jb":          `"a\x1b[2Jb"`,
+		"two\nlines":         `"two\nlines"`,
+		"\xff":               `"\xff"`,
+		"right\u202eto left": `"right\u202eto left"`,
+		"\u009b31m":          `"\u009b31m"`,
+	} {
+		if got := Printable(in); got != want {
+			t.Errorf("%q: got %s, want %s", in, got, want)
+		}
+	}
 }

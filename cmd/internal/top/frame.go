@@ -1,0 +1,220 @@
+package top
+
+import (
+	"fmt"
+	"strings"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/preforkd/preforkd/cmd/internal/show"
+	"github.com/preforkd/preforkd/master/control"
+	"github.com/preforkd/preforkd/master/human"
+)
+
+// A line is one of a frame. Bold and reversed only underline what the text says.
+type line struct {
+	text           string
+	bold, reversed bool
+}
+
+// Attributes as ECMA-48 sequences (SGR).
+const (
+	bold     = "\x1b[1m"
+	reversed = "\x1b[7m"
+	plain    = "\x1b[m"
+)
+
+// View draws the frame.
+func (m *model) View() tea.View {
+	var content strings.Builder
+	for i, l := range m.frame() {
+		if i > 0 {
+			content.WriteByte('\n')
+		}
+		switch {
+		case l.reversed:
+			content.WriteString(reversed + l.text + plain)
+		case l.bold:
+			content.WriteString(bold + l.text + plain)
+		default:
+			content.WriteString(l.text)
+		}
+	}
+	view := tea.NewView(content.String())
+	view.AltScreen = true
+	return view
+}
+
+// frame returns exactly as many lines as the terminal has rows: the master, its
+// services, as many connections as fit, and below them the keys or a question.
+func (m *model) frame() []line {
+	top := m.header()
+	if m.looked {
+		top = append(top, m.services()...)
+		top = append(top, line{})
+	}
+	footer := m.footer()
+	// However little room there is, some of it is for connections.
+	const least = 3 // two headings and a row
+	top = top[:max(0, min(len(top), m.height-len(footer)-least))]
+	lines := append(top, m.connections(m.height-len(footer)-len(top))...)
+	for len(lines) < m.height-len(footer) {
+		lines = append(lines, line{})
+	}
+	lines = append(lines, footer...)
+	return lines[max(0, len(lines)-m.height):]
+}
+
+// header is about the master and about all services together.
+func (m *model) header() []line {
+	var lines []line
+	add := func(isBold bool, texts ...string) {
+		for _, text := range texts {
+			lines = append(lines, line{text: text, bold: isBold})
+		}
+	}
+	if m.err != nil {
+		trouble := "NO ANSWER from the master, trying again: " + human.Printable(m.err.Error())
+		if m.looked {
+			trouble = "NO ANSWER since " + m.status.Taken.Local().Format("15:04:05") + ", trying again: " + human.Printable(m.err.Error())
+		}
+		add(true, show.Wrap(trouble, m.width)...)
+	}
+	if !m.looked {
+		if m.err == nil {
+			add(false, show.Cut("looking for the master", m.width))
+		}
+		return lines
+	}
+	s := m.status.Master
+	who := []string{
+		"preforkd " + human.Printable(s.Version), human.Printable(s.State),
+		fmt.Sprintf("pid %d", s.PID), "up " + show.Seconds(s.Uptime),
+	}
+	if m.paused {
+		who = append(who, "PAUSED at "+m.status.Taken.Local().Format("15:04:05"))
+	}
+	add(true, show.Flow(who, "   ", m.width)...)
+	rate := func(what string, total uint64, rate float64) string {
+		if !m.rates.known {
+			return fmt.Sprintf("%d %s", total, what)
+		}
+		return fmt.Sprintf("%d %s (%s/s)", total, what, perSecond(rate))
+	}
+	add(false, show.Flow([]string{
+		fmt.Sprintf("connections: %d live", s.Live),
+		rate("accepted", s.Accepted, m.rates.accepted),
+		rate("refused", s.Refused, m.rates.refused),
+		rate("failed", s.Failed, m.rates.failed),
+	}, ", ", m.width)...)
+	itself := []string{"the master itself: rss " + human.Size(s.RSS), fmt.Sprintf("%d open files", s.OpenFiles)}
+	if m.rates.known {
+		itself = append(itself, "cpu "+percent(m.rates.cpu),
+			"all connections: in "+human.Size(uint64(m.rates.in))+"/s", "out "+human.Size(uint64(m.rates.out))+"/s")
+	}
+	add(false, show.Flow(itself, ", ", m.width)...)
+	add(true, show.Problems(m.status, m.width)...)
+	return append(lines, line{})
+}
+
+// services is the table of services, of which at most a third of the terminal
+// is for: those that matter most come first.
+func (m *model) services() []line {
+	table := show.Services(m.status, func(s control.Service) string {
+		if rate, ok := m.rates.services[s.Name]; ok {
+			return perSecond(rate) + "/s"
+		}
+		return ""
+	})
+	var lines []line
+	for i, text := range table.Lines(m.width) {
+		lines = append(lines, line{text: text, bold: i == 0})
+	}
+	if most := max(3, m.height/3); len(lines) > most {
+		more := len(lines) - most + 1
+		lines = append(lines[:most-1], line{text: show.Cut(fmt.Sprintf("and %d more services", more), m.width)})
+	}
+	return lines
+}
+
+// connections is the table of connections in a number of lines, so scrolled that
+// the chosen one is among them.
+func (m *model) connections(height int) []line {
+	if !m.looked || height <= 0 {
+		return nil
+	}
+	heading := []string{fmt.Sprintf("%d of %d connections by %s", len(m.rows), len(m.status.Connections), m.sort)}
+	if m.reverse {
+		heading[0] += ", reversed"
+	}
+	if m.service != "" {
+		heading = append(heading, "service "+human.Printable(m.service))
+	}
+	if m.filter != "" && !m.typing {
+		heading = append(heading, "with "+m.filter)
+	}
+	lines := []line{{text: show.Cut(strings.Join(heading, ", "), m.width), bold: true}}
+
+	m.offset = scrolled(m.offset, m.cursor, len(m.rows), height-2)
+	const marker, none = "> ", "  "
+	table := show.Connections(m.rows, func(c control.Connection) string {
+		if load, ok := m.rates.connections[c.ID]; ok {
+			return percent(load)
+		}
+		return ""
+	})
+	for i, text := range table.Lines(max(1, m.width-len(marker))) {
+		row := i - 1 // the first is the heading
+		switch {
+		case row < 0:
+			lines = append(lines, line{text: show.Cut(none+text, m.width), bold: true})
+		case row < m.offset || row >= m.offset+height-2:
+		case row == m.cursor:
+			lines = append(lines, line{text: show.Cut(marker+text, m.width), reversed: true})
+		default:
+			lines = append(lines, line{text: show.Cut(none+text, m.width)})
+		}
+	}
+	return lines[:min(len(lines), height)]
+}
+
+// scrolled returns the first of rows to show, the nearest to offset with which
+// the cursor is on the screen and no room is left below the last row.
+func scrolled(offset, cursor, rows, room int) int {
+	room = max(room, 1)
+	offset = max(min(offset, cursor), cursor-room+1)
+	return max(0, min(offset, rows-room))
+}
+
+// page is how far a page key goes: as far as there are rows on the screen, about.
+func (m *model) page() int { return max(1, m.height/2) }
+
+// keys is what stands at the bottom when nothing is asked.
+var keys = []string{
+	"q quit", "/ filter", "s service", "k term", "K kill", "space pause",
+	"a age", "c cpu", "m memory", "b bytes", "p peer", "r reverse",
+}
+
+// footer is a question, the filter that is typed, what became of a kill, or the
+// keys.
+func (m *model) footer() []line {
+	switch {
+	case m.confirm != nil:
+		c := m.confirm.connection
+		question := fmt.Sprintf("send SIG%s to connection %s (pid %d, %s)? y/n", m.confirm.signal, human.Printable(c.ID), c.PID, human.Printable(c.Peer))
+		var lines []line
+		for _, text := range show.Wrap(question, m.width) {
+			lines = append(lines, line{text: text, reversed: true})
+		}
+		return lines
+	case m.typing:
+		return []line{{text: show.Cut("filter: "+m.filter+"_", m.width), reversed: true}}
+	case m.notice != "":
+		return []line{{text: show.Cut(m.notice, m.width), bold: true}}
+	}
+	var lines []line
+	for _, text := range show.Flow(keys, "  ", m.width) {
+		lines = append(lines, line{text: text})
+	}
+	return lines[:min(len(lines), max(1, m.height/8))]
+}

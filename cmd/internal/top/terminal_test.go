@@ -1,0 +1,347 @@
+package top
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+	"github.com/hinshun/vt10x"
+	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/master/control"
+)
+
+// A window is a terminal with top in it.
+type window struct {
+	t      *testing.T
+	path   string // the file with the status
+	near   *os.File
+	far    *os.File
+	before string // what stty -g said at first
+	cmd    *exec.Cmd
+	stderr strings.Builder
+	ended  chan error
+
+	mu     sync.Mutex
+	screen vt10x.Terminal
+	record strings.Builder // every byte that was shown
+}
+
+func open(t *testing.T, columns, rows int, env ...string) *window {
+	t.Helper()
+	near, far, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	near = pollable(t, near)
+	w := &window{
+		t: t, path: filepath.Join(t.TempDir(), "status"), near: near, far: far,
+		screen: vt10x.New(vt10x.WithSize(columns, rows)), ended: make(chan error, 1),
+	}
+	w.resize(columns, rows)
+	w.before = w.stty()
+	w.write(statusAt(60))
+	w.cmd = exec.Command(os.Args[0])
+	w.cmd.Env = append(os.Environ(), append([]string{"TERM=xterm-256color", "NO_COLOR=", "GORACE=atexit_sleep_ms=0", programFile + "=" + w.path}, env...)...)
+	w.cmd.Stdin, w.cmd.Stdout, w.cmd.Stderr = far, far, &w.stderr
+	w.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := w.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		buffer := make([]byte, 4096)
+		for {
+			n, err := near.Read(buffer)
+			if err != nil {
+				return
+			}
+			w.mu.Lock()
+			w.record.Write(buffer[:n])
+			w.screen.Write(buffer[:n])
+			w.mu.Unlock()
+		}
+	})
+	exited := make(chan struct{})
+	go func() {
+		w.ended <- w.cmd.Wait()
+		close(exited)
+	}()
+	t.Cleanup(func() {
+		w.cmd.Process.Kill()
+		<-exited
+		far.Close()
+		near.Close()
+		reading.Wait()
+		if t.Failed() {
+			t.Logf("shown: %q\nstderr: %s", w.record.String(), w.stderr.String())
+		}
+	})
+	return w
+}
+
+// pollable returns a terminal's near side in a form in which Close ends a Read.
+func pollable(t *testing.T, near *os.File) *os.File {
+	t.Helper()
+	defer near.Close()
+	fd, err := unix.FcntlInt(near.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return os.NewFile(uintptr(fd), near.Name())
+}
+
+// write gives the master another status; what top reads is never half of it.
+func (w *window) write(s control.Status) {
+	w.t.Helper()
+	text, err := json.Marshal(s)
+	if err == nil {
+		err = os.WriteFile(w.path+".new", text, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(w.path+".new", w.path)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *window) resize(columns, rows int) {
+	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.screen.Resize(columns, rows)
+	size := &unix.Winsize{Col: uint16(columns), Row: uint16(rows)}
+	if err := unix.IoctlSetWinsize(int(w.far.Fd()), unix.TIOCSWINSZ, size); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// stty returns the state of the terminal.
+func (w *window) stty() string {
+	w.t.Helper()
+	cmd := exec.Command("stty", "-g")
+	cmd.Stdin = w.far
+	out, err := cmd.Output()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(out)
+}
+
+func (w *window) press(keys string) {
+	w.t.Helper()
+	if _, err := w.near.WriteString(keys); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// text returns what the terminal shows, without the blanks at the ends of rows.
+func (w *window) text() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	columns, rows := w.screen.Size()
+	var text strings.Builder
+	for y := range rows {
+		var row strings.Builder
+		for x := range columns {
+			if c := w.screen.Cell(x, y).Char; c != 0 {
+				row.WriteRune(c)
+			} else {
+				row.WriteByte(' ')
+			}
+		}
+		text.WriteString(strings.TrimRight(row.String(), " ") + "\n")
+	}
+	return text.String()
+}
+
+func (w *window) waitFor(what string, pattern string) {
+	w.t.Helper()
+	expression := regexp.MustCompile(pattern)
+	rig.Until(w.t, what, func() bool { return expression.MatchString(w.text()) }, w.text)
+}
+
+// ends waits for the end, and looks whether the terminal is as it was.
+func (w *window) ends() {
+	w.t.Helper()
+	select {
+	case err := <-w.ended:
+		if err != nil {
+			w.t.Errorf("it ended with %v", err)
+		}
+	case <-time.After(rig.Deadline):
+		w.t.Fatal("it does not end")
+	}
+	if after := w.stty(); after != w.before {
+		w.t.Errorf("the terminal was\n%sand is\n%s", w.before, after)
+	}
+	// The reader may be behind.
+	rig.Until(w.t, "the screen from before and a cursor", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		record := w.record.String()
+		return strings.LastIndex(record, "\x1b[?1049l") > strings.LastIndex(record, "\x1b[?1049h") &&
+			strings.LastIndex(record, "\x1b[?25h") > strings.LastIndex(record, "\x1b[?25l")
+	}, nil)
+}
+
+const up, down, escape = "\x1b[A", "\x1b[B", "\x1b"
+
+// What the terminal shows is the frame, cell by cell.
+func TestScreenshot(t *testing.T) {
+	w := open(t, 120, 24)
+	w.waitFor("frame", `r reverse\n`)
+	golden(t, "first", w.text())
+	w.write(statusAt(62))
+	w.waitFor("rates", `20/s`)
+	golden(t, "second", w.text())
+	w.press(down + down)
+	w.waitFor("a choice", `> mwpr0gd0-4 `)
+	golden(t, "chosen", w.text())
+	w.press("K")
+	w.waitFor("a question", `y/n`)
+	golden(t, "question", w.text())
+	w.press("n")
+	w.waitFor("no question", `nothing was sent`)
+	w.press("q")
+	w.ends()
+}
+
+func TestKeys(t *testing.T) {
+	w := open(t, 100, 30)
+	w.waitFor("connections", `12 of 12 connections by cpu\n`)
+	w.press("p")
+	w.waitFor("order by peer", `by peer\n.*\n> mwpr0gd0-12 `)
+	w.press("r")
+	w.waitFor("reversed order", `by peer, reversed\n.*\n> mwpr0gd0-1 `)
+	w.press("s")
+	w.waitFor("focus", `8 of 12 connections by peer, reversed, service echo`)
+	w.press("ss/40007")
+	w.waitFor("filter", `(?s)1 of 12.*filter: 40007_`)
+	w.press("\rk")
+	w.waitFor("question", `send SIGTERM to connection mwpr0gd0-8 \(pid 5007`)
+	w.press("y")
+	w.waitFor("notice", `sent SIGTERM to connection mwpr0gd0-8`)
+	killed, err := os.ReadFile(w.path + ".killed")
+	if err != nil || string(killed) != "mwpr0gd0-8 TERM" {
+		t.Errorf("killed: %q, %v", killed, err)
+	}
+	w.press(escape)
+	w.waitFor("all connections", `12 of 12`)
+	w.press(" ")
+	w.waitFor("pause", `PAUSED`)
+	w.write(statusAt(63))
+	w.press(" ")
+	w.waitFor("resumption", `up 1m03s\n`)
+	w.press("\x03")
+	w.ends()
+}
+
+func TestResize(t *testing.T) {
+	w := open(t, 120, 24)
+	w.waitFor("wide tables", `LISTENERS`)
+	w.resize(60, 12)
+	w.waitFor("narrow tables", `(?s)^preforkd 1.4.0   serving   pid 4711   up 1m00s\n.*SERVICE  STATE     LIVE  ACCEPTED  REFUSED  FAILED   QUEUE\n`)
+	w.resize(120, 24)
+	w.waitFor("wide tables again", `LISTENERS(?s:.*)r reverse\n`)
+	golden(t, "first", w.text())
+	w.press("q")
+	w.ends()
+}
+
+func TestMasterRestarts(t *testing.T) {
+	w := open(t, 100, 30)
+	w.waitFor("connections", `mwpr0gd0-1 `)
+	if err := os.Remove(w.path); err != nil {
+		t.Fatal(err)
+	}
+	w.waitFor("word of its absence", `(?s)NO ANSWER since.*no\s+such\s+file.*mwpr0gd0-1 `)
+	another := statusAt(5)
+	another.Master.PID = 4712
+	w.write(another)
+	w.waitFor("the new master", `(?s)^preforkd 1.4.0   serving   pid 4712.*5 of 5 connections`)
+	w.press("q")
+	w.ends()
+}
+
+func TestSignals(t *testing.T) {
+	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		t.Run(s.String(), func(t *testing.T) {
+			w := open(t, 80, 24)
+			w.waitFor("connections", `mwpr0gd0-1 `)
+			w.cmd.Process.Signal(s)
+			w.ends()
+		})
+	}
+}
+
+// A terminal that is closed ends it, too.
+func TestHangup(t *testing.T) {
+	w := open(t, 80, 24)
+	w.waitFor("connections", `mwpr0gd0-1 `)
+	w.near.Close()
+	select {
+	case err := <-w.ended:
+		var exit *exec.ExitError
+		if err != nil && !errors.As(err, &exit) {
+			t.Error(err)
+		}
+	case <-time.After(rig.Deadline):
+		t.Fatal("it does not end")
+	}
+	if strings.Contains(w.stderr.String(), "DATA RACE") {
+		t.Error("a data race")
+	}
+}
+
+// Nobody needs colours: there are none, whatever NO_COLOR says.
+func TestWithoutColour(t *testing.T) {
+	for _, env := range []string{"NO_COLOR=", "NO_COLOR=1"} {
+		w := open(t, 80, 24, env)
+		w.waitFor("connections", `mwpr0gd0-1 `)
+		w.press("qq")
+		w.ends()
+		if found := regexp.MustCompile(`\x1b\[[0-9;]*\b[349][0-7][;m]`).FindString(w.record.String()); found != "" {
+			t.Errorf("%s: %q", env, found)
+		}
+	}
+}
+
+func TestDumbTerminal(t *testing.T) {
+	for _, kind := range []string{"dumb", ""} {
+		w := open(t, 80, 24, "TERM="+kind)
+		err := <-w.ended
+		if err == nil || w.record.Len() > 0 {
+			t.Errorf("TERM=%q: ended with %v, shown: %q", kind, err, w.record.String())
+		}
+		if text := w.stderr.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "preforkd status") {
+			t.Errorf("TERM=%q: it says %q", kind, text)
+		}
+		if after := w.stty(); after != w.before {
+			t.Errorf("TERM=%q: the terminal was changed", kind)
+		}
+	}
+}
+
+func TestNoTerminal(t *testing.T) {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "TERM=xterm", programFile+"=x")
+	out, err := cmd.CombinedOutput()
+	if err == nil || strings.Count(string(out), "\n") != 1 || !strings.Contains(string(out), "needs a terminal") {
+		t.Errorf("it ended with %v and says %q", err, out)
+	}
+}

@@ -1,0 +1,32 @@
+package listen
+
+import (
+	"testing"
+	"time"
+)
+
+func TestQueue(t *testing.T) {
+	l := listenAt(t, "127.0.0.1:0")
+	if waiting, most, ok := l.Queue(); waiting != 0 || most < 1 || !ok {
+		t.Errorf("%d of %d, %v", waiting, most, ok)
+	}
+	dial(t, l)
+	dial(t, l)
+	// A connection is the client's a moment before it is in the queue.
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		if waiting, _, ok := l.Queue(); waiting == 2 && ok {
+			break
+		} else if time.Now().After(end) {
+			t.Fatalf("%d wait, %v", waiting, ok)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, ok := l.Queue(); ok {
+		t.Error("a closed listener has a queue")
+	}
+	if _, _, ok := listenAt(t, "unix:@preforkd-queue-test").Queue(); ok {
+		t.Error("a unix socket is asked as if it were a TCP one")
+	}
+}
