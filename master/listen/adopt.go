@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/master/config"
+	"github.com/preforkd/preforkd/master/sockdiag"
 )
 
 // Adopt makes a listener of a socket that a service manager has bound. The
@@ -136,7 +137,7 @@ func Retake(addr config.Address, o Options, fds []int) (listeners []*Listener, e
 			return listeners, fmt.Errorf("the stored socket %s was bound with other options", l.Local())
 		}
 		if addr.IsUnix() {
-			if err := l.findFile(fd); err != nil {
+			if err := l.findFile(); err != nil {
 				return listeners, err
 			}
 		}
@@ -185,7 +186,7 @@ func (l *Listener) boundAs(fd int, o Options, v6only bool) bool {
 // findFile finds the file of a retaken unix socket, so that Close can remove
 // it. A socket without its file, or with somebody else's in its place, is one
 // that nobody can connect to any more.
-func (l *Listener) findFile(fd int) error {
+func (l *Listener) findFile() error {
 	if strings.HasPrefix(l.path, "@") {
 		return nil
 	}
@@ -200,8 +201,10 @@ func (l *Listener) findFile(fd int) error {
 	}
 	if err == nil {
 		// A kernel or a sandbox without sock_diag leaves it at the path.
-		if ino, diagErr := fileOf(fd); diagErr == nil && ino != uint32(st.Ino) {
-			err = errors.New("it is another socket's")
+		if inode, diagErr := l.Inode(); diagErr == nil {
+			if file, diagErr := sockdiag.FileOf(inode); diagErr == nil && file != uint32(st.Ino) {
+				err = errors.New("it is another socket's")
+			}
 		}
 	}
 	if err != nil {

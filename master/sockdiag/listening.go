@@ -65,6 +65,8 @@ func readInetQueue(socket []byte) (uint64, Queue, error) {
 const (
 	unixShowQueue = 0x10 // UDIAG_SHOW_RQLEN
 	unixQueue     = 4    // UNIX_DIAG_RQLEN: u32 length, u32 backlog
+
+	unixMessageSize = 16 // of a struct unix_diag_msg
 )
 
 // unixRequest is a struct unix_diag_req:
@@ -93,11 +95,10 @@ func unixRequest(states, show uint32) []byte {
 //	4  u32  inode
 //	8  u64  cookie
 func readUnixQueue(socket []byte) (uint64, Queue, error) {
-	const size = 16
-	if len(socket) < size {
+	if len(socket) < unixMessageSize {
 		return 0, Queue{}, errShort
 	}
-	for kind, value := range attributes(socket[size:]) {
+	for kind, value := range attributes(socket[unixMessageSize:]) {
 		if kind == unixQueue && len(value) >= 8 && socket[2] == unix.BPF_TCP_LISTEN {
 			return uint64(host.Uint32(socket[4:])),
 				Queue{Length: int(host.Uint32(value)), Backlog: int(host.Uint32(value[4:]))}, nil
