@@ -149,6 +149,11 @@ func TestReloadSaysWhatHasChanged(t *testing.T) {
 	if r.Code != 1 || r.Stdout != "" || r.Stderr != want {
 		t.Errorf("%+v, want %q", r, want)
 	}
+	odd := filepath.Join(rig.Dir(t), "a\x1b[31m\n")
+	m.WriteConfig(t, at("one", []string{ports[0], strings.ReplaceAll(strings.ReplaceAll("unix:"+odd, "\x1b", `\u001b`), "\n", `\n`)}, catting, "max-connections = 5")+at("three", ports[2:], catting))
+	if out, want := told(t, m, "reload"), fmt.Sprintf("changed  one\nopened   %q\n", "unix:"+odd); out != want {
+		t.Errorf("%q, want %q", out, want)
+	}
 	m.WriteConfig(t, at("one", []string{"192.0.2.1:1"}, catting))
 	r = ran(t, m, "reload")
 	if r.Code != 1 || !strings.Contains(r.Stderr, "not reloaded: bind service one: listen 192.0.2.1:1: ") {
@@ -229,6 +234,12 @@ func TestKillIsNoOffence(t *testing.T) {
 	c := m.Dial(t)
 	c.Expect(t, "ready\n")
 	conn := c.Accepted(t).Conn
+	for _, sig := range []string{"STOP", "CONT"} { // to look at it closely, and let it go on
+		told(t, m, "kill", conn, "--signal", sig)
+		if s := looked(t, m); len(s.Connections) != 1 || s.Connections[0].State != "serving" {
+			t.Errorf("after SIG%s: %+v", sig, s.Connections)
+		}
+	}
 	told(t, m, "kill", conn, "--signal", "USR1")
 	c.Expect(t, "caught\n")
 	if s := looked(t, m); len(s.Connections) != 1 || s.Connections[0].State != "ending" {
