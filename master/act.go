@@ -63,6 +63,9 @@ func (m *Master) drainService(s *service, reason string) {
 		return
 	}
 	s.drained = true
+	if m.reloading {
+		m.lateDrains = append(m.lateDrains, lateDrain{s.Name, reason, m.reloadAgain})
+	}
 	s.log.Info(logging.EventDraining, logging.Reason(reason), zap.Uint64("live", s.sums().live()))
 	s.pool.close(time.Now())
 	for _, l := range s.listeners {

@@ -168,6 +168,38 @@ func TestReloadSaysWhatHasChanged(t *testing.T) {
 	}
 }
 
+// A service that is drained while the configuration is being read stays drained:
+// the reload was asked for before.
+func TestDrainDuringReload(t *testing.T) {
+	t.Parallel()
+	ports := held(t, 2)
+	text := at("one", ports[:1], catting) + at("two", ports[1:], catting)
+	m := configured(t, 2, text)
+	// A pipe is read only once somebody writes.
+	if err := os.Remove(m.Config); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(m.Config, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.Signal(t, syscall.SIGHUP)
+	file, err := os.OpenFile(m.Config, os.O_WRONLY, 0) // which waits for the reader
+	if err != nil {
+		t.Fatal(err)
+	}
+	told(t, m, "drain", "one")
+	if _, err := file.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+	m.WaitFor(t, rig.Is(rig.Reloaded))
+	if state := stateOf(t, m, "one"); state != "drained" {
+		t.Errorf("it is %s", state)
+	}
+	m.DialTo(t, "tcp", ports[1]).Echo(t, "hello")
+	m.StopSignal = syscall.SIGQUIT // the descriptors are others than at first
+}
+
 // Each of many who ask for a reload at a time hears what is so afterwards.
 func TestReloadsAtOnce(t *testing.T) {
 	t.Parallel()
