@@ -102,8 +102,18 @@ func tell(waiting []chan<- reloadOutcome, o reloadOutcome) {
 }
 
 // resolve looks up every host name that is to be listened at, so that a name
-// that is not there is known before anything changes.
+// that is not there is known before anything changes, and a name server that is
+// silent keeps nobody waiting.
 func resolve(cfg *config.Config) error {
+	if cfg.Metrics != "" {
+		address, err := config.ParseAddress(cfg.Metrics)
+		if err == nil {
+			_, err = listen.Resolve(address)
+		}
+		if err != nil {
+			return fmt.Errorf("serve metrics: listen %s: %w", cfg.Metrics, err)
+		}
+	}
 	for _, s := range cfg.Services {
 		for _, address := range s.Listen {
 			if _, err := listen.Resolve(address); err != nil {
