@@ -63,6 +63,9 @@ func (m *Master) drainService(s *service, reason string) {
 		return
 	}
 	s.drained = true
+	if m.reloading {
+		m.lateDrains = append(m.lateDrains, lateDrain{s.Name, reason, m.reloadAgain})
+	}
 	s.log.Info(logging.EventDraining, logging.Reason(reason), zap.Uint64("live", s.sums().live()))
 	s.pool.close(time.Now())
 	for _, l := range s.listeners {
@@ -96,8 +99,10 @@ func (m *Master) Kill(ctx context.Context, connection string, sig unix.Signal, p
 			// A stopped process acts on SIGTERM when it goes on, and not before.
 			_ = process.SignalGroup(pid, unix.SIGCONT)
 		}
-		// How the worker ends now is not its source's fault.
-		w.signalled = true
+		if endsByDefault(sig) {
+			// How the worker ends now is not its source's fault.
+			w.signalled = true
+		}
 		w.service.log.Info(logging.EventSignalled, logging.Conn(connection), logging.PID(pid), logging.Signal(sig), logging.Reason(by(peer)))
 		k = control.Killed{Connection: connection, Service: w.service.Name, PID: pid, Signal: control.SignalName(sig)}
 	})
@@ -105,6 +110,16 @@ func (m *Master) Kill(ctx context.Context, connection string, sig unix.Signal, p
 		return k, asked
 	}
 	return k, err
+}
+
+// endsByDefault reports whether a signal ends a process that does nothing about
+// it, and does not only stop it, or let it go on (signal(7)).
+func endsByDefault(sig unix.Signal) bool {
+	switch sig {
+	case unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGCONT, unix.SIGCHLD, unix.SIGURG, unix.SIGWINCH:
+		return false
+	}
+	return true
 }
 
 // serving returns the worker that has a connection, and its pid.

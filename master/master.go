@@ -79,6 +79,7 @@ type Master struct {
 	reloadAgain bool                   // and is to be once more
 	waiting     []chan<- reloadOutcome // for what becomes of the configuration being read
 	waitingNext []chan<- reloadOutcome // for the one after it
+	lateDrains  []lateDrain            // of services, since the reload was asked for
 	control     controlSocket
 	scrape      scrape
 	sweeping    *time.Ticker

@@ -28,6 +28,13 @@ type reloadOutcome struct {
 	err     error
 }
 
+// A lateDrain is the drain of a service that came after a reload was asked for,
+// and before it was installed: it is not to be undone by that.
+type lateDrain struct {
+	service, reason string
+	again           bool // the next reload had been asked for, too
+}
+
 // Reload reads the configuration again, and returns what that has changed, or
 // why nothing has. It may be called by anybody while Run runs.
 func (m *Master) Reload(ctx context.Context) (control.Reloaded, error) {
@@ -99,8 +106,18 @@ func tell(waiting []chan<- reloadOutcome, o reloadOutcome) {
 }
 
 // resolve looks up every host name that is to be listened at, so that a name
-// that is not there is known before anything changes.
+// that is not there is known before anything changes, and a name server that is
+// silent keeps nobody waiting.
 func resolve(cfg *config.Config) error {
+	if cfg.Metrics != "" {
+		address, err := config.ParseAddress(cfg.Metrics)
+		if err == nil {
+			_, err = listen.Resolve(address)
+		}
+		if err != nil {
+			return fmt.Errorf("serve metrics: listen %s: %w", cfg.Metrics, err)
+		}
+	}
 	for _, s := range cfg.Services {
 		for _, address := range s.Listen {
 			if _, err := listen.Resolve(address); err != nil {
@@ -129,6 +146,7 @@ func (m *Master) install(r reloaded) {
 	if r.err == nil {
 		o.changes, r.err = m.change(&r.cfg)
 	}
+	m.drainLate()
 	m.notReloaded = ""
 	if r.err != nil {
 		mistakes := each(r.err)
@@ -141,6 +159,21 @@ func (m *Master) install(r reloaded) {
 	m.manager.Ready()
 	m.tellStatus()
 	tell(waiting, o)
+}
+
+// drainLate drains the services again that a reload has brought back which had
+// been asked for before they were drained.
+func (m *Master) drainLate() {
+	late := m.lateDrains
+	m.lateDrains = nil
+	for _, d := range late {
+		if s, err := m.named(d.service); err == nil { // it may be gone by now
+			m.drainService(s, d.reason)
+		}
+		if d.again {
+			m.lateDrains = append(m.lateDrains, lateDrain{d.service, d.reason, false})
+		}
+	}
 }
 
 // notReloaded says to a client why a reload has changed nothing.

@@ -149,6 +149,11 @@ func TestReloadSaysWhatHasChanged(t *testing.T) {
 	if r.Code != 1 || r.Stdout != "" || r.Stderr != want {
 		t.Errorf("%+v, want %q", r, want)
 	}
+	odd := filepath.Join(rig.Dir(t), "a\x1b[31m\n")
+	m.WriteConfig(t, at("one", []string{ports[0], strings.ReplaceAll(strings.ReplaceAll("unix:"+odd, "\x1b", `\u001b`), "\n", `\n`)}, catting, "max-connections = 5")+at("three", ports[2:], catting))
+	if out, want := told(t, m, "reload"), fmt.Sprintf("changed  one\nopened   %q\n", "unix:"+odd); out != want {
+		t.Errorf("%q, want %q", out, want)
+	}
 	m.WriteConfig(t, at("one", []string{"192.0.2.1:1"}, catting))
 	r = ran(t, m, "reload")
 	if r.Code != 1 || !strings.Contains(r.Stderr, "not reloaded: bind service one: listen 192.0.2.1:1: ") {
@@ -161,6 +166,38 @@ func TestReloadSaysWhatHasChanged(t *testing.T) {
 	if r.Code != 1 || r.Stderr != "preforkd: nothing to reload: preforkd was started without a configuration file\n" {
 		t.Errorf("%+v", r)
 	}
+}
+
+// A service that is drained while the configuration is being read stays drained:
+// the reload was asked for before.
+func TestDrainDuringReload(t *testing.T) {
+	t.Parallel()
+	ports := held(t, 2)
+	text := at("one", ports[:1], catting) + at("two", ports[1:], catting)
+	m := configured(t, 2, text)
+	// A pipe is read only once somebody writes.
+	if err := os.Remove(m.Config); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(m.Config, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.Signal(t, syscall.SIGHUP)
+	file, err := os.OpenFile(m.Config, os.O_WRONLY, 0) // which waits for the reader
+	if err != nil {
+		t.Fatal(err)
+	}
+	told(t, m, "drain", "one")
+	if _, err := file.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+	m.WaitFor(t, rig.Is(rig.Reloaded))
+	if state := stateOf(t, m, "one"); state != "drained" {
+		t.Errorf("it is %s", state)
+	}
+	m.DialTo(t, "tcp", ports[1]).Echo(t, "hello")
+	m.StopSignal = syscall.SIGQUIT // the descriptors are others than at first
 }
 
 // Each of many who ask for a reload at a time hears what is so afterwards.
@@ -229,6 +266,12 @@ func TestKillIsNoOffence(t *testing.T) {
 	c := m.Dial(t)
 	c.Expect(t, "ready\n")
 	conn := c.Accepted(t).Conn
+	for _, sig := range []string{"STOP", "CONT"} { // to look at it closely, and let it go on
+		told(t, m, "kill", conn, "--signal", sig)
+		if s := looked(t, m); len(s.Connections) != 1 || s.Connections[0].State != "serving" {
+			t.Errorf("after SIG%s: %+v", sig, s.Connections)
+		}
+	}
 	told(t, m, "kill", conn, "--signal", "USR1")
 	c.Expect(t, "caught\n")
 	if s := looked(t, m); len(s.Connections) != 1 || s.Connections[0].State != "ending" {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/preforkd/preforkd/master/control"
+	"github.com/preforkd/preforkd/master/human"
 )
 
 // A controlCommand is a command that asks something of a running master.
@@ -77,5 +78,11 @@ func printJSON(w io.Writer, value any) error {
 	return encoder.Encode(value)
 }
 
-// list writes names on one line.
-func list(names []string) string { return strings.Join(names, ", ") }
+// list writes names on one line, whatever is in them: a path may hold anything.
+func list(names []string) string {
+	var printable []string
+	for _, name := range names {
+		printable = append(printable, human.Printable(name))
+	}
+	return strings.Join(printable, ", ")
+}

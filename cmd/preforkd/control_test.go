@@ -331,6 +331,10 @@ func TestControlPermissions(t *testing.T) {
 		return rig.Options{Attr: &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: gid, Groups: groups}}}
 	}
 	m := controlled(t, "--control-group", fmt.Sprint(group), "--", "/bin/cat")
+	var file unix.Stat_t
+	if err := unix.Lstat(m.Control, &file); err != nil || file.Mode != unix.S_IFSOCK|0o660 || file.Uid != 0 || file.Gid != group {
+		t.Errorf("the socket is %o of %d and %d, %v", file.Mode, file.Uid, file.Gid, err)
+	}
 	c := m.Dial(t)
 	c.Echo(t, "hello")
 	conn := c.Accepted(t).Conn
@@ -363,6 +367,18 @@ func TestControlPermissions(t *testing.T) {
 		t.Errorf("%s", out)
 	}
 	c.Echo(t, "still here")
+
+	// The file may be somebody else's, who then may look, but not act.
+	m = controlled(t, "--control-owner", fmt.Sprint(stranger), "--control-mode", "0600", "--", "/bin/cat")
+	if r := run(as(stranger, stranger), "status"); r.Code != 0 {
+		t.Errorf("the owner: %+v", r)
+	}
+	if r := run(as(stranger, stranger), "drain"); r.Code != 1 || !strings.Contains(r.Stderr, "and not uid 54321") {
+		t.Errorf("the owner: %+v", r)
+	}
+	if r := run(as(user, group), "status"); r.Code != 1 || !strings.Contains(r.Stderr, "permission denied: only user 54321 may connect") {
+		t.Errorf("another user: %+v", r)
+	}
 
 	// A master that is not root's is its own user's, and root's.
 	dir := rig.Dir(t)

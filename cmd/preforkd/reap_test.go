@@ -283,3 +283,25 @@ func TestReapAmongMany(t *testing.T) {
 		c.Close()
 	}
 }
+
+// At the limit, whoever waits for a slot gets that of an old connection, which
+// is found later than a young one.
+func TestReapAmongManyAtTheLimit(t *testing.T) {
+	t.Parallel()
+	const many = 600
+	m := rig.Start(t, append([]string{"--max-connections", fmt.Sprint(many), "--overflow", "wait"}, program("cat")...)...)
+	old := m.DialAll(t, many)
+	for _, c := range old {
+		c.Echo(t, "here\n")
+	}
+	for i := range 20 {
+		c := m.Dial(t)
+		old[i].Close()
+		c.Echo(t, "at last\n")
+		old[i].End(t)
+		old[i] = c
+	}
+	for _, c := range old {
+		c.Close()
+	}
+}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/preforkd/preforkd/cmd/internal/show"
 	"github.com/preforkd/preforkd/master/control"
+	"github.com/preforkd/preforkd/master/human"
 )
 
 // Exit codes of status beside exitOK.
@@ -74,9 +75,9 @@ func checked(w io.Writer, s control.Status) error {
 	}
 	for _, p := range s.Master.Problems {
 		if p.Service != "" {
-			fmt.Fprintf(w, "degraded: service %s: %s\n", p.Service, p.Reason)
+			fmt.Fprintf(w, "degraded: service %s: %s\n", human.Printable(p.Service), human.Printable(p.Reason))
 		} else {
-			fmt.Fprintf(w, "degraded: %s\n", p.Reason)
+			fmt.Fprintf(w, "degraded: %s\n", human.Printable(p.Reason))
 		}
 	}
 	return &exitError{code: exitDegraded}

@@ -10,14 +10,14 @@ import (
 )
 
 // BenchmarkAcceptBesideStatus measures a connection from its beginning to its
-// end, beside a hundred others that are idle, while nobody looks at the master
+// end, beside two thousand others that are idle, while nobody looks at the master
 // and while somebody looks as often as he can. Only the ratio of the two means
 // anything: the master has the race detector in it.
 func BenchmarkAcceptBesideStatus(b *testing.B) {
 	for _, name := range []string{"alone", "watched"} {
 		b.Run(name, func(b *testing.B) {
-			m := controlled(b, program("/bin/cat")...)
-			m.DialAll(b, 100)
+			m := controlled(b, "--max-connections", "2100", "--", "/bin/cat")
+			m.DialAll(b, 2000)
 			ctx, cancel := context.WithCancel(b.Context())
 			var watcher sync.WaitGroup
 			if name == "watched" {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -152,10 +153,18 @@ func (s *Server) status(r *http.Request, _ []byte, _ Peer) (any, error) {
 }
 
 func (s *Server) explain(r *http.Request, _ []byte, _ Peer) (any, error) {
-	query := r.URL.Query()
-	for name := range query {
-		if name != "address" && name != "service" {
+	// URL.Query would leave out what it cannot parse, and so answer another
+	// question than the one that was asked.
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, Errorf(Invalid, "the query is not what is expected: %s", cut(err.Error()))
+	}
+	for name, values := range query {
+		switch {
+		case name != "address" && name != "service":
 			return nil, Errorf(Invalid, "unknown parameter %s; there are address and service", quoted(name))
+		case len(values) > 1:
+			return nil, Errorf(Invalid, "the parameter %s is there %d times", name, len(values))
 		}
 	}
 	if query.Get("address") == "" {

@@ -73,6 +73,8 @@ func (s *Server) Serve(m Controlled) {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
+		// OPTIONS * is nothing that there is.
+		DisableGeneralOptionsHandler: true,
 	}
 	// All that net/http has to say is that a handler of ours has panicked.
 	s.http.ErrorLog, _ = zap.NewStdLogAt(s.log, zap.ErrorLevel)

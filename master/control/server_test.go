@@ -1,10 +1,12 @@
 package control
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -71,6 +73,26 @@ func TestClient(t *testing.T) {
 	_, err := c.Reload(ctx)
 	if e, ok := errors.AsType[*Error](err); !ok || e.Kind != Mistaken || len(e.Mistakes) != 2 {
 		t.Errorf("%v", err)
+	}
+}
+
+// net/http answers nothing in the server's place that could be asked.
+func TestEveryAnswerIsOurs(t *testing.T) {
+	s := serving(t, &played{level: "info"})
+	for _, line := range []string{"OPTIONS * HTTP/1.1", "OPTIONS /v1/status HTTP/1.1", "POST /metrics HTTP/1.1", "CONNECT x:1 HTTP/1.1"} {
+		conn, err := net.Dial("unix", s.Path())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprint(conn, line+"\r\nHost: x\r\nConnection: close\r\n\r\n")
+		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		if text := readAll(t, answer); answer.StatusCode < 400 || !strings.Contains(text, `{"error":"`) {
+			t.Errorf("%s: %d %q", line, answer.StatusCode, text)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -95,17 +96,31 @@ func (s sink) service(v *control.Service) {
 		s.gauge(spares, float64(v.Spares.Ready), v.Name, "ready")
 		s.gauge(spares, float64(v.Spares.Starting), v.Name, "starting")
 	}
-	for _, l := range v.Listeners {
-		if l.Queue != nil && l.Backlog != nil {
-			s.gauge(queue, float64(*l.Queue), v.Name, l.Local)
-			s.gauge(queueLimit, float64(*l.Backlog), v.Name, l.Local)
-		}
-	}
+	s.queues(v.Name, v.Listeners)
 	s.histogram(spawned, latencies(v.SpawnLatency), control.LatencyBounds, v.Name)
 	if v.Spares != nil || v.HandoverLatency != nil {
 		s.histogram(handover, latencies(v.HandoverLatency), control.LatencyBounds, v.Name)
 	}
 	s.work(v.Name, &v.Work)
+}
+
+// queues are those of listeners. A label must be UTF-8, as a path need not be, and
+// several sockets may share an address (SO_REUSEPORT, socket(7)): what has one
+// label is added up, for a metric that is there twice fails the whole scrape.
+func (s sink) queues(service string, listeners []control.Listener) {
+	type room struct{ taken, most int }
+	rooms := map[string]room{}
+	for _, l := range listeners {
+		if l.Queue != nil && l.Backlog != nil {
+			label := strings.ToValidUTF8(l.Local, "\uFFFD")
+			r := rooms[label]
+			rooms[label] = room{r.taken + *l.Queue, r.most + *l.Backlog}
+		}
+	}
+	for label, r := range rooms {
+		s.gauge(queue, float64(r.taken), service, label)
+		s.gauge(queueLimit, float64(r.most), service, label)
+	}
 }
 
 func (s sink) work(service string, w *control.Work) {

@@ -25,7 +25,6 @@ type Server struct {
 const (
 	headerTimeout = 5 * time.Second
 	writeTimeout  = 30 * time.Second
-	idleTimeout   = 2 * time.Minute // longer than the usual pause between scrapes
 	closeTimeout  = time.Second
 	maxHeader     = 16 << 10
 	maxClients    = 16
@@ -55,10 +54,12 @@ func (s *Server) Serve(handler http.Handler) {
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       headerTimeout,
 		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          log.New(io.Discard, "", 0), // what strangers do wrong is no event
 	}
+	// A connection is for one scrape: to make another is cheap, and those that
+	// only stay would take the room of others.
+	s.http.SetKeepAlivesEnabled(false)
 	go func() {
 		defer close(s.served)
 		// It ends by Close alone: accept errors make it pause.

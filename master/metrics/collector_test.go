@@ -1,0 +1,47 @@
+package metrics
+
+import (
+	"context"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/preforkd/preforkd/master/control"
+)
+
+// A played master always has the same status.
+type played control.Status
+
+func (p played) Summary(context.Context) (control.Status, error) { return control.Status(p), nil }
+
+// Whatever a listener is called, and however often: the scrape does not fail for
+// it. A path need not be UTF-8, as labels must be; and a manager may pass several
+// sockets that share an address by SO_REUSEPORT.
+func TestListenersAsLabels(t *testing.T) {
+	listener := func(local string, queue, backlog int) control.Listener {
+		return control.Listener{Local: local, Queue: &queue, Backlog: &backlog}
+	}
+	m := played{Services: []control.Service{{Name: "echo", Listeners: []control.Listener{
+		listener("127.0.0.1:7007", 1, 10), listener("127.0.0.1:7007", 2, 20),
+		listener("unix:/run/a\xff", 3, 30), listener("unix:/run/a\xfe", 4, 40),
+		listener("unix:/run/\"\n\\", 5, 50), {Local: "unix:/run/unknown"},
+	}}}}
+	w := httptest.NewRecorder()
+	Handler(m).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	if w.Code != 200 {
+		t.Fatalf("%d: %s", w.Code, w.Body)
+	}
+	for _, want := range []string{
+		`preforkd_accept_queue_length{listener="127.0.0.1:7007",service="echo"} 3`,
+		`preforkd_accept_queue_limit{listener="127.0.0.1:7007",service="echo"} 30`,
+		`preforkd_accept_queue_length{listener="unix:/run/a` + "\uFFFD" + `",service="echo"} 7`,
+		`preforkd_accept_queue_length{listener="unix:/run/\"\n\\",service="echo"} 5`,
+	} {
+		if !strings.Contains(w.Body.String(), "\n"+want+"\n") {
+			t.Errorf("there is no %s", want)
+		}
+	}
+	if strings.Contains(w.Body.String(), "unknown") {
+		t.Error("there is a queue that nobody knows")
+	}
+}
