@@ -17,7 +17,8 @@ import (
 
 // ended closes the books on a worker that has been reaped: takes in what it
 // said last, gives its slot back, and writes the one event that says it all. A
-// connection that it was to have and had not taken goes to another worker.
+// connection that it was to have and had not taken goes to another worker,
+// unless somebody wanted its end.
 func (m *Master) ended(w *worker, exit process.Exit) {
 	m.hear(w) // the exit can overtake the report
 	w.stderr.close()
@@ -34,11 +35,13 @@ func (m *Master) ended(w *worker, exit process.Exit) {
 	switch {
 	case c == nil:
 		m.spareEnded(w, state, exit)
-	case state == assigned:
+	case state == assigned && !w.signalled:
 		m.spareEnded(w, state, exit)
 		m.reassign(c)
 	default:
-		c.file.Close() // of a spare that broke the contract before it had it
+		// Of a spare that broke the contract before it had the connection, or
+		// was killed for it: then nobody else is to have it.
+		c.file.Close()
 		m.connectionEnded(w, c, &exit, now)
 		if m.once {
 			m.result.ExitCode = exitCode(exit.Status)

@@ -288,6 +288,31 @@ func TestKillIsNoOffence(t *testing.T) {
 	m.WaitFor(t, rig.Is(rig.Penalized))
 }
 
+// A connection that is killed on its way to a spare ends, too, and goes to nobody
+// else.
+func TestKillOnTheWay(t *testing.T) {
+	t.Parallel()
+	m := controlled(t, "--spares", "1", "echo")
+	m.Spares = 1
+	m.WaitSpares(t, 1)
+	spare := m.SparePIDs()[0]
+	if err := unix.Kill(spare, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	c := m.Dial(t)
+	e := c.Accepted(t)
+	if e.PID != spare {
+		t.Fatalf("another worker has it: %s", e.Line)
+	}
+	told(t, m, "kill", e.Conn, "--signal", "KILL")
+	c.ExpectGone(t)
+	if end := m.WaitFor(t, rig.Ends(e.Conn)); end.Signal != "SIGKILL" || end.PID != spare {
+		t.Errorf("%s", end.Line)
+	}
+	m.WaitSpares(t, 1)
+	m.Dial(t).Echo(t, "hello")
+}
+
 func TestLogLevelOfARunningMaster(t *testing.T) {
 	t.Parallel()
 	m := controlled(t, program("/bin/cat")...)
