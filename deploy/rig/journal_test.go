@@ -60,6 +60,35 @@ func containsAll(s string, texts []string) bool {
 	return true
 }
 
+// What log-peer keeps out of the log is in no field of the journal, and in no
+// message.
+func TestJournalWithoutPeers(t *testing.T) {
+	s := setup(t, `
+[master]
+log-peer = "none"
+[service.echo]
+listen  = ["127.0.0.1:7007"]
+handler = "echo"
+`, nil)
+	s.start(t)
+	c := s.dial(t)
+	c.echo(t, "hello")
+	peer := c.LocalAddr().String()
+	c.Close()
+	s.await(t, "PREFORKD_EVENT=reaped")
+	told := s.journal(t, "SYSLOG_IDENTIFIER=preforkd")
+	if len(told) < 3 {
+		t.Fatalf("%d entries, want those of a start and of a connection: %v", len(told), told)
+	}
+	for _, e := range told {
+		for field, text := range e {
+			if field == "PREFORKD_PEER" || strings.Contains(text, peer) {
+				t.Errorf("%s=%s", field, text)
+			}
+		}
+	}
+}
+
 // The log's fields are the journal's, and people find their connections by them.
 func TestJournal(t *testing.T) {
 	s := setup(t, `
