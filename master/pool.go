@@ -26,6 +26,7 @@ type pool struct {
 	starting int       // started or about to be, and not ready
 	leaving  int       // retiring or broken, without a connection, and not reaped yet
 	target   int       // how many spares there should be, from least to most
+	given    time.Time // when a connection was last given to a spare
 	missed   time.Time // when a connection last found the pool empty
 	failures backoff   // of spares that died before they were of use
 	notUntil time.Time // no new spare before this
@@ -60,6 +61,7 @@ func (p *pool) handOver(c *connection, now time.Time) *worker {
 			w.served++
 			w.stderr.serves(c.id)
 			w.enter(assigned, now)
+			p.given = now
 			// Before the lock is free the loop cannot look at what the worker
 			// says, so in the log the end comes after the beginning.
 			c.logAccepted(w.child)
@@ -130,6 +132,12 @@ func (p *pool) left(w *worker) {
 	}
 }
 
+// respite is how long a connection that has been given to a spare has the
+// processors for itself before the next spare is started, while at least half
+// of the spares are left. Starting a program takes as much of them as a short
+// connection does altogether, or more, and nobody is in need of it yet.
+const respite = time.Millisecond
+
 // begin takes the right to start one spare. Otherwise it returns how long to
 // wait before the next attempt makes sense, or 0 for until the pool says so.
 func (p *pool) begin(now time.Time) (start bool, wait time.Duration) {
@@ -139,6 +147,9 @@ func (p *pool) begin(now time.Time) (start bool, wait time.Duration) {
 		return false, 0
 	}
 	if wait = p.notUntil.Sub(now); wait > 0 {
+		return false, wait
+	}
+	if wait = respite - now.Sub(p.given); wait > 0 && 2*len(p.idle) >= p.target {
 		return false, wait
 	}
 	p.starting++

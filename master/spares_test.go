@@ -408,3 +408,30 @@ func openFDs(t *rapid.T) int {
 		n += count
 	}
 }
+
+// A spare is not replaced at the expense of the connection that it was given,
+// unless spares are about to run out.
+func TestRespite(t *testing.T) {
+	given := time.Now()
+	for _, test := range []struct {
+		target, idle int
+		after        time.Duration
+		start        bool
+		wait         time.Duration
+	}{
+		{4, 3, 0, false, respite},
+		{4, 3, respite / 4, false, respite - respite/4},
+		{4, 3, respite, true, 0},
+		{4, 2, 0, false, respite},
+		{4, 1, 0, true, 0},
+		{1, 0, 0, true, 0},
+		{4, 4, respite, false, 0},
+	} {
+		p := newPool(test.target, test.target)
+		p.idle, p.given = make([]*worker, test.idle), given
+		if start, wait := p.begin(given.Add(test.after)); start != test.start || wait != test.wait {
+			t.Errorf("%d of %d left, after %v: start %v, wait %v; want %v, %v",
+				test.idle, test.target, test.after, start, wait, test.start, test.wait)
+		}
+	}
+}

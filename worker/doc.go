@@ -75,7 +75,8 @@
 // A worker serves one connection and exits, and what it leaves behind (memory,
 // descriptors, global variables, goroutines) goes with it. With spares the
 // process is started ahead of its connection; nothing changes for the handler,
-// but main and the packages' initialisation run early. With
+// but main and the packages' initialisation run early. What runs for the first
+// time takes twice as long; main may have it run before, with Rehearse. With
 // connections-per-worker the same process serves several connections, one after
 // the other. Then a handler must leave nothing behind, and what a stranger did
 // to the process, he did to those who come after him. A panic ends the process

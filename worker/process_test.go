@@ -25,6 +25,9 @@ const asHandler = "PREFORKD_TEST_HANDLER"
 
 func TestMain(m *testing.M) {
 	if name := os.Getenv(asHandler); name != "" {
+		if prepare := preparations[name]; prepare != nil {
+			prepare()
+		}
 		worker.Serve(handlers[name])
 	}
 	os.Exit(m.Run())
@@ -92,6 +95,9 @@ var handlers = map[string]worker.Handler{
 		return err
 	},
 }
+
+// preparations are what a program does before it serves, by its handler.
+var preparations = map[string]func(){}
 
 // A child is a worker, and the master's end of its control channel.
 type child struct {

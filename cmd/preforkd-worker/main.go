@@ -18,6 +18,8 @@ func main() {
 	if worker.Becomes(os.Args) {
 		worker.Become(os.Args)
 	}
+	// A spare that could not rehearse serves none the worse, only later.
+	_ = worker.Rehearse(echo.Serve, []byte("\n"))
 	// A handler of this program needs its descriptors and nothing else. The
 	// programs that it becomes are somebody else's and get what they ask for.
 	confined := confine.Apply(worker.IsSpare())
