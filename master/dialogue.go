@@ -19,7 +19,7 @@ import (
 // the worker, so nobody keeps the loop busy.
 func (m *Master) hear(w *worker) {
 	for w.child.Control >= 0 && w.breach == nil {
-		t, body, err := ipc.Receive(w.child.Control, m.message[:], unix.MSG_DONTWAIT)
+		t, body, err := w.receive(m.message[:])
 		switch err {
 		case unix.EAGAIN:
 			return
@@ -28,7 +28,7 @@ func (m *Master) hear(w *worker) {
 			// first and once; what was sent before that comes after it.
 			continue
 		case io.EOF:
-			if closed(w.child.Control) {
+			if w.isCut() {
 				m.hungUp(w)
 				return
 			}
@@ -67,13 +67,6 @@ func (m *Master) heard(w *worker, t ipc.Type, body []byte) error {
 		return nil
 	}
 	return fmt.Errorf("unexpected %v from a worker that is %v", t, state)
-}
-
-// closed reports whether nothing more can come over a channel.
-func closed(channel int) bool {
-	fds := []unix.PollFd{{Fd: int32(channel), Events: unix.POLLRDHUP}}
-	n, err := unix.Poll(fds, 0)
-	return n > 0 || err != nil
 }
 
 // hungUp takes in that a worker has closed its channel. A program that a spare

@@ -87,6 +87,7 @@ type Master struct {
 	unsettled   bool // the manager may still have sockets that unstore has taken back
 	table       *table
 	reaper      reaper
+	stowage     stowage
 	workers     uint64 // that were started and registered
 	stop        stopState
 	beat        <-chan time.Time     // when the manager is to hear of the master; nil: never

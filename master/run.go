@@ -50,6 +50,7 @@ func (m *Master) Run() (Result, error) {
 	defer close(stopped)
 	go m.channels.run(stopped)
 	defer m.channels.close()
+	defer m.stowage.close()
 	m.sweeping = time.NewTicker(time.Second)
 	defer m.sweeping.Stop()
 	m.settleSweep()
@@ -178,6 +179,7 @@ func (m *Master) register(w *worker) {
 		w.tellDrain() // all others have been told
 	}
 	m.catchUp(w.child.Pid)
+	m.stow(w, time.Now())
 }
 
 func (m *Master) signalled(sig unix.Signal) {

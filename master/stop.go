@@ -72,7 +72,7 @@ func (w *worker) tellDrain() {
 	if w.conn != nil && (w.state == serving || w.state == assigned) && w.child.Control >= 0 {
 		// A worker that is about to exit, or a program that knows nothing of
 		// messages, does not hear it; neither needs to.
-		_ = ipc.Send(w.child.Control, ipc.Drain)
+		w.use(func(channel int) { _ = ipc.Send(channel, ipc.Drain) })
 	}
 }
 

@@ -3,9 +3,8 @@ package master
 import (
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/preforkd/preforkd/ipc"
+	"github.com/preforkd/preforkd/master/attic"
 	"github.com/preforkd/preforkd/master/process"
 )
 
@@ -29,9 +28,10 @@ type worker struct {
 	// watched says that the loop hears of the worker's messages as they come.
 	// Those of the others are read when they are reaped.
 	watched bool
-	report  *ipc.Report // what it said of its connection, if it has said it
-	breach  error       // how it broke the contract, or nil
-	stderr  *stderrLog  // of a worker whose stderr leads to the log, or nil
+	report  *ipc.Report  // what it said of its connection, if it has said it
+	breach  error        // how it broke the contract, or nil
+	stderr  *stderrLog   // of a worker whose stderr leads to the log, or nil
+	attic   *attic.Attic // where its control channel is, or nil: among the master's descriptors
 
 	signalled bool      // somebody had it signalled for its connection
 	warned    time.Time // when it had SIGTERM for a connection that should have ended
@@ -78,13 +78,3 @@ func (w *worker) stateNow() state {
 
 // enter changes the state. The pool's lock is held.
 func (w *worker) enter(s state, now time.Time) { w.state, w.since = s, now }
-
-// closeControl closes the master's end of the control channel, which tells a
-// worker that waits to go. The pool's lock is held: another goroutine may be
-// about to send something, and the number could be another channel's by then.
-func (w *worker) closeControl() {
-	if w.child.Control >= 0 {
-		unix.Close(w.child.Control)
-		w.child.Control = -1
-	}
-}
