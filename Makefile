@@ -46,7 +46,7 @@ run: build ## Build, then serve in the foreground (echo on 127.0.0.1:7007, or as
 
 # The packages whose tests boot a machine. They have the processors for
 # themselves: a boot that is starved is not worth waiting for.
-BOOTS := cmd/preforkd-bench/nspawn deploy/rig
+BOOTS := cmd/preforkd-bench/nspawn cmd/preforkd-bench/unit deploy/rig
 
 # What a package's tests may take on a slow machine. None takes a third of it.
 TEST_TIMEOUT := 15m

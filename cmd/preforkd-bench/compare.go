@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/scenario"
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/server"
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/show"
+	"github.com/preforkd/preforkd/cmd/preforkd-bench/unit"
 )
 
 // options are the flags of a run. Zero means what the plan says.
@@ -94,7 +96,7 @@ func (o options) plan() (scenario.Plan, error) {
 
 // compare is a whole run. Everything it starts and every file it writes apart
 // from the results is gone when it returns.
-func compare(ctx context.Context, o options) error {
+func compare(ctx context.Context, o options) (err error) {
 	plan, err := o.plan()
 	if err != nil {
 		return err
@@ -147,8 +149,10 @@ func compare(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
+	units := unit.New(children, progress)
+	defer func() { err = errors.Join(err, units.Close()) }()
 	run := &scenario.Run{
-		Plan: plan, Scenarios: scenarios, Build: build, Children: children, Dir: dir,
+		Plan: plan, Scenarios: scenarios, Build: build, Children: children, Units: units, Dir: dir,
 		Named: len(o.servers) > 0, Progress: progress,
 	}
 	for _, d := range definitions {

@@ -10,6 +10,7 @@
 //
 // This package parses command lines; packages below it do the work: load makes
 // connections, proc runs processes and reads their cost, server knows the
-// servers, scenario puts them together, result keeps what was measured, stats
-// reduces it, goal judges it, show presents it.
+// servers, nspawn boots a systemd and unit runs those that are units of one,
+// scenario puts them together, result keeps what was measured, stats reduces
+// it, goal judges it, show presents it.
 package main

@@ -3,7 +3,6 @@ package nspawn
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -40,12 +39,16 @@ func Boot(ctx context.Context, o Options) (_ *Machine, err error) {
 	}
 
 	m := &Machine{
-		Name:    fmt.Sprintf("preforkd-machine-%d-%d", os.Getpid(), number.Add(1)),
-		console: &console{to: o.Log},
-		ended:   make(chan struct{}),
+		Name:      fmt.Sprintf("preforkd-machine-%d-%d", os.Getpid(), number.Add(1)),
+		processes: o.Processes,
+		console:   &console{to: o.Log},
+		ended:     make(chan struct{}),
+	}
+	if m.processes == nil {
+		m.processes = osExec{}
 	}
 	args := append([]string{"--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--",
-		"/bin/sh", "-c", script, "machine.sh", m.Name, maskedList()}, o.Trees...)
+		"/bin/sh", "-c", script, "machine.sh", m.Name, maskedList(), o.network()}, o.Trees...)
 	m.cmd = exec.Command("unshare", append(args, tree)...)
 	m.cmd.Stdout, m.cmd.Stderr = m.console, m.console
 	// Ctrl-C is for the process that has booted the machine. The machine ends
@@ -54,13 +57,13 @@ func Boot(ctx context.Context, o Options) (_ *Machine, err error) {
 	if m.hold, err = m.cmd.StdinPipe(); err != nil {
 		return nil, fmt.Errorf("boot a machine: %w", err)
 	}
-	if err := m.cmd.Start(); err != nil {
+	if err := m.processes.Start(m.cmd); err != nil {
 		m.hold.Close()
 		return nil, fmt.Errorf("boot a machine: %w", err)
 	}
 	go func() {
 		defer close(m.ended)
-		m.cmd.Wait() // the status of a shell that waits to be ended says nothing
+		m.processes.Wait(m.cmd) // the status of a shell that waits to be ended says nothing
 	}()
 
 	if err := m.boot(ctx); err != nil {
@@ -83,8 +86,8 @@ func (m *Machine) boot(ctx context.Context) error {
 	err = m.poll(ctx, func() bool {
 		// It exits with 1 for every state but "running", and before there is
 		// anybody to ask.
-		out, _ := m.Command(ctx, "systemctl", "is-system-running", "--wait").Output()
-		state = strings.TrimSpace(string(out))
+		out, _ := m.Run(ctx, "systemctl", "is-system-running", "--wait")
+		state = strings.TrimSpace(out)
 		return state == "running" || state == "degraded" || state == "maintenance"
 	})
 	if err != nil {
@@ -104,7 +107,7 @@ func (m *Machine) poll(ctx context.Context, holds func() bool) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-m.ended:
-			return errors.New("the machine has ended")
+			return errEnded
 		case <-time.After(look):
 		}
 	}

@@ -1,7 +1,7 @@
 // Package nspawn boots a real systemd on the host's own root, in a container
 // of systemd-nspawn(1) that needs no system manager outside: a machine with a
-// network of its own, a journal, and the host's programs, on which units can be
-// tried that the host never sees.
+// journal, the host's programs, and a network of its own unless it is told to
+// share the host's, on which units can be tried that the host never sees.
 //
 //	m, err := nspawn.Boot(ctx, nspawn.Options{Trees: []string{installed}})
 //	defer m.Close()

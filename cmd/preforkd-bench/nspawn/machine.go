@@ -23,15 +23,19 @@ import (
 // is ended as it is.
 const haltTimeout = 20 * time.Second
 
+// errEnded is what is said of a machine that is gone.
+var errEnded = errors.New("the machine has ended")
+
 // A Machine is a systemd that has been booted.
 type Machine struct {
 	Name   string // its host name too
 	Leader int    // the pid of its pid 1, as seen from here
 
-	cmd     *exec.Cmd
-	hold    io.WriteCloser // the pipe whose end is the machine's
-	console *console
-	ended   chan struct{} // closed when everything of the machine's is gone
+	processes Processes
+	cmd       *exec.Cmd
+	hold      io.WriteCloser // the pipe whose end is the machine's
+	console   *console
+	ended     chan struct{} // closed when everything of the machine's is gone
 }
 
 // Command returns a command that runs in all namespaces of the machine, as its
@@ -50,7 +54,10 @@ func (m *Machine) Run(ctx context.Context, name string, args ...string) (string,
 	cmd := m.Command(ctx, name, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
+	err := m.processes.Start(cmd)
+	if err == nil {
+		err = m.processes.Wait(cmd)
+	}
 	if err != nil {
 		err = fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
 	}
@@ -120,6 +127,16 @@ func (m *Machine) Dial(ctx context.Context, network, address string) (net.Conn, 
 	return r.conn, r.err
 }
 
+// Alive returns an error when the machine has ended.
+func (m *Machine) Alive() error {
+	select {
+	case <-m.ended:
+		return errEnded
+	default:
+		return nil
+	}
+}
+
 // Console returns the last lines that the machine has written to its console.
 func (m *Machine) Console(lines int) string { return m.console.last(lines) }
 
@@ -134,7 +151,7 @@ func (m *Machine) Close() error {
 	}
 	m.hold.Close()
 	<-m.ended
-	return removeGroups(m.Name)
+	return RemoveGroups(m.Name)
 }
 
 // awaitHalt waits until the machine has halted, but not forever.
@@ -144,9 +161,10 @@ func (m *Machine) awaitHalt() {
 	m.poll(ctx, func() bool { return m.findLeader() == 0 })
 }
 
-// removeGroups removes the control groups that the machine had below that of
-// this process. There is no process in them any more.
-func removeGroups(name string) error {
+// RemoveGroups removes the control groups that the machine of a name had below
+// that of this process: those of one whose owner was killed are left. There must
+// be no process in them any more.
+func RemoveGroups(name string) error {
 	own, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return fmt.Errorf("remove the control groups of %s: %w", name, err)

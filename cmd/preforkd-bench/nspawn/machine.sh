@@ -2,12 +2,13 @@
 # input ends. It runs as pid 1 of a PID namespace and in a mount namespace of
 # its own, so that its end is the end of every process and mount made here.
 #
-#   sh machine.sh NAME MASKED TREE... < PIPE
+#   sh machine.sh NAME MASKED NETWORK TREE... < PIPE
 #
-# MASKED is a list of units, TREE directories that are copied over the root.
+# MASKED is a list of units, NETWORK the options of nspawn that say which it has,
+# TREE directories that are copied over the root.
 set -eu
-name=$1 masked=$2
-shift 2
+name=$1 masked=$2 network=$3
+shift 3
 
 # In every hierarchy that the machine's systemd manages it gets a group of its
 # own, below that of this process. nspawn puts the machine into "payload" below
@@ -49,7 +50,7 @@ cd /
 # and no machined to tell. Services confine themselves as they do on a host:
 # nspawn's own filter knows nothing of Landlock.
 systemd-nspawn --directory=/run/root --machine="$name" --boot \
-	--register=no --keep-unit --settings=no --private-network \
+	--register=no --keep-unit --settings=no $network \
 	--system-call-filter="seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self" \
 	--link-journal=no --resolv-conf=off --timezone=off --console=read-only \
 	</dev/null &

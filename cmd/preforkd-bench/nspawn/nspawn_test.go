@@ -5,9 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -120,6 +123,60 @@ func TestMachine(t *testing.T) {
 	}
 }
 
+// In the network of the host, a socket of the machine's is reached from here.
+// What it takes on this side is started and awaited by the caller.
+func TestHostNetwork(t *testing.T) {
+	need(t)
+	var counted counting
+	m := boot(t, Options{HostNetwork: true, Processes: &counted, Files: map[string]string{
+		"/etc/systemd/system/here.socket":   "[Socket]\nListenStream=@" + t.Name() + "\nListenStream=127.0.0.1:0\nAccept=yes\n",
+		"/etc/systemd/system/here@.service": "[Service]\nStandardInput=socket\nExecStart=-/bin/cat\n",
+	}})
+	defer func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+		if started, waited := counted.started.Load(), counted.waited.Load(); started < 3 || waited != started {
+			t.Errorf("%d processes were started and %d awaited", started, waited)
+		}
+	}()
+	if _, err := m.Run(t.Context(), "systemctl", "start", "here.socket"); err != nil {
+		t.Fatal(err)
+	}
+	// The name is one of the network's, and free for each test.
+	conn, err := net.Dial("unix", "@"+t.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(deadline)); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(conn, "hello")
+	got := make([]byte, 6)
+	if _, err := io.ReadFull(conn, got); err != nil || string(got) != "hello\n" {
+		t.Errorf("the echo is %q, %v", got, err)
+	}
+	own, err := os.Readlink("/proc/self/ns/net")
+	theirs, _ := m.Run(t.Context(), "readlink", "/proc/self/ns/net")
+	if err != nil || strings.TrimSpace(theirs) != own {
+		t.Errorf("its network is %q, that of the host %q, %v", theirs, own, err)
+	}
+}
+
+// counting counts what it starts and waits for.
+type counting struct{ started, waited atomic.Int64 }
+
+func (c *counting) Start(cmd *exec.Cmd) error {
+	c.started.Add(1)
+	return cmd.Start()
+}
+
+func (c *counting) Wait(cmd *exec.Cmd) error {
+	defer c.waited.Add(1)
+	return cmd.Wait()
+}
+
 // A machine does not outlive the process that has booted it, whatever ends it.
 func TestMachineEndsWithItsOwner(t *testing.T) {
 	need(t)
@@ -158,9 +215,9 @@ func TestMachineEndsWithItsOwner(t *testing.T) {
 	// The last of its processes may be about to end. Its control groups are
 	// what it leaves behind.
 	name := fmt.Sprintf("preforkd-machine-%d-1", owner.Process.Pid)
-	for end := time.Now().Add(deadline); removeGroups(name) != nil; time.Sleep(look) {
+	for end := time.Now().Add(deadline); RemoveGroups(name) != nil; time.Sleep(look) {
 		if time.Now().After(end) {
-			t.Fatal(removeGroups(name))
+			t.Fatal(RemoveGroups(name))
 		}
 	}
 }

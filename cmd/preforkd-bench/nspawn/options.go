@@ -21,9 +21,33 @@ type Options struct {
 	// Files are further files by their absolute path, with mode 0644.
 	Files map[string]string
 
+	// HostNetwork leaves the machine in the network of this process: what
+	// listens there can be reached from here, takes ports away from here, and
+	// costs no more than it would here. Interfaces and addresses stay out of
+	// the machine's reach. Without it, the machine has loopback and nothing
+	// else, for itself.
+	HostNetwork bool
+
+	// Processes starts the programs that a machine takes on this side. A
+	// process that collects children it has not started, as an init does, would
+	// otherwise take the ends of these away. Nil is os/exec.
+	Processes Processes
+
 	// Log, if there is one, is given what the machine writes to its console.
 	Log io.Writer
 }
+
+// Processes starts programs and waits for them.
+type Processes interface {
+	Start(*exec.Cmd) error
+	Wait(*exec.Cmd) error
+}
+
+// osExec is nobody's interest but os/exec's.
+type osExec struct{}
+
+func (osExec) Start(cmd *exec.Cmd) error { return cmd.Start() }
+func (osExec) Wait(cmd *exec.Cmd) error  { return cmd.Wait() }
 
 // target is what the machine boots to: as little as a service needs.
 const target = `[Unit]
@@ -114,6 +138,14 @@ func (o Options) write(dir string) error {
 	// The directory lies in /tmp and is closed to others, which the root of a
 	// machine must not become.
 	return os.Chmod(dir, 0o755)
+}
+
+// network returns the options of nspawn that give the machine its network.
+func (o Options) network() string {
+	if o.HostNetwork {
+		return ""
+	}
+	return "--private-network"
 }
 
 // maskedList is the list as the shell takes it.

@@ -24,7 +24,7 @@ type Children struct {
 	// known before the reaper can see it end.
 	mu      sync.Mutex
 	known   map[int]bool  // started here; os/exec reaps them
-	orphans time.Duration // CPU time of the reaped ones
+	adopted time.Duration // CPU time of the reaped orphans
 	signals chan os.Signal
 	done    chan struct{}
 }
@@ -62,15 +62,16 @@ func (c *Children) Close() {
 // Run starts a command, waits for its end and returns its error. It is
 // exec.Cmd's Run, safe against the reaper.
 func (c *Children) Run(cmd *exec.Cmd) error {
-	if err := c.start(cmd); err != nil {
+	if err := c.Start(cmd); err != nil {
 		return err
 	}
-	err := cmd.Wait()
-	c.forget(cmd.Process.Pid)
-	return err
+	return c.Wait(cmd)
 }
 
-func (c *Children) start(cmd *exec.Cmd) error {
+// Start is exec.Cmd's Start, safe against the reaper. The caller calls Wait,
+// and ends the command before Close. A command that runs on beside the servers
+// is not taken for one of theirs, nor is what is below it.
+func (c *Children) Start(cmd *exec.Cmd) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := cmd.Start(); err != nil {
@@ -78,6 +79,13 @@ func (c *Children) start(cmd *exec.Cmd) error {
 	}
 	c.known[cmd.Process.Pid] = true
 	return nil
+}
+
+// Wait is exec.Cmd's Wait for what Start has started.
+func (c *Children) Wait(cmd *exec.Cmd) error {
+	err := cmd.Wait()
+	c.forget(cmd.Process.Pid)
+	return err
 }
 
 // forget is called after os/exec has reaped the child. What ended meanwhile
@@ -106,7 +114,7 @@ func (c *Children) reap() {
 		}
 		var usage unix.Rusage
 		if got, err := unix.Wait4(pid, nil, unix.WNOHANG, &usage); got == pid && err == nil {
-			c.orphans += time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+			c.adopted += time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 		}
 	}
 }
@@ -116,7 +124,7 @@ func (c *Children) orphanTime() time.Duration {
 	c.reap()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.orphans
+	return c.adopted
 }
 
 // killOrphans kills every child of this process that os/exec does not own,
@@ -141,16 +149,25 @@ func (c *Children) killOnce() (left int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	for pid, s := range t {
-		if s.parent != os.Getpid() || c.known[pid] {
-			continue
-		}
+	for _, pid := range c.orphans(t) {
 		left++
-		if s.state != 'Z' {
+		if t[pid].state != 'Z' {
 			unix.Kill(pid, unix.SIGKILL)
 		}
 	}
 	return left, nil
+}
+
+// orphans returns the children of this process that it has not started. mu is
+// held.
+func (c *Children) orphans(t table) []int {
+	var found []int
+	for pid, s := range t {
+		if s.parent == os.Getpid() && !c.known[pid] {
+			found = append(found, pid)
+		}
+	}
+	return found
 }
 
 // siginfoPid returns si_pid, which x/sys does not name: it follows three

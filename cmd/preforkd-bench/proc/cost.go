@@ -9,7 +9,7 @@ import (
 
 // A Cost is the CPU time of a server since it started, or between two looks.
 type Cost struct {
-	Master  time.Duration // the process that was started
+	Master  time.Duration // the tree's first process
 	Workers time.Duration // everything that came of it, reaped or alive
 	Machine time.Duration // busy time of all CPUs less this process's own
 }
@@ -23,23 +23,20 @@ func (c Cost) Sub(b Cost) Cost {
 func (c Cost) Total() time.Duration { return c.Master + c.Workers }
 
 // Cost reads what the server has cost until now.
-func (s *Server) Cost() (Cost, error) {
-	t, err := readTable()
+func (t *Tree) Cost() (Cost, error) {
+	processes, err := readTable()
 	if err != nil {
 		return Cost{}, err
 	}
 	var c Cost
-	own := t[s.pid]
-	c.Master = clock(s.pid)
-	c.Workers = own.reaped
-	for _, pid := range s.family(t) {
-		if pid == s.pid {
-			continue
+	c.Master = clock(t.pid)
+	c.Workers = processes[t.pid].reaped
+	for _, pid := range t.family(processes) {
+		if pid != t.pid {
+			c.Workers += clock(pid) + processes[pid].reaped
 		}
-		p := t[pid]
-		c.Workers += clock(pid) + p.reaped
 	}
-	c.Workers += s.children.orphanTime()
+	c.Workers += t.children.orphanTime()
 	busy, err := machineBusy()
 	c.Machine = busy - clock(os.Getpid())
 	return c, err

@@ -8,20 +8,20 @@ import (
 // Memory is what a server's processes occupy, in bytes, as proportional set
 // size: a page that n processes share counts a nth for each.
 type Memory struct {
-	Master     int64 // the process that was started
+	Master     int64 // the tree's first process
 	MasterData int64 // its private pages only: they do not shrink when others share more
 	Workers    int64 // all others together
 	Count      int   // how many others
 }
 
 // Memory reads what the server's processes occupy now.
-func (s *Server) Memory() (Memory, error) {
-	t, err := readTable()
+func (t *Tree) Memory() (Memory, error) {
+	processes, err := readTable()
 	if err != nil {
 		return Memory{}, err
 	}
 	var m Memory
-	for _, pid := range s.family(t) {
+	for _, pid := range t.family(processes) {
 		content, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 		if err != nil || len(content) == 0 {
 			continue // ended since the look, or a zombie
@@ -30,7 +30,7 @@ func (s *Server) Memory() (Memory, error) {
 		if err != nil {
 			return Memory{}, err
 		}
-		if pid != s.pid {
+		if pid != t.pid {
 			m.Workers += pss
 			m.Count++
 			continue

@@ -16,19 +16,15 @@ import (
 const (
 	startTimeout = 10 * time.Second // from start to listening
 	stopTimeout  = 3 * time.Second  // from SIGTERM to SIGKILL
-	settleLook   = 10 * time.Millisecond
-	settleStable = 6 // looks without a change
 )
 
 // A Server is one running server under test.
 type Server struct {
-	children *Children
-	cmd      *exec.Cmd
-	pid      int
-	port     int
-	log      string // path of what it prints
-	ended    chan struct{}
-	baseline int // processes below it when it had just started
+	Tree
+	cmd   *exec.Cmd
+	port  int
+	log   string // path of what it prints
+	ended chan struct{}
 }
 
 // limitFiles starts a program with the limit of open files that systemd gives
@@ -48,23 +44,19 @@ func (c *Children) Serve(ctx context.Context, args []string, port int, log strin
 	cmd := exec.Command("/bin/sh", append([]string{"-c", limitFiles, "sh"}, args...)...)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := c.start(cmd); err != nil {
+	if err := c.Start(cmd); err != nil {
 		return nil, fmt.Errorf("start %s: %w", args[0], err)
 	}
-	s := &Server{children: c, cmd: cmd, pid: cmd.Process.Pid, port: port, log: log, ended: make(chan struct{})}
+	s := &Server{Tree: Tree{children: c, pid: cmd.Process.Pid}, cmd: cmd, port: port, log: log, ended: make(chan struct{})}
 	go func() {
 		defer close(s.ended)
-		cmd.Wait() // the status of a server that is told to stop says nothing
-		c.forget(s.pid)
+		c.Wait(cmd) // the status of a server that is told to stop says nothing
 	}()
 	if err := s.awaitListening(ctx); err != nil {
 		s.Stop()
 		return nil, fmt.Errorf("start %s: %w", args[0], err)
 	}
-	s.Settle(ctx, 0)
-	if t, err := readTable(); err == nil {
-		s.baseline = len(s.family(t)) - 1
-	}
+	s.rest(ctx)
 	return s, nil
 }
 
@@ -109,52 +101,6 @@ func (s *Server) lastWords() string {
 		return "it printed nothing"
 	}
 	return fmt.Sprintf("it printed %.200q", last)
-}
-
-// family returns the living processes of the server: itself, its descendants,
-// and the orphans that came to this process. Only one server runs at a time,
-// so an orphan can only be its.
-func (s *Server) family(t table) []int {
-	self := os.Getpid()
-	found := []int{}
-	if _, alive := t[s.pid]; alive {
-		found = append(found, s.pid)
-	}
-	found = append(found, t.descendants(s.pid)...)
-	for pid, p := range t {
-		if p.parent == self && pid != s.pid && p.state != 'Z' {
-			found = append(found, pid)
-			found = append(found, t.descendants(pid)...)
-		}
-	}
-	return found
-}
-
-// Settle waits until the server is at rest with live connections open: no more
-// processes than when it started and one for each of them, or, for servers
-// that keep a pool, as many as before for a while. It gives up after three
-// seconds and lets the measurement show what it is.
-func (s *Server) Settle(ctx context.Context, live int) {
-	stable, last := 0, -1
-	for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline) && ctx.Err() == nil; {
-		s.children.reap()
-		t, err := readTable()
-		if err != nil {
-			return
-		}
-		count := len(s.family(t)) - 1
-		if last >= 0 && count <= s.baseline+live {
-			return
-		}
-		if count != last {
-			stable = 0
-		}
-		if stable++; stable > settleStable {
-			return
-		}
-		last = count
-		time.Sleep(settleLook)
-	}
 }
 
 // Stop ends the server and everything that came of it: SIGTERM to its group,

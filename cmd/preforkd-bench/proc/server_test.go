@@ -78,3 +78,58 @@ func TestOrphansAreAccounted(t *testing.T) {
 		time.Sleep(5 * time.Millisecond)
 	}
 }
+
+// What is started beside a server is not the server's, as an orphan is.
+func TestTreeOfAServer(t *testing.T) {
+	children, err := Adopt()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(children.Close)
+	start := func(args ...string) int {
+		t.Helper()
+		cmd := exec.Command(args[0], args[1:]...)
+		stdin, err := cmd.StdinPipe()
+		if err == nil {
+			err = children.Start(cmd)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			stdin.Close()
+			children.Wait(cmd)
+		})
+		return cmd.Process.Pid
+	}
+	server := start("cat")
+	beside := start("sh", "-c", "cat; true")
+	tree := children.Watch(t.Context(), server)
+	count := func() int {
+		t.Helper()
+		processes, err := readTable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(tree.family(processes)) - 1
+	}
+	if n := count(); n != 0 {
+		t.Errorf("beside a server %d of its workers are found", n)
+	}
+	if tree.baseline != 0 {
+		t.Errorf("the server began with %d workers", tree.baseline)
+	}
+	if err := children.Run(exec.Command("sh", "-c", "sleep 1000 &")); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(); n != 1 {
+		t.Errorf("%d orphans are found, want one", n)
+	}
+	children.killOrphans()
+	if n := count(); n != 0 {
+		t.Errorf("%d workers are left", n)
+	}
+	if unix.Kill(beside, 0) != nil {
+		t.Error("what ran beside the server was ended with the orphan")
+	}
+}

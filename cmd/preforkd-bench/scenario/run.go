@@ -12,6 +12,7 @@ import (
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/proc"
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/result"
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/server"
+	"github.com/preforkd/preforkd/cmd/preforkd-bench/unit"
 )
 
 // A Run is one comparison.
@@ -21,6 +22,7 @@ type Run struct {
 	Servers   []server.Server
 	Build     *server.Build
 	Children  *proc.Children
+	Units     *unit.Machine
 	Dir       string // for what servers write; the caller removes it
 	Named     bool   // the servers were chosen by name, so short forms leave none out
 	Progress  func(format string, args ...any)
@@ -125,11 +127,7 @@ func (r *Run) start(ctx context.Context, s server.Server) (_ *subject, stop func
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, nil, fmt.Errorf("prepare directory of %s: %w", s.Name, err)
 	}
-	args, err := s.Command(server.Site{Build: r.Build, Dir: dir, Port: port, Program: s.Path})
-	if err != nil {
-		return nil, nil, err
-	}
-	running, err := r.Children.Serve(ctx, args, port, filepath.Join(dir, "output"))
+	running, err := r.serve(ctx, s, server.Site{Build: r.Build, Dir: dir, Port: port, Program: s.Path})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -137,6 +135,22 @@ func (r *Run) start(ctx context.Context, s server.Server) (_ *subject, stop func
 		running.Stop()
 		os.RemoveAll(dir)
 	}, nil
+}
+
+// serve starts a server the way its definition says. The caller stops it.
+func (r *Run) serve(ctx context.Context, s server.Server, site server.Site) (running, error) {
+	if s.Unit != nil {
+		u, err := s.Unit(site)
+		if err != nil {
+			return nil, err
+		}
+		return r.Units.Serve(ctx, s.Name, u, site.Port)
+	}
+	args, err := s.Command(site)
+	if err != nil {
+		return nil, err
+	}
+	return r.Children.Serve(ctx, args, site.Port, filepath.Join(site.Dir, "output"))
 }
 
 // chooseRate measures the spawn capacity unless a rate was given: connections

@@ -25,8 +25,18 @@ type Scenario struct {
 
 // A subject is a running server and what is known about it.
 type subject struct {
-	server *proc.Server
+	server running
 	port   int
+}
+
+// running is a server that has been started: processes of the benchmark's
+// (proc.Server), or a unit of a systemd (unit.Server).
+type running interface {
+	Settle(ctx context.Context, live int)
+	Cost() (proc.Cost, error)
+	Memory() (proc.Memory, error)
+	Alive() error
+	Stop()
 }
 
 var costs = []result.Metric{result.CPU, result.CPUMaster, result.CPUWorkers, result.CPUMachine}

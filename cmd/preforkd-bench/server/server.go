@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
+
+	"github.com/preforkd/preforkd/cmd/preforkd-bench/nspawn"
 )
 
 // Backlog is what every server is asked to listen with, where it lets one ask.
@@ -42,6 +44,10 @@ type Definition struct {
 	// Command returns the arguments that start the server. It may write files
 	// into site.Dir, which is the server's alone.
 	Command func(site Site) ([]string, error)
+
+	// Unit, in place of Command, returns the units of systemd that are the
+	// server. They are started in a machine that is booted for them.
+	Unit func(site Site) (Unit, error)
 
 	// Variant marks a second way to run a server that is in the table already.
 	// Short runs leave it out unless it is asked for by name.
@@ -125,7 +131,14 @@ func Find(ctx context.Context, run runner, build *Build, d Definition) (Server, 
 		return s, err
 	}
 	s.Path, _ = lookPath(d.Program)
-	args, err := d.Command(Site{Build: build, Program: s.Path, Dir: build.probe, Port: 1})
+	site := Site{Build: build, Program: s.Path, Dir: build.probe, Port: 1}
+	var args []string
+	var err error
+	if d.Unit != nil {
+		_, err = d.Unit(site)
+	} else {
+		args, err = d.Command(site)
+	}
 	if err != nil {
 		return s, err
 	}
@@ -139,8 +152,12 @@ func Find(ctx context.Context, run runner, build *Build, d Definition) (Server, 
 }
 
 // Installed returns an error that names the missing package when the
-// definition's program is not there. What is built counts as installed.
+// definition's program is not there, or says why no machine can be booted for
+// its units. What is built counts as installed.
 func (d Definition) Installed() error {
+	if d.Unit != nil {
+		return nspawn.Missing()
+	}
 	if d.Program == "" {
 		return nil
 	}

@@ -12,7 +12,7 @@ func TestTable(t *testing.T) {
 			t.Errorf("%s is there twice", d.Name)
 		}
 		seen[d.Name] = true
-		if d.About == "" || d.Class == "" || d.Command == nil {
+		if d.About == "" || d.Class == "" || (d.Command == nil) == (d.Unit == nil) {
 			t.Errorf("%s is incomplete", d.Name)
 		}
 		if (d.Package == "") != (d.Program == "") {
@@ -39,7 +39,7 @@ func TestPackagesAreNamedOnce(t *testing.T) {
 		}
 		seen[name] = true
 	}
-	for _, name := range []string{"gcc", "libc6-dev", "ucspi-tcp", "socat", "ncat", "xinetd", "systemd", "apache2-bin"} {
+	for _, name := range []string{"gcc", "libc6-dev", "ucspi-tcp", "socat", "ncat", "xinetd", "systemd", "systemd-container", "apache2-bin"} {
 		if !seen[name] {
 			t.Errorf("package %s is missing", name)
 		}

@@ -96,6 +96,20 @@ var Table = []Definition{
 		}),
 	},
 	{
+		Name: "systemd-accept", Class: Exec, Variant: true,
+		About:   "systemd itself, a socket unit with Accept=yes and a service for each connection",
+		Package: "systemd-container", Program: "systemd-nspawn",
+		Unit:   acceptUnit(""),
+		Except: unitExcept,
+	},
+	{
+		Name: "systemd-sandbox", Class: Exec, Variant: true,
+		About:   "the same, the service confined as an administrator would",
+		Package: "systemd-container", Program: "systemd-nspawn",
+		Unit:   acceptUnit(sandbox),
+		Except: unitExcept,
+	},
+	{
 		Name: "apache", Class: Pool,
 		About:   "apache2 with mod_echo on the prefork MPM",
 		Package: "apache2-bin", Program: "apache2",
