@@ -78,3 +78,23 @@ func TestOrphansAreAccounted(t *testing.T) {
 		time.Sleep(5 * time.Millisecond)
 	}
 }
+
+// More orphans than are killed at a time.
+func TestAllOrphansEnd(t *testing.T) {
+	children, err := Adopt()
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := `i=0; while [ $i -lt 300 ]; do sleep 1000 & i=$((i+1)); done`
+	if err := children.Run(exec.Command("/bin/sh", "-c", script)); err != nil {
+		t.Fatal(err)
+	}
+	children.Close()
+	after, err := readTable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := after.descendants(unix.Getpid()); len(left) > 0 {
+		t.Errorf("%d left behind", len(left))
+	}
+}
