@@ -199,3 +199,24 @@ func FuzzReceiveConnection(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkChannel is one message from end to end: the master's way to hear
+// from a worker.
+func BenchmarkChannel(b *testing.B) {
+	master, worker, err := NewChannel()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer unix.Close(master)
+	defer unix.Close(worker)
+	buf := make([]byte, MaxMessage)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := Send(worker, Ready); err != nil {
+			b.Fatal(err)
+		}
+		if t, _, err := Receive(master, buf, unix.MSG_DONTWAIT); t != TypeReady || err != nil {
+			b.Fatal(t, err)
+		}
+	}
+}

@@ -227,3 +227,48 @@ func BenchmarkAppendAssignment(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkDecodeAssignment(b *testing.B) {
+	msg, err := assignment.Append(nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		_, body, err := Parse(msg)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := DecodeAssignment(body); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkAppendReport(b *testing.B) {
+	report := Report{BytesIn: 64, BytesOut: 64, Reason: ReasonEOF}
+	b.ReportAllocs()
+	buf := make([]byte, 0, MaxMessage)
+	for b.Loop() {
+		if _, err := report.Append(buf); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkDecodeReport(b *testing.B) {
+	msg, err := (&Report{BytesIn: 64, BytesOut: 64, Reason: ReasonEOF}).Append(nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		_, body, err := Parse(msg)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := DecodeReport(body); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -61,7 +61,7 @@ func (m *Master) spareEnded(w *worker, state state, exit process.Exit) {
 			w.service.pool.failed(time.Now(), state == starting)
 		}
 	}
-	fields := append(exitFields(exit.Pid, exit.Status), logging.Reason(state.String()+" spare"))
+	fields := []zap.Field{logging.PID(exit.Pid), howEnded(exit.Status), logging.Reason(state.String() + " spare")}
 	if w.breach != nil {
 		fields = append(fields, logging.Error(w.breach))
 	}
@@ -109,12 +109,10 @@ func (m *Master) connectionEnded(w *worker, c *connection, exit *process.Exit, n
 
 	event, level := logging.EventEnded, zapcore.InfoLevel
 	fields := make([]zap.Field, 0, 16)
-	fields = append(fields, logging.Conn(c.id), c.peer(), logging.Local(c.local))
-	if exit == nil {
-		fields = append(fields, logging.PID(w.child.Pid))
-	} else {
+	fields = append(fields, logging.Conn(c.id), c.peer(), logging.Local(c.local), logging.PID(w.child.Pid))
+	if exit != nil {
 		event = logging.EventReaped
-		fields = append(fields, exitFields(exit.Pid, exit.Status)...)
+		fields = append(fields, howEnded(exit.Status))
 		if exit.Status.Signaled() && m.stop.signal() == 0 {
 			level = zapcore.WarnLevel // not of the master's doing
 		}
@@ -147,7 +145,8 @@ func (m *Master) stranger(exit process.Exit) {
 	if exit.Status.ExitStatus() == failedExec {
 		level = zapcore.DebugLevel // "spawn failed" has said so already
 	}
-	m.log.Log(level, "reaped stranger", append(exitFields(exit.Pid, exit.Status), usage(&exit.Usage)...)...)
+	fields := []zap.Field{logging.PID(exit.Pid), howEnded(exit.Status)}
+	m.log.Log(level, "reaped stranger", append(fields, usage(&exit.Usage)...)...)
 }
 
 // failedExec is the exit code of a child whose exec failed. The syscall
@@ -213,12 +212,12 @@ func (s *service) withoutConfinement(values []ipc.Pair) []ipc.Pair {
 	})
 }
 
-// exitFields says who ended and how.
-func exitFields(pid int, status unix.WaitStatus) []zap.Field {
+// howEnded is the exit code of a child, or the signal that ended it.
+func howEnded(status unix.WaitStatus) zap.Field {
 	if status.Signaled() {
-		return []zap.Field{logging.PID(pid), logging.Signal(status.Signal())}
+		return logging.Signal(status.Signal())
 	}
-	return []zap.Field{logging.PID(pid), logging.ExitCode(status.ExitStatus())}
+	return logging.ExitCode(status.ExitStatus())
 }
 
 // usage returns what a child used as fields. The kernel counts the peak

@@ -122,5 +122,6 @@ func (c *connection) assignment(more, spare bool) ([]byte, error) {
 	if spare && s.becomesProgram() {
 		a.Environment = c.environment()
 	}
-	return a.Append(nil)
+	// Room for nearly all of them, but for those with an environment.
+	return a.Append(make([]byte, 0, 256))
 }

@@ -169,9 +169,9 @@ func (c *connection) logAccepted(child *process.Child) {
 		return
 	}
 	c.announced = true
-	fields := []zap.Field{logging.Conn(c.id), c.peer(), logging.Local(c.local), c.privacy.via(c.conn)}
+	pid := zap.Skip()
 	if child != nil {
-		fields = append(fields, logging.PID(child.Pid))
+		pid = logging.PID(child.Pid)
 	}
-	c.service.log.Info(logging.EventAccepted, fields...)
+	c.service.log.Info(logging.EventAccepted, logging.Conn(c.id), c.peer(), logging.Local(c.local), c.privacy.via(c.conn), pid)
 }

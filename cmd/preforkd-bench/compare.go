@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/preforkd/preforkd/cmd/preforkd-bench/goal"
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/load"
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/proc"
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/result"
@@ -22,6 +23,7 @@ import (
 // options are the flags of a run. Zero means what the plan says.
 type options struct {
 	short     bool
+	goals     bool
 	json      string
 	peer      string
 	preforkd  string
@@ -48,6 +50,7 @@ prints medians with quartiles, and ratios to one peer.`,
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.short, "short", false, "under two minutes: short loads, fewer servers in some scenarios")
+	f.BoolVar(&o.goals, "goals", false, "only what goals compare: their scenarios, and in each its servers")
 	f.StringVar(&o.json, "json", "", "keep the results in this file")
 	f.StringVar(&o.peer, "peer", "tcpserver", "server that ratios are taken to")
 	f.StringVar(&o.preforkd, "preforkd", "", "path of preforkd, preforkd-worker next to it (built from the module here when not given)")
@@ -113,6 +116,12 @@ func compare(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return usageError{err}
 	}
+	if o.goals {
+		scenarios = slices.DeleteFunc(slices.Clone(scenarios), func(s scenario.Scenario) bool { return len(goal.Servers(s.Name)) == 0 })
+		definitions = slices.DeleteFunc(slices.Clone(definitions), func(d server.Definition) bool {
+			return !slices.ContainsFunc(scenarios, func(s scenario.Scenario) bool { return slices.Contains(goal.Servers(s.Name), d.Name) })
+		})
+	}
 	if !slices.Contains(server.Names(), o.peer) {
 		return usageError{fmt.Errorf("peer %q: no such server", o.peer)}
 	}
@@ -154,6 +163,9 @@ func compare(ctx context.Context, o options) (err error) {
 	run := &scenario.Run{
 		Plan: plan, Scenarios: scenarios, Build: build, Children: children, Units: units, Dir: dir,
 		Named: len(o.servers) > 0, Progress: progress,
+	}
+	if o.goals {
+		run.Only = goal.Servers
 	}
 	for _, d := range definitions {
 		if o.short && d.Variant && len(o.servers) == 0 {

@@ -2,6 +2,7 @@
 // instead, side by side on one machine.
 //
 //	preforkd-bench [--short] [--json FILE]   run everything and print tables
+//	preforkd-bench --goals [--short] ...     only what goals are about
 //	preforkd-bench list                      servers and scenarios, and what is missing
 //	preforkd-bench show FILE                 print the tables of a kept run
 //	preforkd-bench chart FILE                draw a kept run as SVG

@@ -55,7 +55,7 @@ func newCheck() *cobra.Command {
 		Short: "Exit 1 when a ratio of a kept run is worse than its bound",
 		Long: `check compares the ratios of a kept run with loose bounds, and exits 1 when one
 is worse. Goals that were not measured are listed and do not fail, unless
---require names them.`,
+--require names them: then every ratio of theirs must be there.`,
 		Args: oneFile,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			record, err := kept(args[0])

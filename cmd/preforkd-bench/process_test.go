@@ -110,6 +110,28 @@ func TestClosedLoopAgainstForkServerAndPeer(t *testing.T) {
 	}
 }
 
+func TestGoalsMeasureWhatTheyCompare(t *testing.T) {
+	need(t, "gcc")
+	need(t, "tcpserver")
+	cmd, tmp := bench(t, "--goals", "--scenarios", "closed1,spawn", "--rounds", "1", "--duration", "50ms", "--preforkd", "/nonexistent")
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v\n%s", err, errs.String())
+	}
+	empty(t, tmp)
+	for _, want := range []string{"preforkd-stdio: left out: ", "\n  tcpserver "} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, out.String())
+		}
+	}
+	for _, surplus := range []string{"\n  fork-c ", "\nspawn: "} {
+		if strings.Contains(out.String(), surplus) {
+			t.Errorf("%q is there, and no goal is about it\n%s", surplus, out.String())
+		}
+	}
+}
+
 func TestInterruptStopsServers(t *testing.T) {
 	need(t, "gcc")
 	cmd, tmp := bench(t, "--scenarios", "closed16", "--servers", "fork-c", "--duration", "1m", "--preforkd", "/nonexistent")

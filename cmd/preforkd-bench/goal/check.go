@@ -2,10 +2,24 @@ package goal
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/result"
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/stats"
 )
+
+// Servers returns the servers that the goals of a scenario compare.
+func Servers(scenario string) []string {
+	var names []string
+	for _, g := range Goals {
+		for _, name := range []string{g.Server, g.Peer} {
+			if g.Scenario == scenario && name != "" && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
 
 // A Verdict is a goal and what was reached.
 type Verdict struct {
@@ -65,21 +79,17 @@ func (g Goal) Limit(limit float64) string {
 }
 
 // Check returns an error when a goal is worse than its bound, when one of the
-// required was not measured, or when nothing was measured at all: a check that
-// has nothing to check must not look like one that passed.
+// required was not measured against each of its peers, or when nothing was
+// measured at all: a check that has nothing to check must not look like one
+// that passed.
 func Check(verdicts []Verdict, required []string) error {
 	worse, measured := 0, 0
-	absent := make(map[string]bool)
-	for _, id := range required {
-		absent[id] = true
-	}
 	for _, v := range verdicts {
 		if v.Worse {
 			worse++
 		}
 		if v.Measured {
 			measured++
-			delete(absent, v.ID)
 		}
 	}
 	switch {
@@ -89,8 +99,13 @@ func Check(verdicts []Verdict, required []string) error {
 		return fmt.Errorf("no goal was measured")
 	}
 	for _, id := range required {
-		if absent[id] {
-			return fmt.Errorf("goal %s is required and was not measured", id)
+		if !slices.ContainsFunc(verdicts, func(v Verdict) bool { return v.ID == id }) {
+			return fmt.Errorf("goal %s is required and there is none", id)
+		}
+	}
+	for _, v := range verdicts {
+		if !v.Measured && slices.Contains(required, v.ID) {
+			return fmt.Errorf("goal %s is required and was not measured: %v", v.ID, v)
 		}
 	}
 	return nil

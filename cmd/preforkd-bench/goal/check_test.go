@@ -1,6 +1,8 @@
 package goal
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/result"
@@ -46,8 +48,23 @@ func TestCheckOfNothingFails(t *testing.T) {
 	if err := Check(Judge(&result.Record{}), nil); err == nil {
 		t.Error("a record without measurements passed")
 	}
-	if err := Check(Judge(withRatio(0.5)), []string{"P5"}); err == nil {
-		t.Error("a required goal was not measured and the check passed")
+	for name, required := range map[string]string{
+		"was not measured":                   "P5",
+		"was measured against one peer only": "P1",
+		"does not exist":                     "P0",
+	} {
+		if err := Check(Judge(withRatio(0.5)), []string{required}); err == nil || !strings.Contains(err.Error(), required) {
+			t.Errorf("a required goal %s: %v", name, err)
+		}
+	}
+}
+
+func TestServersOfAScenario(t *testing.T) {
+	if got, want := Servers("closed1"), []string{"preforkd-stdio", "tcpserver"}; !slices.Equal(got, want) {
+		t.Errorf("closed1 compares %v, want %v", got, want)
+	}
+	if got := Servers("spawn"); len(got) > 0 {
+		t.Errorf("spawn compares %v, and there is no goal about it", got)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,6 +14,11 @@ import (
 const (
 	idleAtOnce = 64               // connections that are being opened at the same time
 	idleLimit  = 90 * time.Second // for opening all
+
+	// closeAtOnce is how many connections are closed before their workers must
+	// have ended. Linux 6.18 can dead-lock when thousands of processes that
+	// have a seccomp filter end in the same instant (in bpf_prog_pack_free).
+	closeAtOnce = 128
 )
 
 // Idle is a set of open connections that do nothing. Each has echoed one
@@ -20,17 +26,29 @@ const (
 type Idle struct {
 	Result *Result
 	fds    []int
+	pace   func(open int)
 }
 
 // OpenIdle opens count connections, exchanges a message on each and leaves
 // them open. The caller closes the set; after an error there is none.
-func OpenIdle(ctx context.Context, addr netip.AddrPort, count int) (*Idle, error) {
+//
+// While the set is closed, pace is called with the number of connections that
+// are still open, before the first and after every closeAtOnce of them. It
+// returns when the server has ended the workers of the others, or when it is
+// no use to wait for that.
+func OpenIdle(ctx context.Context, addr netip.AddrPort, count int, pace func(open int)) (_ *Idle, err error) {
 	e, err := newEngine(addr, idleAtOnce)
 	if err != nil {
 		return nil, err
 	}
-	defer e.close()
-	idle := &Idle{Result: e.result}
+	idle := &Idle{Result: e.result, pace: pace}
+	// What is half open goes first, so that pace counts what is left.
+	defer func() {
+		e.close()
+		if err != nil {
+			idle.Close()
+		}
+	}()
 	e.keep = func(fd int) { idle.fds = append(idle.fds, fd) }
 	err = quiet(func() error {
 		start := time.Now()
@@ -61,11 +79,7 @@ func OpenIdle(ctx context.Context, addr netip.AddrPort, count int) (*Idle, error
 		e.result.Elapsed = e.last.Sub(start)
 		return nil
 	})
-	if err != nil {
-		idle.Close()
-		return nil, err
-	}
-	return idle, nil
+	return idle, err
 }
 
 // Verify exchanges another message on every connection, one after the other,
@@ -105,12 +119,19 @@ func exchange(fd int) bool {
 	return true
 }
 
-// Close closes all connections in order.
+// Close closes all connections in order, at the pace at which the server ends
+// their workers.
 func (i *Idle) Close() {
-	for _, fd := range i.fds {
-		unix.Close(fd)
+	if len(i.fds) > 0 {
+		i.pace(len(i.fds))
 	}
-	i.fds = nil
+	for batch := range slices.Chunk(i.fds, closeAtOnce) {
+		for _, fd := range batch {
+			unix.Close(fd)
+		}
+		i.fds = i.fds[len(batch):]
+		i.pace(len(i.fds))
+	}
 }
 
 // Limit returns how many connections this process can hold: its limit of open

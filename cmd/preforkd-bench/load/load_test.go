@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -168,7 +169,8 @@ func TestBulkNoticesLoss(t *testing.T) {
 }
 
 func TestIdleServesAll(t *testing.T) {
-	idle, err := OpenIdle(t.Context(), serve(t, echo), 300)
+	var pace []int
+	idle, err := OpenIdle(t.Context(), serve(t, echo), 300, func(open int) { pace = append(pace, open) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,6 +181,10 @@ func TestIdleServesAll(t *testing.T) {
 	if n := idle.Verify(t.Context()); n != 300 {
 		t.Errorf("%d of 300 still answer", n)
 	}
+	idle.Close()
+	if want := []int{300, 172, 44, 0}; !slices.Equal(pace, want) {
+		t.Errorf("paused with %v open, want %v", pace, want)
+	}
 }
 
 func TestCancelEndsEveryLoad(t *testing.T) {
@@ -188,7 +194,7 @@ func TestCancelEndsEveryLoad(t *testing.T) {
 		"closed": func(ctx context.Context) error { _, err := Closed(ctx, addr, 4, 0, time.Minute); return err },
 		"open":   func(ctx context.Context) error { _, err := Open(ctx, addr, 100, time.Minute); return err },
 		"bulk":   func(ctx context.Context) error { _, err := Bulk(ctx, addr, 0, time.Minute); return err },
-		"idle":   func(ctx context.Context) error { _, err := OpenIdle(ctx, addr, 100); return err },
+		"idle":   func(ctx context.Context) error { _, err := OpenIdle(ctx, addr, 100, func(int) {}); return err },
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())

@@ -2,9 +2,11 @@ package proc
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"sync"
 	"time"
 	"unsafe"
@@ -127,21 +129,33 @@ func (c *Children) orphanTime() time.Duration {
 	return c.adopted
 }
 
+// killAtOnce bounds how many orphans are dying at a time: thousands that have a
+// seccomp filter must not end in the same instant (see load.Idle).
+const killAtOnce = 128
+
 // killOrphans kills every child of this process that os/exec does not own,
-// until none is left. Only direct children are signalled: nobody but this
-// process reaps them, so their pids cannot have been given to strangers. The
-// children of one that dies become direct ones and are next.
+// until none is left, or until they have not become fewer for ten seconds. Only
+// direct children are signalled: nobody but this process reaps them, so their
+// pids cannot have been given to strangers. The children of one that dies
+// become direct ones and are next.
 func (c *Children) killOrphans() {
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+	const limit = 10 * time.Second
+	fewest := math.MaxInt
+	for deadline := time.Now().Add(limit); time.Now().Before(deadline); {
 		left, err := c.killOnce()
 		if err != nil || left == 0 {
 			return
+		}
+		if left < fewest {
+			fewest, deadline = left, time.Now().Add(limit)
 		}
 		time.Sleep(2 * time.Millisecond)
 		c.reap()
 	}
 }
 
+// killOnce kills the orphans with the lowest pids: those that it killed before
+// and that are not gone yet, and as many others as there is room for.
 func (c *Children) killOnce() (left int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -149,13 +163,14 @@ func (c *Children) killOnce() (left int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, pid := range c.orphans(t) {
-		left++
+	orphans := c.orphans(t)
+	slices.Sort(orphans)
+	for _, pid := range orphans[:min(killAtOnce, len(orphans))] {
 		if t[pid].state != 'Z' {
 			unix.Kill(pid, unix.SIGKILL)
 		}
 	}
-	return left, nil
+	return len(orphans), nil
 }
 
 // orphans returns the children of this process that it has not started. mu is

@@ -133,3 +133,68 @@ func TestTreeOfAServer(t *testing.T) {
 		t.Error("what ran beside the server was ended with the orphan")
 	}
 }
+
+// More orphans than are killed at a time.
+func TestAllOrphansEnd(t *testing.T) {
+	children, err := Adopt()
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := `i=0; while [ $i -lt 300 ]; do sleep 1000 & i=$((i+1)); done`
+	if err := children.Run(exec.Command("/bin/sh", "-c", script)); err != nil {
+		t.Fatal(err)
+	}
+	children.Close()
+	after, err := readTable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := after.descendants(unix.Getpid()); len(left) > 0 {
+		t.Errorf("%d left behind", len(left))
+	}
+}
+
+func TestShrinkWaitsForTheProcessesOfClosedConnections(t *testing.T) {
+	children, err := Adopt()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer children.Close()
+	// It keeps one process, and has two for each of three connections.
+	cmd := exec.Command("/bin/sh", "-c", `for i in 1 2 3 4 5 6 7; do sleep 1000 & done; echo; wait`)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := children.Start(cmd); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	tree := &Tree{children: children, pid: cmd.Process.Pid, baseline: 1}
+	defer func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		children.forget(tree.pid)
+	}()
+	workers := func() []int {
+		t.Helper()
+		all, err := readTable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all.descendants(tree.pid)
+	}
+	shrink := tree.Shrink()
+	shrink(3)
+	for open := 2; open >= 0; open-- {
+		for _, pid := range workers()[:2] {
+			unix.Kill(pid, unix.SIGKILL)
+		}
+		shrink(open)
+		if n := len(workers()); n != 1+2*open {
+			t.Errorf("%d connections are open and %d processes there, want %d", open, n, 1+2*open)
+		}
+	}
+}

@@ -28,7 +28,7 @@ func idle(ctx context.Context, p *Plan, s *subject) (result.Measurement, error) 
 	if err != nil {
 		return result.Measurement{}, err
 	}
-	connections, err := load.OpenIdle(ctx, s.addr(), p.Idle)
+	connections, err := load.OpenIdle(ctx, s.addr(), p.Idle, s.server.Shrink())
 	if err != nil {
 		return result.Measurement{}, err
 	}
@@ -72,7 +72,7 @@ func growth(ctx context.Context, p *Plan, s *subject) (result.Measurement, error
 		return m, err
 	}
 	measure := func(live int) (float64, error) {
-		connections, err := load.OpenIdle(ctx, s.addr(), live)
+		connections, err := load.OpenIdle(ctx, s.addr(), live, s.server.Shrink())
 		if err != nil {
 			return 0, err
 		}

@@ -23,8 +23,9 @@ type Run struct {
 	Build     *server.Build
 	Children  *proc.Children
 	Units     *unit.Machine
-	Dir       string // for what servers write; the caller removes it
-	Named     bool   // the servers were chosen by name, so short forms leave none out
+	Dir       string                         // for what servers write; the caller removes it
+	Named     bool                           // the servers were chosen by name, so short forms leave none out
+	Only      func(scenario string) []string // if not nil, the servers of each scenario
 	Progress  func(format string, args ...any)
 
 	starts int
@@ -90,8 +91,11 @@ func (r *Run) jobs(sc Scenario) []job {
 		return jobs
 	}
 	for _, s := range r.Servers {
+		if r.Only != nil && !slices.Contains(r.Only(sc.Name), s.Name) {
+			continue
+		}
 		reason := s.Except[sc.Name]
-		if reason == "" && r.Plan.Short && !r.Named && sc.short != nil && !slices.Contains(sc.short, s.Name) {
+		if reason == "" && r.Plan.Short && !r.Named && r.Only == nil && sc.short != nil && !slices.Contains(sc.short, s.Name) {
 			reason = "not in the short form"
 		}
 		if reason != "" {

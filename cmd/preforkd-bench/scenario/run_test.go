@@ -54,6 +54,31 @@ func TestProblemsAreRecorded(t *testing.T) {
 	}
 }
 
+func TestOnlySomeServersOfAScenario(t *testing.T) {
+	broken := func(server.Site) ([]string, error) { return nil, errors.New("no such thing") }
+	scenarios, err := Select([]string{"closed1", "bulk"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := Short()
+	plan.Rounds = 1
+	run := Run{
+		Plan: plan, Scenarios: scenarios, Dir: t.TempDir(), Progress: t.Logf,
+		Servers: []server.Server{
+			{Definition: server.Definition{Name: "a", Command: broken}},
+			{Definition: server.Definition{Name: "b", Command: broken}},
+		},
+		Only: func(scenario string) []string { return map[string][]string{"closed1": {"b"}}[scenario] },
+	}
+	var record result.Record
+	if err := run.Execute(t.Context(), &record); err != nil {
+		t.Fatal(err)
+	}
+	if m := record.Measurements; len(m) != 1 || m[0].Scenario != "closed1" || m[0].Server != "b" {
+		t.Errorf("measured %+v, want b in closed1 alone", m)
+	}
+}
+
 func TestCancelEndsTheRun(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stop := errors.New("stop")

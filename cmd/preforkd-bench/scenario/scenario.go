@@ -33,6 +33,7 @@ type subject struct {
 // (proc.Server), or a unit of a systemd (unit.Server).
 type running interface {
 	Settle(ctx context.Context, live int)
+	Shrink() func(open int)
 	Cost() (proc.Cost, error)
 	Memory() (proc.Memory, error)
 	Alive() error

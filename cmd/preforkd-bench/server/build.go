@@ -27,7 +27,7 @@ type Build struct {
 
 // The names of what is built from testdata, without their endings.
 var (
-	cPrograms  = []string{"echo", "bareecho", "empty", "forkserver", "floorserver", "spawnfloor"}
+	cPrograms  = []string{"echo", "bareecho", "empty", "forkserver", "floorserver", "floorpass", "spawnfloor"}
 	goPrograms = []string{"barego", "gofloor"}
 )
 

@@ -122,11 +122,8 @@ var Table = []Definition{
 	},
 	{
 		Name: "fork-c", Class: Fork,
-		About: "the sources' own server: fork without exec, C, 1 KiB buffer",
-		Command: func(s Site) ([]string, error) {
-			program, err := s.Build.Program("forkserver")
-			return []string{program, strconv.Itoa(s.Port)}, err
-		},
+		About:   "the sources' own server: fork without exec, C, 1 KiB buffer",
+		Command: own("forkserver"),
 	},
 	{
 		Name: "floor-c", Class: Floor,
@@ -147,6 +144,15 @@ var Table = []Definition{
 		Name: "floor-go", Class: Floor,
 		About:   "accept, vfork, exec of a bare Go program that copies fd 3, wait",
 		Command: floor(func(b *Build) (string, error) { return b.Program("barego") }),
+	},
+	{
+		Name: "floor-pass", Class: Floor, Variant: true,
+		About:   "a C master that passes connections to a pool of 16 C workers over SCM_RIGHTS",
+		Command: own("floorpass"),
+		Except: map[string]string{
+			"idle":   "its pool of processes does not grow",
+			"growth": "its pool of processes does not grow",
+		},
 	},
 }
 
@@ -177,6 +183,14 @@ func preforkd(flags []string, handler ...string) func(Site) ([]string, error) {
 			args = append(args, arg)
 		}
 		return args, err
+	}
+}
+
+// own completes the command of a server that is built from testdata.
+func own(name string) func(Site) ([]string, error) {
+	return func(s Site) ([]string, error) {
+		program, err := s.Build.Program(name)
+		return []string{program, strconv.Itoa(s.Port)}, err
 	}
 }
 

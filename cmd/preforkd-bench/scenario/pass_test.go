@@ -1,0 +1,52 @@
+package scenario
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/preforkd/preforkd/cmd/preforkd-bench/load"
+	"github.com/preforkd/preforkd/cmd/preforkd-bench/proc"
+	"github.com/preforkd/preforkd/cmd/preforkd-bench/server"
+)
+
+// More clients than floor-pass has workers wait their turn, and none is lost.
+func TestFloorPassServesMoreThanItsPool(t *testing.T) {
+	if _, err := exec.LookPath("gcc"); err != nil {
+		if os.Getenv("PREFORKD_NO_SKIP") == "1" {
+			t.Fatal("gcc is not installed")
+		}
+		t.Skip("gcc is not installed")
+	}
+	children, err := proc.Adopt()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer children.Close()
+	// A preforkd that does not exist saves building one.
+	build, err := server.Compile(t.Context(), children, t.TempDir(), "/nonexistent", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	definitions, err := server.Select([]string{"floor-pass"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := Run{Build: build, Children: children, Dir: t.TempDir()}
+	s, stop, err := run.start(t.Context(), server.Server{Definition: definitions[0]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	r, err := load.Closed(t.Context(), s.addr(), 50, 1000, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Done != 1000 || r.Failed() != 0 {
+		t.Errorf("done %d of 1000, errors %v", r.Done, r.Errors)
+	}
+	if err := s.server.Alive(); err != nil {
+		t.Error(err)
+	}
+}
