@@ -11,7 +11,7 @@ import (
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/server"
 )
 
-// More clients than floor-pass has workers wait their turn, and none is lost.
+// More clients than there are workers wait their turn, and none is lost.
 func TestFloorPassServesMoreThanItsPool(t *testing.T) {
 	if _, err := exec.LookPath("gcc"); err != nil {
 		if os.Getenv("PREFORKD_NO_SKIP") == "1" {
@@ -29,12 +29,19 @@ func TestFloorPassServesMoreThanItsPool(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	definitions, err := server.Select([]string{"floor-pass"})
+	definitions, err := server.Select([]string{"floor-pass", "floor-pass-go"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	run := Run{Build: build, Children: children, Dir: t.TempDir()}
-	s, stop, err := run.start(t.Context(), server.Server{Definition: definitions[0]})
+	for _, d := range definitions {
+		t.Run(d.Name, func(t *testing.T) { passes(t, Run{Build: build, Children: children, Dir: t.TempDir()}, d) })
+	}
+}
+
+// passes has a server of 16 workers serve 50 clients.
+func passes(t *testing.T, run Run, d server.Definition) {
+	t.Helper()
+	s, stop, err := run.start(t.Context(), server.Server{Definition: d})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 )
@@ -149,11 +150,20 @@ var Table = []Definition{
 		Name: "floor-pass", Class: Floor, Variant: true,
 		About:   "a C master that passes connections to a pool of 16 C workers over SCM_RIGHTS",
 		Command: own("floorpass"),
-		Except: map[string]string{
-			"idle":   "its pool of processes does not grow",
-			"growth": "its pool of processes does not grow",
-		},
+		Except:  noGrowth,
 	},
+	{
+		Name: "floor-pass-go", Class: Floor, Variant: true,
+		About:   "the same master, workers that are bare Go programs",
+		Command: own("floorpass", "gopass"),
+		Except:  noGrowth,
+	},
+}
+
+// noGrowth is what the floors of pools are left out of.
+var noGrowth = map[string]string{
+	"idle":   "its pool of processes does not grow",
+	"growth": "its pool of processes does not grow",
 }
 
 // withEcho completes a command that starts the static C echo.
@@ -186,11 +196,17 @@ func preforkd(flags []string, handler ...string) func(Site) ([]string, error) {
 	}
 }
 
-// own completes the command of a server that is built from testdata.
-func own(name string) func(Site) ([]string, error) {
+// own completes the command of a server that is built from testdata, as are
+// the programs that it is given.
+func own(name string, given ...string) func(Site) ([]string, error) {
 	return func(s Site) ([]string, error) {
 		program, err := s.Build.Program(name)
-		return []string{program, strconv.Itoa(s.Port)}, err
+		args := []string{program, strconv.Itoa(s.Port)}
+		for _, name := range given {
+			path, failed := s.Build.Program(name)
+			args, err = append(args, path), cmp.Or(err, failed)
+		}
+		return args, err
 	}
 }
 

@@ -5,7 +5,8 @@
  * number of workers, and it accepts only while one of them is idle. No server
  * whose master accepts for its workers can be faster by anything but luck.
  *
- * Usage: floorpass PORT. It listens on 127.0.0.1.
+ * Usage: floorpass PORT [PROGRAM]. It listens on 127.0.0.1. The workers are
+ * copies of it, or processes of the program, whose fd 3 is the channel.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -114,7 +115,23 @@ static void watch(int set, int operation, int fd, int key, int events)
 		fail("epoll_ctl");
 }
 
-static void employ(int set)
+/* become turns a worker into a program. */
+static void become(int channel, char *program)
+{
+	char *const arguments[] = {program, NULL};
+	char *const environment[] = {NULL};
+
+	/* Out of the way of 3 first: dup2 onto itself would keep the
+	 * close-on-exec flag. */
+	int end = dup(channel);
+	dup2(end, 3);
+	if (end > 3)
+		close(end);
+	execve(program, arguments, environment);
+	fail(program);
+}
+
+static void employ(int set, char *program)
 {
 	for (int i = 0; i < WORKERS; i++) {
 		int ends[2];
@@ -130,6 +147,8 @@ static void employ(int set)
 				close(channels[j]);
 			close(ends[0]);
 			close(set);
+			if (program)
+				become(ends[1], program);
 			work(ends[1]);
 		}
 		close(ends[1]);
@@ -144,8 +163,8 @@ int main(int argc, char **argv)
 	struct sockaddr_in local = {.sin_family = AF_INET};
 	int one = 1;
 
-	if (argc != 2) {
-		fprintf(stderr, "usage: floorpass PORT\n");
+	if (argc != 2 && argc != 3) {
+		fprintf(stderr, "usage: floorpass PORT [PROGRAM]\n");
 		return 2;
 	}
 	local.sin_port = htons(atoi(argv[1]));
@@ -154,7 +173,7 @@ int main(int argc, char **argv)
 	int set = epoll_create1(EPOLL_CLOEXEC);
 	if (set < 0)
 		fail("epoll_create1");
-	employ(set);
+	employ(set, argv[2]);
 
 	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (listener < 0)
