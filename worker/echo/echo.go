@@ -2,6 +2,7 @@ package echo
 
 import (
 	"io"
+	"sync/atomic"
 
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/worker"
@@ -29,6 +30,11 @@ const (
 	bulkAfter = 2
 )
 
+// kept is the buffer of an earlier connection of this process, or nil. A new one
+// for each would have to be cleared, and be collected after a few dozen. What is
+// left in it is written to nobody: only what was read over it is.
+var kept atomic.Pointer[[bufferSize]byte]
+
 // relay echoes until the client's end. It starts with read and write, changes
 // to splice while the traffic is bulk, and comes back when it is not: a small
 // message is cheaper to copy than to pass through a pipe.
@@ -37,7 +43,12 @@ const (
 // client that stops reading blocks the write, which stops the reading, and the
 // back-pressure reaches the client through its own send buffer.
 func relay(c *worker.Conn, sys calls) error {
-	buf := make([]byte, bufferSize)
+	memory := kept.Swap(nil)
+	if memory == nil {
+		memory = new([bufferSize]byte)
+	}
+	defer kept.Store(memory)
+	buf := memory[:]
 	var p *pipe // nil until the traffic is bulk
 	defer func() { p.close() }()
 	for full := 0; ; {
