@@ -6,6 +6,7 @@
 //	preforkd-bench list                      servers and scenarios, and what is missing
 //	preforkd-bench show FILE                 print the tables of a kept run
 //	preforkd-bench chart FILE                draw a kept run as SVG
+//	preforkd-bench markdown FILE             print its servers, or --goals, as a Markdown table
 //	preforkd-bench check FILE                exit 1 when a ratio is worse than its bound
 //	preforkd-bench install                   install the other servers, Debian packages
 //

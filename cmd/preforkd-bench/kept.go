@@ -48,6 +48,29 @@ func newChart() *cobra.Command {
 	}
 }
 
+func newMarkdown() *cobra.Command {
+	var goals bool
+	cmd := &cobra.Command{
+		Use:   "markdown FILE",
+		Short: "Print a table of the servers of a kept run, for a document",
+		Args:  oneFile,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			record, err := kept(args[0])
+			if err != nil {
+				return err
+			}
+			table := show.ServerTable(record)
+			if goals {
+				table = show.GoalTable(goal.Judge(record))
+			}
+			_, err = fmt.Fprint(cmd.OutOrStdout(), table)
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&goals, "goals", false, "a table of the goals instead")
+	return cmd
+}
+
 func newCheck() *cobra.Command {
 	var required []string
 	cmd := &cobra.Command{

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/preforkd/preforkd/cmd/preforkd-bench/goal"
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/result"
 )
 
@@ -49,6 +50,27 @@ func TestTextNamesEverything(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing in\n%s", want, text)
 		}
+	}
+}
+
+func TestMarkdown(t *testing.T) {
+	servers := ServerTable(record())
+	for _, want := range []string{
+		"| server | 16 clients: connections/s | CPU ms each |\n|---|--:|--:|\n",
+		"| preforkd-stdio | 1500 | 0.400 |\n",
+	} {
+		if !strings.Contains(servers, want) {
+			t.Errorf("%q is missing in\n%s", want, servers)
+		}
+	}
+	if strings.Contains(servers, "broken") {
+		t.Errorf("a server without values is in\n%s", servers)
+	}
+	goals := GoalTable(goal.Judge(record()))
+	want := "| P1 | closed16 conn/s of preforkd-stdio / tcpserver | ≥ 1.1 | **1.50** | 1.50 to 1.50 | " +
+		"`BENCH='--scenarios closed16 --servers preforkd-stdio,tcpserver'` |\n"
+	if !strings.Contains(goals, want) || strings.Count(goals, "\n") != 3 {
+		t.Errorf("want one goal,\n%s\nin\n%s", want, goals)
 	}
 }
 
