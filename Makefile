@@ -104,7 +104,7 @@ bench: bench-tools ## Compare with other servers, side by side (BENCH='--short' 
 # Under two minutes. It fails when a ratio to another server, measured in the
 # same run, is worse than a loose bound.
 bench-check: bench-tools ## Fail when preforkd has become much slower than other servers are
-	$(BIN)/preforkd-bench --preforkd $(BIN)/preforkd --short --goals --json $(BIN)/bench-check.json $(BENCH) >/dev/null
+	$(BIN)/preforkd-bench --preforkd $(BIN)/preforkd --short --goals $(BENCH) --json $(BIN)/bench-check.json >/dev/null
 	$(BIN)/preforkd-bench check $(CHECK) $(BIN)/bench-check.json
 
 # As root on Debian the other servers are installed; elsewhere those that are

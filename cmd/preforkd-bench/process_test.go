@@ -166,6 +166,36 @@ func TestInterruptStopsServers(t *testing.T) {
 	}
 }
 
+// A compiler that is killed removes nothing itself.
+func TestInterruptRemovesWhatCompilersLeave(t *testing.T) {
+	compilers := t.TempDir()
+	script := "#!/bin/sh\n: >\"${TMPDIR:-/tmp}/half.o\"\nexec sleep 1000\n"
+	if err := os.WriteFile(filepath.Join(compilers, "gcc"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", compilers+":"+os.Getenv("PATH"))
+	cmd, tmp := bench(t, "--scenarios", "closed16", "--servers", "fork-c")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		here, _ := filepath.Glob(filepath.Join(tmp, "half.o"))
+		below, _ := filepath.Glob(filepath.Join(tmp, "*", "half.o"))
+		if len(here)+len(below) > 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			cmd.Process.Kill()
+			t.Fatal("nothing is being compiled")
+		}
+	}
+	cmd.Process.Signal(syscall.SIGINT)
+	if err := cmd.Wait(); exitCode(err) != exitInterrupted {
+		t.Error(err)
+	}
+	empty(t, tmp)
+}
+
 func TestUsageErrorsAreOneLine(t *testing.T) {
 	for name, args := range map[string][]string{
 		"flag":     {"--no-such-flag"},

@@ -25,6 +25,7 @@ func Servers(scenario string) []string {
 type Verdict struct {
 	Goal
 	Reached  stats.Summary
+	Failed   map[string]int // connections that the server lost, and rounds, by kind
 	Measured bool
 	Met      bool // as promised
 	Worse    bool // than the bound
@@ -34,7 +35,7 @@ type Verdict struct {
 func Judge(r *result.Record) []Verdict {
 	var verdicts []Verdict
 	for _, g := range Goals {
-		v := Verdict{Goal: g}
+		v := Verdict{Goal: g, Failed: r.Errors(g.Scenario, g.Server)}
 		if g.Peer == "" {
 			v.Reached = r.Summary(g.Scenario, g.Server, g.Metric)
 		} else {
@@ -78,8 +79,9 @@ func (g Goal) Limit(limit float64) string {
 	return fmt.Sprintf("<= %g", limit)
 }
 
-// Check returns an error when a goal is worse than its bound, when one of the
-// required was not measured against each of its peers, or when nothing was
+// Check returns an error when a goal is worse than its bound, when a server
+// failed, whose other connections may have been the faster for it, when one of
+// the required was not measured against each of its peers, or when nothing was
 // measured at all: a check that has nothing to check must not look like one
 // that passed.
 func Check(verdicts []Verdict, required []string) error {
@@ -92,10 +94,15 @@ func Check(verdicts []Verdict, required []string) error {
 			measured++
 		}
 	}
-	switch {
-	case worse > 0:
+	if worse > 0 {
 		return fmt.Errorf("%d of %d measured ratios are worse than their bound", worse, measured)
-	case measured == 0:
+	}
+	for _, v := range verdicts {
+		if len(v.Failed) > 0 {
+			return fmt.Errorf("%s failed in %s: %v", v.Server, v.Scenario, v.Failed)
+		}
+	}
+	if measured == 0 {
 		return fmt.Errorf("no goal was measured")
 	}
 	for _, id := range required {

@@ -59,6 +59,26 @@ func TestCheckOfNothingFails(t *testing.T) {
 	}
 }
 
+// Fast connections are no success of a server that loses others.
+func TestCheckOfAServerThatFailsFails(t *testing.T) {
+	for name, failed := range map[string]result.Measurement{
+		"connections": {Scenario: "closed1", Server: "preforkd-stdio", Round: 1, Errors: map[string]int{"ECONNRESET": 900}},
+		"a round":     {Scenario: "closed1", Server: "preforkd-stdio", Round: 3, Problem: "start: it ended by itself"},
+		"all rounds":  {Scenario: "open", Server: "preforkd-spares", Round: 1, Problem: "start: it ended by itself"},
+	} {
+		r := withRatio(0.5)
+		r.Measurements = append(r.Measurements, failed)
+		if err := Check(Judge(r), nil); err == nil || !strings.Contains(err.Error(), failed.Server) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	r := withRatio(0.5)
+	r.Measurements = append(r.Measurements, result.Measurement{Scenario: "closed1", Server: "tcpserver", Errors: map[string]int{"ECONNRESET": 1}})
+	if err := Check(Judge(r), nil); err != nil {
+		t.Errorf("a connection that the peer has lost: %v", err)
+	}
+}
+
 func TestServersOfAScenario(t *testing.T) {
 	if got, want := Servers("closed1"), []string{"preforkd-stdio", "tcpserver"}; !slices.Equal(got, want) {
 		t.Errorf("closed1 compares %v, want %v", got, want)

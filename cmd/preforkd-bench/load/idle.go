@@ -90,24 +90,27 @@ func (i *Idle) Verify(ctx context.Context) int {
 		if ctx.Err() != nil {
 			break
 		}
-		if exchange(fd) {
+		if exchange(ctx, fd) {
 			alive++
 		}
 	}
 	return alive
 }
 
-func exchange(fd int) bool {
+func exchange(ctx context.Context, fd int) bool {
 	if n, err := unix.SendmsgN(fd, Message, nil, nil, unix.MSG_NOSIGNAL); err != nil || n != len(Message) {
 		return false
 	}
 	var buffer [4096]byte
-	for got := 0; got < len(Message); {
+	for got, deadline := 0, time.Now().Add(timeout); got < len(Message); {
+		if ctx.Err() != nil || time.Now().After(deadline) {
+			return false
+		}
+		// Not for longer, so that a cancelled context is noticed.
 		wait := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		if n, err := unix.Poll(wait, int(timeout.Milliseconds())); n != 1 || err != nil {
-			if err == unix.EINTR {
-				continue
-			}
+		if n, err := unix.Poll(wait, 100); n == 0 || err == unix.EINTR {
+			continue
+		} else if err != nil {
 			return false
 		}
 		n, err := unix.Read(fd, buffer[:])

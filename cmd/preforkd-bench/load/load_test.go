@@ -187,6 +187,32 @@ func TestIdleServesAll(t *testing.T) {
 	}
 }
 
+// A server that has stopped answering does not keep an interrupted run.
+func TestCancelEndsVerify(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	addr := serve(t, func(conn net.Conn) {
+		message := make([]byte, len(Message))
+		io.ReadFull(conn, message)
+		conn.Write(message)
+		// The second message is not answered.
+		io.ReadFull(conn, message)
+		cancel()
+		io.Copy(io.Discard, conn)
+	})
+	idle, err := OpenIdle(t.Context(), addr, 3, func(int) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer idle.Close()
+	begun := time.Now()
+	if n := idle.Verify(ctx); n != 0 {
+		t.Errorf("%d answer", n)
+	}
+	if took := time.Since(begun); took >= timeout {
+		t.Errorf("it took %v, as long as a connection may take when nothing is cancelled", took)
+	}
+}
+
 func TestCancelEndsEveryLoad(t *testing.T) {
 	addr := serve(t, func(c net.Conn) { io.Copy(io.Discard, c) })
 	stop := errors.New("stop")

@@ -67,7 +67,7 @@ func Boot(ctx context.Context, o Options) (_ *Machine, err error) {
 	}()
 
 	if err := m.boot(ctx); err != nil {
-		m.Close()
+		m.end() // nothing runs in it that is worth waiting for, and it may not be listening yet
 		return nil, fmt.Errorf("boot a machine: %w\n%s", err, m.console.last(20))
 	}
 	return m, nil

@@ -149,6 +149,11 @@ func (m *Machine) Close() error {
 		unix.Kill(m.Leader, sigRTMin+3)
 		m.awaitHalt()
 	}
+	return m.end()
+}
+
+// end takes the machine down as it is. It returns when nothing of it is left.
+func (m *Machine) end() error {
 	m.hold.Close()
 	<-m.ended
 	return RemoveGroups(m.Name)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -242,4 +243,37 @@ func TestBootFails(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "degraded") || !strings.Contains(err.Error(), "broken.service") {
 		t.Errorf("got %v", err)
 	}
+}
+
+// A machine that is not wanted any more while its systemd is hardly there, and
+// most often deaf to being told to halt, is not waited for.
+func TestInterruptedBootEndsAtOnce(t *testing.T) {
+	need(t)
+	for range 3 {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		reason := errors.New("not wanted any more")
+		asked := &asking{first: func() { cancel(reason) }}
+		if _, err := Boot(ctx, Options{Processes: asked}); !errors.Is(err, reason) {
+			t.Errorf("got %v", err)
+		}
+		if took := time.Since(asked.at); took >= haltTimeout {
+			t.Fatalf("it ended %v after it had been interrupted, as late as one that does not halt", took)
+		}
+	}
+}
+
+// asking calls first before the machine is asked for its state for the first
+// time.
+type asking struct {
+	osExec
+	first func()
+	at    time.Time
+}
+
+func (a *asking) Start(cmd *exec.Cmd) error {
+	if filepath.Base(cmd.Path) == "nsenter" && a.at.IsZero() {
+		a.at = time.Now()
+		a.first()
+	}
+	return a.osExec.Start(cmd)
 }

@@ -159,25 +159,10 @@ func TestShrinkWaitsForTheProcessesOfClosedConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer children.Close()
+	t.Cleanup(children.Close)
 	// It keeps one process, and has two for each of three connections.
 	cmd := exec.Command("/bin/sh", "-c", `for i in 1 2 3 4 5 6 7; do sleep 1000 & done; echo; wait`)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := children.Start(cmd); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := out.Read(make([]byte, 1)); err != nil {
-		t.Fatal(err)
-	}
-	tree := &Tree{children: children, pid: cmd.Process.Pid, baseline: 1}
-	defer func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		children.forget(tree.pid)
-	}()
+	tree := &Tree{children: children, pid: startAll(t, children, cmd), baseline: 1}
 	workers := func() []int {
 		t.Helper()
 		all, err := readTable()
@@ -197,4 +182,48 @@ func TestShrinkWaitsForTheProcessesOfClosedConnections(t *testing.T) {
 			t.Errorf("%d connections are open and %d processes there, want %d", open, n, 1+2*open)
 		}
 	}
+}
+
+// A server that keeps its processes is not waited for again and again.
+func TestShrinkLearnsThatProcessesStay(t *testing.T) {
+	children, err := Adopt()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(children.Close)
+	cmd := exec.Command("/bin/sh", "-c", `for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 1000 & done; echo; wait`)
+	tree := &Tree{children: children, pid: startAll(t, children, cmd)}
+	shrink := tree.Shrink()
+	const batches = 12
+	shrink(batches)
+	begun := time.Now()
+	shrink(batches - 1)
+	once := time.Since(begun)
+	for open := batches - 2; open >= 0; open-- {
+		shrink(open)
+	}
+	if all := time.Since(begun); all > batches/2*once {
+		t.Errorf("%d calls took %v, the first of them %v", batches, all, once)
+	}
+}
+
+// startAll starts a shell that starts processes and writes a line when they
+// are there. The shell ends with the test.
+func startAll(t *testing.T, children *Children, cmd *exec.Cmd) (pid int) {
+	t.Helper()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := children.Start(cmd); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		children.Wait(cmd)
+	})
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	return cmd.Process.Pid
 }

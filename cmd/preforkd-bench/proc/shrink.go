@@ -9,6 +9,7 @@ import (
 const (
 	shrinkLimit  = 3 * time.Second // for one call
 	shrinkStable = 100             // looks of settleLook without a change
+	shrinkVain   = 3               // calls that wait for all these looks and see none end; then no more
 )
 
 // Shrink returns a function that a load calls while it closes its connections
@@ -18,13 +19,15 @@ const (
 //
 // It waits without regard to any context: an interrupted run, too, must not
 // end thousands of processes at once. A server that keeps its processes, or
-// does nothing any more, is waited for a second at a time.
+// does nothing any more, is waited for a second at a time, and after a few
+// times in vain not again before one of its processes has ended.
 func (t *Tree) Shrink() func(open int) {
 	var (
 		pids  []int // of the server and of what came of it, as far as alive
 		kept  int   // how many of them are for no connection
 		extra int   // and how many are
 		from  int   // connections that those are for
+		vain  int   // waits in vain since the last process has ended
 	)
 	return func(open int) {
 		if from == 0 {
@@ -44,13 +47,14 @@ func (t *Tree) Shrink() func(open int) {
 			t.children.reap()
 			before := len(pids)
 			pids = living(pids)
-			if len(pids) <= allowed {
+			if len(pids) != before {
+				stable, vain = 0, 0
+			}
+			if len(pids) <= allowed || vain >= shrinkVain {
 				return
 			}
-			if len(pids) != before {
-				stable = 0
-			}
 			if stable++; stable > shrinkStable {
+				vain++
 				return
 			}
 		}

@@ -51,14 +51,14 @@ func Compile(ctx context.Context, run runner, dir, preforkd string, bare bool) (
 		if name == "bareecho" {
 			args = append(args, "-nostdlib", "-ffreestanding")
 		}
-		b.problems[name] = command(ctx, run, "", append(args, source)...)
+		b.problems[name] = b.command(ctx, run, "", append(args, source)...)
 	}
 	for _, name := range goPrograms {
 		source, err := b.extract("testdata/" + name + "/main.go")
 		if err != nil {
 			return nil, err
 		}
-		b.problems[name] = command(ctx, run, filepath.Dir(source), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, name), source)
+		b.problems[name] = b.command(ctx, run, filepath.Dir(source), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, name), source)
 	}
 	b.problems["preforkd"] = b.findPreforkd(ctx, run, preforkd)
 	return b, context.Cause(ctx)
@@ -85,7 +85,7 @@ func (b *Build) extract(name string) (string, error) {
 func (b *Build) findPreforkd(ctx context.Context, run runner, path string) error {
 	if path == "" {
 		for _, name := range []string{"preforkd", "preforkd-worker"} {
-			err := command(ctx, run, "", "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(b.dir, name), modulePath+"/cmd/"+name)
+			err := b.command(ctx, run, "", "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(b.dir, name), modulePath+"/cmd/"+name)
 			if err != nil {
 				return err
 			}
@@ -96,7 +96,7 @@ func (b *Build) findPreforkd(ctx context.Context, run runner, path string) error
 	if err != nil {
 		return err
 	}
-	if err := command(ctx, run, "", path, "serve", "--help"); err != nil {
+	if err := b.command(ctx, run, "", path, "serve", "--help"); err != nil {
 		return err
 	}
 	var out bytes.Buffer
@@ -132,11 +132,13 @@ func (b *Build) Preforkd() (string, error) {
 	return b.preforkd, b.problems["preforkd"]
 }
 
-// command runs a command to its end, in dir if that is not empty. Its error holds what it printed last.
-func command(ctx context.Context, run runner, dir string, args ...string) error {
+// command runs a command to its end, in dir if that is not empty. Its error holds
+// what it printed last. A compiler that is killed leaves its temporary files:
+// they lie in the build's directory, which is removed.
+func (b *Build) command(ctx context.Context, run runner, dir string, args ...string) error {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "TMPDIR="+b.dir)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := run.Run(cmd); err != nil {
