@@ -49,7 +49,7 @@ type actor struct {
 
 const stageSlots = 4
 
-func newStage(t *rapid.T, spares, perWorker int) *stage {
+func newStage(t rapid.TB, spares, perWorker int) *stage {
 	core, logs := observer.New(zapcore.InfoLevel)
 	channels, err := newChannels()
 	if err != nil {
@@ -388,7 +388,7 @@ func (st *stage) checkSnapshot(t *rapid.T, now time.Time, accepted int) control.
 	return s
 }
 
-func openFDs(t *rapid.T) int {
+func openFDs(t rapid.TB) int {
 	dir, err := unix.Open("/proc/self/fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -25,7 +25,7 @@ const (
 type stowage struct {
 	attic  *attic.Attic // nil until it is needed
 	failed bool         // there can be none
-	near   []int        // pids of workers whose channels may be near, the oldest first
+	near   []*worker    // whose channels may be near, the oldest first; not their pids, which come again
 }
 
 // stow takes note of a worker that was registered, and makes room if there are
@@ -35,15 +35,15 @@ func (m *Master) stow(w *worker, now time.Time) {
 	if w.child.Control < 0 || s.failed {
 		return
 	}
-	s.near = append(s.near, w.child.Pid)
+	s.near = append(s.near, w)
 	if len(s.near) < manyChannels+stowAtOnce {
 		return
 	}
 	var last []*worker
 	n := 0
 	for ; n < len(s.near)-manyChannels; n++ {
-		w := m.table.workers[s.near[n]]
-		if w == nil {
+		w := s.near[n]
+		if w.child.Control < 0 {
 			continue // most connections are short
 		}
 		if now.Sub(w.since) < longConnection {
@@ -53,6 +53,7 @@ func (m *Master) stow(w *worker, now time.Time) {
 			last = append(last, w)
 		}
 	}
+	clear(s.near[:n])
 	s.near = s.near[n:]
 	if err := s.put(last); err != nil {
 		m.log.Warn("control channels stay where every spawn has to copy them", logging.Error(err))

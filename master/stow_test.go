@@ -1,0 +1,90 @@
+package master
+
+import (
+	"testing"
+	"time"
+
+	"github.com/preforkd/preforkd/ipc"
+	"github.com/preforkd/preforkd/master/process"
+)
+
+// register has the loop hear of a worker whose pid the stage chooses.
+func (st *stage) register(w *worker) *actor {
+	a := st.act(w)
+	st.m.register(w)
+	return a
+}
+
+// serves returns a worker that has served its nth connection since then.
+func (st *stage) serves(n int, since time.Time) *worker {
+	return &worker{service: st.s, state: serving, since: since, conn: &connection{service: st.s}, served: n}
+}
+
+// crowd registers workers that have served their last connection for long.
+func (st *stage) crowd(n int) {
+	for range n {
+		st.register(st.serves(st.s.ConnectionsPerWorker, time.Now().Add(-time.Minute)))
+	}
+}
+
+// near counts the workers whose channels are among the master's descriptors.
+func (st *stage) near() (n int) {
+	for _, w := range st.m.table.workers {
+		if w.attic == nil {
+			n++
+		}
+	}
+	return n
+}
+
+func (st *stage) end() {
+	for _, a := range st.actors {
+		if a.control >= 0 {
+			a.die()
+		}
+		a.w.service.pool.mu.Lock()
+		a.w.closeControl()
+		a.w.service.pool.mu.Unlock()
+	}
+	st.m.stowage.close()
+	st.m.channels.close()
+}
+
+const mostNear = manyChannels + stowAtOnce
+
+// A pid that comes again while the first to have it is remembered is another
+// worker's.
+func TestStowReusedPid(t *testing.T) {
+	st := newStage(t, 1, 1)
+	defer st.end()
+	young := st.serves(1, time.Now().Add(time.Hour))
+	st.register(young)
+	gone := st.serves(1, time.Now().Add(-time.Minute))
+	st.register(gone).die()
+	gone.conn = nil // whose end is not what this is about
+	st.m.exited(process.Exit{Pid: gone.child.Pid})
+	st.pid--
+	st.crowd(2 * mostNear)
+	young.since = time.Now().Add(-time.Minute)
+	before := openFDs(t)
+	near := st.near()
+	st.crowd(1)
+	// Those that went, but for the socket to the attic, and the pair that came.
+	stowed := near + 1 - st.near()
+	if now := openFDs(t); stowed == 0 || now != before-stowed+3 {
+		t.Errorf("%d descriptors are left of %d, and %d channels were stowed", now, before, stowed)
+	}
+	report, err := (&ipc.Report{Reason: ipc.ReasonEOF}).Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range st.actors {
+		if a.w == gone {
+			continue
+		}
+		a.say(report)
+		if st.m.hear(a.w); a.w.report == nil {
+			t.Fatalf("worker %d was not heard, breach %v", a.w.child.Pid, a.w.breach)
+		}
+	}
+}
