@@ -25,14 +25,15 @@ const (
 type stowage struct {
 	attic  *attic.Attic // nil until it is needed
 	failed bool         // there can be none
-	near   []*worker    // whose channels may be near, the oldest first; not their pids, which come again
+	near   []*worker    // whose channels may be near, the longest serving first; not their pids, which come again
 }
 
-// stow takes note of a worker that was registered, and makes room if there are
-// too many channels.
+// stow takes note of a worker whose state has changed, if that is to serve its
+// last connection: from then on nobody but the loop uses its channel. It makes
+// room if there are too many.
 func (m *Master) stow(w *worker, now time.Time) {
 	s := &m.stowage
-	if w.child.Control < 0 || s.failed {
+	if s.failed || w.stateNow() != serving || w.reusable() || w.child.Control < 0 {
 		return
 	}
 	s.near = append(s.near, w)
@@ -49,9 +50,7 @@ func (m *Master) stow(w *worker, now time.Time) {
 		if now.Sub(w.since) < longConnection {
 			break
 		}
-		if w.canBeStowed() {
-			last = append(last, w)
-		}
+		last = append(last, w)
 	}
 	clear(s.near[:n])
 	s.near = s.near[n:]
@@ -59,15 +58,6 @@ func (m *Master) stow(w *worker, now time.Time) {
 		m.log.Warn("control channels stay where every spawn has to copy them", logging.Error(err))
 		s.failed, s.near = true, nil
 	}
-}
-
-// canBeStowed reports whether nobody but the loop will use the channel before
-// the worker ends.
-func (w *worker) canBeStowed() bool {
-	p := w.service.pool
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return w.state == serving && !w.reusable() && w.child.Control >= 0 && w.attic == nil
 }
 
 // put moves channels to the attic.

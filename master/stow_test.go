@@ -1,8 +1,11 @@
 package master
 
 import (
+	"os"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/process"
@@ -52,6 +55,65 @@ func (st *stage) end() {
 
 const mostNear = manyChannels + stowAtOnce
 
+// A worker that serves one short connection after the other does not keep the
+// channels of those near that were born after it.
+func TestStowBehindReused(t *testing.T) {
+	st := newStage(t, 1, 1000)
+	defer st.end()
+	reused := st.serves(1, time.Now().Add(time.Hour))
+	st.register(reused)
+	st.crowd(3 * mostNear)
+	if n := st.near(); n > mostNear {
+		t.Errorf("%d channels are near, want at most %d", n, mostNear)
+	}
+	if reused.attic != nil {
+		t.Error("the channel of a worker that may be given another connection is not near")
+	}
+	if n := len(st.m.stowage.near); n > mostNear {
+		t.Errorf("%d workers are remembered, want at most %d", n, mostNear)
+	}
+}
+
+// A spare that has waited for long is as any other once it serves.
+func TestStowSpare(t *testing.T) {
+	st := newStage(t, 1, 1)
+	defer st.end()
+	spare := &worker{service: st.s, watched: true, since: time.Now().Add(-time.Minute)}
+	a := st.register(spare)
+	a.say(ipc.Ready)
+	st.m.hear(spare)
+	spare.since = time.Now().Add(-time.Minute)
+	st.crowd(2 * mostNear)
+	if spare.attic != nil {
+		t.Fatal("the channel of a spare is not near")
+	}
+	if st.s.pool.handOver(st.connection(t), time.Now()) != spare {
+		t.Fatal("the spare was not given the connection")
+	}
+	a.say(ipc.Taken)
+	st.m.hear(spare)
+	spare.since = time.Now().Add(-time.Minute)
+	st.crowd(2 * mostNear)
+	if spare.attic == nil {
+		t.Error("the channel of a spare that has served for long is near")
+	}
+}
+
+// Connections are given to spares by others than the loop, at any time.
+func TestStowWhileHandingOver(t *testing.T) {
+	st := newStage(t, 1, 1)
+	defer st.end()
+	spare := &worker{service: st.s, watched: true, since: time.Now()}
+	st.register(spare).say(ipc.Ready)
+	st.m.hear(spare)
+	c, given := st.connection(t), make(chan *worker)
+	go func() { given <- st.s.pool.handOver(c, time.Now()) }()
+	st.crowd(2 * mostNear)
+	if <-given != spare {
+		t.Error("the spare was not given the connection")
+	}
+}
+
 // A pid that comes again while the first to have it is remembered is another
 // worker's.
 func TestStowReusedPid(t *testing.T) {
@@ -87,4 +149,17 @@ func TestStowReusedPid(t *testing.T) {
 			t.Fatalf("worker %d was not heard, breach %v", a.w.child.Pid, a.w.breach)
 		}
 	}
+}
+
+// connection makes one that a spare can be given.
+func (st *stage) connection(t *testing.T) *connection {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fds[1]) })
+	file := os.NewFile(uintptr(fds[0]), "connection")
+	t.Cleanup(func() { file.Close() })
+	return &connection{service: st.s, id: "c1", announced: true, file: file}
 }
