@@ -24,7 +24,7 @@ const (
 // others are. The loop owns it.
 type stowage struct {
 	attic  *attic.Attic // nil until it is needed
-	failed bool         // there can be none
+	failed bool         // the log says that channels stay where they are
 	near   []*worker    // whose channels may be near, the longest serving first; not their pids, which come again
 }
 
@@ -33,7 +33,7 @@ type stowage struct {
 // room if there are too many.
 func (m *Master) stow(w *worker, now time.Time) {
 	s := &m.stowage
-	if s.failed || w.stateNow() != serving || w.reusable() || w.child.Control < 0 {
+	if s.impossible() || w.stateNow() != serving || w.reusable() || w.child.Control < 0 {
 		return
 	}
 	s.near = append(s.near, w)
@@ -54,11 +54,18 @@ func (m *Master) stow(w *worker, now time.Time) {
 	}
 	clear(s.near[:n])
 	s.near = s.near[n:]
-	if err := s.put(last); err != nil {
+	if err := s.put(last); err != nil && !s.failed {
 		m.log.Warn("control channels stay where every spawn has to copy them", logging.Error(err))
-		s.failed, s.near = true, nil
+		s.failed = true
+	}
+	if s.impossible() {
+		s.near = nil
 	}
 }
+
+// impossible reports whether there can be no attic. One that there is may have
+// been full, and have room again when connections have ended.
+func (s *stowage) impossible() bool { return s.failed && s.attic == nil }
 
 // put moves channels to the attic.
 func (s *stowage) put(workers []*worker) error {

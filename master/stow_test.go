@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/ipc"
+	"github.com/preforkd/preforkd/master/attic"
 	"github.com/preforkd/preforkd/master/process"
 )
 
@@ -149,6 +150,48 @@ func TestStowReusedPid(t *testing.T) {
 			t.Fatalf("worker %d was not heard, breach %v", a.w.child.Pid, a.w.breach)
 		}
 	}
+}
+
+// An attic that was full once has room again when connections end.
+func TestStowAfterFull(t *testing.T) {
+	st := newStage(t, 1, 1)
+	defer st.end()
+	st.crowd(mostNear - 1)
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	w := st.serves(1, time.Now().Add(-time.Minute))
+	st.act(w)
+	// Room for what the attic needs itself, and not for so many channels.
+	few := old
+	few.Cur = stowAtOnce / 2
+	st.m.stowage.attic = openAttic(t)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
+		t.Fatal(err)
+	}
+	st.m.register(w)
+	unix.Setrlimit(unix.RLIMIT_NOFILE, &old)
+	if n := st.near(); n != mostNear {
+		t.Fatalf("%d channels are near, want all %d", n, mostNear)
+	}
+	st.crowd(3 * mostNear)
+	// Those that were refused once stay.
+	if n := st.near(); n > mostNear+stowAtOnce {
+		t.Errorf("%d channels are near, want at most %d", n, mostNear+stowAtOnce)
+	}
+	if n := st.logs.FilterMessageSnippet("control channels stay").Len(); n != 1 {
+		t.Errorf("the log says so %d times, want once", n)
+	}
+}
+
+func openAttic(t *testing.T) *attic.Attic {
+	t.Helper()
+	a, err := attic.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
 }
 
 // connection makes one that a spare can be given.
