@@ -57,6 +57,7 @@ func (m *Master) heard(w *worker, t ipc.Type, body []byte) error {
 		return nil
 	case t == ipc.TypeTaken && state == assigned:
 		w.service.handovers.record(w.service.pool.taken(w, now))
+		m.stow(w, now)
 		return nil
 	case t == ipc.TypeReport && state == serving && w.report == nil:
 		report, err := ipc.DecodeReport(body)

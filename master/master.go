@@ -276,9 +276,9 @@ func (m *Master) spawners() int {
 }
 
 // spareThreads is what may wait in a system call beside those that run and
-// those that spawn: the log, the channels, the removal of a socket, a look at
-// /proc, and the runtime's own.
-const spareThreads = 9
+// those that spawn: the log, the channels, the attic, the removal of a socket, a
+// look at /proc, and the runtime's own.
+const spareThreads = 10
 
 // listeners returns how many listeners there are.
 func (m *Master) listeners() int {

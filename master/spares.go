@@ -15,11 +15,12 @@ func (m *Master) keepSpares(s *service) {
 			m.startSpare(s)
 			continue
 		}
+		var over <-chan time.Time // for ever if nobody says otherwise
 		if wait > 0 {
-			m.wait(wait)
-			continue
+			over = time.After(wait)
 		}
 		select {
+		case <-over:
 		case <-s.pool.wake:
 		case <-m.closing:
 			return

@@ -2,7 +2,10 @@ package master
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
@@ -49,7 +52,7 @@ type actor struct {
 
 const stageSlots = 4
 
-func newStage(t *rapid.T, spares, perWorker int) *stage {
+func newStage(t rapid.TB, spares, perWorker int) *stage {
 	core, logs := observer.New(zapcore.InfoLevel)
 	channels, err := newChannels()
 	if err != nil {
@@ -388,7 +391,7 @@ func (st *stage) checkSnapshot(t *rapid.T, now time.Time, accepted int) control.
 	return s
 }
 
-func openFDs(t *rapid.T) int {
+func openFDs(t rapid.TB) int {
 	dir, err := unix.Open("/proc/self/fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -434,4 +437,31 @@ func TestRespite(t *testing.T) {
 				test.idle, test.target, test.after, start, wait, test.start, test.wait)
 		}
 	}
+}
+
+// A burst that leaves few spares does not wait until the connection that began
+// it has had its respite.
+func TestBurstInRespite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newStage(t, 4, 1)
+		defer st.end()
+		for st.startSpare(time.Now()) {
+		}
+		st.loop()
+		for _, a := range st.actors {
+			a.say(ipc.Ready)
+		}
+		st.loop()
+		// Nothing comes of an attempt, but that it was made.
+		st.s.spare.Path, st.s.spare.Null = filepath.Join(t.TempDir(), "none"), os.Stdin
+		go st.m.keepSpares(st.s)
+		defer st.s.pool.close(time.Now())
+		for left := 3; left >= 1; left-- {
+			st.s.pool.handOver(st.connection(t), time.Now())
+			synctest.Wait()
+			if attempt, want := st.s.pool.isFailing(), left < 2; attempt != want {
+				t.Errorf("with %d of 4 left, an attempt to start another one: %v, want %v", left, attempt, want)
+			}
+		}
+	})
 }

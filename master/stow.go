@@ -24,50 +24,48 @@ const (
 // others are. The loop owns it.
 type stowage struct {
 	attic  *attic.Attic // nil until it is needed
-	failed bool         // there can be none
-	near   []int        // pids of workers whose channels may be near, the oldest first
+	failed bool         // the log says that channels stay where they are
+	near   []*worker    // whose channels may be near, the longest serving first; not their pids, which come again
 }
 
-// stow takes note of a worker that was registered, and makes room if there are
-// too many channels.
+// stow takes note of a worker whose state has changed, if that is to serve its
+// last connection: from then on nobody but the loop uses its channel. It makes
+// room if there are too many.
 func (m *Master) stow(w *worker, now time.Time) {
 	s := &m.stowage
-	if w.child.Control < 0 || s.failed {
+	if s.impossible() || w.stateNow() != serving || w.reusable() || w.child.Control < 0 {
 		return
 	}
-	s.near = append(s.near, w.child.Pid)
+	s.near = append(s.near, w)
 	if len(s.near) < manyChannels+stowAtOnce {
 		return
 	}
 	var last []*worker
 	n := 0
 	for ; n < len(s.near)-manyChannels; n++ {
-		w := m.table.workers[s.near[n]]
-		if w == nil {
+		w := s.near[n]
+		if w.child.Control < 0 {
 			continue // most connections are short
 		}
 		if now.Sub(w.since) < longConnection {
 			break
 		}
-		if w.canBeStowed() {
-			last = append(last, w)
-		}
+		last = append(last, w)
 	}
+	clear(s.near[:n])
 	s.near = s.near[n:]
-	if err := s.put(last); err != nil {
+	if err := s.put(last); err != nil && !s.failed {
 		m.log.Warn("control channels stay where every spawn has to copy them", logging.Error(err))
-		s.failed, s.near = true, nil
+		s.failed = true
+	}
+	if s.impossible() {
+		s.near = nil
 	}
 }
 
-// canBeStowed reports whether nobody but the loop will use the channel before
-// the worker ends.
-func (w *worker) canBeStowed() bool {
-	p := w.service.pool
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return w.state == serving && !w.reusable() && w.child.Control >= 0 && w.attic == nil
-}
+// impossible reports whether there can be no attic. One that there is may have
+// been full, and have room again when connections have ended.
+func (s *stowage) impossible() bool { return s.failed && s.attic == nil }
 
 // put moves channels to the attic.
 func (s *stowage) put(workers []*worker) error {

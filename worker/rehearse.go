@@ -33,6 +33,11 @@ func Rehearse(handler Handler, said []byte) error {
 }
 
 func rehearse(handler Handler, said []byte) error {
+	// Before it serves anybody, nothing that the handler starts is to inherit
+	// the channel to the master.
+	if _, err := adopt(); err != nil {
+		return err
+	}
 	conn, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -20,6 +21,9 @@ func init() {
 
 	handlers["panic once"] = panicOnce
 	preparations["panic once"] = func() { rehearse(panicOnce, "") }
+
+	handlers["inherited"] = inherited
+	preparations["inherited"] = func() { rehearse(inherited, "") }
 
 	handlers["count, short of files"] = count
 	preparations["count, short of files"] = func() {
@@ -55,6 +59,15 @@ func panicOnce(c *worker.Conn) error {
 		panic("stage fright")
 	}
 	_, err := io.Copy(c, c)
+	return err
+}
+
+// inherited answers with the descriptors beyond the standard ones that programs
+// get which this handler starts.
+func inherited(c *worker.Conn) error {
+	out, err := exec.Command("/bin/sh", "-c", "for fd in 3 4 5 6 7 8 9; do [ ! -e /proc/$$/fd/$fd ] || echo $fd; done").CombinedOutput()
+	heard = append(heard, c.ID()+":"+string(out))
+	fmt.Fprint(c, heard)
 	return err
 }
 
@@ -104,6 +117,16 @@ func TestRehearse(t *testing.T) {
 			other.exit()
 		})
 	}
+}
+
+// What a handler starts has nothing of the worker's, in a rehearsal either.
+func TestNobodyInheritsFromARehearsal(t *testing.T) {
+	w := start(t, "inherited", devNull(t))
+	w.expect(t, ipc.TypeReady)
+	if got, want := w.give(t, ipc.Assignment{Connection: "c1"}), "[: c1:]"; got != want {
+		t.Errorf("the client got %q, want %q", got, want)
+	}
+	w.exit()
 }
 
 // A worker with a client does not let it wait.

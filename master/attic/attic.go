@@ -18,6 +18,7 @@ type Attic struct {
 	mu    sync.Mutex // of who goes there
 	entry int        // descriptors are sent here
 	exit  int        // and received here; a number of the attic's
+	sent  byte       // what the last message holds, to tell it from those before
 	calls chan func()
 	done  chan struct{} // one call is
 }
@@ -158,28 +159,41 @@ func (a *Attic) Put(fds []int) (there []int, err error) {
 }
 
 func (a *Attic) put(fds []int) (there []int, err error) {
-	if err := unix.Sendmsg(a.entry, []byte{0}, unix.UnixRights(fds...), nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL); err != nil {
+	a.sent++
+	if err := unix.Sendmsg(a.entry, []byte{a.sent}, unix.UnixRights(fds...), nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL); err != nil {
 		return nil, os.NewSyscallError("sendmsg", err)
 	}
-	control := make([]byte, unix.CmsgSpace(atOnce*4))
 	a.do(func() {
-		var n int
-		if _, n, _, _, err = unix.Recvmsg(a.exit, make([]byte, 1), control, unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT); err != nil {
-			err = os.NewSyscallError("recvmsg", err)
-			return
-		}
-		if messages, _ := unix.ParseSocketControlMessage(control[:n]); len(messages) == 1 {
-			there, _ = unix.ParseUnixRights(&messages[0])
-		}
-		if len(there) < len(fds) {
+		for last := false; !last && err == nil; {
+			there, last, err = a.receive()
+			if last && len(there) == len(fds) {
+				return
+			}
 			for _, fd := range there {
 				unix.Close(fd)
 			}
-			err = fmt.Errorf("%d of %d descriptors arrived: %w", len(there), len(fds), unix.EMFILE)
-			there = nil
 		}
+		if err == nil {
+			err = fmt.Errorf("%d of %d descriptors arrived: %w", len(there), len(fds), unix.EMFILE)
+		}
+		there = nil
 	})
 	return there, err
+}
+
+// receive takes one message in, and reports whether it is the last: there are
+// others before that when these could not be received at their time.
+func (a *Attic) receive() (there []int, last bool, err error) {
+	var sent [1]byte
+	control := make([]byte, unix.CmsgSpace(atOnce*4))
+	_, n, _, _, err := unix.Recvmsg(a.exit, sent[:], control, unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
+	if err != nil {
+		return nil, false, os.NewSyscallError("recvmsg", err)
+	}
+	if messages, _ := unix.ParseSocketControlMessage(control[:n]); len(messages) == 1 {
+		there, _ = unix.ParseUnixRights(&messages[0])
+	}
+	return there, sent[0] == a.sent, nil
 }
 
 // Close closes all that is there. Nothing may be done with the attic after it.

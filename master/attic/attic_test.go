@@ -148,6 +148,33 @@ func TestFull(t *testing.T) {
 	}
 }
 
+// What could not be received at its time is not taken for what comes after it.
+func TestLate(t *testing.T) {
+	a := opened(t)
+	defer a.Close()
+	ours, theirs := pairs(t, 2)
+	defer closeAll(theirs)
+	if err := unix.Sendmsg(a.entry, []byte{a.sent}, unix.UnixRights(ours[0]), nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	there, err := a.Put(ours[1:])
+	if len(there) != 1 || err != nil {
+		t.Fatalf("%d numbers, %v", len(there), err)
+	}
+	closeAll(ours)
+	if got, err := read(theirs[0]); got != "" || err != nil {
+		t.Errorf("the late one is still there: %q, %v", got, err)
+	}
+	if _, err := unix.Write(theirs[1], []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	var got string
+	a.Do(func() { got, err = read(there[0]) })
+	if got != "x" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 // The runtime finds its poller there, whatever it uses the thread for: to
 // collect garbage, and to wake who waits for a timer or a connection.
 func TestRuntimeIsAtHome(t *testing.T) {
