@@ -18,5 +18,6 @@
 // The package decides and accounts; the system calls are in its
 // subpackages: config (what is asked for), listen (sockets), admit (may this
 // peer have a slot), proxy (who is behind a load balancer), process (spawn,
-// reap, signal), control (who looks and acts from outside).
+// reap, signal), attic (descriptors that no spawn copies), control (who looks
+// and acts from outside).
 package master
