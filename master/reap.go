@@ -8,8 +8,8 @@ import (
 
 // To find who has ended, the kernel walks all children of a process, once for
 // each exit that it finds and once more to find that there is none: with 10,000
-// of them that is half a millisecond a time, ten times what a connection costs
-// otherwise. So where there are many
+// of them that is one to three milliseconds a time, many times what a connection
+// costs otherwise. So where there are many
 //
 //  1. the youngest workers are asked for by their pids, which the kernel finds
 //     at once: most connections are short, and most that are old stay;
@@ -18,9 +18,10 @@ import (
 const (
 	manyWorkers = 512
 	youngest    = 64
-	// walkPause is the pause for each child that was walked over, which takes
-	// some 50 ns.
-	walkPause = 4 * time.Microsecond
+	// walkPause is how many times longer than a walk the pause is, and maxPause
+	// how long a slot may stay taken for it.
+	walkPause = 100
+	maxPause  = 250 * time.Millisecond
 )
 
 // A reaper remembers whom to look for first, and when to look for all. The loop
@@ -28,8 +29,9 @@ const (
 type reaper struct {
 	young  [youngest]int // pids that were registered last, in a ring
 	next   int
-	walked time.Time   // when the last walk has ended
-	timer  *time.Timer // of the next walk; nil until one was put off
+	walk   time.Duration // what a walk takes
+	walked time.Time     // when the last one has ended
+	timer  *time.Timer   // of the next walk; nil until one was put off
 	later  <-chan time.Time
 }
 
@@ -55,7 +57,7 @@ func (r *reaper) putOff(pause time.Duration) {
 // childEnded reaps after SIGCHLD: everybody, or where there are many the
 // youngest, and the others soon.
 func (m *Master) childEnded() {
-	pause := time.Duration(len(m.table.workers))*walkPause - time.Since(m.reaper.walked)
+	pause := min(walkPause*m.reaper.walk, maxPause) - time.Since(m.reaper.walked)
 	if len(m.table.workers) < manyWorkers || m.stop.phase != running || pause <= 0 {
 		m.reap()
 		return
@@ -74,14 +76,17 @@ func (m *Master) childEnded() {
 // reap collects every child that has ended.
 func (m *Master) reap() {
 	m.takeSpawns()
+	begun, walks := time.Now(), 1
 	for exit := range process.Exits() {
 		m.exited(exit)
+		walks++
 	}
+	m.reaper.walked, m.reaper.later = time.Now(), nil
+	m.reaper.walk = m.reaper.walked.Sub(begun) / time.Duration(walks)
 	for m.spawns.expect(len(m.table.early) > 0) {
 		m.takeSpawns()
 	}
 	m.settle()
-	m.reaper.walked, m.reaper.later = time.Now(), nil
 }
 
 // exited takes in that a child has been reaped.
