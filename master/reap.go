@@ -1,6 +1,7 @@
 package master
 
 import (
+	"slices"
 	"time"
 
 	"github.com/preforkd/preforkd/master/process"
@@ -22,6 +23,8 @@ const (
 	// how long a slot may stay taken for it.
 	walkPause = 100
 	maxPause  = 250 * time.Millisecond
+	// maxCuts is how many walks in a row may end before all are collected.
+	maxCuts = 4
 )
 
 // A reaper remembers whom to look for first, and when to look for all. The loop
@@ -31,6 +34,7 @@ type reaper struct {
 	next   int
 	walk   time.Duration // what a walk takes
 	walked time.Time     // when the last one has ended
+	cuts   int           // walks in a row that ended early
 	timer  *time.Timer   // of the next walk; nil until one was put off
 	later  <-chan time.Time
 }
@@ -54,15 +58,51 @@ func (r *reaper) putOff(pause time.Duration) {
 	r.later = r.timer.C
 }
 
+// ended takes note of walks that have just ended.
+func (r *reaper) ended(begun time.Time, walks int) {
+	r.walked, r.later = time.Now(), nil
+	r.walk = r.walked.Sub(begun) / time.Duration(walks)
+}
+
+// pause is how long the next walk is to wait from now.
+func (r *reaper) pause() time.Duration {
+	return min(walkPause*r.walk, maxPause) - time.Since(r.walked)
+}
+
 // childEnded reaps after SIGCHLD: everybody, or where there are many the
 // youngest, and the others soon.
 func (m *Master) childEnded() {
-	pause := min(walkPause*m.reaper.walk, maxPause) - time.Since(m.reaper.walked)
-	if len(m.table.workers) < manyWorkers || m.stop.phase != running || pause <= 0 {
+	if !m.hasMany() {
 		m.reap()
 		return
 	}
+	pause := m.reaper.pause()
+	if pause <= 0 {
+		m.reapMany()
+		return
+	}
 	m.takeSpawns()
+	m.reapYoung()
+	m.reaper.putOff(pause)
+}
+
+// walkIsDue reaps when the pause after a walk is over.
+func (m *Master) walkIsDue() {
+	if m.hasMany() {
+		m.reapMany()
+	} else {
+		m.reap()
+	}
+}
+
+// hasMany reports whether a walk over all children is dear. A master that stops
+// walks nevertheless.
+func (m *Master) hasMany() bool {
+	return len(m.table.workers) >= manyWorkers && m.stop.phase == running
+}
+
+// reapYoung collects the youngest that have ended.
+func (m *Master) reapYoung() {
 	for _, pid := range m.reaper.young {
 		if m.table.has(pid) {
 			if exit, ended := process.ExitOf(pid); ended {
@@ -70,7 +110,34 @@ func (m *Master) childEnded() {
 			}
 		}
 	}
-	m.reaper.putOff(pause)
+}
+
+// reapMany is reap where there are many. While the kernel walks over all, some
+// of the youngest end, and each that is found so costs another walk: that would
+// go on for as long as they end faster than it walks. They are found by their
+// pids, so the first of them ends it, and the next walk is for who is left; but
+// not time and again, as the kernel does not walk by age alone.
+func (m *Master) reapMany() {
+	m.takeSpawns()
+	m.reapYoung()
+	begun, walks, cut := time.Now(), 1, false
+	for exit := range process.Exits() {
+		cut = m.reaper.cuts < maxCuts && slices.Contains(m.reaper.young[:], exit.Pid)
+		m.exited(exit)
+		if cut {
+			break
+		}
+		walks++
+	}
+	m.reaper.ended(begun, walks)
+	if cut {
+		m.reaper.cuts++
+		m.reaper.putOff(m.reaper.pause())
+	} else {
+		m.reaper.cuts = 0
+	}
+	m.reapYoung()
+	m.takeEarly()
 }
 
 // reap collects every child that has ended.
@@ -81,8 +148,13 @@ func (m *Master) reap() {
 		m.exited(exit)
 		walks++
 	}
-	m.reaper.walked, m.reaper.later = time.Now(), nil
-	m.reaper.walk = m.reaper.walked.Sub(begun) / time.Duration(walks)
+	m.reaper.ended(begun, walks)
+	m.takeEarly()
+}
+
+// takeEarly takes in the spawns that exits may belong to which nobody has come
+// for, and reports those that are nobody's.
+func (m *Master) takeEarly() {
 	for m.spawns.expect(len(m.table.early) > 0) {
 		m.takeSpawns()
 	}

@@ -66,7 +66,7 @@ func (m *Master) Run() (Result, error) {
 		case <-m.children:
 			m.childEnded()
 		case <-m.reaper.later:
-			m.reap()
+			m.walkIsDue()
 		case pids := <-m.channels.ready:
 			for _, pid := range pids {
 				if w := m.table.workers[pid]; w != nil && w.watched {
