@@ -170,7 +170,7 @@ func FuzzReceiveConnection(f *testing.F) {
 	f.Add([]byte("garbage!"), uint8(5))
 	f.Fuzz(func(t *testing.T, datagram []byte, count uint8) {
 		if len(datagram) == 0 || len(datagram) > 2*MaxMessage {
-			t.Skip("not sent by anybody, or by the socket")
+			return // not sent by anybody, or by the socket
 		}
 		master, worker := channel(t)
 		defer master.Close()

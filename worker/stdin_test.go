@@ -11,21 +11,9 @@ import (
 	"time"
 
 	"github.com/preforkd/preforkd/ipc"
+	"github.com/preforkd/preforkd/ipc/needtest"
 	"github.com/preforkd/preforkd/worker/sockettest"
 )
-
-// need returns the path of a program, or skips.
-func need(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("PREFORKD_NO_SKIP") == "1" {
-			t.Fatal(err)
-		}
-		t.Skipf("needs %s", name)
-	}
-	return path
-}
 
 func TestByHandOverPipes(t *testing.T) {
 	w := command("echo")
@@ -163,7 +151,7 @@ func freeAddr(t *testing.T) (addr, port string) {
 // serveWith runs a server that starts this test's handlers.
 func serveWith(t *testing.T, handler string, name string, args ...string) {
 	t.Helper()
-	cmd := exec.Command(need(t, name), args...)
+	cmd := exec.Command(needtest.Program(t, name), args...)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -195,7 +183,7 @@ func TestUnderSocat(t *testing.T) {
 }
 
 func TestUnderNetcat(t *testing.T) {
-	need(t, "nc")
+	needtest.Program(t, "nc")
 	addr, port := freeAddr(t)
 	fifo := t.TempDir() + "/fifo"
 	serveWith(t, "echo", "sh", "-c", "mkfifo "+fifo+"; nc -l -N 127.0.0.1 "+port+" < "+fifo+" | PREFORKD_STDIN=1 $SELF > "+fifo)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/result"
+	"github.com/preforkd/preforkd/ipc/needtest"
 )
 
 // The tests in this file run the program itself: it is this test binary,
@@ -35,17 +36,6 @@ func bench(t *testing.T, args ...string) (cmd *exec.Cmd, tmp string) {
 	return cmd, tmp
 }
 
-// need skips without a program, unless skipping is forbidden.
-func need(t *testing.T, program string) {
-	t.Helper()
-	if _, err := exec.LookPath(program); err != nil {
-		if os.Getenv("PREFORKD_NO_SKIP") == "1" {
-			t.Fatalf("%s is not installed", program)
-		}
-		t.Skipf("%s is not installed", program)
-	}
-}
-
 // empty checks that a run has removed its files.
 func empty(t *testing.T, dir string) {
 	t.Helper()
@@ -59,8 +49,8 @@ func empty(t *testing.T, dir string) {
 }
 
 func TestClosedLoopAgainstForkServerAndPeer(t *testing.T) {
-	need(t, "gcc")
-	need(t, "tcpserver")
+	needtest.Program(t, "gcc")
+	needtest.Program(t, "tcpserver")
 	file := filepath.Join(t.TempDir(), "results.json")
 	// A preforkd that does not exist saves building one.
 	cmd, tmp := bench(t, "--short", "--scenarios", "closed1,idle", "--servers", "fork-c,tcpserver,preforkd-stdio",
@@ -111,8 +101,8 @@ func TestClosedLoopAgainstForkServerAndPeer(t *testing.T) {
 }
 
 func TestGoalsMeasureWhatTheyCompare(t *testing.T) {
-	need(t, "gcc")
-	need(t, "tcpserver")
+	needtest.Program(t, "gcc")
+	needtest.Program(t, "tcpserver")
 	cmd, tmp := bench(t, "--goals", "--scenarios", "closed1,spawn", "--rounds", "1", "--duration", "50ms", "--preforkd", "/nonexistent")
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -133,7 +123,7 @@ func TestGoalsMeasureWhatTheyCompare(t *testing.T) {
 }
 
 func TestInterruptStopsServers(t *testing.T) {
-	need(t, "gcc")
+	needtest.Program(t, "gcc")
 	cmd, tmp := bench(t, "--scenarios", "closed16", "--servers", "fork-c", "--duration", "1m", "--preforkd", "/nonexistent")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

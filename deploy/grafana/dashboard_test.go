@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/preforkd/preforkd/ipc/needtest"
 	"github.com/preforkd/preforkd/master/metrics"
 )
 
@@ -77,10 +78,7 @@ func TestQueriesNameMetrics(t *testing.T) {
 
 // Every query is one that Prometheus understands.
 func TestQueriesParse(t *testing.T) {
-	promtool, err := exec.LookPath("promtool")
-	if err != nil {
-		skip(t, "needs the program promtool")
-	}
+	promtool := needtest.Program(t, "promtool")
 	_, exprs := load(t)
 	var rules strings.Builder
 	rules.WriteString("groups:\n- name: dashboard\n  rules:\n")
@@ -115,14 +113,4 @@ func TestPanelsStandApart(t *testing.T) {
 			}
 		}
 	}
-}
-
-// skip skips a test for a reason, or fails it where PREFORKD_NO_SKIP=1 says that
-// the machine has all that tests need.
-func skip(t *testing.T, reason string) {
-	t.Helper()
-	if os.Getenv("PREFORKD_NO_SKIP") == "1" {
-		t.Fatalf("PREFORKD_NO_SKIP=1, but: %s", reason)
-	}
-	t.Skip(reason)
 }

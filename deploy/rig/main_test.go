@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/nspawn"
+	"github.com/preforkd/preforkd/ipc/needtest"
 )
 
 // deadline is how long anything may take; only what is broken takes as long.
@@ -43,15 +44,11 @@ var shared struct {
 	err     error
 }
 
-// boot returns the machine. A test is skipped where there can be none, and
-// fails there when PREFORKD_NO_SKIP=1 says that this must not be.
+// boot returns the machine. A test is skipped where there can be none.
 func boot(t *testing.T) *nspawn.Machine {
 	t.Helper()
 	if err := nspawn.Missing(); err != nil {
-		if os.Getenv("PREFORKD_NO_SKIP") == "1" {
-			t.Fatalf("PREFORKD_NO_SKIP=1, but: %v", err)
-		}
-		t.Skip(err)
+		needtest.Skip(t, err.Error())
 	}
 	shared.once.Do(func() { shared.machine, shared.err = bootInstalled() })
 	if shared.err != nil {

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/ipc"
+	"github.com/preforkd/preforkd/ipc/needtest"
 	"github.com/preforkd/preforkd/worker"
 	"github.com/preforkd/preforkd/worker/echo"
 	"github.com/preforkd/preforkd/worker/sockettest"
@@ -194,10 +195,7 @@ func needConfinement(t *testing.T, report ipc.Report) {
 	t.Helper()
 	for _, v := range report.Values {
 		if v.Key == ipc.ValueUnconfined {
-			if os.Getenv("PREFORKD_NO_SKIP") == "1" {
-				t.Fatalf("this kernel does not confine: %s", v.Value)
-			}
-			t.Skipf("this kernel does not confine: %s", v.Value)
+			needtest.Skip(t, "needs a kernel that confines fully: "+v.Value)
 		}
 	}
 }
@@ -233,13 +231,7 @@ func TestEchoWorksInConfinement(t *testing.T) {
 // In order, no call of a worker is denied: the audit log stays empty. A tracer
 // sees what the kernel answered.
 func TestNothingIsDeniedInOrder(t *testing.T) {
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		if os.Getenv("PREFORKD_NO_SKIP") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip("needs strace")
-	}
+	strace := needtest.Program(t, "strace")
 	bulk := bytes.Repeat([]byte("0123456789abcdef"), 1<<17)
 	for _, ahead := range []bool{false, true} {
 		trace := t.TempDir() + "/trace"
@@ -306,8 +298,8 @@ func TestDomainAlone(t *testing.T) {
 	cmd := exec.Command(binary)
 	cmd.Env = append(os.Environ(), role+"=landlock")
 	out, err := cmd.CombinedOutput()
-	if cmd.ProcessState.ExitCode() == 77 && os.Getenv("PREFORKD_NO_SKIP") != "1" {
-		t.Skipf("this kernel has no Landlock: %s", out)
+	if cmd.ProcessState.ExitCode() == 77 {
+		needtest.Skip(t, "needs a kernel with Landlock: "+strings.TrimSpace(string(out)))
 	}
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)

@@ -102,7 +102,7 @@ func FuzzScanner(f *testing.F) {
 	f.Add("ee", "eee\nee\n", []byte{})
 	f.Fuzz(func(t *testing.T, word, stream string, cuts []byte) {
 		if word == "" || strings.Contains(word, "\n") {
-			t.Skip("never given to a scanner")
+			return // never given to a scanner
 		}
 		at := 0
 		echoed, quit := scanAll(word, stream, func(left int) int {

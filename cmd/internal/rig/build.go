@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/preforkd/preforkd/ipc/needtest"
 )
 
 const modulePath = "github.com/preforkd/preforkd"
@@ -53,7 +55,7 @@ func buildAll() (err error) {
 	instrumented := []string{"-race", "-cover", coverpkg}
 	built.race = true
 	if err := goBuild("bin/preforkd", "cmd/preforkd", instrumented...); err != nil {
-		if os.Getenv("PREFORKD_NO_SKIP") == "1" {
+		if needtest.Forbidden() {
 			return err
 		}
 		// The race detector needs cgo and a C compiler. A program that does

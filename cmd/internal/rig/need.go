@@ -5,20 +5,18 @@ import (
 	"os/exec"
 	"sync/atomic"
 	"testing"
+
+	"github.com/preforkd/preforkd/ipc/needtest"
 )
 
 // skipped is set once a test was skipped in this process.
 var skipped atomic.Bool
 
-// Skip skips a test for a reason of one line, or fails it when
-// PREFORKD_NO_SKIP=1 says that this machine has all that the tests need.
+// Skip is needtest.Skip for tests that may be all that start a helper.
 func Skip(t testing.TB, reason string) {
 	t.Helper()
-	if os.Getenv("PREFORKD_NO_SKIP") == "1" {
-		t.Fatalf("PREFORKD_NO_SKIP=1, but: %s", reason)
-	}
 	skipped.Store(true)
-	t.Skip(reason)
+	needtest.Skip(t, reason)
 }
 
 // Need skips a test unless a program is installed, and returns its path.

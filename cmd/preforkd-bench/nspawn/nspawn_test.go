@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/ipc/needtest"
 )
 
 const deadline = 2 * time.Minute
@@ -35,10 +37,7 @@ func TestMain(m *testing.M) {
 func need(t *testing.T) {
 	t.Helper()
 	if err := Missing(); err != nil {
-		if os.Getenv("PREFORKD_NO_SKIP") == "1" {
-			t.Fatalf("PREFORKD_NO_SKIP=1, but: %v", err)
-		}
-		t.Skip(err)
+		needtest.Skip(t, err.Error())
 	}
 }
 

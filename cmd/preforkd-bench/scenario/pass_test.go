@@ -1,24 +1,18 @@
 package scenario
 
 import (
-	"os"
-	"os/exec"
 	"testing"
 	"time"
 
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/load"
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/proc"
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/server"
+	"github.com/preforkd/preforkd/ipc/needtest"
 )
 
 // More clients than there are workers wait their turn, and none is lost.
 func TestFloorPassServesMoreThanItsPool(t *testing.T) {
-	if _, err := exec.LookPath("gcc"); err != nil {
-		if os.Getenv("PREFORKD_NO_SKIP") == "1" {
-			t.Fatal("gcc is not installed")
-		}
-		t.Skip("gcc is not installed")
-	}
+	needtest.Program(t, "gcc")
 	children, err := proc.Adopt()
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/nspawn"
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/server"
+	"github.com/preforkd/preforkd/ipc/needtest"
 )
 
 const (
@@ -47,17 +48,10 @@ func run(m *testing.M) int {
 // need skips where no machine can be booted or no program for it compiled.
 func need(t *testing.T) {
 	t.Helper()
-	err := nspawn.Missing()
-	if err == nil {
-		_, err = exec.LookPath("gcc")
+	if err := nspawn.Missing(); err != nil {
+		needtest.Skip(t, err.Error())
 	}
-	if err == nil {
-		return
-	}
-	if os.Getenv("PREFORKD_NO_SKIP") == "1" {
-		t.Fatalf("PREFORKD_NO_SKIP=1, but: %v", err)
-	}
-	t.Skip(err)
+	needtest.Program(t, "gcc")
 }
 
 // await waits for a state that nothing announces.
