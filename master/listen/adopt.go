@@ -96,10 +96,11 @@ func Check(fd int) error {
 }
 
 // Retake makes listeners of the sockets that an earlier process of the service
-// had opened for addr with Open and left with the service manager. It fails
-// when they are not what Open would open now; then the caller opens others. The
-// caller keeps the descriptors either way.
-func Retake(addr config.Address, o Options, fds []int) (listeners []*Listener, err error) {
+// had opened for addr with Open and left with the service manager. resolved is
+// what Resolve makes of addr now. Retake fails when they are not what
+// OpenResolved would open; then the caller opens others. The caller keeps the
+// descriptors either way.
+func Retake(addr config.Address, resolved []config.Address, o Options, fds []int) (listeners []*Listener, err error) {
 	defer func() {
 		if err != nil {
 			for _, l := range listeners {
@@ -109,12 +110,8 @@ func Retake(addr config.Address, o Options, fds []int) (listeners []*Listener, e
 			listeners = nil
 		}
 	}()
-	wanted, err := Resolve(addr)
-	if err != nil {
-		return nil, err
-	}
-	if len(wanted) != len(fds) {
-		return nil, fmt.Errorf("%d sockets are stored for %d addresses", len(fds), len(wanted))
+	if len(resolved) != len(fds) {
+		return nil, fmt.Errorf("%d sockets are stored for %d addresses", len(fds), len(resolved))
 	}
 	found := map[config.Address]bool{}
 	for _, fd := range fds {
@@ -126,7 +123,7 @@ func Retake(addr config.Address, o Options, fds []int) (listeners []*Listener, e
 			return listeners, err
 		}
 		listeners = append(listeners, l)
-		for _, w := range wanted {
+		for _, w := range resolved {
 			if !found[w] && l.isAt(w) {
 				found[w] = true
 				break
@@ -145,7 +142,7 @@ func Retake(addr config.Address, o Options, fds []int) (listeners []*Listener, e
 			return listeners, fmt.Errorf("set socket options: %w", err)
 		}
 	}
-	if len(found) != len(wanted) {
+	if len(found) != len(resolved) {
 		return listeners, errors.New("the stored sockets are bound to other addresses")
 	}
 	return listeners, nil

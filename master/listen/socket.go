@@ -14,12 +14,22 @@ import (
 )
 
 // Open binds and listens at an address. A host name gives a listener for each
-// address that it resolves to. The caller owns the listeners; on error there
-// are none and nothing is left behind.
+// address that it resolves to, which may take as long as a name server does. The
+// caller owns the listeners; on error there are none and nothing is left behind.
 //
 // Errors name the address and say what the system said, for instance
 // "listen 127.0.0.1:7007: address already in use".
-func Open(addr config.Address, o Options) (listeners []*Listener, err error) {
+func Open(addr config.Address, o Options) ([]*Listener, error) {
+	resolved, err := Resolve(addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen %v: %w", addr, err)
+	}
+	return OpenResolved(addr, resolved, o)
+}
+
+// OpenResolved is Open for an address that Resolve has resolved before. It asks
+// no name server.
+func OpenResolved(addr config.Address, resolved []config.Address, o Options) (listeners []*Listener, err error) {
 	defer func() {
 		if err != nil {
 			CloseAll(listeners)
@@ -40,11 +50,7 @@ func Open(addr config.Address, o Options) (listeners []*Listener, err error) {
 		}
 		return []*Listener{l}, nil
 	}
-	addresses, err := Resolve(addr)
-	if err != nil {
-		return nil, err
-	}
-	for _, a := range addresses {
+	for _, a := range resolved {
 		l, err := openTCP(netip.AddrPortFrom(a.IP, a.Port), o.V6Only, o)
 		if err != nil {
 			return listeners, err

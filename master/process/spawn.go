@@ -122,7 +122,13 @@ func (c *Command) Start(conn *os.File, env []string, message []byte) (child *Chi
 // Reaped reports whether the child has been reaped already, which tells an
 // exit of this very process from one of an earlier process with the same pid.
 // It must not be called after Registered.
+//
+// A Child without a process behind it, as tests make them, is reaped whenever
+// its exit is there.
 func (c *Child) Reaped() bool {
+	if c.process == nil {
+		return true
+	}
 	// os signals through a pidfd where the kernel has them. A zombie can
 	// still be signalled; what has been reaped cannot.
 	return c.process.Signal(syscall.Signal(0)) == os.ErrProcessDone
