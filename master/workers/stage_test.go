@@ -27,7 +27,7 @@ type stage struct {
 	pool *Pool
 	logs *observer.ObservedLogs
 
-	nextPID int
+	nextPID int         // above every pid that there can be (PID_MAX_LIMIT)
 	ends    map[int]int // the worker's end of a control channel, by pid
 
 	zombies []process.Exit // ended, and not reaped
@@ -43,7 +43,7 @@ type stage struct {
 
 func newStage(t testing.TB, keys string) *stage {
 	core, logs := observer.New(zapcore.InfoLevel)
-	st := &stage{t: t, logs: logs, nextPID: 1000, ends: map[int]int{}}
+	st := &stage{t: t, logs: logs, nextPID: 1 << 22, ends: map[int]int{}}
 	var err error
 	st.set, err = NewSet(st, zap.New(core), Kernel{WaitAll: st.waitAll, WaitPID: st.waitPID})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
 
 	"github.com/preforkd/preforkd/master/admit"
 	"github.com/preforkd/preforkd/master/config"
@@ -25,7 +26,7 @@ const workerBinary = "[master]\nworker-binary = '/bin/true'\n"
 var null = sync.OnceValues(func() (*os.File, error) { return os.OpenFile(os.DevNull, os.O_RDWR, 0) })
 
 // Config parses a configuration that has no [master] table.
-func Config(t testing.TB, text string) config.Config {
+func Config(t rapid.TB, text string) config.Config {
 	t.Helper()
 	cfg, err := config.Parse("test.toml", []byte(workerBinary+text), config.Run{})
 	if err != nil {
@@ -35,7 +36,7 @@ func Config(t testing.TB, text string) config.Config {
 }
 
 // Specs compiles a configuration.
-func Specs(t testing.TB, text string) []*service.Spec {
+func Specs(t rapid.TB, text string) []*service.Spec {
 	t.Helper()
 	cfg := Config(t, text)
 	file, err := null()
@@ -89,7 +90,7 @@ func Pair(t testing.TB) (conn *listen.Conn, client int) {
 
 // OpenFDs counts the descriptors of this process. It works beside goroutines that
 // wait in Go's poller.
-func OpenFDs(t testing.TB) int {
+func OpenFDs(t rapid.TB) int {
 	t.Helper()
 	dir, err := unix.Open("/proc/self/fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
