@@ -143,8 +143,13 @@ place = sed -e 's,/usr/local/bin/,$(bindir)/,g' -e 's,/usr/local/share/doc/prefo
 	-e 's,/etc/preforkd/,$(sysconfdir)/preforkd/,g'
 units     = preforkd.service preforkd.socket
 documents = README.md $(wildcard deploy/doc/*.md)
-# The documents stand in one directory, and so do the files that they link to.
-linked    = sed -e 's,](deploy/doc/,](,g' -e 's,](deploy/,](,g' -e 's,](\.\./\.\./README,](README,g' -e 's,](\.\./,](,g'
+# Documents link to files of the tree. What is installed is linked to where it
+# is then, and sources to where they are published.
+published = https://github.com/preforkd/preforkd/blob/main
+linked    = sed -e 's,](deploy/doc/,](,g' -e 's,](deploy/,](../,g' -e 's,](\.\./\.\./,](,g' \
+	-e 's,](\(cmd\|master\|worker\|ipc\|deploy\)\([/)]\),]($(published)/\1\2,g' \
+	-e 's,](\.\./\(preforkd\.s[a-z]*\)),]($(libdir)/systemd/system/\1),g' \
+	-e 's,](\.\./grafana/preforkd\.json),](grafana.json),g' -e 's,](\.\./,](,g'
 drop_ins  = $(notdir $(wildcard deploy/drop-in/*.conf))
 etc = $(DESTDIR)$(sysconfdir)/preforkd
 doc = $(DESTDIR)$(docdir)

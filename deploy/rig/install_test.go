@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -30,11 +31,15 @@ func TestInstall(t *testing.T) {
 		"-rw-r--r-- /usr/share/bash-completion/completions/preforkd",
 		"-rw-r--r-- /usr/share/doc/preforkd/LICENSE",
 		"-rw-r--r-- /usr/share/doc/preforkd/README.md",
+		"-rw-r--r-- /usr/share/doc/preforkd/benchmarks.md",
 		"-rw-r--r-- /usr/share/doc/preforkd/drop-in/notify-reload.conf",
 		"-rw-r--r-- /usr/share/doc/preforkd/drop-in/privileged-ports.conf",
 		"-rw-r--r-- /usr/share/doc/preforkd/drop-in/users.conf",
 		"-rw-r--r-- /usr/share/doc/preforkd/grafana.json",
+		"-rw-r--r-- /usr/share/doc/preforkd/operations.md",
 		"-rw-r--r-- /usr/share/doc/preforkd/preforkd.toml",
+		"-rw-r--r-- /usr/share/doc/preforkd/systemd.md",
+		"-rw-r--r-- /usr/share/doc/preforkd/workers.md",
 		"-rw-r--r-- /usr/share/fish/vendor_completions.d/preforkd.fish",
 	}
 	for _, page := range []string{
@@ -49,6 +54,7 @@ func TestInstall(t *testing.T) {
 	if got := files(t, root); !slices.Equal(got, want) {
 		t.Errorf("installed are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
+	linksLead(t, root, "/usr/share/doc/preforkd")
 	unit, err := os.ReadFile(filepath.Join(root, "usr/lib/systemd/system/preforkd.service"))
 	if err != nil {
 		t.Fatal(err)
@@ -77,6 +83,39 @@ func TestInstall(t *testing.T) {
 	install("uninstall", "prefix=/usr")
 	if got := files(t, root); len(got) > 0 {
 		t.Errorf("left are\n%s", strings.Join(got, "\n"))
+	}
+}
+
+// linksLead checks that the links of installed documents lead to what is
+// installed, or to another machine.
+func linksLead(t *testing.T, root, dir string) {
+	t.Helper()
+	documents, err := filepath.Glob(filepath.Join(root, dir, "*.md"))
+	if err != nil || len(documents) == 0 {
+		t.Fatalf("documents: %q, %v", documents, err)
+	}
+	local := 0
+	for _, document := range documents {
+		text, err := os.ReadFile(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(string(text), -1) {
+			target := m[1]
+			if strings.HasPrefix(target, "https://") {
+				continue
+			}
+			local++
+			if !strings.HasPrefix(target, "/") {
+				target = filepath.Join(dir, target)
+			}
+			if _, err := os.Stat(filepath.Join(root, target)); err != nil {
+				t.Errorf("%s links to %s: %v", filepath.Base(document), m[1], err)
+			}
+		}
+	}
+	if local < 10 {
+		t.Errorf("only %d links were found", local)
 	}
 }
 

@@ -80,8 +80,9 @@ another program, other limits.
 
 The peers of proxy-protocol are load balancers. Their PROXY header (version 1 or 2)
 is believed, and required. Limits, rules, environment and log then speak of the
-client that the header names, and the log adds the balancer as via. A connection
-that waits for its header holds no process and no slot.
+client that the header names, and the log adds the balancer as via. Peers that are
+not listed are clients themselves. A connection that waits for its header holds no
+process and no slot.
 
 These are the reasons for a refusal, in the order in which they are looked at. The
 log and the counters name them so.`, Items: []Item{
