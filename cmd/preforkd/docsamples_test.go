@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/creack/pty"
+
 	"github.com/preforkd/preforkd/cmd/internal/rig"
 )
 
@@ -120,7 +122,7 @@ func TestDocumentedOutput(t *testing.T) {
 	log := lines(2)
 	s.like("preforkd serve", strings.Join(log, "\n")+"\n")
 	address := regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(log[1])
-	s.like("echo hello | preforkd connect 127.0.0.1:7007", withInput(t, "hello\n", "connect", address))
+	s.like("echo hello | preforkd connect 127.0.0.1:7007", onTerminal(t, "hello\n", "connect", address))
 	// The log may be written after the client has left.
 	s.like("", strings.Join(lines(4)[2:], "\n")+"\n")
 
@@ -164,19 +166,27 @@ func TestDocumentedOutput(t *testing.T) {
 	}
 }
 
-// withInput runs preforkd with an input and returns its output.
-func withInput(t *testing.T, stdin string, args ...string) string {
+// onTerminal runs preforkd with an input and returns what a terminal shows of it.
+func onTerminal(t *testing.T, stdin string, args ...string) string {
 	t.Helper()
+	terminal, end, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer terminal.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), rig.Deadline)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, rig.Preforkd(t), args...)
 	cmd.Env = append(os.Environ(), "GOCOVERDIR="+t.TempDir(), "GORACE=atexit_sleep_ms=0")
-	cmd.Stdin = strings.NewReader(stdin)
-	out, err := cmd.CombinedOutput()
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), end, end
+	err = cmd.Run()
+	end.Close()
 	if err != nil {
 		t.Errorf("%v: %v", cmd.Args, err)
 	}
-	return string(out)
+	// Nobody writes any more: the end is an error, after what was written.
+	out, _ := io.ReadAll(terminal)
+	return strings.ReplaceAll(colours.ReplaceAllString(string(out), ""), "\r\n", "\n")
 }
 
 func listenerOf(t *testing.T, m *rig.Master, service string) rig.Listener {
