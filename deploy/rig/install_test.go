@@ -55,6 +55,17 @@ func TestInstall(t *testing.T) {
 		t.Errorf("installed are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	linksLead(t, root, "/usr/share/doc/preforkd")
+	built, err := os.ReadDir(bin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, entry := range built {
+		names = append(names, entry.Name())
+	}
+	if want := []string{"man", "preforkd", "preforkd-worker"}; !slices.Equal(names, want) {
+		t.Errorf("built are %q, want %q", names, want)
+	}
 	unit, err := os.ReadFile(filepath.Join(root, "usr/lib/systemd/system/preforkd.service"))
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +79,15 @@ func TestInstall(t *testing.T) {
 	if err := os.WriteFile(config, []byte("# mine\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	install("install", "prefix=/usr")
+	// What is built already is installed without Go.
+	broken := filepath.Join(dir, "broken")
+	if err := os.Mkdir(broken, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(broken, "go"), []byte("#!/bin/sh\nexit 1\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	install("install", "prefix=/usr", "PATH="+broken+":"+os.Getenv("PATH"))
 	install("uninstall", "prefix=/usr")
 	if got := files(t, root); !slices.Equal(got, want[:1]) {
 		t.Errorf("left are\n%s\nwant\n%s", strings.Join(got, "\n"), want[0])
