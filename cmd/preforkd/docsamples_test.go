@@ -174,9 +174,10 @@ func onTerminal(t *testing.T, stdin string, args ...string) string {
 		t.Fatal(err)
 	}
 	defer terminal.Close()
+	path := rig.Preforkd(t) // it may have to be built
 	ctx, cancel := context.WithTimeout(t.Context(), rig.Deadline)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, rig.Preforkd(t), args...)
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = append(os.Environ(), "GOCOVERDIR="+t.TempDir(), "GORACE=atexit_sleep_ms=0")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), end, end
 	err = cmd.Run()
@@ -325,7 +326,7 @@ func TestReadmeHandler(t *testing.T) {
 	for _, s := range readme(t, "console")[at].samples() {
 		line, isServe := strings.CutPrefix(s.command, "preforkd serve ")
 		if !isServe {
-			command(t, "", "sh", "-ec", "cd "+dir+"; "+strings.ReplaceAll(s.command, "~/preforkd", checkout))
+			built(t, dir, "sh", "-ec", strings.ReplaceAll(s.command, "~/preforkd", checkout))
 			continue
 		}
 		served = true
@@ -340,5 +341,16 @@ func TestReadmeHandler(t *testing.T) {
 	}
 	if !served {
 		t.Error("the README does not say how to serve a handler")
+	}
+}
+
+// built runs a command that compiles. Only the time of the whole test bounds it:
+// on a slow machine whose cache is empty it takes minutes.
+func built(t *testing.T, dir, name string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%q: %v\n%s", cmd.Args, err, out)
 	}
 }

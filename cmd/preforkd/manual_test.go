@@ -59,7 +59,7 @@ func TestManualTool(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	tool := filepath.Join(dir, "tool")
-	command(t, "", "go", "build", "-buildvcs=false", "-tags", "manual", "-o", tool, ".")
+	built(t, "", "go", "build", "-buildvcs=false", "-tags", "manual", "-o", tool, ".")
 	command(t, "", tool, filepath.Join(dir, "man"))
 	for _, shell := range []string{"bash", "fish", "zsh"} {
 		want := rig.Run(t, "completion", shell).Stdout
