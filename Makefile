@@ -143,6 +143,7 @@ place = sed -e 's,/usr/local/bin/,$(bindir)/,g' -e 's,/usr/local/share/doc/prefo
 	-e 's,/etc/preforkd/,$(sysconfdir)/preforkd/,g'
 units     = preforkd.service preforkd.socket
 documents = README.md $(wildcard deploy/doc/*.md)
+pictures  = $(wildcard deploy/doc/*.svg)
 # Documents link to files of the tree. What is installed is linked to where it
 # is then, and sources to where they are published.
 published = https://github.com/preforkd/preforkd/blob/main
@@ -171,7 +172,7 @@ install: $(made) $(BIN)/man/preforkd.1 ## Install programs, units, manual, examp
 	install -m 644 deploy/preforkd.toml $(doc)/preforkd.toml
 	[ -e $(etc)/preforkd.toml ] || install -m 644 deploy/preforkd.toml $(etc)/preforkd.toml
 	for file in $(documents); do $(linked) $$file >$(doc)/$${file##*/} && chmod 644 $(doc)/$${file##*/} || exit 1; done
-	install -m 644 LICENSE $(doc)
+	install -m 644 LICENSE $(pictures) $(doc)
 	cd deploy/drop-in && install -m 644 $(drop_ins) $(abspath $(doc))/drop-in
 	install -m 644 deploy/grafana/preforkd.json $(doc)/grafana.json
 	install -d $(man)/man1 $(man)/man5 $(bash) $(fish) $(zsh)

@@ -31,15 +31,11 @@ func TestInstall(t *testing.T) {
 		"-rw-r--r-- /usr/share/bash-completion/completions/preforkd",
 		"-rw-r--r-- /usr/share/doc/preforkd/LICENSE",
 		"-rw-r--r-- /usr/share/doc/preforkd/README.md",
-		"-rw-r--r-- /usr/share/doc/preforkd/benchmarks.md",
 		"-rw-r--r-- /usr/share/doc/preforkd/drop-in/notify-reload.conf",
 		"-rw-r--r-- /usr/share/doc/preforkd/drop-in/privileged-ports.conf",
 		"-rw-r--r-- /usr/share/doc/preforkd/drop-in/users.conf",
 		"-rw-r--r-- /usr/share/doc/preforkd/grafana.json",
-		"-rw-r--r-- /usr/share/doc/preforkd/operations.md",
 		"-rw-r--r-- /usr/share/doc/preforkd/preforkd.toml",
-		"-rw-r--r-- /usr/share/doc/preforkd/systemd.md",
-		"-rw-r--r-- /usr/share/doc/preforkd/workers.md",
 		"-rw-r--r-- /usr/share/fish/vendor_completions.d/preforkd.fish",
 	}
 	for _, page := range []string{
@@ -49,6 +45,17 @@ func TestInstall(t *testing.T) {
 		want = append(want, "-rw-r--r-- /usr/share/man/man1/"+page)
 	}
 	want = append(want, "-rw-r--r-- /usr/share/man/man5/preforkd.toml.5", "-rw-r--r-- /usr/share/zsh/site-functions/_preforkd")
+
+	documents, err := os.ReadDir("../doc")
+	if err != nil || len(documents) == 0 {
+		t.Fatalf("documents: %v, %v", documents, err)
+	}
+	for _, d := range documents {
+		want = append(want, "-rw-r--r-- /usr/share/doc/preforkd/"+d.Name())
+	}
+	slices.SortFunc(want, func(a, b string) int {
+		return strings.Compare(a[strings.IndexByte(a, ' '):], b[strings.IndexByte(b, ' '):])
+	})
 
 	install("install", "prefix=/usr")
 	if got := files(t, root); !slices.Equal(got, want) {
