@@ -174,10 +174,7 @@ func onTerminal(t *testing.T, stdin string, args ...string) string {
 		t.Fatal(err)
 	}
 	defer terminal.Close()
-	path := rig.Preforkd(t) // it may have to be built
-	ctx, cancel := context.WithTimeout(t.Context(), rig.Deadline)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, path, args...)
+	cmd := exec.CommandContext(t.Context(), rig.Preforkd(t), args...)
 	cmd.Env = append(os.Environ(), "GOCOVERDIR="+t.TempDir(), "GORACE=atexit_sleep_ms=0")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), end, end
 	err = cmd.Run()
