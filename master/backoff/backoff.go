@@ -1,20 +1,19 @@
-// Package backoff spaces out attempts that fail because the system lacks a
-// resource, such as descriptors or processes.
-//
-// It owns the delays and nothing else: the caller waits.
+// Package backoff spaces out attempts that fail for want of a resource. It owns
+// the length of the pauses, and never waits itself.
 package backoff
 
 import "time"
 
-// Min is the delay after the first failure. Max is the longest delay.
+// The first pause and the longest one.
 const (
 	Min = 5 * time.Millisecond
 	Max = time.Second
 )
 
-// A Backoff counts the failures in a row. Its zero value is ready for use. The
-// delay doubles with each failure, as net/http's server does it: a short
-// shortage costs little time, and a long one costs no CPU.
+// A Backoff is the pause after a row of failures: Min after the first one,
+// doubled with each further one, up to Max. net/http's server does the same,
+// because it works: a short shortage costs little, and a long one costs no CPU.
+// The zero Backoff has seen no failure.
 type Backoff struct{ delay time.Duration }
 
 // Next returns how long to wait after one more failure.
@@ -23,10 +22,13 @@ func (b *Backoff) Next() time.Duration {
 	return b.delay
 }
 
-// Reset is called after a success. It reports whether there was a failure since
-// the last success.
-func (b *Backoff) Reset() bool {
-	failing := b.delay > 0
+// Failing reports whether there was a failure since the last success.
+func (b *Backoff) Failing() bool { return b.delay > 0 }
+
+// Reset is called after a success. It reports whether there were failures
+// before it.
+func (b *Backoff) Reset() (wasFailing bool) {
+	wasFailing = b.delay > 0
 	b.delay = 0
-	return failing
+	return wasFailing
 }

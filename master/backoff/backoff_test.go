@@ -1,28 +1,26 @@
 package backoff
 
 import (
-	"slices"
 	"testing"
 	"time"
 )
 
 func TestBackoff(t *testing.T) {
-	const ms = time.Millisecond
 	var b Backoff
-	if b.Reset() {
-		t.Error("a success at first ends failures that there were none of")
+	if b.Failing() || b.Reset() {
+		t.Error("a new one has seen a failure")
 	}
-	want := []time.Duration{5 * ms, 10 * ms, 20 * ms, 40 * ms, 80 * ms, 160 * ms, 320 * ms, 640 * ms, 1000 * ms, 1000 * ms}
-	for range 2 {
-		var got []time.Duration
-		for range want {
-			got = append(got, b.Next())
+	want := Min
+	for i := range 12 {
+		if got := b.Next(); got != want || !b.Failing() {
+			t.Errorf("pause %d: %v, want %v", i, got, want)
 		}
-		if !slices.Equal(got, want) {
-			t.Errorf("delays %v, want %v", got, want)
-		}
-		if !b.Reset() || b.Reset() {
-			t.Error("the first success after failures ends them, and the next one does not")
-		}
+		want = min(2*want, time.Second)
+	}
+	if !b.Reset() || b.Failing() || b.Reset() {
+		t.Error("a success does not end the row of failures")
+	}
+	if got := b.Next(); got != Min {
+		t.Errorf("after a success the first pause is %v, want %v", got, Min)
 	}
 }
