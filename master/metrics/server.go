@@ -12,8 +12,8 @@ import (
 	"golang.org/x/net/netutil"
 )
 
-// A Server answers maxScrapes at a TCP address. Whoever can connect may read: the
-// address is the guard, and there are no peers in what is read.
+// A Server answers scrapes at a TCP address. Everybody who can connect may read the
+// metrics, which name no peer. So only the address limits who can read.
 type Server struct {
 	listener net.Listener
 	http     http.Server
@@ -67,7 +67,7 @@ func (s *Server) Serve(handler http.Handler) {
 	}()
 }
 
-// Close ends the server, maxScrapes under way after at most a second.
+// Close ends the server. It waits up to closeTimeout for running scrapes.
 func (s *Server) Close() error {
 	if s.http.Handler == nil {
 		return s.listener.Close()
