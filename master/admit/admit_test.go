@@ -334,8 +334,8 @@ func TestPrefixLengthsChange(t *testing.T) {
 	}
 }
 
-// An attack from millions of addresses takes no more memory than the policy allows.
-// Live connections stay counted, and penalties stay in force.
+// An attack from millions of addresses takes no more memory than the policy
+// allows. Live connections stay counted, and penalties stay in force.
 func TestMemoryIsBounded(t *testing.T) {
 	p := open(10)
 	p.MaxSources = 100

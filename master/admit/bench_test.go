@@ -7,11 +7,12 @@ import (
 	"time"
 )
 
-// BenchmarkAdmit shows that the cost of a decision and a release does not depend on
-// the number of sources and rules.
+// BenchmarkAdmit shows that the cost of a decision and a release does not
+// depend on the number of sources and rules.
 func BenchmarkAdmit(b *testing.B) {
 	address := func(i int) Peer {
-		// Spread the addresses, so that successive ones are not neighbours in memory.
+		// Spread the addresses, so that successive ones are not neighbours in
+		// memory.
 		n := uint32(i) * 2654435761
 		return Peer{Addr: netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})}
 	}
@@ -51,8 +52,8 @@ func BenchmarkAdmit(b *testing.B) {
 	}
 }
 
-// BenchmarkAdmitStrangers measures an attack: every source is new, and another one is
-// removed for it.
+// BenchmarkAdmitStrangers measures an attack: every source is new, and another
+// one is removed for it.
 func BenchmarkAdmitStrangers(b *testing.B) {
 	p := open(1 << 20)
 	p.MaxSources = 65536

@@ -26,8 +26,8 @@ type Gate struct {
 	lostPenalties uint64 // penalties for which there was no room
 }
 
-// A Slot is the right to one live connection. Its holder must call Release exactly
-// once.
+// A Slot is the right to one live connection. Its holder must call Release
+// exactly once.
 type Slot struct {
 	peer       Peer
 	source     Source
@@ -38,9 +38,9 @@ type Slot struct {
 // Source returns the source that holds the slot.
 func (s *Slot) Source() Source { return s.source }
 
-// NewGate returns a gate. The times that its methods get are measured from start.
-// random must return numbers from 0 to less than 1, and several goroutines may call
-// it at once.
+// NewGate returns a gate. The times that its methods get are measured from
+// start. The function random must return numbers from 0 to less than 1, and
+// several goroutines may call it at once.
 func NewGate(p Policy, start time.Time, random func() float64) *Gate {
 	return &Gate{start: start, random: random, policy: p, sources: newSources()}
 }
@@ -68,20 +68,20 @@ type Decision struct {
 	EarlyDrop float64
 	// Limits are the limits of the source.
 	Limits Limits
-	// Spared says that the source has a penalty until Until. The gate would have
-	// refused the connection without Penalties.DryRun.
+	// Spared says that the source has a penalty until Until. The gate would
+	// have refused the connection without Penalties.DryRun.
 	Spared bool
 }
 
-// now converts a time to the gate's own. The result is never 0, because 0 in the
-// state of a source means long ago.
+// now converts a time to the gate's own. The result is never 0, because 0 in
+// the state of a source means long ago.
 func (g *Gate) now(t time.Time) int64 { return max(int64(t.Sub(g.start)), 0) + 1 }
 
 func (g *Gate) time(t int64) time.Time { return g.start.Add(time.Duration(t - 1)) }
 
 // Reserve reserves a slot for a connection that the caller wants to accept. It
-// returns false when no slot is free and the policy says that connections wait. The
-// caller must then call Admit or Cancel.
+// returns false when no slot is free and the policy says that connections wait.
+// The caller must then call Admit or Cancel.
 func (g *Gate) Reserve() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -107,10 +107,11 @@ func (g *Gate) unreserve() {
 	g.wake()
 }
 
-// Admit decides about a connection. If the connection has a reservation, Admit uses
-// it up. A connection has none if its peer had to be determined first. Such a
-// connection can get the outcome Wait. With a reservation that happens only if the
-// limit was lowered meanwhile. Only admitted connections count for a rate.
+// Admit decides about a connection. If the connection has a reservation, Admit
+// uses it up. A connection has none if its peer had to be determined first.
+// Such a connection can get the outcome Wait. With a reservation that happens
+// only if the limit was lowered meanwhile. Only admitted connections count for
+// a rate.
 func (g *Gate) Admit(p Peer, now time.Time, reserved bool) Decision {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -130,9 +131,9 @@ func (g *Gate) Admit(p Peer, now time.Time, reserved bool) Decision {
 	return d
 }
 
-// Explain returns what Admit would decide now. It changes nothing. Where Admit uses
-// a random number, Explain returns the probability in EarlyDrop, and decides as if
-// the connection had not been dropped.
+// Explain returns what Admit would decide now. It changes nothing. Where Admit
+// uses a random number, Explain returns the probability in EarlyDrop, and
+// decides as if the connection had not been dropped.
 func (g *Gate) Explain(p Peer, now time.Time) Decision {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -251,9 +252,9 @@ func (g *Gate) Release(s *Slot, now time.Time) {
 	g.wake()
 }
 
-// Freed returns a channel that is closed as soon as there may be a free slot. It may
-// be closed already. Several goroutines may wait for the same slot. Those that find
-// it taken must wait again. A new policy wakes all of them.
+// Freed returns a channel that is closed as soon as there may be a free slot.
+// It may be closed already. Several goroutines may wait for the same slot.
+// Those that find it taken must wait again. A new policy wakes all of them.
 func (g *Gate) Freed() <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()

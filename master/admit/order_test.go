@@ -8,9 +8,10 @@ import (
 	"pgregory.net/rapid"
 )
 
-// In every order of events these hold. There are never more slots than the limit, and
-// no slot is lost. Every count is exact. No penalty ends early. Whoever can continue is
-// woken. The memory is limited, and at the end no source is left in it.
+// In every order of events these hold. There are never more slots than the
+// limit, and no slot is lost. Every count is exact. No penalty ends early.
+// Whoever can continue is woken. The memory is limited, and at the end no
+// source is left in it.
 func TestGateKeepsItsCounts(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		policy := rapid.Custom(func(t *rapid.T) Policy {

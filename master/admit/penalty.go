@@ -11,15 +11,17 @@ type Penalty struct {
 	Until  time.Time
 }
 
-// Penalize makes the gate refuse the source of a slot for some time, unless the peer
-// is exempt. It must be called before the slot is released.
+// Penalize makes the gate refuse the source of a slot for some time, unless the
+// peer is exempt. It must be called before the slot is released.
 //
-// While a source has a penalty, only connections that are older than the penalty can
-// end badly. Each of them makes the penalty last longer, counted from now. None of
-// them raises its level: a crash that ends twenty connections is one offence.
+// While a source has a penalty, only connections that are older than the
+// penalty can end badly. Each of them makes the penalty last longer, counted
+// from now. None of them raises its level: a crash that ends twenty connections
+// is one offence.
 //
-// The second result is false when there is no room for one more penalty. Then the
-// source gets none. The alternative would be to forget a penalty that is running.
+// The second result is false when there is no room for one more penalty. Then
+// the source gets none. The alternative would be to forget a penalty that is
+// running.
 func (g *Gate) Penalize(s *Slot, now time.Time) (Penalty, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -5,14 +5,15 @@ import "time"
 // A Policy holds the rules and limits by which a gate decides. It must not be
 // changed after a gate has got it.
 type Policy struct {
-	// MaxConnections is the number of slots. With Wait, connections beyond it stay
-	// in the kernel's queue. Without Wait they are refused.
+	// MaxConnections is the number of slots. With Wait, connections beyond it
+	// stay in the kernel's queue. Without Wait they are refused.
 	MaxConnections int
 	Wait           bool
 
 	// V4Bits and V6Bits are the prefix lengths of a source.
 	V4Bits, V6Bits int
-	// MaxSources is how many sources without a live connection the gate remembers.
+	// MaxSources is how many sources without a live connection the gate
+	// remembers.
 	MaxSources int
 
 	Rate   Rate   // of the whole service
@@ -29,13 +30,13 @@ type Limits struct {
 	Rate           Rate
 }
 
-// A Drop refuses connections at random. At Start live connections it refuses Percent
-// of a hundred. The share rises evenly to all of them at Full. The zero Drop refuses
-// none.
+// A Drop refuses connections at random. At Start live connections it refuses
+// Percent of a hundred. The share rises evenly to all of them at Full. The zero
+// Drop refuses none.
 //
-// A flood that fills a service keeps everybody out. With random refusals, clients
-// that come rarely still get in, and clients that come often pay for that
-// (sshd_config(5), MaxStartups).
+// A flood that fills a service keeps everybody out. With random refusals,
+// clients that come rarely still get in, and clients that come often pay for
+// that (sshd_config(5), MaxStartups).
 type Drop struct{ Start, Percent, Full int }
 
 // probability returns how likely a connection is refused, from 0 to 1.
@@ -51,8 +52,9 @@ func (d Drop) probability(live int) float64 {
 }
 
 // Penalties say how long a source is refused after one of its workers has ended
-// badly. The first penalty takes First. Each further one is longer by the factor
-// Growth, up to Max. After a time of Max without a penalty the source starts over.
+// badly. The first penalty takes First. Each further one is longer by the
+// factor Growth, up to Max. After a time of Max without a penalty the source
+// starts over.
 type Penalties struct {
 	First, Max time.Duration
 	Growth     int

@@ -1,7 +1,7 @@
 package admit
 
-// A Reason says why a connection was refused. The names of the reasons appear in the
-// log and in the metrics, so they do not change.
+// A Reason says why a connection was refused. The names of the reasons appear
+// in the log and in the metrics, so they do not change.
 type Reason uint8
 
 const (

@@ -2,8 +2,8 @@ package admit
 
 import "time"
 
-// SetPolicy replaces the policy. Live connections keep their slots. The gate admits
-// nobody until the counts are within the new limits.
+// SetPolicy replaces the policy. Live connections keep their slots. The gate
+// admits nobody until the counts are within the new limits.
 func (g *Gate) SetPolicy(p Policy, now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -15,8 +15,8 @@ func (g *Gate) SetPolicy(p Policy, now time.Time) {
 	g.wakeAll() // they decide by the new limit whether to wait
 }
 
-// WakeAll wakes everybody who waits for a slot, even if none is free. They may have
-// to ask another gate now.
+// WakeAll wakes everybody who waits for a slot, even if none is free. They may
+// have to ask another gate now.
 func (g *Gate) WakeAll() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -30,10 +30,10 @@ func (g *Gate) wakeAll() {
 	}
 }
 
-// rebuildSources counts the live connections again, by sources with the new prefix
-// lengths. A penalty passes to the new source that contains the old one, and to the
-// new sources of its live connections. Where sources have become smaller, the rest
-// of the old source has no penalty. All buckets are full.
+// rebuildSources counts the live connections again, by sources with the new
+// prefix lengths. A penalty passes to the new source that contains the old one,
+// and to the new sources of its live connections. Where sources have become
+// smaller, the rest of the old source has no penalty. All buckets are full.
 func (g *Gate) rebuildSources(old Policy, now int64) {
 	before := g.sources
 	g.sources = newSources()

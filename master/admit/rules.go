@@ -6,9 +6,9 @@ import (
 	"github.com/gaissmai/bart"
 )
 
-// Peers is a table of values by peer. Its entries are IP prefixes, and users, groups
-// or all of the peers of unix sockets. It is filled first. When it is only read,
-// several goroutines may use it at once. The zero Peers is empty.
+// Peers is a table of values by peer. Its entries are IP prefixes, and users,
+// groups or all of the peers of unix sockets. It is filled first. When it is
+// only read, several goroutines may use it at once. The zero Peers is empty.
 type Peers[V any] struct {
 	prefixes bart.Table[V]
 	uids     map[uint32]V
@@ -57,9 +57,10 @@ func (t *Peers[V]) Put(m Match, v V) {
 	}
 }
 
-// Lookup returns the value of the most specific entry for a peer. For an IP address
-// this is the entry with the longest prefix. At a unix socket the user's entry comes
-// first, then the group's, then the one for all. A nil table has no entries.
+// Lookup returns the value of the most specific entry for a peer. For an IP
+// address this is the entry with the longest prefix. At a unix socket the
+// user's entry comes first, then the group's, then the one for all. A nil table
+// has no entries.
 func (t *Peers[V]) Lookup(p Peer) (v V, ok bool) {
 	if t == nil {
 		return v, false
@@ -82,10 +83,11 @@ func (t *Peers[V]) Lookup(p Peer) (v V, ok bool) {
 // A Rule is the policy for some peers.
 type Rule struct {
 	Deny bool
-	// Limits take the place of the service's. If it is nil, the service's apply.
+	// Limits take the place of the service's. If it is nil, the service's
+	// apply.
 	Limits *Limits
-	// Effect is what else the rule means to the caller. It is nil for an entry of
-	// an allow or deny list.
+	// Effect is what else the rule means to the caller. It is nil for an entry
+	// of an allow or deny list.
 	Effect any
 	// Text is the entry as it is written in the configuration.
 	Text string
@@ -94,16 +96,16 @@ type Rule struct {
 // hasEffect reports whether the rule does more than allow or deny.
 func (r *Rule) hasEffect() bool { return r.Limits != nil || r.Effect != nil }
 
-// Rules says who may connect, and with what limits. It is filled first and only read
-// afterwards, like Peers.
+// Rules says who may connect, and with what limits. It is filled first and only
+// read afterwards, like Peers.
 type Rules struct {
 	table Peers[*Rule]
 	// denyOthers says that peers without an entry are denied.
 	denyOthers bool
 }
 
-// Allow adds an entry that allows peers. With such an entry, peers without any entry
-// are denied.
+// Allow adds an entry that allows peers. With such an entry, peers without any
+// entry are denied.
 func (r *Rules) Allow(m Match, text string) {
 	r.denyOthers = true
 	r.add(m, &Rule{Text: text})
@@ -115,8 +117,8 @@ func (r *Rules) Deny(m Match, text string) { r.add(m, &Rule{Deny: true, Text: te
 // Add adds a rule. It does not change the policy for other peers.
 func (r *Rules) Add(m Match, rule *Rule) { r.add(m, rule) }
 
-// add keeps one of two entries for the same peers: the one that denies, or else the
-// one that has an effect.
+// add keeps one of two entries for the same peers: the one that denies, or else
+// the one that has an effect.
 func (r *Rules) add(m Match, rule *Rule) {
 	if old, ok := r.table.Get(m); ok && (old.Deny || !rule.Deny && !rule.hasEffect()) {
 		return
@@ -124,8 +126,8 @@ func (r *Rules) add(m Match, rule *Rule) {
 	r.table.Put(m, rule)
 }
 
-// Decide returns whether a peer may connect, and the rule for the peer. The rule is
-// nil if there is none. Nil Rules allow everybody.
+// Decide returns whether a peer may connect, and the rule for the peer. The
+// rule is nil if there is none. Nil Rules allow everybody.
 func (r *Rules) Decide(p Peer) (rule *Rule, allowed bool) {
 	if r == nil {
 		return nil, true

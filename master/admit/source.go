@@ -6,8 +6,8 @@ import (
 	"strconv"
 )
 
-// A Peer is who wants to connect: an IP address, or a user and a group at a unix
-// socket.
+// A Peer is who wants to connect: an IP address, or a user and a group at a
+// unix socket.
 type Peer struct {
 	Addr     netip.Addr // invalid for a unix peer
 	UID, GID uint32     // of a unix peer
@@ -16,16 +16,17 @@ type Peer struct {
 // IsUnix reports whether the peer has connected over a unix socket.
 func (p Peer) IsUnix() bool { return !p.Addr.IsValid() }
 
-// unmapped returns the peer with its address in the form that rules and sources use.
-// A v4-mapped address becomes v4, and the zone is removed.
+// unmapped returns the peer with its address in the form that rules and sources
+// use. A v4-mapped address becomes v4, and the zone is removed.
 func (p Peer) unmapped() Peer {
 	p.Addr = p.Addr.Unmap().WithZone("")
 	return p
 }
 
-// A Source is what counts as one client. It is a network prefix, because a host may
-// use any address of its IPv6 subnet, or a user at a unix socket. A gate may keep a
-// million sources, so a Source is a key of 24 bytes without pointers.
+// A Source is what counts as one client. It is a network prefix, because a host
+// may use any address of its IPv6 subnet, or a user at a unix socket. A gate
+// may keep a million sources, so a Source is a key of 24 bytes without
+// pointers.
 type Source struct {
 	high, low uint64 // the masked address in 16 bytes, or the uid
 	kind      uint64 // sourceV4, sourceV6 or sourceUnix, and the prefix length
@@ -38,8 +39,8 @@ const (
 )
 
 // SourceOf returns the source of a peer, for these prefix lengths in bits. A
-// v4-mapped address counts as v4. A zone is ignored. The lengths must be valid for
-// their address families.
+// v4-mapped address counts as v4. A zone is ignored. The lengths must be valid
+// for their address families.
 func SourceOf(p Peer, v4bits, v6bits int) Source {
 	if p.IsUnix() {
 		return Source{low: uint64(p.UID), kind: sourceUnix}
@@ -72,8 +73,8 @@ func (s Source) peer() (p Peer, bits int) {
 	return Peer{Addr: addr}, int(s.kind & 0xff)
 }
 
-// Within returns the source with its prefix cut to these lengths. A source whose
-// prefix is not longer stays as it is.
+// Within returns the source with its prefix cut to these lengths. A source
+// whose prefix is not longer stays as it is.
 func (s Source) Within(v4bits, v6bits int) Source {
 	p, bits := s.peer()
 	if p.IsUnix() {

@@ -1,14 +1,15 @@
 package admit
 
-// A sourceState is what a gate knows of one source. It exists for these reasons:
+// A sourceState is what a gate knows of one source. It exists for these
+// reasons:
 //
 //  1. The source has live connections, which count against its limit.
 //  2. The bucket of the source is not full, so its rate is limited.
 //  3. The source has a penalty and is refused.
 //  4. The source has had a penalty recently, and the next one will be longer.
 //
-// A state is never removed while reason 1 or 3 applies. Other states are removed when
-// there are more sources than the policy allows, the oldest first.
+// A state is never removed while reason 1 or 3 applies. Other states are
+// removed when there are more sources than the policy allows, the oldest first.
 type sourceState struct {
 	source Source
 	bucket bucket
@@ -31,9 +32,9 @@ const (
 	lists
 )
 
-// sources holds the states of one gate's sources. The time of each operation does
-// not depend on their number. Each operation also checks a few states for expired
-// penalties.
+// sources holds the states of one gate's sources. The time of each operation
+// does not depend on their number. Each operation also checks a few states for
+// expired penalties.
 type sources struct {
 	index  map[Source]int32
 	states []sourceState // states[0] is not used, so the number 0 means no state
@@ -42,9 +43,9 @@ type sources struct {
 	tail   [lists]int32
 	length [lists]int
 
-	// penalized counts the states whose penalty has not been found expired, with
-	// and without live connections. Gate.Penalize limits it, so no penalty has to
-	// be forgotten.
+	// penalized counts the states whose penalty has not been found expired,
+	// with and without live connections. Gate.Penalize limits it, so no penalty
+	// has to be forgotten.
 	penalized int
 }
 
@@ -121,10 +122,11 @@ func (t *sources) link(a, b int32, list uint8) {
 	}
 }
 
-// reclassify moves a state without live connections to the list where it belongs, or
-// removes it if there is nothing to remember. Then it removes idle states until at
-// most limit states without live connections are left. decay is how long the level of
-// a penalty is remembered after its end.
+// reclassify moves a state without live connections to the list where it
+// belongs, or removes it if there is nothing to remember. Then it removes idle
+// states until at most limit states without live connections are left. The
+// argument decay is how long the level of a penalty is remembered after its
+// end.
 func (t *sources) reclassify(i int32, now, decay int64, limit int) {
 	st := &t.states[i]
 	if st.until > now {
@@ -142,15 +144,15 @@ func (t *sources) reclassify(i int32, now, decay int64, limit int) {
 	}
 }
 
-// expired reports whether there is nothing to remember of a state that has no live
-// connections and no penalty.
+// expired reports whether there is nothing to remember of a state that has no
+// live connections and no penalty.
 func (st *sourceState) expired(now, decay int64) bool {
 	return int64(st.bucket) <= now && (st.level == 0 || st.until+decay <= now)
 }
 
-// expireSome checks the head of each list, which was not checked for longest. One
-// connection adds fewer states than expireSome checks. So in the end every expired
-// state is removed.
+// expireSome checks the head of each list, which was not checked for longest.
+// One connection adds fewer states than expireSome checks. So in the end every
+// expired state is removed.
 func (t *sources) expireSome(now, decay int64, limit int) {
 	for range 2 {
 		if i := t.head[listPenalized]; i != 0 {

@@ -12,30 +12,30 @@ import (
 //	host:port  127.0.0.1:7007  :7007  [::1]:7007  [fe80::1%eth0]:7007
 //	unix:/path  unix:relative/path  unix:@abstract
 //
-// The zero Address is not an address. Two addresses are equal (==) when their texts
-// mean the same. That does not resolve host names.
+// The zero Address is not an address. Two addresses are equal (==) when their
+// texts mean the same. That does not resolve host names.
 type Address struct {
-	// Path is the path of a unix socket, or "" for TCP. A leading '@' stands for
-	// the NUL byte of an abstract name (unix(7)).
+	// Path is the path of a unix socket, or "" for TCP. A leading '@' stands
+	// for the NUL byte of an abstract name (unix(7)).
 	Path string
 
 	// Host is a host name. It is "" when IP is set, and for all addresses.
 	Host string
 
-	// IP is the address, never v4-mapped. The zero netip.Addr with an empty Host
-	// means all addresses of both families.
+	// IP is the address, never v4-mapped. The zero netip.Addr with an empty
+	// Host means all addresses of both families.
 	IP netip.Addr
 
 	// Port is the TCP port. With 0 the kernel chooses one.
 	Port uint16
 }
 
-// MaxUnixPath is the maximum length of a unix socket's path, in bytes. sun_path has
-// 108, and the kernel needs one for a NUL (unix(7)).
+// MaxUnixPath is the maximum length of a unix socket's path, in bytes. sun_path
+// has 108, and the kernel needs one for a NUL (unix(7)).
 const MaxUnixPath = 107
 
-// ParseAddress parses one of the forms of an Address. Its errors quote s and say
-// what is allowed.
+// ParseAddress parses one of the forms of an Address. Its errors quote s and
+// say what is allowed.
 func ParseAddress(s string) (Address, error) {
 	a, err := parseAddress(s)
 	if err != nil {
@@ -113,9 +113,9 @@ func splitHostPort(s string) (host, port string, err error) {
 	return s[:i], s[i+1:], nil
 }
 
-// isHostname reports whether s has the form of a host name (RFC 1123 section 2.1).
-// It also allows the underscore, which people use. A name of digits and dots only
-// is a mistyped IPv4 address, and no resolver should be asked for it.
+// isHostname reports whether s has the form of a host name (RFC 1123 section
+// 2.1). It also allows the underscore, which people use. A name of digits and
+// dots only is a mistyped IPv4 address, and no resolver should be asked for it.
 func isHostname(s string) bool {
 	if len(s) > 253 {
 		return false
@@ -157,10 +157,11 @@ func (a Address) String() string {
 //	10.0.0.0/8  192.0.2.1  2001:db8::/32   IP prefixes; an address is a prefix with one address
 //	unix  gid:100  gid:staff  uid:1000  uid:joe   peers of unix sockets
 //
-// Two sets that are equal (==) hold the same peers. The reverse is not true: the
-// name and the number of a user differ until the name is looked up.
+// Two sets that are equal (==) hold the same peers. The reverse is not true:
+// the name and the number of a user differ until the name is looked up.
 type PeerSet struct {
-	// Prefix is masked and never v4-mapped. It is zero for peers of unix sockets.
+	// Prefix is masked and never v4-mapped. It is zero for peers of unix
+	// sockets.
 	Prefix netip.Prefix
 	// Unix says which peers of unix sockets the set holds, if Prefix is zero.
 	Unix UnixPeers
@@ -214,8 +215,8 @@ func ParsePeerSet(s string) (PeerSet, error) {
 
 var errPeerSet = fmt.Errorf("must be an IP address or prefix such as 10.0.0.0/8 or fd00::/8, or unix, uid:NUMBER-OR-NAME, gid:NUMBER-OR-NAME")
 
-// isAccountName reports whether s can be the number or name of a user or group. It
-// allows the characters that useradd(8) allows.
+// isAccountName reports whether s can be the number or name of a user or group.
+// It allows the characters that useradd(8) allows.
 func isAccountName(s string) bool {
 	if s == "" || len(s) > 64 || s[0] == '-' {
 		return false

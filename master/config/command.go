@@ -20,19 +20,20 @@ type Command struct {
 	Args []string // the whole argument vector; the first is the name of the program
 }
 
-// Commands are the commands of a service: Worker starts for a connection, and Spare
-// starts ahead of one. They differ for programs that do not know spares. There the
-// worker binary waits for the connection, and then executes the program. Spare is
-// empty if there is no worker binary and the service needs none.
+// Commands are the commands of a service: Worker starts for a connection, and
+// Spare starts ahead of one. They differ for programs that do not know spares.
+// There the worker binary waits for the connection, and then executes the
+// program. Spare is empty if there is no worker binary and the service needs
+// none.
 type Commands struct{ Worker, Spare Command }
 
 // workerName is the file name of the worker binary, which has the built-in
 // handlers.
 const workerName = "preforkd-worker"
 
-// Commands returns the commands of each service, in the order of Services. It looks
-// for every program in the file system. It returns an error for programs that
-// cannot be started, so that this does not happen at the first connection.
+// Commands returns the commands of each service, in the order of Services. It
+// looks for every program in the file system. It returns an error for programs
+// that cannot be started, so that this does not happen at the first connection.
 func (c *Config) Commands() ([]Commands, error) {
 	commands := make([]Commands, len(c.Services))
 	var errs []error
@@ -45,8 +46,8 @@ func (c *Config) Commands() ([]Commands, error) {
 	return commands, errors.Join(errs...)
 }
 
-// RuleCommand returns the command for a connection under a rule that has a program
-// of its own.
+// RuleCommand returns the command for a connection under a rule that has a
+// program of its own.
 func (c *Config) RuleCommand(s *Service, r *Rule) (Command, error) {
 	both, err := c.commands(s, r.Program)
 	return both.Worker, err
@@ -69,9 +70,9 @@ func (c *Config) commands(s *Service, argv []string) (Commands, error) {
 	} else if s.Handoff == HandoffStdio {
 		worker, _ = c.findWorker() // without a worker binary there can be no spares, and the service wants none
 	}
-	// throughWorker makes the worker binary take the connection, and then execute
-	// the program. The program gets the name from the configuration as its first
-	// argument, as from a shell.
+	// throughWorker makes the worker binary take the connection, and then
+	// execute the program. The program gets the name from the configuration as
+	// its first argument, as from a shell.
 	throughWorker := func(mode string) Command {
 		return Command{worker, append([]string{worker, mode, program}, argv...)}
 	}
@@ -144,8 +145,8 @@ func (c *Config) findWorker() (string, error) {
 		strings.Join(candidates, " nor "))
 }
 
-// findProgram returns the absolute path of an executable. It looks in PATH for a
-// name without a slash, as execvp(3) does. Errors start with the name.
+// findProgram returns the absolute path of an executable. It looks in PATH for
+// a name without a slash, as execvp(3) does. Errors start with the name.
 func findProgram(name string) (string, error) {
 	path, err := exec.LookPath(name)
 	if err == nil {

@@ -10,8 +10,8 @@ import (
 // return one. Complete fills in what follows from other fields, and Validate
 // reports what is wrong.
 type Config struct {
-	// WorkerBinary is the program in which built-in handlers run. If it is empty,
-	// the program is the one beside the master's executable, or else in
+	// WorkerBinary is the program in which built-in handlers run. If it is
+	// empty, the program is the one beside the master's executable, or else in
 	// ../lib/preforkd/.
 	WorkerBinary string
 
@@ -42,11 +42,11 @@ type Config struct {
 	at positions
 }
 
-// A Run holds what only the command line can set, for this run of the program. No
-// key stands for it, and a reload does not change it.
+// A Run holds what only the command line can set, for this run of the program.
+// No key stands for it, and a reload does not change it.
 type Run struct {
-	// Once makes the master serve a single connection, and then exit with the exit
-	// code of its worker.
+	// Once makes the master serve a single connection, and then exit with the
+	// exit code of its worker.
 	Once bool
 
 	// Activated says that a service manager has passed sockets to this process.
@@ -67,8 +67,8 @@ type Service struct {
 	// Run.Activated says that there may be such sockets.
 	Listen []Address
 
-	// Handler is the name of a built-in handler. Program is any other program with
-	// its arguments. Exactly one of the two is set.
+	// Handler is the name of a built-in handler. Program is any other program
+	// with its arguments. Exactly one of the two is set.
 	Handler string
 	Program []string
 
@@ -88,18 +88,18 @@ type Service struct {
 	Env                 []string // "NAME=value", or "NAME" for the master's own value
 	Stderr              Stderr
 
-	// MinSpares and MaxSpares limit the number of spares, which are workers that
-	// start ahead of their connections. Between the limits the number follows the
-	// demand.
+	// MinSpares and MaxSpares limit the number of spares, which are workers
+	// that start ahead of their connections. Between the limits the number
+	// follows the demand.
 	MinSpares int
 	MaxSpares int
-	// ConnectionsPerWorker is how many connections a worker serves, one after the
-	// other, before it ends. With 1 every connection has a process of its own.
-	// More of them are faster and less isolated.
+	// ConnectionsPerWorker is how many connections a worker serves, one after
+	// the other, before it ends. With 1 every connection has a process of its
+	// own. More of them are faster and less isolated.
 	ConnectionsPerWorker int
 
-	// Limits. A zero value means no limit, except for MaxConnections, which is at
-	// least 1.
+	// Limits. A zero value means no limit, except for MaxConnections, which is
+	// at least 1.
 	MaxConnections          int
 	MaxConnectionsPerSource int
 	SourcePrefixV4          int
@@ -158,7 +158,8 @@ type Rule struct {
 	Env     []string // in addition to the service's
 	Program []string // in place of the service's, with the same handoff
 
-	// Limits in place of the service's. Where one is nil, the service's applies.
+	// Limits in place of the service's. Where one is nil, the service's
+	// applies.
 	MaxConnectionsPerSource *int
 	RatePerSource           *Rate
 	BurstPerSource          *int
@@ -172,12 +173,14 @@ type Rule struct {
 type Handoff string
 
 const (
-	// HandoffWorker passes the connection as fd 3 and the control channel as fd 4.
+	// HandoffWorker passes the connection as fd 3 and the control channel as fd
+	// 4.
 	HandoffWorker Handoff = "worker"
 	// HandoffStdio passes the connection as fds 0 and 1, as inetd does.
 	HandoffStdio Handoff = "stdio"
-	// HandoffSystemd passes the connection as fd 3 and sets LISTEN_FDS and related
-	// variables, as a systemd socket unit with Accept=yes does (sd_listen_fds(3)).
+	// HandoffSystemd passes the connection as fd 3 and sets LISTEN_FDS and
+	// related variables, as a systemd socket unit with Accept=yes does
+	// (sd_listen_fds(3)).
 	HandoffSystemd Handoff = "systemd"
 )
 
@@ -215,6 +218,6 @@ const (
 	ActionDeny  Action = "deny"
 )
 
-// positions holds the places in the file: of a value by its key, of an item of a
-// list by "key[0]", and of the table by "".
+// positions holds places in the file. The key of a value is its name, of an
+// item of a list "key[0]", and of the table "".
 type positions map[string]Position

@@ -56,8 +56,9 @@ func DefaultService() Service {
 		PenaltyMax:     10 * time.Minute,
 		ProxyTimeout:   5 * time.Second,
 		NoDelay:        true,
-		// If a peer vanishes without closing its connection, the worker holds its
-		// slot until the kernel notices. The kernel's default is two hours (tcp(7)).
+		// If a peer vanishes without closing its connection, the worker holds
+		// its slot until the kernel notices. The kernel's default is two hours
+		// (tcp(7)).
 		Keepalive: time.Minute,
 		V6Only:    true,
 	}
@@ -66,9 +67,9 @@ func DefaultService() Service {
 // DefaultRule returns a rule with its defaults.
 func DefaultRule() Rule { return Rule{Action: ActionAllow} }
 
-// Complete fills in fields that follow from others: the handler, its handoff, the
-// address and the name of the service. It does not change fields that are set. It
-// gives numbers no default, because a person may have written the 0.
+// Complete fills in fields that follow from others: the handler, its handoff,
+// the address and the name of the service. It does not change fields that are
+// set. It gives numbers no default, because a person may have written the 0.
 func (c *Config) Complete() {
 	for i := range c.Services {
 		c.Services[i].complete()
@@ -107,8 +108,8 @@ func (s *Service) complete() {
 	}
 }
 
-// serviceName makes a service's name from the path of its program. A path may have
-// any bytes. A name appears in logs and in the environment.
+// serviceName makes a service's name from the path of its program. A path may
+// have any bytes. A name appears in logs and in the environment.
 func serviceName(program string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {

@@ -3,7 +3,7 @@
 //
 // It owns the keys: their names, values, defaults and limits. It looks at the
 // files and accounts that a configuration names. Apart from that it is pure: it
-// binds nothing, starts nothing and changes nothing. Every error that it returns
-// is for the person who wrote the configuration. It says what was found, what is
-// allowed, and where.
+// binds nothing, starts nothing and changes nothing. Every error that it
+// returns is for the person who wrote the configuration. It says what was
+// found, what is allowed, and where.
 package config

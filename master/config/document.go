@@ -10,10 +10,10 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// A node is a value of a TOML document, with its position. The decoder of go-toml
-// stops at the first value that does not fit, and loses the positions of the
-// others. But a person should see all errors at once. So the document is parsed
-// into nodes first, and decoded afterwards.
+// A node is a value of a TOML document, with its position. The decoder of
+// go-toml stops at the first value that does not fit, and loses the positions
+// of the others. But a person should see all errors at once. So the document is
+// parsed into nodes first, and decoded afterwards.
 type node struct {
 	at    Position
 	kind  nodeKind
@@ -92,8 +92,8 @@ func syntaxError(file string, err error) error {
 	return Mistakes{{at, "not valid TOML: " + strings.Map(oneLine, text)}}
 }
 
-// oneLine replaces a character that would break the message into lines, or that a
-// terminal would take for a command.
+// oneLine replaces a character that would break the message into lines, or that
+// a terminal would take for a command.
 func oneLine(r rune) rune {
 	if !strconv.IsPrint(r) {
 		return '.'
@@ -187,8 +187,8 @@ func (d *document) valueStart(n *unstable.Node) Position {
 	return d.position(unstable.Range{Offset: end})
 }
 
-// value makes a node of a value. An array within an array gets the position of the
-// outer array.
+// value makes a node of a value. An array within an array gets the position of
+// the outer array.
 func (d *document) value(n *unstable.Node, fallback Position) *node {
 	v := &node{at: fallback, text: string(n.Data)}
 	if n.Raw.Length > 0 {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// A Position is a place in a configuration file. Flags and defaults have the zero
-// Position.
+// A Position is a place in a configuration file. Flags and defaults have the
+// zero Position.
 type Position struct {
 	File   string
 	Line   int // from 1
@@ -70,11 +70,11 @@ func (m Mistakes) err() error {
 	return m
 }
 
-// suggestion returns the end of a message about an unknown name. It is the allowed
-// name that the person probably meant, or all allowed names.
+// suggestion returns the end of a message about an unknown name. It is the
+// allowed name that the person probably meant, or all allowed names.
 func suggestion(found string, allowed []string) string {
-	// A third of the letters may be wrong. That is enough for a typing error in any
-	// word, and too few to turn one word into another.
+	// A third of the letters may be wrong. That is enough for a typing error in
+	// any word, and too few to turn one word into another.
 	limit := max(1, len(found)/3)
 	best, bestDistance := "", limit+1
 	for _, name := range allowed {
@@ -89,8 +89,9 @@ func suggestion(found string, allowed []string) string {
 	return "allowed are " + strings.Join(sorted, ", ")
 }
 
-// distance returns how many letters must be inserted, deleted, replaced, or swapped
-// with their neighbour, to turn one word into the other (optimal string alignment).
+// distance returns how many changes turn one word into the other (optimal
+// string alignment). A change inserts, deletes or replaces a letter, or swaps
+// two neighbours.
 func distance(a, b string) int {
 	const longest = 64 // no name is longer, and the cost grows with the square of the length
 	if len(a) > longest || len(b) > longest {

@@ -43,7 +43,8 @@ func flagsOf[T any](keys []key[T], defaults *T) []Flag {
 
 // FromFlags makes a configuration with one service. It takes the flags, as the
 // texts that were given for each name, and a handler or a program. It completes
-// and validates the configuration. If it is wrong, the error is of type Mistakes.
+// and validates the configuration. If it is wrong, the error is of type
+// Mistakes.
 func FromFlags(flags map[string][]string, handler string, program []string, run Run) (Config, error) {
 	var mistakes Mistakes
 	c, s := Default(), DefaultService()
@@ -75,8 +76,8 @@ func setFlags[T any](keys []key[T], to *T, flags map[string][]string, mistakes *
 	}
 }
 
-// flagNode makes a node of a flag's text. If the text is not of the key's kind, the
-// node is a string, and the key reports it.
+// flagNode makes a node of a flag's text. If the text is not of the key's kind,
+// the node is a string, and the key reports it.
 func flagNode(kind nodeKind, text string) *node {
 	n := &node{kind: kindText, text: text}
 	switch kind {

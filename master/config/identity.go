@@ -17,10 +17,10 @@ type Identity struct {
 	Groups   []uint32 // all supplementary groups
 }
 
-// Identity looks up the identity of the service's workers. It returns nil when the
-// service sets none of user, group and supplementary-groups. The workers then have
-// the master's identity, which is self. With any of these keys, a uid or gid that
-// does not follow from them is that of self.
+// Identity looks up the identity of the service's workers. It returns nil when
+// the service sets none of user, group and supplementary-groups. The workers
+// then have the master's identity, which is self. With any of these keys, a uid
+// or gid that does not follow from them is that of self.
 func (s *Service) Identity(self Identity) (*Identity, error) {
 	if s.User == "" && s.Group == "" && len(s.SupplementaryGroups) == 0 {
 		return nil, nil
@@ -88,8 +88,8 @@ func lookupGroup(name string) (uint32, error) {
 	return gid, nil
 }
 
-// accountNumber parses a uid or gid. The highest number is not valid, because it
-// means "no change" to the kernel (setresuid(2)).
+// accountNumber parses a uid or gid. The highest number is not valid, because
+// it means "no change" to the kernel (setresuid(2)).
 func accountNumber(s string) (uint32, bool) {
 	n, err := strconv.ParseUint(s, 10, 32)
 	return uint32(n), err == nil && n != math.MaxUint32
@@ -104,8 +104,8 @@ func (p PeerSet) ID() (uint32, error) {
 	return uid, err
 }
 
-// SocketIdentity looks up the owner and the group of the files of unix sockets. A
-// value of -1 leaves that one unchanged.
+// SocketIdentity looks up the owner and the group of the files of unix sockets.
+// A value of -1 leaves that one unchanged.
 func (s *Service) SocketIdentity() (uid, gid int, err error) {
 	return socketIdentity(s.SocketOwner, s.SocketGroup)
 }
@@ -145,8 +145,8 @@ func currentIdentity() Identity {
 	return Identity{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())}
 }
 
-// hasCapability reports whether this process has a capability. If the kernel does
-// not tell, the answer is yes, and the first spawn may fail instead.
+// hasCapability reports whether this process has a capability. If the kernel
+// does not tell, the answer is yes, and the first spawn may fail instead.
 func hasCapability(capability int) bool {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -158,8 +158,8 @@ func hasCapability(capability int) bool {
 	return err != nil || set&(1<<capability) != 0
 }
 
-// bareErrno returns the error number inside err. It is for messages that already
-// name the file.
+// bareErrno returns the error number inside err. It is for messages that
+// already name the file.
 func bareErrno(err error) error {
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		return errno

@@ -21,8 +21,8 @@ type key[T any] struct {
 
 	// decode puts a value into its field, and reports what is wrong with it.
 	decode func(r *reader, to *T, n *node)
-	// format returns the value as TOML. It returns false when the value is not set
-	// and TOML cannot express that.
+	// format returns the value as TOML. It returns false when the value is not
+	// set and TOML cannot express that.
 	format func(from *T) (string, bool)
 }
 
@@ -210,7 +210,8 @@ func parseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// optional makes a key whose field is a pointer, and nil while the key is not set.
+// optional makes a key whose field is a pointer, and nil while the key is not
+// set.
 func optional[T, V any](of func(field func(*T) *V) key[T], field func(*T) **V) key[T] {
 	// The inner key decodes into the value that the field points to.
 	inner := of(func(t *T) *V { return *field(t) })

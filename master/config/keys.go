@@ -122,7 +122,8 @@ var masterKeys = []key[Config]{
 		func(c *Config) *string { return &c.WorkerBinary }),
 }
 
-// handlerKey makes the key handler, which is printed only if the service has one.
+// handlerKey makes the key handler, which is printed only if the service has
+// one.
 func handlerKey() key[Service] {
 	k := textKey("handler", "HANDLER", "run the built-in `HANDLER`", func(s *Service) *string { return &s.Handler })
 	return formattedIf(k, func(s *Service) bool { return s.Handler != "" })
@@ -131,8 +132,8 @@ func handlerKey() key[Service] {
 // maxSpares is the highest number of spares that a service may ask for.
 const maxSpares = 100_000
 
-// sparesKey makes the key spares, which sets min-spares and max-spares. The printed
-// configuration has those two.
+// sparesKey makes the key spares, which sets min-spares and max-spares. The
+// printed configuration has those two.
 func sparesKey() key[Service] {
 	k := integerKey("spares", "keep `N` workers ready ahead of their connections", 0, maxSpares, func(s *Service) *int { return &s.MinSpares })
 	decode := k.decode
@@ -206,8 +207,8 @@ func rateKey[T any](name, usage string, field func(*T) *Rate) key[T] {
 	return parsedKey(name, "RATE", usage, field, ParseRate, Rate.String)
 }
 
-// burstKey makes a key whose value is an integer, or the same integer as a string.
-// The rate beside it is written as a string.
+// burstKey makes a key whose value is an integer, or the same integer as a
+// string. The rate beside it is written as a string.
 func burstKey[T any](name, usage string, field func(*T) *int) key[T] {
 	k := integerKey(name, usage, 0, maxCount, field)
 	decode := k.decode

@@ -6,12 +6,12 @@ import (
 	"os"
 )
 
-// maxFile is the maximum size of a configuration file in bytes. Tens of thousands
-// of rules fit.
+// maxFile is the maximum size of a configuration file in bytes. Tens of
+// thousands of rules fit.
 const maxFile = 16 << 20
 
-// Load reads a configuration file, completes it and validates it. If it is wrong,
-// the error is of type Mistakes and holds everything that is wrong.
+// Load reads a configuration file, completes it and validates it. If it is
+// wrong, the error is of type Mistakes and holds everything that is wrong.
 func Load(path string, run Run) (Config, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -28,7 +28,8 @@ func Load(path string, run Run) (Config, error) {
 	return Parse(path, text, run)
 }
 
-// Parse does what Load does, for the text of a file. Errors name the file as file.
+// Parse does what Load does, for the text of a file. Errors name the file as
+// file.
 func Parse(file string, text []byte, run Run) (Config, error) {
 	root, err := parseDocument(file, text)
 	if err != nil {
@@ -42,8 +43,8 @@ func Parse(file string, text []byte, run Run) (Config, error) {
 	return c, mistakes.err()
 }
 
-// decode makes a configuration of a document. What the document does not say has
-// its default. What is wrong is reported, and has its default.
+// decode makes a configuration of a document. What the document does not say
+// has its default. What is wrong is reported, and has its default.
 func decode(root *table, mistakes *Mistakes) Config {
 	c := Default()
 	for _, name := range root.order {
@@ -111,9 +112,9 @@ func decodeRules(scope string, n *node, mistakes *Mistakes) []Rule {
 	return rules
 }
 
-// decodeTable decodes the keys of one table and returns their positions. For a key
-// that is not in the list it calls other, which may be nil and reports whether it
-// knows the key.
+// decodeTable decodes the keys of one table and returns their positions. For a
+// key that is not in the list it calls other, which may be nil and reports
+// whether it knows the key.
 func decodeTable[T any](scope string, keys []key[T], to *T, t *table, mistakes *Mistakes, other func(key string, n *node) bool) positions {
 	r := reader{scope: scope, at: positions{"": t.at}, mistakes: mistakes}
 next:
@@ -144,8 +145,8 @@ next:
 
 func (p positions) has(key string) bool { _, ok := p[key]; return ok }
 
-// find returns the position of the first of the keys that has one, or else that of
-// the table.
+// find returns the position of the first of the keys that has one, or else that
+// of the table.
 func (p positions) find(keys ...string) Position {
 	for _, key := range keys {
 		if at, ok := p[key]; ok {

@@ -157,8 +157,8 @@ func TestMistakesInFiles(t *testing.T) {
 		{"name", "[service.\"a\\u0007\"]\nlisten = [':1']\nhandler = 'echo'\n", `the name must not hold control characters`, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			// A [master] in front would move all lines, and one at the end may be the
-			// second.
+			// A [master] in front would move all lines, and one at the end may
+			// be the second.
 			text := c.text
 			if !strings.Contains(text, "[master]") {
 				text += "\n" + worker(t)
@@ -352,7 +352,8 @@ quit-word "x\n": must be a single line`
 }
 
 // Whatever the file contains, there is no panic. Each error has one line and a
-// position in the file. What is accepted prints to a text that parses to the same.
+// position in the file. What is accepted prints to a text that parses to the
+// same.
 func FuzzParse(f *testing.F) {
 	f.Add(minimal)
 	f.Add("[master]\ndrain-timeout = '1s'\n[service.a]\nlisten = [':1', 5]\nhandler = {x = 1}\n[[service.a.rule]]\nfrom = []\n")

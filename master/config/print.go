@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// TOML returns the whole configuration as the text of a file, with all defaults.
-// Parse of this text returns the same configuration. The fields of Run have no
-// keys and are missing.
+// TOML returns the whole configuration as the text of a file, with all
+// defaults. Parse of this text returns the same configuration. The fields of
+// Run have no keys and are missing.
 func (c *Config) TOML() string {
 	var b strings.Builder
 	b.WriteString("[master]\n")
@@ -18,8 +18,8 @@ func (c *Config) TOML() string {
 	return b.String()
 }
 
-// TOML returns the tables of a service, with all defaults. Services with the same
-// text have the same configuration.
+// TOML returns the tables of a service, with all defaults. Services with the
+// same text have the same configuration.
 func (s *Service) TOML() string {
 	var b strings.Builder
 	header := "service." + tomlKey(s.Name)
@@ -46,8 +46,8 @@ func printTable[T any](b *strings.Builder, keys []key[T], from *T) {
 	}
 }
 
-// tomlKey formats a key. It quotes the key unless it consists of letters, digits,
-// '_' and '-'.
+// tomlKey formats a key. It quotes the key unless it consists of letters,
+// digits, '_' and '-'.
 func tomlKey(s string) string {
 	for _, c := range []byte(s) {
 		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '-' {

@@ -11,8 +11,8 @@ import (
 )
 
 // ReservedPrefix begins the names of listeners that the master stores with the
-// service manager. A socket that is passed with another name belongs to the service
-// of that name.
+// service manager. A socket that is passed with another name belongs to the
+// service of that name.
 const ReservedPrefix = "stored."
 
 // reservedVariables are the environment variables that preforkd sets for each
@@ -23,9 +23,9 @@ var reservedVariables = []string{
 	ipc.EnvService, ipc.EnvConnection, ipc.EnvVersion,
 }
 
-// Validate reports everything that is wrong with a completed configuration, as an
-// error of type Mistakes. It looks for the programs, directories and accounts that
-// the configuration names. It changes nothing.
+// Validate reports everything that is wrong with a completed configuration, as
+// an error of type Mistakes. It looks for the programs, directories and
+// accounts that the configuration names. It changes nothing.
 func (c *Config) Validate() error {
 	var mistakes Mistakes
 	c.validate(&mistakes)
@@ -198,8 +198,8 @@ func (c *Config) validateAddresses(mistakes *Mistakes) {
 	}
 }
 
-// overlap reports whether two addresses are the same, or one of them includes the
-// other. It does not resolve host names.
+// overlap reports whether two addresses are the same, or one of them includes
+// the other. It does not resolve host names.
 func overlap(a, b Address) bool {
 	switch {
 	case a.IsUnix() || b.IsUnix():

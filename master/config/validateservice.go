@@ -12,11 +12,12 @@ import (
 )
 
 const (
-	// maxWord is the maximum length of a quit word in bytes. A worker keeps that
-	// much of a line while the line may still become the word.
+	// maxWord is the maximum length of a quit word in bytes. A worker keeps
+	// that much of a line while the line may still become the word.
 	maxWord = 1024
-	// maxRefusal is the maximum length of refuse-message in bytes. It must fit into
-	// the send buffer of a new socket, because the master does not wait for room.
+	// maxRefusal is the maximum length of refuse-message in bytes. It must fit
+	// into the send buffer of a new socket, because the master does not wait
+	// for room.
 	maxRefusal = 1024
 	// maxProbe is the maximum of times that the kernel counts in seconds
 	// (MAX_TCP_KEEPIDLE of linux/net/tcp.h).
@@ -164,8 +165,8 @@ func (s *Service) validateSpares(v validator) {
 	}
 }
 
-// validateProcess checks what workers have at their start: whether the accounts and
-// the directory exist, and whether this process may use the accounts.
+// validateProcess checks what workers have at their start: whether the accounts
+// and the directory exist, and whether this process may use the accounts.
 func (s *Service) validateProcess(v validator) {
 	self := currentIdentity()
 	for i, name := range append([]string{s.User, s.Group}, s.SupplementaryGroups...) {
@@ -269,8 +270,8 @@ func (r *Rule) validate(v validator, s *Service) {
 	}
 }
 
-// validateRuleSets reports peers that two rules name. Neither rule would be more
-// specific than the other.
+// validateRuleSets reports peers that two rules name. Neither rule would be
+// more specific than the other.
 func (s *Service) validateRuleSets(v validator) {
 	first := map[PeerSet]int{}
 	for i := range s.Rules {

@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// A Rate is a number of events in a period, written "50/s", "10/m" or "1/h". The
-// zero Rate means no limit, and is written "none".
+// A Rate is a number of events in a period, written "50/s", "10/m" or "1/h".
+// The zero Rate means no limit, and is written "none".
 type Rate struct {
 	Count int
 	Per   time.Duration // a second, a minute or an hour
 }
 
-// maxCount is the highest number in a rate or burst. With it computations with a
-// rate's intervals fit into 64 bits, as a million hours in nanoseconds do.
+// maxCount is the highest number in a rate or burst. With it computations with
+// a rate's intervals fit into 64 bits, as a million hours in nanoseconds do.
 const maxCount = 1_000_000
 
 var rateUnits = map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}
@@ -46,10 +46,10 @@ func (r Rate) String() string {
 // IsLimit reports whether the rate is a limit.
 func (r Rate) IsLimit() bool { return r.Count > 0 }
 
-// A Drop makes a service refuse connections at random before it is full. At Start
-// live connections it refuses Percent of the new ones. The share rises evenly to
-// all of them at Full. A Drop is written "start:percent:full", like MaxStartups in
-// sshd_config(5), or "none". The zero Drop refuses nothing.
+// A Drop makes a service refuse connections at random before it is full. At
+// Start live connections it refuses Percent of the new ones. The share rises
+// evenly to all of them at Full. A Drop is written "start:percent:full", like
+// MaxStartups in sshd_config(5), or "none". The zero Drop refuses nothing.
 type Drop struct{ Start, Percent, Full int }
 
 // ParseDrop parses one of the forms of a Drop.
@@ -87,15 +87,16 @@ func (d Drop) String() string {
 	return fmt.Sprintf("%d:%d:%d", d.Start, d.Percent, d.Full)
 }
 
-// A FileMode is the permission bits of a socket file, or a umask. It is written as a
-// string of octal digits. An integer of TOML is decimal, and so 660 would mean
-// something else without an error. The zero FileMode is not set.
+// A FileMode is the permission bits of a socket file, or a umask. It is written
+// as a string of octal digits. An integer of TOML is decimal, and so 660 would
+// mean something else without an error. The zero FileMode is not set.
 type FileMode struct {
 	Set  bool
 	Bits uint32
 }
 
-// ParseFileMode parses octal digits. The empty string is a mode that is not set.
+// ParseFileMode parses octal digits. The empty string is a mode that is not
+// set.
 func ParseFileMode(s string) (FileMode, error) {
 	if s == "" {
 		return FileMode{}, nil

@@ -100,8 +100,8 @@ type LogLevel struct {
 	Before string `json:"before,omitempty"`
 }
 
-// An Error says why the master did not do what was requested, in one line for the
-// person who asked.
+// An Error says why the master did not do what was requested, in one line for
+// the person who asked.
 type Error struct {
 	Kind Kind
 	Text string

@@ -29,8 +29,8 @@ type Client struct {
 	http http.Client
 }
 
-// maxAnswer is the maximum size of an answer in bytes. The status of some 100,000
-// connections fits.
+// maxAnswer is the maximum size of an answer in bytes. The status of some
+// 100,000 connections fits.
 const maxAnswer = 64 << 20
 
 // NewClient returns a client of the master whose control socket is at path. The
@@ -168,8 +168,8 @@ func (c *Client) request(ctx context.Context, method, target string, parameters,
 	return nil
 }
 
-// transportError explains why there is no answer, without the words that net/http
-// puts around the cause.
+// transportError explains why there is no answer, without the words that
+// net/http puts around the cause.
 func (c *Client) transportError(ctx context.Context, start time.Time, err error) error {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err

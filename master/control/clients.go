@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// maxClients is how many control connections may be open at once. Each costs the
-// master a descriptor and some kilobytes.
+// maxClients is how many control connections may be open at once. Each costs
+// the master a descriptor and some kilobytes.
 const maxClients = 64
 
 // clients holds the open control connections. They are tracked for these
@@ -33,8 +33,8 @@ type client struct {
 }
 
 // add adds a connection, and closes another one if there are too many. It
-// returns nil, with the new connection closed, when the master works for all the
-// others.
+// returns nil, with the new connection closed, when the master works for all
+// the others.
 func (cs *clients) add(conn net.Conn, peer Peer) *client {
 	cs.mu.Lock()
 	c := &client{Conn: conn, peer: peer, list: cs}
@@ -54,8 +54,8 @@ func (cs *clients) add(conn net.Conn, peer Peer) *client {
 	return c
 }
 
-// mostDispensable returns the client that must leave: the oldest idle one of the
-// user who has the most connections. It may be the new client.
+// mostDispensable returns the client that must leave: the oldest idle one of
+// the user who has the most connections. It may be the new client.
 func (cs *clients) mostDispensable() *client {
 	perUser := map[uint32]int{}
 	for _, c := range cs.open {

@@ -12,7 +12,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// A fakeBackend answers without a master. If status is set, Status waits for it.
+// A fakeBackend answers without a master. If status is set, Status waits for
+// it.
 type fakeBackend struct {
 	status chan Status
 	level  string

@@ -178,8 +178,8 @@ func (s *Server) status(r *http.Request, _ []byte, _ Peer) (any, error) {
 }
 
 func (s *Server) explain(r *http.Request, _ []byte, _ Peer) (any, error) {
-	// URL.Query would drop what it cannot parse. The answer would then be one to
-	// another question.
+	// URL.Query would drop what it cannot parse. The answer would then be one
+	// to another question.
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, Errorf(Invalid, "the query is not what is expected: %s", cut(err.Error()))
@@ -246,8 +246,8 @@ func (s *Server) kill(r *http.Request, body []byte, peer Peer) (any, error) {
 	return result(s.backend.Kill(r.Context(), r.PathValue("id"), sig, peer))
 }
 
-// A signalParameter is the name or the number of a signal. A number may stand in
-// quotes or without them.
+// A signalParameter is the name or the number of a signal. A number may stand
+// in quotes or without them.
 type signalParameter string
 
 // UnmarshalJSON implements json.Unmarshaler.

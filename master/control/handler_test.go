@@ -95,8 +95,8 @@ func readAll(t *testing.T, answer *http.Response) string {
 	return text.String()
 }
 
-// checkAnswer checks what holds for every answer. It is JSON on one line. It has
-// an error unless it is one of success, and it names the methods that are
+// checkAnswer checks what holds for every answer. It is JSON on one line. It
+// has an error unless it is one of success, and it names the methods that are
 // allowed when another one was used.
 func checkAnswer(t *testing.T, answer *http.Response, text string) {
 	t.Helper()

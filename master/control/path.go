@@ -16,8 +16,8 @@ var ErrNoRuntimeDirectory = errors.New("XDG_RUNTIME_DIR is not set, so there is 
 
 // DefaultPath returns the default control socket for a master of this process's
 // user. It is in the directory that systemd has made for the unit
-// (RUNTIME_DIRECTORY, systemd.exec(5)). Without a unit it is in /run/preforkd for
-// root, and in preforkd below XDG_RUNTIME_DIR for other users.
+// (RUNTIME_DIRECTORY, systemd.exec(5)). Without a unit it is in /run/preforkd
+// for root, and in preforkd below XDG_RUNTIME_DIR for other users.
 func DefaultPath() (string, error) {
 	// A colon separates several directories.
 	directory, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":")

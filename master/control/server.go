@@ -9,8 +9,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// A File is the mode, owner and group of the socket's file. A value of -1 leaves
-// that one unchanged.
+// A File is the mode, owner and group of the socket's file. A value of -1
+// leaves that one unchanged.
 type File struct{ Mode, UID, GID int }
 
 // A Server answers requests at a control socket. Open binds the socket, Serve
@@ -27,12 +27,12 @@ type File struct{ Mode, UID, GID int }
 //
 // Bodies and answers are JSON, and so are errors: {"error": "..."}.
 //
-// The mode of the socket's file decides who can connect, and whoever can connect
-// may GET. A POST acts on the master. Only root and the user that the master runs
-// as may POST.
+// The mode of the socket's file decides who can connect, and whoever can
+// connect may GET. A POST acts on the master. Only root and the user that the
+// master runs as may POST.
 type Server struct {
-	// Metrics answers /metrics. If it is nil, nothing does. It must be set before
-	// Serve.
+	// Metrics answers /metrics. If it is nil, nothing does. It must be set
+	// before Serve.
 	Metrics http.Handler
 
 	socket  *socket
@@ -57,8 +57,8 @@ const (
 	maxBody   = 64 << 10
 )
 
-// Open binds the control socket at a path. It fails when another process listens
-// there. The caller must call Close.
+// Open binds the control socket at a path. It fails when another process
+// listens there. The caller must call Close.
 func Open(path string, file File, log *zap.Logger) (*Server, error) {
 	socket, err := openSocket(path, file)
 	if err != nil {

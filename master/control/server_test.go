@@ -184,8 +184,8 @@ func TestOpenFindsAnother(t *testing.T) {
 	}
 }
 
-// The answer to a request that the master works on still arrives when the server
-// closes meanwhile.
+// The answer to a request that the master works on still arrives when the
+// server closes meanwhile.
 func TestCloseWaitsForAnswers(t *testing.T) {
 	m := &fakeBackend{status: make(chan Status)}
 	s := serving(t, m)

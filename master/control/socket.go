@@ -26,10 +26,10 @@ type socket struct {
 	closed   chan struct{} // closed before the listener is closed
 }
 
-// openSocket binds the control socket with package listen, which can tell a stale
-// socket from that of a live master. It makes the socket's directory if that is
-// missing, because /run is empty after each boot. The parent directory must
-// exist.
+// openSocket binds the control socket with package listen, which can tell a
+// stale socket from that of a live master. It makes the socket's directory if
+// that is missing, because /run is empty after each boot. The parent directory
+// must exist.
 func openSocket(path string, file File) (*socket, error) {
 	dir := filepath.Dir(path)
 	switch err := os.Mkdir(dir, 0o755); {

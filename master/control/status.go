@@ -3,9 +3,9 @@ package control
 import "time"
 
 // A Status is the state of a master at one moment. `preforkd status --json`
-// prints it and GET /v1/status answers it as JSON. New names may be added to the
-// JSON; names that are there stay. Durations are in seconds, sizes in bytes, and
-// times as in RFC 3339.
+// prints it and GET /v1/status answers it as JSON. New names may be added to
+// the JSON; names that are there stay. Durations are in seconds, sizes in
+// bytes, and times as in RFC 3339.
 type Status struct {
 	Taken       time.Time    `json:"taken"` // the moment
 	Master      Master       `json:"master"`
@@ -37,7 +37,8 @@ type Problem struct {
 	Reason  string `json:"reason"`
 }
 
-// Counts are totals of connections: accepted = refused + failed + reaped + live.
+// Counts are totals of connections: accepted = refused + failed + reaped +
+// live.
 type Counts struct {
 	Accepted uint64 `json:"accepted"`
 	Refused  uint64 `json:"refused"`
@@ -62,7 +63,8 @@ type Service struct {
 	Penalized       int               `json:"penalized"`
 	SpawnLatency    *Latency          `json:"spawn_latency,omitempty"` // nil until the first spawn
 	// HandoverLatency is the time from the assignment of a connection to the
-	// spare's message that it has the connection. It is nil until the first one.
+	// spare's message that it has the connection. It is nil until the first
+	// one.
 	HandoverLatency *Latency   `json:"handover_latency,omitempty"`
 	Work            Work       `json:"work"`
 	Listeners       []Listener `json:"listeners"`
@@ -87,13 +89,14 @@ type Latency struct {
 type Histogram struct {
 	Count uint64  `json:"count"`
 	Sum   float64 `json:"sum"`
-	// Buckets says for each bound how many values are not larger than the bound.
-	// It is for metrics and not part of the JSON. It is nil when there is no value.
+	// Buckets says for each bound how many values are not larger than the
+	// bound. It is for metrics and not part of the JSON. It is nil when there
+	// is no value.
 	Buckets []uint64 `json:"-"`
 }
 
-// The upper bounds of the buckets. Latencies and durations are in seconds, memory
-// is in bytes.
+// The upper bounds of the buckets. Latencies and durations are in seconds,
+// memory is in bytes.
 var (
 	LatencyBounds  = []float64{0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10}
 	DurationBounds = []float64{0.001, 0.01, 0.1, 1, 10, 60, 600, 3600, 6 * 3600, 24 * 3600}
@@ -140,8 +143,8 @@ type Connection struct {
 	Since   time.Time `json:"accepted"`
 	Age     float64   `json:"age"`
 	// CPU is the user and system time that the worker process has used so far.
-	// RSS is its resident memory. Both are nil when the process has ended or its
-	// figures could not be read.
+	// RSS is its resident memory. Both are nil when the process has ended or
+	// its figures could not be read.
 	CPU *float64 `json:"cpu,omitempty"`
 	RSS *uint64  `json:"rss,omitempty"`
 	// BytesIn and BytesOut are what the kernel has received from the peer and

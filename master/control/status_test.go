@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// statusNames are all names of the JSON form. Programs rely on them. A name may be
-// added here. No name may be changed or removed.
+// statusNames are all names of the JSON form. Programs rely on them. A name may
+// be added here. No name may be changed or removed.
 const statusNames = `
 connections connections.accepted connections.age connections.bytes_in connections.bytes_out connections.cpu
 connections.id connections.local connections.peer connections.pid connections.rss connections.service

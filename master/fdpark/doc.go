@@ -4,7 +4,7 @@
 // exec closes every descriptor with FD_CLOEXEC. With a few descriptors that
 // costs nothing. With 10,000 it takes ten times as long as the rest of starting
 // a program. But a thread can have a descriptor table of its own (unshare(2),
-// CLONE_FILES), and a child gets the table of the thread that forks it.
+// CLONE_FILES). A child gets the table of the thread that forks it.
 //
 // A Thread has such a table and never forks. A descriptor that was parked has a
 // number that is valid only inside Do. The table has a RLIMIT_NOFILE of its

@@ -42,7 +42,8 @@ func receiveFDs(socket int, serial byte, n int) ([]int, error) {
 			unix.Close(fd)
 		}
 		if got == serial {
-			// The kernel drops what the table has no room for, without an error.
+			// The kernel drops what the table has no room for, without an
+			// error.
 			return nil, fmt.Errorf("%d of %d descriptors arrived: %w", len(fds), n, unix.EMFILE)
 		}
 	}

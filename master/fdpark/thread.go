@@ -49,8 +49,8 @@ func Open() (*Thread, error) {
 }
 
 // runtimeFDs returns the descriptors that Go's runtime may use on any thread:
-// its poller, and the descriptor that wakes the poller. A thread with a table of
-// its own must find the same files behind these numbers.
+// its poller, and the descriptor that wakes the poller. A thread with a table
+// of its own must find the same files behind these numbers.
 func runtimeFDs() ([]int, error) {
 	// The runtime opens its poller once, when a pipe or socket first needs it.
 	r, w, err := os.Pipe()

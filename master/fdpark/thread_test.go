@@ -21,8 +21,8 @@ func openThread(t *testing.T) *Thread {
 	return thread
 }
 
-// pairs makes connected sockets. A read from a peer fails after a minute, so
-// that a descriptor that is open by mistake fails a test and does not stop it.
+// pairs makes connected sockets. A read from a peer fails after a minute. So a
+// descriptor that is open by mistake fails the test and does not stop it.
 func pairs(t *testing.T, n int) (ours, peers []int) {
 	t.Helper()
 	for range n {
@@ -90,8 +90,8 @@ func withLimit(t *testing.T, n uint64, f func()) {
 	}
 }
 
-// A parked descriptor is the same open file. It is no longer in the table of the
-// process, and Close closes it.
+// A parked descriptor is the same open file. It is no longer in the table of
+// the process, and Close closes it.
 func TestPark(t *testing.T) {
 	const n = 2*maxPerMessage + 7
 	before := openFDs(t)
@@ -240,8 +240,8 @@ func TestTakeBackWithoutRoom(t *testing.T) {
 	}
 }
 
-// A message that an earlier call has left in the socket is not taken for the
-// message of this call, and its descriptors are closed.
+// An earlier call may have left its message in the socket. The next call does
+// not take it for its own, and closes its descriptors.
 func TestLeftoverMessage(t *testing.T) {
 	thread := openThread(t)
 	defer thread.Close()
@@ -305,8 +305,8 @@ func TestBadDescriptor(t *testing.T) {
 	}
 }
 
-// The runtime finds its poller on this thread, for whatever it uses the thread:
-// to collect garbage, to start a timer, and to wake who waits for a pipe.
+// The runtime finds its poller on this thread. It may use the thread to collect
+// garbage, to start a timer, and to wake a goroutine that waits for a pipe.
 func TestRuntimePoller(t *testing.T) {
 	thread := openThread(t)
 	defer thread.Close()

@@ -13,8 +13,9 @@ const (
 	SizeWidth     = 8 // "1023 KiB"
 )
 
-// Duration rounds d to two or three digits: 700µs, 1.2ms, 35ms, 1.2s, 42s, 2m03s, 3h05m,
-// 12d04h. Below 100 days the result has at most DurationWidth characters.
+// Duration rounds d to two or three digits: 700µs, 1.2ms, 35ms, 1.2s, 42s,
+// 2m03s, 3h05m, 12d04h. Below 100 days the result has at most DurationWidth
+// characters.
 func Duration(d time.Duration) string {
 	if d < 0 {
 		return "-" + Duration(-d)
@@ -44,8 +45,8 @@ func Duration(d time.Duration) string {
 	return fmt.Sprintf("%dd%02dh", h/24, h%24)
 }
 
-// Size rounds n bytes to three digits, in powers of 1024: 5 B, 1.2 MiB, 1023 KiB. The result
-// has at most SizeWidth characters.
+// Size rounds n bytes to three digits, in powers of 1024: 5 B, 1.2 MiB, 1023
+// KiB. The result has at most SizeWidth characters.
 func Size(n uint64) string {
 	if n < 1024 {
 		return fmt.Sprintf("%d B", n)
@@ -63,9 +64,9 @@ func Size(n uint64) string {
 	return "" // never reached, because EiB has no limit
 }
 
-// Printable returns s if it has printable characters only, and otherwise s quoted as in Go
-// source. The result has no control sequence, and no character that changes the direction of
-// the text.
+// Printable returns s if it has printable characters only, and otherwise s
+// quoted as in Go source. The result has no control sequence, and no character
+// that changes the direction of the text.
 func Printable(s string) string {
 	for _, r := range s {
 		// A byte that is not UTF-8 appears here as U+FFFD.

@@ -19,18 +19,18 @@ type Slots interface {
 	Cancel()       // gives back a reserved slot that was not used
 }
 
-// Accept waits for a connection, reserves a slot and accepts the connection. The
-// caller then owns the descriptor and the slot.
+// Accept waits for a connection, reserves a slot and accepts the connection.
+// The caller then owns the descriptor and the slot.
 //
-// Accept reserves the slot before it accepts. A connection without a slot could only
-// be closed, but a connection that stays in the kernel's queue is served later.
-// Accept does not reserve a slot before a connection has come. Otherwise idle
-// listeners would hold slots that busy ones need.
+// Accept reserves the slot before it accepts. A connection without a slot could
+// only be closed, but a connection that stays in the kernel's queue is served
+// later. Accept does not reserve a slot before a connection has come. Otherwise
+// idle listeners would hold slots that busy ones need.
 //
-// The error is ErrFull when no slot is free, and ErrClosed after Close. Any other
-// error is one of accept4(2), and Classify says what it means. Several goroutines may
-// call Accept at once. One of them waits in the poller and the others wait for it, so
-// a connection wakes exactly one.
+// The error is ErrFull when no slot is free, and ErrClosed after Close. Any
+// other error is one of accept4(2), and Classify says what it means. Several
+// goroutines may call Accept at once. One of them waits in the poller and the
+// others wait for it, so a connection wakes exactly one.
 func (l *Listener) Accept(slots Slots) (*Conn, error) {
 	var (
 		fd   int
@@ -58,7 +58,8 @@ func (l *Listener) Accept(slots Slots) (*Conn, error) {
 	})
 	switch {
 	case readErr != nil && l.closed.Load():
-		// A syscall.RawConn does not return os.ErrClosed, but an error of its own.
+		// A syscall.RawConn does not return os.ErrClosed, but an error of its
+		// own.
 		return nil, ErrClosed
 	case readErr != nil:
 		return nil, readErr
@@ -78,17 +79,17 @@ func (l *Listener) Accept(slots Slots) (*Conn, error) {
 type Class int
 
 const (
-	// Harmless is an error of one connection that has gone, or of the network. The
-	// caller should accept again at once.
+	// Harmless is an error of one connection that has gone, or of the network.
+	// The caller should accept again at once.
 	Harmless Class = iota
-	// Exhausted is a shortage of descriptors or memory. The caller should accept
-	// again after a pause. The connection stays in the queue, so accept without a
-	// pause would fail again and again.
+	// Exhausted is a shortage of descriptors or memory. The caller should
+	// accept again after a pause. The connection stays in the queue, so accept
+	// without a pause would fail again and again.
 	Exhausted
 )
 
-// Classify returns the class of an error of Accept other than ErrFull and ErrClosed.
-// An unknown error is Exhausted, because a pause never does harm.
+// Classify returns the class of an error of Accept other than ErrFull and
+// ErrClosed. An unknown error is Exhausted, because a pause never does harm.
 //
 // accept(2) lists the network errors that Linux passes on from the new socket.
 func Classify(err error) Class {

@@ -15,10 +15,10 @@ import (
 	"github.com/preforkd/preforkd/master/sockdiag"
 )
 
-// Adopt makes a listener of a socket that a service manager has bound. Check must
-// have accepted the socket. The listener has a descriptor of its own, and the caller
-// keeps fd. When the listener is closed, the socket stays open, and the file of a unix
-// socket stays.
+// Adopt makes a listener of a socket that a service manager has bound. Check
+// must have accepted the socket. The listener has a descriptor of its own, and
+// the caller keeps fd. When the listener is closed, the socket stays open, and
+// the file of a unix socket stays.
 func Adopt(fd int, o Options) (*Listener, error) {
 	l, err := listenerOfDuplicate(fd)
 	if err != nil {
@@ -32,9 +32,9 @@ func Adopt(fd int, o Options) (*Listener, error) {
 	return l, nil
 }
 
-// listenerOfDuplicate makes a listener of a duplicate of a listening socket. The open
-// file description becomes non-blocking. So it is also non-blocking for a process that
-// accepts from it later, as sockets from systemd are.
+// listenerOfDuplicate makes a listener of a duplicate of a listening socket.
+// The open file description becomes non-blocking. So it is also non-blocking
+// for a process that accepts from it later, as sockets from systemd are.
 func listenerOfDuplicate(fd int) (*Listener, error) {
 	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {
@@ -47,8 +47,8 @@ func listenerOfDuplicate(fd int) (*Listener, error) {
 	return newListener(dup)
 }
 
-// Check returns why a descriptor is not a listening socket that a listener can use,
-// or nil. The text of the error follows the name of the descriptor.
+// Check returns why a descriptor is not a listening socket that a listener can
+// use, or nil. The text of the error follows the name of the descriptor.
 func Check(fd int) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -93,10 +93,10 @@ func Check(fd int) error {
 	return errors.New("is a socket that does not listen")
 }
 
-// Retake makes listeners of sockets that an earlier process has opened for addr with
-// Open, and has stored with the service manager. It fails when Open would make other
-// sockets now. Then the caller must open new ones. In both cases the caller keeps the
-// descriptors.
+// Retake makes listeners of sockets that an earlier process has opened for addr
+// with Open, and has stored with the service manager. It fails when Open would
+// make other sockets now. Then the caller must open new ones. In both cases the
+// caller keeps the descriptors.
 func Retake(addr config.Address, o Options, fds []int) (listeners []*Listener, err error) {
 	defer func() {
 		if err != nil {
@@ -149,7 +149,8 @@ func Retake(addr config.Address, o Options, fds []int) (listeners []*Listener, e
 	return listeners, nil
 }
 
-// isAt reports whether the listener is bound as Open would bind it for an address.
+// isAt reports whether the listener is bound as Open would bind it for an
+// address.
 func (l *Listener) isAt(a config.Address) bool {
 	if a.IsUnix() || l.path != "" {
 		return l.path == a.Path
@@ -165,9 +166,9 @@ func (l *Listener) isAt(a config.Address) bool {
 	return l.local.Addr().WithZone("") == ip.WithZone("") && (a.Port == 0 || l.local.Port() == a.Port)
 }
 
-// hasBindOptions reports whether a TCP socket has those options of o that cannot be
-// changed after bind. v6only says whether a socket of [::] should not have the IPv4
-// addresses.
+// hasBindOptions reports whether a TCP socket has those options of o that
+// cannot be changed after bind. The argument v6only says whether a socket of
+// [::] should not have the IPv4 addresses.
 func (l *Listener) hasBindOptions(fd int, o Options, v6only bool) bool {
 	if l.path != "" {
 		return true
@@ -182,9 +183,9 @@ func (l *Listener) hasBindOptions(fd int, o Options, v6only bool) bool {
 		has(unix.SOL_SOCKET, unix.SO_REUSEPORT, o.ReusePort) && has(unix.IPPROTO_IP, unix.IP_FREEBIND, o.FreeBind)
 }
 
-// findFile finds the file of a unix socket that Retake has taken, so Close can remove
-// it. If the file is missing, or belongs to another socket, nobody can connect to this
-// one any more, and findFile fails.
+// findFile finds the file of a unix socket that Retake has taken, so Close can
+// remove it. If the file is missing, or belongs to another socket, nobody can
+// connect to this one any more, and findFile fails.
 func (l *Listener) findFile() error {
 	if strings.HasPrefix(l.path, "@") {
 		return nil
@@ -222,9 +223,9 @@ func (l *Listener) keepFile() {
 	}
 }
 
-// CloseStored closes a listener of which a service manager may have a duplicate. If
-// there is one, the file of a unix socket stays for the next process that gets the
-// duplicate.
+// CloseStored closes a listener of which a service manager may have a
+// duplicate. If there is one, the file of a unix socket stays for the next
+// process that gets the duplicate.
 func (l *Listener) CloseStored() error {
 	if l.bound == nil {
 		return l.Close()
@@ -242,9 +243,9 @@ func (l *Listener) CloseStored() error {
 	return err
 }
 
-// isListened reports whether the kernel's list has a listening unix socket with a path
-// (proc_net(5)). A connect would also tell, but somebody would have to serve the
-// connection.
+// isListened reports whether the kernel's list has a listening unix socket with
+// a path (proc_net(5)). A connect would also tell, but somebody would have to
+// serve the connection.
 func isListened(path string) (bool, error) {
 	list, err := os.Open("/proc/self/net/unix")
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/preforkd/preforkd/master/config"
 )
 
-// stored opens listeners, and closes them as a master does that has stored them with a
-// service manager. It returns the manager's descriptors.
+// stored opens listeners, and closes them as a master does that has stored them
+// with a service manager. It returns the manager's descriptors.
 func stored(t *testing.T, address string, o Options) []int {
 	t.Helper()
 	a, err := config.ParseAddress(address)
@@ -99,8 +99,8 @@ func TestRetake(t *testing.T) {
 	}
 }
 
-// The file of a stored socket stays as long as another process has the socket, and no
-// longer.
+// The file of a stored socket stays as long as another process has the socket,
+// and no longer.
 func TestCloseStoredUnix(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	fds := stored(t, "unix:"+path, Defaults())
@@ -167,8 +167,8 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
-// The file at the path of a stored socket may belong to another server by now. It is
-// not removed.
+// The file at the path of a stored socket may belong to another server by now.
+// It is not removed.
 func TestRetakeWithoutItsFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	fds := stored(t, "unix:"+path, Defaults())

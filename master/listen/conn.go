@@ -15,16 +15,16 @@ type Conn struct {
 	// FD is the connected socket, in blocking mode and with FD_CLOEXEC.
 	FD int
 
-	// Peer and Local are the two ends of a TCP connection. A v4-mapped address is
-	// given as v4. Both are zero for a unix socket.
+	// Peer and Local are the two ends of a TCP connection. A v4-mapped address
+	// is given as v4. Both are zero for a unix socket.
 	Peer, Local netip.AddrPort
 
 	// Socket holds the two ends of the TCP socket itself. They stay as they are
 	// when a proxy gives other ones.
 	Socket sockdiag.Pair
 
-	// These are set for a unix socket: the process that has connected, the path to
-	// which the peer is bound, which is usually empty, and the path of the listener.
+	// These are set for a unix socket: the process that has connected, the path
+	// of the peer, and the path of the listener. Most peers have no path.
 	Credentials         *unix.Ucred
 	PeerPath, LocalPath string
 
@@ -47,8 +47,8 @@ func (l *Listener) describe(fd int, from unix.Sockaddr) (*Conn, error) {
 		}
 		conn.Credentials = credentials
 		conn.LocalPath = l.path
-		// x/sys ends a name at its first NUL, so no environment variable gets a NUL.
-		// It gives a socket that is not bound the name "@".
+		// x/sys ends a name at its first NUL, so no environment variable gets a
+		// NUL. It gives a socket that is not bound the name "@".
 		if peer.Name != "@" {
 			conn.PeerPath = peer.Name
 		}
@@ -69,8 +69,8 @@ func (l *Listener) describe(fd int, from unix.Sockaddr) (*Conn, error) {
 // IsUnix reports whether the connection came over a unix socket.
 func (c *Conn) IsUnix() bool { return c.Credentials != nil }
 
-// PeerName returns the client's end as the log shows it: "ip:port", or the path of a
-// unix socket, or the user and the process if there is no path.
+// PeerName returns the client's end as the log shows it: "ip:port", or the path
+// of a unix socket, or the user and the process if there is no path.
 func (c *Conn) PeerName() string {
 	switch {
 	case !c.IsUnix():
@@ -90,8 +90,8 @@ func (c *Conn) LocalName() string {
 	return c.Local.String()
 }
 
-// addrPort converts a TCP socket address. It gives an IPv6 zone by its number, which
-// needs no look-up and is valid wherever a name is.
+// addrPort converts a TCP socket address. It gives an IPv6 zone by its number,
+// which needs no look-up and is valid wherever a name is.
 func addrPort(sa unix.Sockaddr) netip.AddrPort {
 	switch sa := sa.(type) {
 	case *unix.SockaddrInet4:

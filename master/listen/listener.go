@@ -49,7 +49,8 @@ func newListener(fd int) (*Listener, error) {
 }
 
 // Local returns the address to which the socket is bound, in the form that
-// config.ParseAddress parses. For port 0 it has the port that the kernel has chosen.
+// config.ParseAddress parses. For port 0 it has the port that the kernel has
+// chosen.
 func (l *Listener) Local() string {
 	if l.path != "" {
 		return "unix:" + l.path
@@ -57,7 +58,8 @@ func (l *Listener) Local() string {
 	return l.local.String()
 }
 
-// Inode returns the inode number of the socket. sockdiag.Listening uses it as key.
+// Inode returns the inode number of the socket. sockdiag.Listening uses it as
+// key.
 func (l *Listener) Inode() (uint64, error) {
 	var stat unix.Stat_t
 	var err error
@@ -70,11 +72,12 @@ func (l *Listener) Inode() (uint64, error) {
 	return stat.Ino, nil
 }
 
-// Queue returns how many connections wait in the kernel's queue for accept, and how many
-// may. It returns false for unix sockets, for which the kernel does not tell.
+// Queue returns how many connections wait in the kernel's queue for accept, and
+// how many may. It returns false for unix sockets, for which the kernel does
+// not tell.
 //
-// For a listening socket the kernel puts the two numbers into fields of struct tcp_info
-// that have no other use there (tcp_get_info in net/ipv4/tcp.c).
+// For a listening socket the kernel puts the two numbers into fields of struct
+// tcp_info that have no other use there (tcp_get_info in net/ipv4/tcp.c).
 func (l *Listener) Queue() (waiting, limit int, ok bool) {
 	if l.path != "" {
 		return 0, 0, false
@@ -88,11 +91,13 @@ func (l *Listener) Queue() (waiting, limit int, ok bool) {
 	return waiting, limit, ok && err == nil
 }
 
-// Close closes the socket and makes every Accept return ErrClosed. It also removes the
-// socket file that Open has created, unless another one has taken its place.
+// Close closes the socket and makes every Accept return ErrClosed. It also
+// removes the socket file that Open has created, unless another one has taken
+// its place.
 func (l *Listener) Close() error {
 	l.closed.Store(true)
-	// Remove the file first. As soon as the socket is closed, a successor may bind.
+	// Remove the file first. As soon as the socket is closed, a successor may
+	// bind.
 	var removed error
 	if l.bound != nil {
 		if err := l.bound.remove(); err != nil {

@@ -11,13 +11,13 @@ import (
 
 // Options are the options of a listening socket and of its connections.
 type Options struct {
-	// Connections inherit these from the listener. They can be changed while the
-	// socket listens.
+	// Connections inherit these from the listener. They can be changed while
+	// the socket listens.
 
 	NoDelay bool
-	// Keepalive is how long a peer is silent before the kernel probes it. DeferAccept
-	// is how long the kernel holds back a connection that sends nothing. Both are
-	// in whole seconds, and 0 means never.
+	// Keepalive is how long a peer is silent before the kernel probes it.
+	// DeferAccept is how long the kernel holds back a connection that sends
+	// nothing. Both are in whole seconds, and 0 means never.
 	Keepalive   time.Duration
 	DeferAccept time.Duration
 	Backlog     int // 0: the longest that the kernel allows
@@ -29,8 +29,8 @@ type Options struct {
 	BindToDevice string
 	V6Only       bool // for [::]; a listener without an address always has both families
 
-	// The mode and the owners of a unix socket's file. A value of -1 leaves that one
-	// unchanged.
+	// The mode and the owners of a unix socket's file. A value of -1 leaves
+	// that one unchanged.
 	Mode, UID, GID int
 }
 
@@ -39,8 +39,8 @@ func Defaults() Options {
 	return Options{NoDelay: true, Keepalive: time.Minute, V6Only: true, Mode: -1, UID: -1, GID: -1}
 }
 
-// SameBinding reports whether a socket with these options can get the other ones
-// without a new bind.
+// SameBinding reports whether a socket with these options can get the other
+// ones without a new bind.
 func (o Options) SameBinding(other Options) bool {
 	return o.ReusePort == other.ReusePort && o.FreeBind == other.FreeBind && o.BindToDevice == other.BindToDevice && o.V6Only == other.V6Only
 }
@@ -54,8 +54,8 @@ func flag(set bool) int {
 	return 0
 }
 
-// The kernel gives up a peer that does not answer after Keepalive and this many probes
-// at this interval.
+// The kernel gives up a peer that does not answer after Keepalive and this many
+// probes at this interval.
 const (
 	keepaliveInterval = 15 * time.Second
 	keepaliveProbes   = 4
@@ -63,8 +63,8 @@ const (
 
 // beforeBind returns the options that must be set before a TCP socket is bound.
 func (o Options) beforeBind() []option {
-	// SO_REUSEADDR allows a restart while old connections are in TIME_WAIT. On Linux
-	// it does not allow two servers at one address.
+	// SO_REUSEADDR allows a restart while old connections are in TIME_WAIT. On
+	// Linux it does not allow two servers at one address.
 	options := []option{{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1}}
 	if o.ReusePort {
 		options = append(options, option{unix.SOL_SOCKET, unix.SO_REUSEPORT, 1})
@@ -75,13 +75,14 @@ func (o Options) beforeBind() []option {
 	return options
 }
 
-// forConnections returns the options of a TCP listener that accepted sockets inherit
-// (tcp(7)). So no connection needs system calls for them. Each option is set, whatever
-// its value is, because the kernel's defaults may differ between hosts.
+// forConnections returns the options of a TCP listener that accepted sockets
+// inherit (tcp(7)). So no connection needs system calls for them. Each option
+// is set, whatever its value is, because the kernel's defaults may differ
+// between hosts.
 func (o Options) forConnections() []option {
 	options := []option{
-		// Without TCP_NODELAY, a handler that answers with two small writes waits
-		// for a delayed acknowledgement between them.
+		// Without TCP_NODELAY, a handler that answers with two small writes
+		// waits for a delayed acknowledgement between them.
 		{unix.IPPROTO_TCP, unix.TCP_NODELAY, flag(o.NoDelay)},
 		{unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, int(o.DeferAccept / time.Second)},
 		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, flag(o.Keepalive > 0)},
@@ -102,8 +103,8 @@ func (o Options) backlog() int {
 	return maxBacklog()
 }
 
-// Apply gives a listener new options, except those that cannot be changed after bind.
-// Only the goroutine that closes the listener may call it.
+// Apply gives a listener new options, except those that cannot be changed after
+// bind. Only the goroutine that closes the listener may call it.
 func (l *Listener) Apply(o Options) error {
 	var failure error
 	err := l.raw.Control(func(fd uintptr) {
@@ -114,9 +115,9 @@ func (l *Listener) Apply(o Options) error {
 				}
 			}
 		}
-		// A second listen(2) changes the length of the queue and nothing else. The
-		// queue of a service manager's socket keeps its length, unless the options
-		// have another one.
+		// A second listen(2) changes the length of the queue and nothing else.
+		// The queue of a service manager's socket keeps its length, unless the
+		// options have another one.
 		if !l.adopted || o.Backlog > 0 {
 			failure = unix.Listen(int(fd), o.backlog())
 		}
@@ -130,9 +131,9 @@ func (l *Listener) Apply(o Options) error {
 	return err
 }
 
-// maxBacklog returns the longest queue that the running kernel allows. The constant
-// SOMAXCONN is a value of the kernel's headers at build time. The kernel shortens a
-// longer queue without an error (listen(2)).
+// maxBacklog returns the longest queue that the running kernel allows. The
+// constant SOMAXCONN is a value of the kernel's headers at build time. The
+// kernel shortens a longer queue without an error (listen(2)).
 func maxBacklog() int {
 	text, err := os.ReadFile("/proc/sys/net/core/somaxconn")
 	if err == nil {

@@ -12,7 +12,8 @@ func TestQueue(t *testing.T) {
 	}
 	dial(t, l)
 	dial(t, l)
-	// The client's connect returns a moment before the connection is in the queue.
+	// The client's connect returns a moment before the connection is in the
+	// queue.
 	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		if waiting, _, ok := l.Queue(); waiting == 2 && ok {
 			break

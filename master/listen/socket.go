@@ -13,9 +13,9 @@ import (
 	"github.com/preforkd/preforkd/master/config"
 )
 
-// Open binds sockets to an address and listens. For a host name it returns a listener
-// for each address of the name. The caller owns the listeners. On error there are none,
-// and no socket or file is left.
+// Open binds sockets to an address and listens. For a host name it returns a
+// listener for each address of the name. The caller owns the listeners. On
+// error there are none, and no socket or file is left.
 //
 // Errors name the address and have the system's text, for instance "listen
 // 127.0.0.1:7007: address already in use".
@@ -54,8 +54,8 @@ func Open(addr config.Address, o Options) (listeners []*Listener, err error) {
 	return listeners, nil
 }
 
-// Resolve returns the addresses of a host name. An address without a host name it
-// returns unchanged. It may wait for a name server. It binds nothing.
+// Resolve returns the addresses of a host name. An address without a host name
+// it returns unchanged. It may wait for a name server. It binds nothing.
 func Resolve(addr config.Address) ([]config.Address, error) {
 	if addr.Host == "" {
 		return []config.Address{addr}, nil
@@ -78,8 +78,9 @@ func CloseAll(listeners []*Listener) {
 	}
 }
 
-// resolveTimeout is the longest time to resolve a host name. If a name server does not
-// answer, the start must fail and not hang before the first line of the log.
+// resolveTimeout is the longest time to resolve a host name. If a name server
+// does not answer, the start must fail and not hang before the first line of
+// the log.
 const resolveTimeout = 10 * time.Second
 
 func resolve(host string) ([]netip.Addr, error) {
@@ -100,8 +101,8 @@ func resolve(host string) ([]netip.Addr, error) {
 	return ips, nil
 }
 
-// openAllAddresses listens at all addresses of both families with one socket. If the
-// kernel has no IPv6, it listens at all IPv4 addresses.
+// openAllAddresses listens at all addresses of both families with one socket.
+// If the kernel has no IPv6, it listens at all IPv4 addresses.
 func openAllAddresses(port uint16, o Options) (*Listener, error) {
 	l, err := openTCP(netip.AddrPortFrom(netip.IPv6Unspecified(), port), false, o)
 	if err == unix.EAFNOSUPPORT || err == unix.EADDRNOTAVAIL {
@@ -110,12 +111,13 @@ func openAllAddresses(port uint16, o Options) (*Listener, error) {
 	return l, err
 }
 
-// openTCP binds one TCP socket. With v6only, a socket for [::] does not get the IPv4
-// addresses, so a service can list 0.0.0.0 and [::] together. The option is always set,
-// because its default (bindv6only, ipv6(7)) may differ between hosts.
+// openTCP binds one TCP socket. With v6only, a socket for [::] does not get the
+// IPv4 addresses, so a service can list 0.0.0.0 and [::] together. The option
+// is always set, because its default (bindv6only, ipv6(7)) may differ between
+// hosts.
 //
-// The protocol is IPPROTO_TCP. A Multipath TCP socket behaves differently with splice
-// and socket options, and a program that inherits one cannot know.
+// The protocol is IPPROTO_TCP. A Multipath TCP socket behaves differently with
+// splice and socket options, and a program that inherits one cannot know.
 func openTCP(at netip.AddrPort, v6only bool, o Options) (*Listener, error) {
 	sockaddr, err := sockaddrOf(at)
 	if err != nil {
@@ -148,8 +150,8 @@ func sockaddrOf(at netip.AddrPort) (unix.Sockaddr, error) {
 	return &unix.SockaddrInet6{Port: int(at.Port()), Addr: ip.As16(), ZoneId: zone}, nil
 }
 
-// zoneID returns the index of an IPv6 zone. The zone is the name or the number of an
-// interface (RFC 4007 section 11).
+// zoneID returns the index of an IPv6 zone. The zone is the name or the number
+// of an interface (RFC 4007 section 11).
 func zoneID(zone string) (uint32, error) {
 	if zone == "" {
 		return 0, nil

@@ -9,22 +9,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A boundPath is a socket file that this process has created. Its device and inode
-// tell it from the file of a successor at the same path.
+// A boundPath is a socket file that this process has created. Its device and
+// inode tell it from the file of a successor at the same path.
 type boundPath struct {
 	dir      *directory // owned
 	path     string
 	dev, ino uint64
 }
 
-// openUnix binds a unix stream socket. It replaces a socket file that has no server, as
-// a crash leaves one. It does not replace the file of a live server, or a file that is
-// not a socket.
+// openUnix binds a unix stream socket. It replaces a socket file that has no
+// server, as a crash leaves one. It does not replace the file of a live server,
+// or a file that is not a socket.
 func openUnix(path string, o Options) (l *Listener, err error) {
 	at := &unix.SockaddrUnix{Name: path}
 	if strings.HasPrefix(path, "@") {
-		// x/sys replaces the '@' by the NUL byte of an abstract name. Such a name
-		// disappears with its last descriptor, so it cannot be stale.
+		// x/sys replaces the '@' by the NUL byte of an abstract name. Such a
+		// name disappears with its last descriptor, so it cannot be stale.
 		fd, err := open(unix.AF_UNIX, 0, nil, at, "")
 		if err != nil {
 			return nil, err
@@ -60,8 +60,8 @@ func openUnix(path string, o Options) (l *Listener, err error) {
 		return nil, err
 	}
 	bound := &boundPath{dir: dir, path: path, dev: uint64(st.Dev), ino: st.Ino}
-	// Set the owner before listen(2). Until then connect fails, so nobody can connect
-	// while the file still has its first owner and mode.
+	// Set the owner before listen(2). Until then connect fails, so nobody can
+	// connect while the file still has its first owner and mode.
 	if err = bound.setOwner(o); err == nil {
 		l, err = listenOn(fd, o)
 	} else {
@@ -117,8 +117,8 @@ func removeStale(path string) error {
 	}
 }
 
-// remove unlinks the socket file and closes the directory. It does not unlink another
-// file that has taken its place.
+// remove unlinks the socket file and closes the directory. It does not unlink
+// another file that has taken its place.
 func (b *boundPath) remove() error {
 	defer b.dir.close()
 	if err := b.dir.lock(); err != nil {

@@ -5,7 +5,8 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// The colours, as ECMA-48 sequences (SGR) that every terminal with colours knows.
+// The colours, as ECMA-48 sequences (SGR) that every terminal with colours
+// knows.
 const (
 	plain  = ""
 	dim    = "\x1b[2m"
@@ -14,8 +15,8 @@ const (
 	reset  = "\x1b[0m"
 )
 
-// useColour reports whether to use colours: the output must be a terminal with colours, and
-// the user must not have refused them (no-color.org).
+// useColour reports whether to use colours: the output must be a terminal with
+// colours, and the user must not have refused them (no-color.org).
 func useColour(terminal bool, getenv func(string) string) bool {
 	return terminal && getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
 }

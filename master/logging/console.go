@@ -15,7 +15,8 @@ import (
 	"github.com/preforkd/preforkd/master/human"
 )
 
-// consoleTime is the time of the day in local time. A person at a terminal knows the date.
+// consoleTime is the time of the day in local time. A person at a terminal
+// knows the date.
 const consoleTime = "15:04:05.000"
 
 // A consoleEncoder writes events for people, as rows of a table:
@@ -26,8 +27,8 @@ const consoleTime = "15:04:05.000"
 //	     ended           reason     took    bytes                    cpu         memory
 //	...  exit 0          eof          1.2s  in      5 B  out      5 B  cpu  2.1ms  rss  4.1 MiB
 //
-// A value that is too long for its column moves the rest of its own line only. Fields
-// without a column follow as key=value.
+// A value that is too long for its column moves the rest of its own line only.
+// Fields without a column follow as key=value.
 type consoleEncoder struct {
 	*zapcore.MapObjectEncoder // the fields of With
 	colour                    bool
@@ -43,8 +44,8 @@ func (e consoleEncoder) Clone() zapcore.Encoder {
 	return consoleEncoder{clone, e.colour}
 }
 
-// The widths of the columns, in characters. The widest number fits its column. Other
-// columns fit what is usual.
+// The widths of the columns, in characters. The widest number fits its column.
+// Other columns fit what is usual.
 const (
 	widthLevel    = 5
 	widthEvent    = 12
@@ -127,9 +128,10 @@ func newRow(context map[string]any, fields []zapcore.Field) row {
 			r.rest = append(r.rest, f)
 		}
 	}
-	// The address column shows the peer, or else the address of the listener. With
-	// both, the listener's address is an ordinary field. The end of a connection does
-	// not show it: the line is long, and the line of the start has it.
+	// The address column shows the peer, or else the address of the listener.
+	// With both, the listener's address is an ordinary field. The end of a
+	// connection does not show it: the line is long, and the line of the start
+	// has it.
 	local, ended := r.known[keyLocal], r.known[keyDuration] != nil
 	if local != nil && r.known[keyPeer] != nil && !ended {
 		r.rest = append([]field{{keyLocal, local}}, r.rest...)
@@ -137,8 +139,8 @@ func newRow(context map[string]any, fields []zapcore.Field) row {
 	return r
 }
 
-// columns returns the columns, each after two spaces. An event that is not about a
-// connection or a listener has no empty columns.
+// columns returns the columns, each after two spaces. An event that is not
+// about a connection or a listener has no empty columns.
 func (r row) columns() string {
 	address := r.get(keyPeer, "")
 	if address == "" {
@@ -178,7 +180,8 @@ func (r row) columns() string {
 	return out.String()
 }
 
-// get returns the text of a field with a prefix, or "" if there is no such field.
+// get returns the text of a field with a prefix, or "" if there is no such
+// field.
 func (r row) get(key, prefix string) string {
 	value, ok := r.known[key]
 	if !ok {
@@ -224,8 +227,8 @@ func text(value any) string {
 	return fmt.Sprint(value)
 }
 
-// clean makes a value safe to show on a terminal. It quotes the value as in Go source if
-// the reader could not see where the value ends.
+// clean makes a value safe to show on a terminal. It quotes the value as in Go
+// source if the reader could not see where the value ends.
 func clean(s string) string {
 	if s == "" || strings.ContainsAny(s, " \"=") {
 		return strconv.Quote(s)
@@ -238,8 +241,8 @@ func padding(s string, width int) string {
 	return strings.Repeat(" ", max(0, width-utf8.RuneCountInString(s)))
 }
 
-// levelName returns the name of a level. Warnings and errors are in capitals, so they are
-// visible without colours, too.
+// levelName returns the name of a level. Warnings and errors are in capitals,
+// so they are visible without colours, too.
 func levelName(level zapcore.Level) string {
 	if level >= zapcore.WarnLevel {
 		return level.CapitalString()

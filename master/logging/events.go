@@ -1,7 +1,7 @@
 package logging
 
-// The events. Each one is the msg of exactly one kind of fact. They do not change, because
-// people's searches and alerts depend on them.
+// The events. Each one is the msg of exactly one kind of fact. They do not
+// change, because people's searches and alerts depend on them.
 const (
 	EventListening   = "listening"         // a listener accepts: service, local
 	EventAccepted    = "accepted"          // a connection was accepted: service, conn, peer, local, and pid if it has a worker

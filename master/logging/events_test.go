@@ -14,8 +14,8 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// logEvents logs each event once, as the master does. It logs the end of a connection in
-// both forms.
+// logEvents logs each event once, as the master does. It logs the end of a
+// connection in both forms.
 func logEvents(l *zap.Logger) {
 	echo := l.With(Service("echo"))
 	echo.Info(EventListening, Local("127.0.0.1:7007"))

@@ -12,28 +12,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// journalSocket is the socket at which the journal receives entries with fields.
+// journalSocket is the socket at which the journal receives entries with
+// fields.
 const journalSocket = "/run/systemd/journal/socket"
 
-// inJournal reports whether stderr is connected to the journal. JOURNAL_STREAM has the
-// device and inode of that file (systemd.exec(5)).
+// inJournal reports whether stderr is connected to the journal. JOURNAL_STREAM
+// has the device and inode of that file (systemd.exec(5)).
 func inJournal() bool {
 	ok, err := journal.StderrIsJournalStream()
 	return ok && err == nil && journal.Enabled()
 }
 
-// A journalOutput sends the lines of a journalEncoder to the journal. If that fails, it
-// writes the line to stderr as JSON. It tries the journal again for each line.
+// A journalOutput sends the lines of a journalEncoder to the journal. If that
+// fails, it writes the line to stderr as JSON. It tries the journal again for
+// each line.
 type journalOutput struct {
 	stderr *output
 	// send and waitRoom are the functions for the journal. Tests replace them.
 	send     func(message string, priority journal.Priority, fields map[string]string) error
 	waitRoom func(wait time.Duration) error
-	// stuck says that the journal did not read within roomWait. The next entries do
-	// not wait until it reads again.
+	// stuck says that the journal did not read within roomWait. The next
+	// entries do not wait until it reads again.
 	stuck bool
-	// pending receives the result of a send that takes longer than sendWait. It is
-	// nil if there is none.
+	// pending receives the result of a send that takes longer than sendWait. It
+	// is nil if there is none.
 	pending chan error
 }
 
@@ -41,13 +43,13 @@ func newJournalOutput(stderr *output) *journalOutput {
 	return &journalOutput{stderr: stderr, send: journal.Send, waitRoom: waitJournalRoom}
 }
 
-// roomWait is how long an entry waits for a journal that does not read. With sendWait it is
-// less than the time that Close waits at the end of the program.
+// roomWait is how long an entry waits for a journal that does not read. With
+// sendWait it is less than the time that Close waits at the end of the program.
 const roomWait = time.Second
 
-// sendWait is how long it may take to send an entry. If there is room, the journal takes it
-// at once. But other programs may have filled the room meanwhile. Then it is unknown when
-// go-systemd returns (see waitJournalRoom).
+// sendWait is how long it may take to send an entry. If there is room, the
+// journal takes it at once. But other programs may have filled the room
+// meanwhile. Then it is unknown when go-systemd returns (see waitJournalRoom).
 const sendWait = roomWait / 2
 
 // Write sends whole lines.
@@ -105,9 +107,10 @@ func (j *journalOutput) sendToJournal(message string, object []byte) error {
 
 func (j *journalOutput) Close() error { return j.stderr.Close() }
 
-// waitJournalRoom waits until the journal has room for an entry. It returns EAGAIN if there
-// is none in time. Without this check go-systemd could wait for ever: its socket is not
-// connected, and for poll such a socket is always writable.
+// waitJournalRoom waits until the journal has room for an entry. It returns
+// EAGAIN if there is none in time. Without this check go-systemd could wait for
+// ever: its socket is not connected, and for poll such a socket is always
+// writable.
 func waitJournalRoom(wait time.Duration) error {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -135,8 +138,8 @@ func waitJournalRoom(wait time.Duration) error {
 // journalPrefix begins the name of each of the master's fields.
 const journalPrefix = "PREFORKD_"
 
-// journalFields returns the priority and the fields of an event for the journal. The names
-// of the fields are in capitals.
+// journalFields returns the priority and the fields of an event for the
+// journal. The names of the fields are in capitals.
 func journalFields(object []byte) (journal.Priority, map[string]string, error) {
 	decoder := json.NewDecoder(bytes.NewReader(object))
 	decoder.UseNumber() // keeps a number as it is written
@@ -160,8 +163,8 @@ func journalFields(object []byte) (journal.Priority, map[string]string, error) {
 	return journalPriority(level), fields, nil
 }
 
-// journalName returns a name that the journal accepts: at most 64 capitals, digits and
-// underscores (systemd.journal-fields(7)).
+// journalName returns a name that the journal accepts: at most 64 capitals,
+// digits and underscores (systemd.journal-fields(7)).
 func journalName(key string) string {
 	name := journalPrefix + strings.Map(func(r rune) rune {
 		switch {

@@ -62,7 +62,8 @@ func (h *fakeJournal) fail(send, room error) {
 	h.sendErr, h.roomErr = send, room
 }
 
-// journalLogger returns a logger to a fake journal, and a function that reads its stderr.
+// journalLogger returns a logger to a fake journal, and a function that reads
+// its stderr.
 func journalLogger(t *testing.T) (*Logger, *fakeJournal, func() string) {
 	t.Helper()
 	file, err := os.CreateTemp(t.TempDir(), "stderr")
@@ -86,8 +87,8 @@ func journalLogger(t *testing.T) (*Logger, *fakeJournal, func() string) {
 	}
 }
 
-// Every field of an event becomes a field of the journal, with its name in capitals and its
-// value as in JSON.
+// Every field of an event becomes a field of the journal, with its name in
+// capitals and its value as in JSON.
 func TestJournalFields(t *testing.T) {
 	l, h, stderr := journalLogger(t)
 	l.With(Service("echo")).Warn(EventReaped, Conn("mi8f2k1c-2"), Peer("127.0.0.1:50313"), Local("127.0.0.1:7007"), PID(4712),
@@ -143,8 +144,8 @@ func TestJournalName(t *testing.T) {
 	}
 }
 
-// Without a journal the events go to stderr as JSON, and none is lost. When the journal is
-// back, it gets the next event.
+// Without a journal the events go to stderr as JSON, and none is lost. When the
+// journal is back, it gets the next event.
 func TestJournalGone(t *testing.T) {
 	l, h, stderr := journalLogger(t)
 	h.fail(unix.ECONNREFUSED, nil)

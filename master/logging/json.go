@@ -8,11 +8,12 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// jsonTime is RFC 3339 with microseconds. Times are in UTC, so the lines of several machines
-// can be sorted as text.
+// jsonTime is RFC 3339 with microseconds. Times are in UTC, so the lines of
+// several machines can be sorted as text.
 const jsonTime = "2006-01-02T15:04:05.000000Z07:00"
 
-// A jsonEncoder is zap's JSON encoder, and its lines are safe to show on a terminal.
+// A jsonEncoder is zap's JSON encoder, and its lines are safe to show on a
+// terminal.
 type jsonEncoder struct{ zapcore.Encoder }
 
 func newJSONEncoder() zapcore.Encoder {
@@ -44,9 +45,10 @@ func (e jsonEncoder) EncodeEntry(entry zapcore.Entry, fields []zapcore.Field) (*
 	if err != nil {
 		return nil, err
 	}
-	// zap escapes only what JSON requires, the control characters below space (RFC 8259
-	// section 7). It does not escape DEL and the C1 controls, which are two bytes in UTF-8
-	// and begin with 0xc2. One of them, 0x9b, starts a control sequence like ESC [.
+	// zap escapes only what JSON requires, the control characters below space
+	// (RFC 8259 section 7). It does not escape DEL and the C1 controls, which
+	// are two bytes in UTF-8 and begin with 0xc2. One of them, 0x9b, starts a
+	// control sequence like ESC [.
 	if b := line.Bytes(); bytes.IndexByte(b, 0x7f) >= 0 || bytes.IndexByte(b, 0xc2) >= 0 {
 		escaped := escapeControls(b)
 		line.Reset()
@@ -55,8 +57,8 @@ func (e jsonEncoder) EncodeEntry(entry zapcore.Entry, fields []zapcore.Field) (*
 	return line, nil
 }
 
-// escapeControls returns the JSON text b with DEL and the C1 controls written as \u00XX.
-// They can only occur in strings.
+// escapeControls returns the JSON text b with DEL and the C1 controls written
+// as \u00XX. They can only occur in strings.
 func escapeControls(b []byte) []byte {
 	const hex = "0123456789abcdef"
 	out := make([]byte, 0, len(b)+16)

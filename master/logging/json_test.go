@@ -63,8 +63,8 @@ func TestErrorIsOneField(t *testing.T) {
 	}
 }
 
-// Whatever a peer or a program puts into a line, it stays one line. No byte in it is a
-// command for a terminal.
+// Whatever a peer or a program puts into a line, it stays one line. No byte in
+// it is a command for a terminal.
 func FuzzLines(f *testing.F) {
 	f.Add("reaped", "unix:/tmp/\x1b[31m", "eof")
 	f.Add("a\nb", "\u009b", "\xc2\xc2\x9b\x7f")

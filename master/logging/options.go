@@ -7,8 +7,8 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// Options says how to log. The zero Options log at level info to stderr, in a format that
-// depends on what stderr is.
+// Options says how to log. The zero Options log at level info to stderr, in a
+// format that depends on what stderr is.
 type Options struct {
 	Format Format        // "" is FormatAuto
 	Level  zapcore.Level // events below it are not written
@@ -25,7 +25,8 @@ const (
 	FormatJournal Format = "journal" // entries of systemd's journal, with fields
 )
 
-// ParseFormat parses the value of --log-format. The error names the allowed values.
+// ParseFormat parses the value of --log-format. The error names the allowed
+// values.
 func ParseFormat(s string) (Format, error) {
 	switch f := Format(s); f {
 	case FormatAuto, FormatConsole, FormatJSON, FormatJournal:
@@ -34,8 +35,9 @@ func ParseFormat(s string) (Format, error) {
 	return "", fmt.Errorf("log format %q: write %s, %s, %s or %s", s, FormatAuto, FormatConsole, FormatJSON, FormatJournal)
 }
 
-// ParseLevel parses the value of --log-level. The error names the allowed values. zap's own
-// parser is no choice, because it also knows levels that end the process.
+// ParseLevel parses the value of --log-level. The error names the allowed
+// values. zap's own parser is no choice, because it also knows levels that end
+// the process.
 func ParseLevel(s string) (zapcore.Level, error) {
 	for _, level := range []zapcore.Level{
 		zapcore.DebugLevel, zapcore.InfoLevel, zapcore.WarnLevel, zapcore.ErrorLevel,

@@ -9,17 +9,18 @@ import (
 
 // An output is a private descriptor of the log file.
 //
-// A Go program that writes to a broken fd 1 or 2 through os.Stdout or os.Stderr dies of
-// SIGPIPE (os/signal). On other descriptors it gets EPIPE. The loss of a terminal must not
-// end the connections, so the output has a descriptor of its own.
+// A Go program that writes to a broken fd 1 or 2 through os.Stdout or os.Stderr
+// dies of SIGPIPE (os/signal). On other descriptors it gets EPIPE. The loss of
+// a terminal must not end the connections, so the output has a descriptor of
+// its own.
 //
-// It uses plain system calls and not os.File. os.File reads O_NONBLOCK once, at the start.
-// The flag belongs to the open file description, so a shell or a worker that shares it can
-// set it later.
+// It uses plain system calls and not os.File. os.File reads O_NONBLOCK once, at
+// the start. The flag belongs to the open file description, so a shell or a
+// worker that shares it can set it later.
 type output struct{ fd int }
 
-// openOutput duplicates the descriptor of f to a number of at least 3, with close-on-exec.
-// The caller keeps f, and must close the output.
+// openOutput duplicates the descriptor of f to a number of at least 3, with
+// close-on-exec. The caller keeps f, and must close the output.
 func openOutput(f *os.File) (*output, error) {
 	// f.Fd() would clear O_NONBLOCK for every process that shares the file.
 	conn, err := f.SyscallConn()
@@ -45,8 +46,8 @@ func (o *output) isTerminal() bool {
 	return err == nil
 }
 
-// Write writes all of b, however long that takes. On error it returns how many bytes it has
-// written.
+// Write writes all of b, however long that takes. On error it returns how many
+// bytes it has written.
 func (o *output) Write(b []byte) (int, error) {
 	written := 0
 	for written < len(b) {

@@ -19,8 +19,8 @@ import (
 // helperEnv makes the test binary the program that TestBrokenStderr runs.
 const helperEnv = "PREFORKD_LOGGING_HELPER"
 
-// helper logs to a broken stderr if the environment says so. Then it writes to stdout, which
-// shows that it still runs.
+// helper logs to a broken stderr if the environment says so. Then it writes to
+// stdout, which shows that it still runs.
 func helper() bool {
 	if os.Getenv(helperEnv) == "" {
 		return false
@@ -114,8 +114,8 @@ func TestReaderThatStandsStill(t *testing.T) {
 	}
 }
 
-// O_NONBLOCK belongs to the open file description, which others share. The logger respects
-// it and never changes it.
+// O_NONBLOCK belongs to the open file description, which others share. The
+// logger respects it and never changes it.
 func TestNonBlockingPipe(t *testing.T) {
 	for _, nonblock := range []bool{true, false} {
 		r, w := newPipe(t)

@@ -11,10 +11,12 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// queueLimit is how many bytes may wait to be written. That is some 3,000 lines.
+// queueLimit is how many bytes may wait to be written. That is some 3,000
+// lines.
 const queueLimit = 1 << 20
 
-// A queue holds lines until they are written to the file. It exists for these reasons:
+// A queue holds lines until they are written to the file. It exists for these
+// reasons:
 //
 //  1. No goroutine that logs waits for the file: add copies a line and returns.
 //  2. Memory is limited. Beyond the limit lines are dropped, and a line in their place
@@ -41,8 +43,8 @@ type queue struct {
 	lostAt  time.Time
 }
 
-// newQueue makes a queue and starts its goroutine. The queue owns out and closes it at the
-// end.
+// newQueue makes a queue and starts its goroutine. The queue owns out and
+// closes it at the end.
 func newQueue(out io.WriteCloser, encoder zapcore.Encoder, limit int) *queue {
 	q := &queue{
 		out:     out,
@@ -56,8 +58,9 @@ func newQueue(out io.WriteCloser, encoder zapcore.Encoder, limit int) *queue {
 	return q
 }
 
-// add queues a copy of one line, or drops the line. It queues the last line of a run even
-// without room. That line says that the master has stopped normally, and there is only one.
+// add queues a copy of one line, or drops the line. It queues the last line of
+// a run even without room. That line says that the master has stopped normally,
+// and there is only one.
 func (q *queue) add(line []byte, last bool) {
 	q.mu.Lock()
 	switch {
@@ -68,8 +71,8 @@ func (q *queue) add(line []byte, last bool) {
 			q.dropped = 0
 		}
 		q.pending = append(q.pending, line...)
-	// A line after a dropped one is also dropped, even if there is room for it. So all
-	// dropped lines are in one place, and one line can stand for them.
+	// A line after a dropped one is also dropped, even if there is room for it.
+	// So all dropped lines are in one place, and one line can stand for them.
 	case q.dropped > 0 || len(q.pending)+q.writing+len(line) > q.limit:
 		q.dropped++
 		q.countLost(1)
@@ -102,8 +105,9 @@ func (q *queue) wakeWriter() {
 	}
 }
 
-// close makes the goroutine write the queued lines and end. It waits for that for at most
-// timeout. A goroutine that hangs in a write stays, with its descriptor.
+// close makes the goroutine write the queued lines and end. It waits for that
+// for at most timeout. A goroutine that hangs in a write stays, with its
+// descriptor.
 func (q *queue) close(timeout time.Duration) error {
 	q.mu.Lock()
 	if !q.closed {
@@ -142,7 +146,8 @@ func (q *queue) run() {
 		q.dropped = 0
 		q.mu.Unlock()
 
-		// After lost lines, the line that stands for them must be written first.
+		// After lost lines, the line that stands for them must be written
+		// first.
 		var refused int64
 		if failed > 0 && w.write(q.lostLine(failed)) > 0 {
 			refused = countLines(batch)
@@ -165,11 +170,13 @@ func (q *queue) run() {
 	}
 }
 
-// batchDelay is how long a line waits for others. No reader of the log can notice it. A
-// write for each line would cost the master up to a third of the cost of a connection.
+// batchDelay is how long a line waits for others. No reader of the log can
+// notice it. A write for each line would cost the master up to a third of the
+// cost of a connection.
 const batchDelay = 5 * time.Millisecond
 
-// waitForBatch waits until more lines have come. When the queue closes it returns at once.
+// waitForBatch waits until more lines have come. When the queue closes it
+// returns at once.
 func (q *queue) waitForBatch() {
 	timer := time.NewTimer(batchDelay)
 	defer timer.Stop()
@@ -191,8 +198,9 @@ func (q *queue) lostLine(n int64) []byte {
 	return bytes.Clone(line.Bytes())
 }
 
-// A lineWriter writes whole lines to a file that may fail in the middle of a line. The next
-// write begins with the rest of that line. So the next line does not become a part of it.
+// A lineWriter writes whole lines to a file that may fail in the middle of a
+// line. The next write begins with the rest of that line. So the next line does
+// not become a part of it.
 type lineWriter struct {
 	out     io.Writer
 	partial []byte // the rest of a line of which the file has only the start

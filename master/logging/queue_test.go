@@ -38,8 +38,8 @@ func (g *blockedFile) Write(b []byte) (int, error) {
 	return n, syscall.ENOSPC
 }
 
-// waitUntilWriting waits, in the time of a synctest bubble, until the goroutine writes what
-// is queued.
+// waitUntilWriting waits, in the time of a synctest bubble, until the goroutine
+// writes what is queued.
 func waitUntilWriting() {
 	time.Sleep(2 * batchDelay)
 	synctest.Wait()
@@ -141,8 +141,8 @@ type step struct {
 	result writeResult
 }
 
-// In every order of lines, writes and failures, lines come out whole and in order. Every
-// line is either there or counted as lost.
+// In every order of lines, writes and failures, lines come out whole and in
+// order. Every line is either there or counted as lost.
 func TestEveryLineIsWrittenOrCounted(t *testing.T) {
 	steps := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step {
 		return step{

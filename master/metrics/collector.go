@@ -18,11 +18,12 @@ type Master interface {
 	Summary(context.Context) (control.Status, error)
 }
 
-// A collector makes metrics of a master's summary. It implements prometheus.Collector.
+// A collector makes metrics of a master's summary. It implements
+// prometheus.Collector.
 type collector struct{ master Master }
 
-// summaryTimeout is how long the master may take. It is shorter than the time that
-// Prometheus waits.
+// summaryTimeout is how long the master may take. It is shorter than the time
+// that Prometheus waits.
 const summaryTimeout = 8 * time.Second
 
 func (c collector) Describe(to chan<- *prometheus.Desc) {
@@ -105,9 +106,10 @@ func (s sink) service(v *control.Service) {
 	s.work(v.Name, &v.Work)
 }
 
-// queues sends the queues of listeners. A label must be UTF-8, and a path need not be.
-// Several sockets may share an address (SO_REUSEPORT, socket(7)). So queues adds up the
-// sockets with the same label. The same metric twice would fail the whole scrape.
+// queues sends the queues of listeners. A label must be UTF-8, and a path need
+// not be. Several sockets may share an address (SO_REUSEPORT, socket(7)). So
+// queues adds up the sockets with the same label. The same metric twice would
+// fail the whole scrape.
 func (s sink) queues(service string, listeners []control.Listener) {
 	type queueSum struct{ length, limit int }
 	queues := map[string]queueSum{}
@@ -140,7 +142,8 @@ func (s sink) work(service string, w *control.Work) {
 	}
 }
 
-// latencies returns the histogram of a latency, or an empty one if there is none.
+// latencies returns the histogram of a latency, or an empty one if there is
+// none.
 func latencies(l *control.Latency) control.Histogram {
 	if l == nil {
 		return control.Histogram{}

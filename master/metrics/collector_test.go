@@ -14,9 +14,9 @@ type fakeMaster control.Status
 
 func (p fakeMaster) Summary(context.Context) (control.Status, error) { return control.Status(p), nil }
 
-// No name of a listener makes the scrape fail, even if it occurs twice. Labels must be
-// UTF-8, and paths need not be. A manager may pass several sockets that share an address
-// by SO_REUSEPORT.
+// No name of a listener makes the scrape fail, even if it occurs twice. Labels
+// must be UTF-8, and paths need not be. A manager may pass several sockets that
+// share an address by SO_REUSEPORT.
 func TestListenersAsLabels(t *testing.T) {
 	listener := func(local string, queue, backlog int) control.Listener {
 		return control.Listener{Local: local, Queue: &queue, Backlog: &backlog}

@@ -2,8 +2,8 @@ package metrics
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// The metrics follow the conventions of Prometheus: base units, and _total for what only
-// grows. Their names and labels do not change.
+// The metrics follow the conventions of Prometheus: base units, and _total for
+// what only grows. Their names and labels do not change.
 var (
 	buildInfo = describe("preforkd_build_info", "What is running; always 1.", "version", "go_version")
 	started   = describe("preforkd_start_time_seconds", "When the master began, since 1970.")
@@ -44,6 +44,6 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 	return d
 }
 
-// Names returns the names of the master's own metrics. The series of a histogram have its
-// name and _bucket, _sum or _count.
+// Names returns the names of the master's own metrics. The series of a
+// histogram have its name and _bucket, _sum or _count.
 func Names() []string { return append([]string(nil), names...) }

@@ -8,11 +8,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// maxScrapes is how many scrapes are answered at once. Further ones get the status 503.
+// maxScrapes is how many scrapes are answered at once. Further ones get the
+// status 503.
 const maxScrapes = 4
 
-// Handler returns the handler for scrapes. It answers with the metrics of the master, of
-// its process and of the Go runtime.
+// Handler returns the handler for scrapes. It answers with the metrics of the
+// master, of its process and of the Go runtime.
 func Handler(m Master) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(

@@ -12,16 +12,17 @@ import (
 	"golang.org/x/net/netutil"
 )
 
-// A Server answers scrapes at a TCP address. Everybody who can connect may read the
-// metrics, which name no peer. So only the address limits who can read.
+// A Server answers scrapes at a TCP address. Everybody who can connect may read
+// the metrics, which name no peer. So only the address limits who can read.
 type Server struct {
 	listener net.Listener
 	http     http.Server
 	served   chan struct{}
 }
 
-// Limits of one connection and of all. A slow client keeps its connection no longer.
-// Connections beyond maxClients wait, so they take no descriptors from workers.
+// Limits of one connection and of all. A slow client keeps its connection no
+// longer. Connections beyond maxClients wait, so they take no descriptors from
+// workers.
 const (
 	headerTimeout = 5 * time.Second
 	writeTimeout  = 30 * time.Second
@@ -30,7 +31,8 @@ const (
 	maxClients    = 16
 )
 
-// Listen binds an address. Serve starts to answer, and the caller must call Close.
+// Listen binds an address. Serve starts to answer, and the caller must call
+// Close.
 func Listen(address string) (*Server, error) {
 	// Without this, Go would listen with Multipath TCP.
 	var config net.ListenConfig
@@ -57,8 +59,8 @@ func (s *Server) Serve(handler http.Handler) {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          log.New(io.Discard, "", 0), // errors of clients are not worth a line in the log
 	}
-	// A connection serves one scrape. A new connection is cheap, and idle ones would
-	// count against maxClients.
+	// A connection serves one scrape. A new connection is cheap, and idle ones
+	// would count against maxClients.
 	s.http.SetKeepAlivesEnabled(false)
 	go func() {
 		defer close(s.served)

@@ -91,8 +91,9 @@ func TestStateOfItsOwn(t *testing.T) {
 	}
 }
 
-// No other goroutine ever runs on a thread that has state of its own: not while
-// it waits for calls, not after a failed setup, and not after Close.
+// No other goroutine ever runs on a thread that has state of its own. That
+// holds while the thread waits for calls, after a failed setup, and after
+// Close.
 func TestNobodyElseSeesTheState(t *testing.T) {
 	before := directory(t)
 	idle, err := Start(ownDirectory("/proc"))

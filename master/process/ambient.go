@@ -12,11 +12,12 @@ import (
 // dropAmbient runs f, which starts a process, on a thread without ambient
 // capabilities (capabilities(7)).
 //
-// A service manager uses ambient capabilities to let the master do what its user
-// may not: listen at a port below 1024, or change to other users. Every program
-// that the master starts would inherit these capabilities, whatever user it runs
-// as. They are meant for the master and for no worker. The master keeps its
-// rights: the ambient set decides only what an exec preserves.
+// A service manager gives the master rights that its user does not have by
+// ambient capabilities. With them it can listen at a port below 1024, or change
+// to other users. Every program that the master starts would inherit these
+// capabilities, whatever user it runs as. They are meant for the master and for
+// no worker. The master keeps its rights: the ambient set decides only what an
+// exec preserves.
 func dropAmbient(f func() error) error {
 	if !hasAmbient() {
 		return f()
@@ -29,9 +30,9 @@ func dropAmbient(f func() error) error {
 	return f()
 }
 
-// hasAmbient reports whether this process was started with ambient capabilities.
-// The master never adds any itself. If the kernel does not tell, the answer is
-// yes.
+// hasAmbient reports whether this process was started with ambient
+// capabilities. The master never adds any itself. If the kernel does not tell,
+// the answer is yes.
 var hasAmbient = sync.OnceValue(func() bool {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {

@@ -14,8 +14,9 @@ import (
 
 // BenchmarkStart measures what the start of a worker costs the master, for both
 // handoffs. For comparison it measures the same start with exec.Cmd alone, and
-// with syscall.ForkExec, on which exec.Cmd is built. µs/start does not include the
-// program's own life and its reaping. The allocations are those of all.
+// with syscall.ForkExec, on which exec.Cmd is built. The metric µs/start does
+// not include the program's own life and its reaping. The allocations are those
+// of all.
 func BenchmarkStart(b *testing.B) {
 	program, err := exec.LookPath("true")
 	if err != nil {

@@ -1,7 +1,7 @@
 // Package process makes the system calls of a worker's life. It starts the
-// process through os/exec's ExtraFiles, reaps it with wait4, signals its process
-// group, and reads what it uses. It also undoes what the master has inherited and
-// its workers must not inherit.
+// process through os/exec's ExtraFiles, reaps it with wait4, signals its
+// process group, and reads what it uses. It also undoes what the master has
+// inherited and its workers must not inherit.
 //
 // The package keeps no table, so it does not know which pid is whose. A pid may
 // be signalled only by the goroutine that also reaps, and only until that

@@ -9,8 +9,8 @@ import (
 )
 
 // Idle returns how long no byte has been sent or received on the TCP connection
-// of a worker, as the kernel counts (TCP_INFO, tcp(7)). The worker must have the
-// worker handoff, and must not have been reaped yet.
+// of a worker, as the kernel counts (TCP_INFO, tcp(7)). The worker must have
+// the worker handoff, and must not have been reaped yet.
 //
 // Idle copies the worker's descriptor for a moment (pidfd_getfd(2)). The master
 // may do so as the parent of a process of the same user, or as root. Idle fails

@@ -18,8 +18,8 @@ import (
 // inherited and that its workers would inherit from it.
 
 // SealDescriptors sets FD_CLOEXEC on every open descriptor above 2. A shell or
-// a supervisor may have started the master with descriptors that lack the flag,
-// and every worker would get a copy of them. Descriptors that Go opens have the
+// a supervisor may have started the master with descriptors that lack the flag.
+// Every worker would get a copy of them. Descriptors that Go opens have the
 // flag already.
 func SealDescriptors() error {
 	err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
@@ -41,9 +41,10 @@ func SealDescriptors() error {
 }
 
 // InheritDefaults makes children start with every signal at its default action
-// and with no signal blocked, whatever this process has inherited. nohup
-// ignores SIGHUP, shells ignore SIGINT for background jobs, and supervisors
-// ignore SIGPIPE. An exec keeps that, and programs rely on the defaults.
+// and with no signal blocked, whatever this process has inherited. The command
+// nohup ignores SIGHUP, shells ignore SIGINT for background jobs, and
+// supervisors ignore SIGPIPE. An exec keeps that, and programs rely on the
+// defaults.
 //
 // A signal that is ignored stays without effect on this process. To clear the
 // mask of blocked signals, InheritDefaults executes this program again, which
@@ -57,10 +58,10 @@ func InheritDefaults() error {
 	if signalSet(status, "SigBlk") != 0 {
 		return clearMask()
 	}
-	// Exec resets a signal that has a handler and keeps a signal that is ignored
-	// (execve(2)). So each ignored signal gets a handler that does nothing. The Go
-	// runtime has already installed handlers for all signals but a few, among
-	// them SIGHUP, SIGINT and SIGTSTP.
+	// Exec resets a signal that has a handler and keeps a signal that is
+	// ignored (execve(2)). So each ignored signal gets a handler that does
+	// nothing. The Go runtime has already installed handlers for all signals
+	// but a few, among them SIGHUP, SIGINT and SIGTSTP.
 	var ignored []os.Signal
 	set := signalSet(status, "SigIgn")
 	for n := 1; n <= 64; n++ {
@@ -98,8 +99,8 @@ func setDefault(sig int) error {
 }
 
 // signalSet returns one line of /proc/PID/status: a set of signals in
-// hexadecimal, whose lowest bit is signal 1 (proc_pid_status(5)). If the line is
-// missing, the set is empty.
+// hexadecimal, whose lowest bit is signal 1 (proc_pid_status(5)). If the line
+// is missing, the set is empty.
 func signalSet(status []byte, name string) uint64 {
 	_, rest, _ := bytes.Cut(status, []byte("\n"+name+":\t"))
 	value, _, _ := bytes.Cut(rest, []byte("\n"))

@@ -21,9 +21,9 @@ func AdoptOrphans() error {
 
 // Orphans returns the pids of children of this process that a worker has left
 // behind. Such a child is not registered, its process group is not the
-// master's, and its session is the master's. A process with a session of its own
-// has become a daemon deliberately. A process in the master's group is older
-// than the master: the shell that became the master has started it.
+// master's, and its session is the master's. A process with a session of its
+// own has become a daemon deliberately. A process in the master's group is
+// older than the master: the shell that became the master has started it.
 //
 // Orphans reads all of /proc, so it is for the end of a drain and not for the
 // path of a connection. The pids stay valid until the caller reaps them.

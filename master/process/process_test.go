@@ -129,7 +129,8 @@ func TestStartHandsOverAndKeepsNothing(t *testing.T) {
 			if err := unix.Shutdown(int(peer.Fd()), unix.SHUT_WR); err != nil {
 				t.Fatal(err)
 			}
-			// The end of the stream proves that only the child held the connection.
+			// The end of the stream proves that only the child held the
+			// connection.
 			if got, err := io.ReadAll(peer); err != nil || string(got) != "hello" {
 				t.Errorf("read %q, %v", got, err)
 			}
@@ -140,8 +141,8 @@ func TestStartHandsOverAndKeepsNothing(t *testing.T) {
 			if c.control {
 				unix.Close(child.Control)
 			}
-			// The connection was open before and is closed now. The /dev/null of
-			// the shell's Command is new.
+			// The connection was open before and is closed now. The /dev/null
+			// of the shell's Command is new.
 			if after := openFDs(t); after != before {
 				t.Errorf("%d descriptors before, %d after", before, after)
 			}
@@ -203,8 +204,8 @@ func TestSignalGroupReachesGrandchildren(t *testing.T) {
 	if err := SignalGroup(child.Pid, unix.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	// The grandchild holds the connection, too. The peer reads the end when both
-	// have ended.
+	// The grandchild holds the connection, too. The peer reads the end when
+	// both have ended.
 	if n, err := peer.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("read %d, %v; want the end", n, err)
 	}
@@ -213,8 +214,8 @@ func TestSignalGroupReachesGrandchildren(t *testing.T) {
 	}
 }
 
-// TestMain also runs the helper processes of TestInheritDefaults. Such a process
-// undoes what it has inherited, and shows what its own child sees.
+// TestMain also runs the helper processes of TestInheritDefaults. Such a
+// process undoes what it has inherited, and shows what its own child sees.
 func TestMain(m *testing.M) {
 	switch os.Getenv("PREFORKD_TEST_HELPER") {
 	case "defaults":
@@ -231,7 +232,8 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	case "block":
-		// Block signals, as a careless parent does, and execute the other helper.
+		// Block signals, as a careless parent does, and execute the other
+		// helper.
 		set := unix.Sigset_t{}
 		for _, s := range []unix.Signal{unix.SIGUSR1, unix.SIGTERM, unix.SIGCHLD, unix.SIGPIPE} {
 			set.Val[0] |= 1 << (s - 1)
@@ -291,8 +293,8 @@ func TestOrphans(t *testing.T) {
 	}
 	defer unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 	conn, peer := connection(t)
-	// The shell leaves two processes behind. One of them has a session of its own,
-	// so it has become a daemon on purpose.
+	// The shell leaves two processes behind. One of them has a session of its
+	// own, so it has become a daemon on purpose.
 	child, err := shell(t, false, `sleep 1000 & echo $!; setsid sh -c 'echo $$; exec sleep 1001' & wait $!`).
 		Start(conn, []string{"PATH=" + os.Getenv("PATH")}, nil)
 	if err != nil {

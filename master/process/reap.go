@@ -19,9 +19,9 @@ type Exit struct {
 //
 // SIGCHLD is not queued. When several children end while one signal is pending,
 // it is delivered once (signal(7)). So the signal says only that there is
-// something to reap, and Exits repeats wait4 until there is nothing more. Some of
-// these children nobody has registered: those whose exec has failed, and orphans,
-// if the master is pid 1 or a subreaper.
+// something to reap, and Exits repeats wait4 until there is nothing more. Some
+// of these children nobody has registered: those whose exec has failed, and
+// orphans, if the master is pid 1 or a subreaper.
 func Exits() iter.Seq[Exit] { return exits(unix.Wait4) }
 
 type wait4 func(pid int, status *unix.WaitStatus, options int, usage *unix.Rusage) (int, error)
@@ -34,7 +34,8 @@ func exits(wait wait4) iter.Seq[Exit] {
 			if err == unix.EINTR {
 				continue
 			}
-			// 0: there are children, and none has ended. ECHILD: there are none.
+			// 0: there are children, and none has ended. ECHILD: there are
+			// none.
 			if err != nil || pid == 0 {
 				return
 			}
@@ -46,8 +47,8 @@ func exits(wait wait4) iter.Seq[Exit] {
 	}
 }
 
-// ExitOf reaps one child if it has ended. The kernel finds it by its pid, so the
-// cost does not grow with the number of children.
+// ExitOf reaps one child if it has ended. The kernel finds it by its pid, so
+// the cost does not grow with the number of children.
 func ExitOf(pid int) (Exit, bool) {
 	for {
 		var e Exit

@@ -12,7 +12,8 @@ import (
 )
 
 // A Command is the program that serves the connections of a service. Its fields
-// do not change after it was made, and several goroutines may call Start at once.
+// do not change after it was made, and several goroutines may call Start at
+// once.
 type Command struct {
 	Path string   // the executable, absolute
 	Args []string // the whole argument vector; the first is the name of the program
@@ -57,11 +58,11 @@ type Child struct {
 // the caller keeps conn.
 //
 // With Command.Control, Start sends the message into the control channel before
-// the child exists, so the child finds its assignment there. A nil message is not
-// sent.
+// the child exists, so the child finds its assignment there. A nil message is
+// not sent.
 //
-// Start returns when the exec has succeeded or failed. A failed exec also leaves
-// a child to reap, and Start does not return its pid.
+// Start returns when the exec has succeeded or failed. A failed exec also
+// leaves a child to reap, and Start does not return its pid.
 //
 // The caller must call Registered on the child as soon as the goroutine that
 // reaps knows its pid.
@@ -125,18 +126,18 @@ func (c *Command) Start(conn *os.File, env []string, message []byte) (child *Chi
 }
 
 // Reaped reports whether the child has been reaped already. So the caller can
-// tell the exit of this process from the exit of an earlier process with the same
-// pid. Reaped must not be called after Registered.
+// tell the exit of this process from the exit of an earlier process with the
+// same pid. Reaped must not be called after Registered.
 func (c *Child) Reaped() bool {
-	// Package os signals through a pidfd where the kernel has them. A zombie can
-	// still be signalled. A process that was reaped cannot.
+	// Package os signals through a pidfd where the kernel has them. A zombie
+	// can still be signalled. A process that was reaped cannot.
 	return c.process.Signal(syscall.Signal(0)) == os.ErrProcessDone
 }
 
 // Registered releases Go's handle of the child, which closes its pidfd. The
-// master never calls os.Process.Wait, which would close it, too. The master calls
-// Registered before the reap, so a live worker costs it no descriptor but the
-// control channel.
+// master never calls os.Process.Wait, which would close it, too. The master
+// calls Registered before the reap, so a live worker costs it no descriptor but
+// the control channel.
 //
 // Tests make a Child that has no process. It has no handle to release.
 func (c *Child) Registered() {
@@ -148,11 +149,11 @@ func (c *Child) Registered() {
 // openFirst opens the program's file and reads its first bytes. It ignores all
 // errors.
 //
-// Go spawns with vfork and holds one of its processors until the exec is done. An
-// exec may stall on a file server or a disk that does not answer. As many stalled
-// execs as there are processors would stop the whole master. Whatever stalls an
-// exec stalls an open and a read of the file first, and a goroutine that waits
-// there holds no processor. This costs a few microseconds.
+// Go spawns with vfork and holds one of its processors until the exec is done.
+// An exec may stall on a file server or a disk that does not answer. As many
+// stalled execs as there are processors would stop the whole master. Whatever
+// stalls an exec stalls an open and a read of the file first, and a goroutine
+// that waits there holds no processor. This costs a few microseconds.
 func openFirst(path string) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
 	if err != nil {

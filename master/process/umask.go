@@ -14,8 +14,8 @@ import (
 //
 // Neither os/exec nor SysProcAttr can set a umask between fork and exec. But
 // Linux keeps the umask and the working directory in a structure that threads
-// share unless one of them asks for its own (CLONE_FS, unshare(2)). A child gets
-// a copy of the structure of the thread that forks it. So a Umask owns a few
+// share. A thread can ask for its own (CLONE_FS, unshare(2)). A child gets a
+// copy of the structure of the thread that forks it. So a Umask owns a few
 // threads that have a umask of their own, and starts processes on them. No
 // helper program stands between the master and the worker, and the threads
 // exist before threads become short.
@@ -28,9 +28,9 @@ var umasks struct {
 	byBits map[uint32]*Umask
 }
 
-// NewUmask returns the Umask for these permission bits. There are at most 512 of
-// them. Each one is made on first use and kept for ever, so its users need not
-// release it.
+// NewUmask returns the Umask for these permission bits. There are at most 512
+// of them. Each one is made on first use and kept for ever, so its users need
+// not release it.
 func NewUmask(bits uint32) (*Umask, error) {
 	umasks.Lock()
 	defer umasks.Unlock()

@@ -16,8 +16,8 @@ type Usage struct {
 }
 
 // UsageOf reads what a child of this process has used. It returns false when
-// there is no such process, when it has ended, and when its parent is another
-// process: after the child's end a stranger may have got its pid.
+// there is no such process, when it has ended, and when it has another parent.
+// After the end of a child, a stranger may have got its pid.
 //
 // The master calls it for thousands of processes in a row. So it uses plain
 // system calls, and a buffer that the caller keeps for the next call.

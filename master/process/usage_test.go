@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// UsageOf tells what a living child has used. It tells nothing of a process
-// that has another parent, as a stranger has that got the pid of a child since,
-// and nothing of a child that has ended.
+// UsageOf tells what a living child has used. It tells nothing of a child that
+// has ended, and nothing of a process with another parent. A stranger that has
+// got the pid of a child has another parent.
 func TestUsageOf(t *testing.T) {
 	conn, peer := connection(t)
 	// The grandchild stands for the stranger. The child has used some CPU time.

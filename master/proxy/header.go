@@ -28,9 +28,9 @@ const (
 	// fixedV2 is the size of the fixed part of a version 2 header. Its last two
 	// bytes are the length of the rest (section 2.2).
 	fixedV2 = 16
-	// maxV2Rest is the maximum length of the rest. Addresses take up to 216 bytes,
-	// and TLVs such as a client certificate take a few kilobytes. Nothing in the
-	// protocol needs the 64 KiB that the length field allows.
+	// maxV2Rest is the maximum length of the rest. Addresses take up to 216
+	// bytes, and TLVs such as a client certificate take a few kilobytes.
+	// Nothing in the protocol needs the 64 KiB that the length field allows.
 	maxV2Rest = 4096
 
 	// MaxHeader is the size of the largest header, in bytes.
@@ -44,19 +44,20 @@ var (
 
 // A Header holds the two ends of a connection that a proxy passes on.
 type Header struct {
-	// Own says that the connection is the proxy's own, or that the proxy does not
-	// know the client. Then the two ends of the socket apply. Own is set for the
-	// command LOCAL, and for UNKNOWN and UNSPEC. It is also set for protocols other
-	// than TCP over IPv4 or IPv6, whose addresses have no meaning here (section 2.2:
-	// the receiver must then use those of the real connection).
+	// Own says that the connection is the proxy's own, or that the proxy does
+	// not know the client. Then the two ends of the socket apply. Own is set
+	// for the command LOCAL, and for UNKNOWN and UNSPEC. It is also set for
+	// protocols other than TCP over IPv4 or IPv6, whose addresses have no
+	// meaning here. The receiver must then use those of the real connection
+	// (section 2.2).
 	Own bool
 	// Peer is the client, and Local the address to which it has connected. A
 	// v4-mapped address is given as v4. Both are zero if Own is set.
 	Peer, Local netip.AddrPort
 }
 
-// Length returns the length of the header at the start of data, or 0 if data ends
-// before the length is known or the header is complete.
+// Length returns the length of the header at the start of data. It returns 0 if
+// data ends before the end of the header.
 func Length(data []byte) (int, error) {
 	switch {
 	case begins(data, signatureV1):
@@ -87,8 +88,8 @@ func Length(data []byte) (int, error) {
 	return 0, ErrMissing
 }
 
-// begins reports whether data begins with the signature, or is shorter and may become
-// that.
+// begins reports whether data begins with the signature, or is shorter and may
+// become that.
 func begins(data, signature []byte) bool {
 	n := min(len(data), len(signature))
 	return bytes.Equal(data[:n], signature[:n])
@@ -98,10 +99,10 @@ func begins(data, signature []byte) bool {
 // ErrMalformed.
 func Parse(header []byte) (Header, error) {
 	if begins(header, signatureV2) && header[12] == 0x21 && header[13] == 0 {
-		// This is PROXY with UNSPEC: "the receiver is free to accept the connection
-		// anyway and use the real endpoint addresses or to reject it". The parser
-		// below rejects it. But the proxy is trusted, and it only says that it has no
-		// address.
+		// This is PROXY with UNSPEC: "the receiver is free to accept the
+		// connection anyway and use the real endpoint addresses or to reject
+		// it". The parser below rejects it. But the proxy is trusted, and it
+		// only says that it has no address.
 		return Header{Own: true}, nil
 	}
 	r := bufio.NewReaderSize(bytes.NewReader(header), max(len(header), 16))

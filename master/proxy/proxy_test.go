@@ -148,7 +148,8 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// pair returns a connected socket as a descriptor in blocking mode, and its peer.
+// pair returns a connected socket as a descriptor in blocking mode, and its
+// peer.
 func pair(t *testing.T) (int, *net.TCPConn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -215,8 +216,9 @@ func TestHeaderThatDoesNotCome(t *testing.T) {
 	}
 }
 
-// Whatever comes, there is no panic. A header is not longer than the data or than
-// MaxHeader. What this package parses, another implementation parses in the same way.
+// Whatever comes, there is no panic. A header is not longer than the data or
+// than MaxHeader. What this package parses, another implementation parses in
+// the same way.
 func FuzzHeader(f *testing.F) {
 	f.Add([]byte("PROXY TCP4 192.0.2.1 198.51.100.7 40000 443\r\nrest"))
 	f.Add([]byte("PROXY UNKNOWN\r\n"))

@@ -9,26 +9,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrTimeout reports that the header did not come in time. ErrCanceled reports that
-// Cancel has ended the wait.
+// ErrTimeout reports that the header did not come in time. ErrCanceled reports
+// that Cancel has ended the wait.
 var (
 	ErrTimeout  = errors.New("PROXY header took too long")
 	ErrCanceled = errors.New("wait for PROXY header canceled")
 )
 
-// A Reader waits for the header of one connection. It waits in Go's poller and needs no
-// thread, so many Readers can wait at once.
+// A Reader waits for the header of one connection. It waits in Go's poller and
+// needs no thread, so many Readers can wait at once.
 type Reader struct {
 	conn     int
 	file     *os.File // a duplicate, registered with the poller
 	canceled chan struct{}
 }
 
-// NewReader returns a reader for a connected stream socket in blocking mode. The caller
-// keeps conn, must not use it before Close, and must call Close.
+// NewReader returns a reader for a connected stream socket in blocking mode.
+// The caller keeps conn, must not use it before Close, and must call Close.
 func NewReader(conn int) (*Reader, error) {
-	// O_NONBLOCK is shared with the duplicate, and with the process that gets the
-	// connection later. So Close clears it.
+	// O_NONBLOCK is shared with the duplicate, and with the process that gets
+	// the connection later. So Close clears it.
 	dup, err := unix.FcntlInt(uintptr(conn), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("duplicate connection: %w", err)
@@ -40,9 +40,9 @@ func NewReader(conn int) (*Reader, error) {
 	return &Reader{conn: conn, file: os.NewFile(uintptr(dup), "connection"), canceled: make(chan struct{})}, nil
 }
 
-// Read waits for the header and takes it from the socket, and nothing after it. Errors
-// wrap ErrMissing, ErrMalformed, ErrOversized, ErrTimeout or ErrCanceled, or they are
-// those of system calls. Read may be called once.
+// Read waits for the header and takes it from the socket, and nothing after it.
+// Errors wrap ErrMissing, ErrMalformed, ErrOversized, ErrTimeout or
+// ErrCanceled, or they are those of system calls. Read may be called once.
 func (r *Reader) Read(deadline time.Time) (Header, error) {
 	raw, err := r.file.SyscallConn()
 	if err != nil {
@@ -99,8 +99,8 @@ func (r *Reader) Close() error {
 	return unix.SetNonblock(r.conn, false)
 }
 
-// peek returns the header if the socket has all of it, and leaves it in the socket. Both
-// results are nil if more must come.
+// peek returns the header if the socket has all of it, and leaves it in the
+// socket. Both results are nil if more must come.
 func peek(fd int) ([]byte, error) {
 	// Most headers fit. For a longer one the buffer grows and peek tries again.
 	buf := make([]byte, 256)
@@ -136,8 +136,8 @@ func peek(fd int) ([]byte, error) {
 	}
 }
 
-// hasEnded reports whether the peer will send nothing more. A peek does not tell that
-// while there are bytes before the end of the stream.
+// hasEnded reports whether the peer will send nothing more. A peek does not
+// tell that while there are bytes before the end of the stream.
 func hasEnded(fd int) (bool, error) {
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
 	for {

@@ -9,31 +9,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Pair is the two ends of a TCP connection as the kernel knows them, in the form of
-// listen.Conn: a v4-mapped address is v4, and a zone is a number. A connection with a
-// PROXY header has other ends in the log.
+// A Pair is the two ends of a TCP connection as the kernel knows them, in the
+// form of listen.Conn. A v4-mapped address is v4, and a zone is a number. A
+// connection with a PROXY header has other ends in the log.
 type Pair struct {
 	Local, Peer netip.AddrPort
 }
 
-// Bytes is how many bytes have gone over a connection so far. In counts what the kernel
-// has received from the peer, read or not. Out counts what the peer has acknowledged.
+// Bytes is how many bytes have gone over a connection so far. In counts what
+// the kernel has received from the peer, read or not. Out counts what the peer
+// has acknowledged.
 type Bytes struct {
 	In, Out uint64
 }
 
-// countedStates are the states in which the kernel counts the bytes of a connection.
-// Missing are the states before a connection is established. Missing is also TIME_WAIT,
-// in which the kernel keeps only the addresses.
+// countedStates are the states in which the kernel counts the bytes of a
+// connection. Missing are the states before a connection is established.
+// Missing is also TIME_WAIT, in which the kernel keeps only the addresses.
 const countedStates = 1<<unix.BPF_TCP_ESTABLISHED | 1<<unix.BPF_TCP_FIN_WAIT1 | 1<<unix.BPF_TCP_FIN_WAIT2 |
 	1<<unix.BPF_TCP_CLOSE_WAIT | 1<<unix.BPF_TCP_LAST_ACK | 1<<unix.BPF_TCP_CLOSING
 
-// Connections returns the bytes of the TCP connections with one of these local ports. It
-// takes at most MaxPorts ports. Without ports it returns those of all connections in the
-// network namespace.
+// Connections returns the bytes of the TCP connections with one of these local
+// ports. It takes at most MaxPorts ports. Without ports it returns those of all
+// connections in the network namespace.
 //
-// If the kernel tells of one address family only, Connections returns that one's
-// connections and an error for the other family.
+// If the kernel tells of one address family only, Connections returns that
+// one's connections and an error for the other family.
 func Connections(ports ...uint16) (map[Pair]Bytes, error) {
 	d, err := open()
 	if err != nil {
@@ -64,7 +65,8 @@ func Connections(ports ...uint16) (map[Pair]Bytes, error) {
 	return found, errors.Join(missing...)
 }
 
-// inetInfo is the attribute INET_DIAG_INFO of linux/inet_diag.h, a struct tcp_info.
+// inetInfo is the attribute INET_DIAG_INFO of linux/inet_diag.h, a struct
+// tcp_info.
 const inetInfo = 2
 
 // inetRequest returns a struct inet_diag_req_v2, with the filter after it:
@@ -91,7 +93,8 @@ func inetRequest(family uint8, states uint32, attribute int, filter []byte) []by
 	return request
 }
 
-// An inetSocket holds the fields of a struct inet_diag_msg that this package uses:
+// An inetSocket holds the fields of a struct inet_diag_msg that this package
+// uses:
 //
 //	 0  u8   family
 //	 1  u8   state
@@ -144,16 +147,17 @@ func (m inetSocket) address(b [16]byte) netip.Addr {
 		return netip.AddrFrom4([4]byte(b[:]))
 	}
 	ip := netip.AddrFrom16(b).Unmap()
-	// A socket may be bound to an interface for other reasons. The interface is a part
-	// of these addresses only (ipv6_iface_scope_id in include/net/ipv6.h).
+	// A socket may be bound to an interface for other reasons. The interface is
+	// a part of these addresses only (ipv6_iface_scope_id in
+	// include/net/ipv6.h).
 	if m.zone != 0 && ip.Is6() && (ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast()) {
 		ip = ip.WithZone(fmt.Sprint(m.zone))
 	}
 	return ip
 }
 
-// Offsets of the counters in struct tcp_info of linux/tcp.h, since Linux 4.1, and the
-// size that a struct with these counters has at least.
+// Offsets of the counters in struct tcp_info of linux/tcp.h, since Linux 4.1,
+// and the size that a struct with these counters has at least.
 const (
 	infoAcked    = 120 // tcpi_bytes_acked
 	infoReceived = 128 // tcpi_bytes_received
@@ -167,8 +171,8 @@ func (m inetSocket) bytes() (Bytes, bool) {
 			continue
 		}
 		in, out := host.Uint64(value[infoReceived:]), host.Uint64(value[infoAcked:])
-		// The counters come from sequence numbers. A FIN, which ends a direction,
-		// takes a sequence number like a byte.
+		// The counters come from sequence numbers. A FIN, which ends a
+		// direction, takes a sequence number like a byte.
 		switch m.state {
 		case unix.BPF_TCP_CLOSE_WAIT, unix.BPF_TCP_LAST_ACK, unix.BPF_TCP_CLOSING:
 			in -= min(in, 1)

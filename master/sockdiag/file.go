@@ -13,10 +13,11 @@ const (
 	unixFile     = 1 // UNIX_DIAG_VFS: u32 inode, u32 device
 )
 
-// FileOf returns the inode number, of 32 bits, of the file to which a listening unix
-// socket was bound. Its argument is the inode number of the socket, which fstat(2)
-// returns for its descriptor. Only this tells the file from another one at the same path.
-// FileOf does not return the device: for a file of an overlay it is not the one of stat.
+// FileOf returns the inode number, of 32 bits, of the file to which a listening
+// unix socket was bound. Its argument is the inode number of the socket, which
+// fstat(2) returns for its descriptor. Only this tells the file from another
+// one at the same path. FileOf does not return the device: for a file of an
+// overlay it is not the one of stat.
 func FileOf(socket uint64) (file uint32, err error) {
 	d, err := open()
 	if err != nil {

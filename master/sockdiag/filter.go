@@ -16,22 +16,23 @@ const (
 	blockSize = portSize + 1*opSize // the comparisons and a jump
 )
 
-// MaxPorts is the maximum number of ports in a request. A jump in a filter reaches no
-// further.
+// MaxPorts is the maximum number of ports in a request. A jump in a filter
+// reaches no further.
 const MaxPorts = (1<<16 - 1) / blockSize
 
-// portFilter returns a program for the kernel that selects the sockets whose local port
-// is one of ports. Without ports it returns nil. The program consists of struct
-// inet_diag_bc_op:
+// portFilter returns a program for the kernel that selects the sockets whose
+// local port is one of ports. Without ports it returns nil. The program
+// consists of struct inet_diag_bc_op:
 //
 //	0  u8   operation
 //	1  u8   how far to jump if it is true
 //	2  u16  how far to jump if it is false
 //
-// A comparison of ports takes two of them. The second one has the port as its u16. The
-// kernel selects a socket if the program arrives exactly at its end, and does not if the
-// program jumps beyond it (inet_diag_bc_run in net/ipv4/inet_diag.c). Each port has a
-// block. A socket with that port jumps to the end:
+// A comparison of ports takes two of them. The second one has the port as its
+// u16. The kernel selects a socket if the program arrives exactly at its end,
+// and does not if the program jumps beyond it (inet_diag_bc_run in
+// net/ipv4/inet_diag.c). Each port has a block. A socket with that port jumps
+// to the end:
 //
 //	at least the port?  ── no ──► the next block
 //	at most the port?   ── no ──► the next block

@@ -7,18 +7,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Queue is the queue of a listening socket. Length is how many connections wait for
-// accept, and Backlog is how many may wait. The kernel allows one more than Backlog.
+// A Queue is the queue of a listening socket. Length is how many connections
+// wait for accept, and Backlog is how many may wait. The kernel allows one more
+// than Backlog.
 type Queue struct {
 	Length, Backlog int
 }
 
-// Listening returns the queues of all listening TCP and unix stream sockets. The key is
-// the inode number of the socket, which fstat(2) returns for its descriptor. So sockets
-// that share an address by SO_REUSEPORT have separate entries.
+// Listening returns the queues of all listening TCP and unix stream sockets.
+// The key is the inode number of the socket, which fstat(2) returns for its
+// descriptor. So sockets that share an address by SO_REUSEPORT have separate
+// entries.
 //
-// If the kernel tells of some kinds of sockets only, Listening returns those and an error
-// for the others.
+// If the kernel tells of some kinds of sockets only, Listening returns those
+// and an error for the others.
 func Listening() (map[uint64]Queue, error) {
 	d, err := open()
 	if err != nil {
@@ -50,8 +52,9 @@ func Listening() (map[uint64]Queue, error) {
 	return queues, errors.Join(missing...)
 }
 
-// readInetQueue reads the queue of a TCP socket. For a listening one, idiag_rqueue is the
-// length and idiag_wqueue is the backlog (inet_diag_fill in net/ipv4/inet_diag.c).
+// readInetQueue reads the queue of a TCP socket. For a listening one,
+// idiag_rqueue is the length and idiag_wqueue is the backlog (inet_diag_fill in
+// net/ipv4/inet_diag.c).
 func readInetQueue(socket []byte) (uint64, Queue, error) {
 	m, err := readInet(socket)
 	if err != nil || m.state != unix.BPF_TCP_LISTEN {

@@ -13,7 +13,8 @@ import (
 // Netlink uses the host's byte order, except for ports and addresses.
 var host = binary.NativeEndian
 
-// makeMessage puts the header of a dump request in front of a request (netlink(7)):
+// makeMessage puts the header of a dump request in front of a request
+// (netlink(7)):
 //
 //	 0  u32  length, with the header
 //	 4  u16  type
@@ -32,8 +33,8 @@ func makeMessage(sequence uint32, request []byte) []byte {
 // errShort reports a message that is shorter than its own length field says.
 var errShort = errors.New("a message of sock_diag is cut short")
 
-// parse calls each for every socket in one datagram. It reports whether the datagram was
-// the last one of the answer.
+// parse calls each for every socket in one datagram. It reports whether the
+// datagram was the last one of the answer.
 func parse(datagram []byte, sequence uint32, each func(socket []byte) error) (done bool, err error) {
 	for len(datagram) > 0 {
 		if len(datagram) < unix.SizeofNlMsghdr {
@@ -85,8 +86,8 @@ func result(payload []byte, mayBeMissing bool) error {
 	return fmt.Errorf("the kernel answers: %w", syscall.Errno(number))
 }
 
-// attributes yields the attributes of a socket (struct nlattr: length, type). It stops at
-// an attribute that does not fit into b.
+// attributes yields the attributes of a socket (struct nlattr: length, type).
+// It stops at an attribute that does not fit into b.
 func attributes(b []byte) iter.Seq2[uint16, []byte] {
 	return func(yield func(uint16, []byte) bool) {
 		for len(b) >= unix.SizeofNlAttr {

@@ -11,9 +11,9 @@ import (
 // timeout is how long a whole answer may take.
 const timeout = 2 * time.Second
 
-// bufferSize is the size of the largest datagram that the kernel writes. The kernel never
-// writes more than 32 KiB, or more than the reader has room for (netlink_dump in
-// net/netlink/af_netlink.c).
+// bufferSize is the size of the largest datagram that the kernel writes. The
+// kernel never writes more than 32 KiB, or more than the reader has room for
+// (netlink_dump in net/netlink/af_netlink.c).
 const bufferSize = 32 << 10
 
 // A dumper is a netlink socket for dump requests, one after the other.
@@ -29,8 +29,8 @@ func open() (*dumper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a socket of sock_diag: %w", err)
 	}
-	// The kernel answers during the system call that asks. The timeout is only for a
-	// kernel that does not.
+	// The kernel answers during the system call that asks. The timeout is only
+	// for a kernel that does not.
 	limit := unix.NsecToTimeval(timeout.Nanoseconds())
 	for _, option := range []int{unix.SO_RCVTIMEO, unix.SO_SNDTIMEO} {
 		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, option, &limit); err != nil {
@@ -46,8 +46,8 @@ func (d *dumper) close() { unix.Close(d.fd) }
 // errSlow reports an answer that took too long.
 var errSlow = fmt.Errorf("no end of the kernel's answer after %v", timeout)
 
-// dump sends a request and calls each for every socket of the answer. The function each
-// must not keep its argument.
+// dump sends a request and calls each for every socket of the answer. The
+// function each must not keep its argument.
 func (d *dumper) dump(request []byte, each func(socket []byte) error) error {
 	d.sequence++
 	message := makeMessage(d.sequence, request)

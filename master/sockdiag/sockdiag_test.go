@@ -117,7 +117,8 @@ func TestListening(t *testing.T) {
 	})
 }
 
-// The backlog is the one of listen(2), and the kernel allows one connection more.
+// The backlog is the one of listen(2), and the kernel allows one connection
+// more.
 func TestBacklog(t *testing.T) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -194,7 +195,8 @@ func TestConnections(t *testing.T) {
 		}
 		until(t, "account after the peer's end", account(both))
 
-		// The same holds for the other side, where the client's port is the local one.
+		// The same holds for the other side, where the client's port is the
+		// local one.
 		mirror := Pair{Local: pair.Peer, Peer: pair.Local}
 		until(t, "account of the client", func() bool {
 			all, err := Connections()
@@ -227,8 +229,8 @@ func receive(t *testing.T, from net.Conn, n int) {
 	}
 }
 
-// The kernel tells a thread without privileges the same as root's. The goroutine never
-// unlocks the thread, so the thread ends with it.
+// The kernel tells a thread without privileges the same as root's. The
+// goroutine never unlocks the thread, so the thread ends with it.
 func TestWithoutPrivileges(t *testing.T) {
 	if os.Geteuid() != 0 {
 		return // then all other tests show it

@@ -13,9 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Manager is the connection to the service manager. Messages wait in a queue, and one
-// goroutine sends them. So no caller waits for a service manager that does not read. A nil
-// Manager stands for no service manager, and all its methods do nothing.
+// A Manager is the connection to the service manager. Messages wait in a queue,
+// and one goroutine sends them. So no caller waits for a service manager that
+// does not read. A nil Manager stands for no service manager, and all its
+// methods do nothing.
 type Manager struct {
 	watchdog time.Duration
 	report   func(error)
@@ -36,17 +37,19 @@ type message struct {
 	sent  chan<- error // receives the outcome, if it is not nil
 }
 
-// queueSize is how many messages can wait. Messages about many listeners and about the
-// start fit. A manager that has not read so many will not read any more.
+// queueSize is how many messages can wait. Messages about many listeners and
+// about the start fit. A manager that has not read so many will not read any
+// more.
 const queueSize = 1024
 
-// maxBeforeDrop is how many messages may wait before notifyDroppable drops a new one.
+// maxBeforeDrop is how many messages may wait before notifyDroppable drops a
+// new one.
 const maxBeforeDrop = 16
 
-// Connect returns the manager that NOTIFY_SOCKET names, or nil if there is none. It returns
-// an error if WATCHDOG_USEC is wrong. When a message cannot be sent, the Manager calls
-// report, from any goroutine. It reports only the first of several failures in a row. The
-// caller must call Close.
+// Connect returns the manager that NOTIFY_SOCKET names, or nil if there is
+// none. It returns an error if WATCHDOG_USEC is wrong. When a message cannot be
+// sent, the Manager calls report, from any goroutine. It reports only the first
+// of several failures in a row. The caller must call Close.
 func Connect(report func(error)) (*Manager, error) {
 	path := os.Getenv("NOTIFY_SOCKET")
 	if path == "" {
@@ -75,8 +78,8 @@ func Connect(report func(error)) (*Manager, error) {
 // closeTimeout is how long Close waits for the last messages.
 const closeTimeout = 2 * time.Second
 
-// Close sends the queued messages, for up to closeTimeout, and ends the goroutine. Later
-// messages are dropped.
+// Close sends the queued messages, for up to closeTimeout, and ends the
+// goroutine. Later messages are dropped.
 func (m *Manager) Close() {
 	if m == nil {
 		return
@@ -93,8 +96,8 @@ func (m *Manager) Close() {
 	}
 }
 
-// Watchdog returns the longest time between two calls of Alive, or 0 if the manager has no
-// watchdog.
+// Watchdog returns the longest time between two calls of Alive, or 0 if the
+// manager has no watchdog.
 func (m *Manager) Watchdog() time.Duration {
 	if m == nil {
 		return 0
@@ -102,15 +105,15 @@ func (m *Manager) Watchdog() time.Duration {
 	return m.watchdog
 }
 
-// Ready tells that all listeners are open and a worker can be started, or that a reload is
-// over.
+// Ready tells that all listeners are open and a worker can be started, or that
+// a reload is over.
 func (m *Manager) Ready() { m.notify(daemon.SdNotifyReady) }
 
-// Reloading tells that the master reads its configuration again. The caller must call Ready
-// after it.
+// Reloading tells that the master reads its configuration again. The caller
+// must call Ready after it.
 func (m *Manager) Reloading() {
-	// With Type=notify-reload, the time tells the manager that this reload is the one
-	// after its SIGHUP.
+	// With Type=notify-reload, the time tells the manager that this reload is
+	// the one after its SIGHUP.
 	m.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
 }
 
@@ -120,25 +123,27 @@ func (m *Manager) Stopping() { m.notify(daemon.SdNotifyStopping) }
 // Alive tells that the master makes progress.
 func (m *Manager) Alive() { m.notifyDroppable(daemon.SdNotifyWatchdog) }
 
-// maxStatus is the maximum length of a status in bytes. systemd ignores a message that is
-// longer than PIPE_BUF, 4096, and a status that is not UTF-8.
+// maxStatus is the maximum length of a status in bytes. The manager systemd
+// ignores a message that is longer than PIPE_BUF, 4096, and a status that is
+// not UTF-8.
 const maxStatus = 1024
 
-// Status tells the state of the master in one line for people. It returns false if it has
-// dropped the message because too many messages wait.
+// Status tells the state of the master in one line for people. It returns false
+// if it has dropped the message because too many messages wait.
 func (m *Manager) Status(text string) bool {
 	text = strings.ReplaceAll(text, "\n", " ")
 	return m.notifyDroppable("STATUS=" + strings.ToValidUTF8(text[:min(len(text), maxStatus)], ""))
 }
 
-// Extend asks the manager for at least this much more time, from now on, for the start,
-// reload or stop that is running.
+// Extend asks the manager for at least this much more time, from now on, for
+// the start, reload or stop that is running.
 func (m *Manager) Extend(d time.Duration) {
 	m.notifyDroppable(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", d.Microseconds()))
 }
 
-// Store stores a descriptor with the manager under a name. The manager passes it to the next
-// process of the service. The caller keeps fd. A manager without a store ignores it.
+// Store stores a descriptor with the manager under a name. The manager passes
+// it to the next process of the service. The caller keeps fd. A manager without
+// a store ignores it.
 func (m *Manager) Store(name string, fd int) error {
 	if m == nil {
 		return nil
@@ -147,13 +152,14 @@ func (m *Manager) Store(name string, fd int) error {
 	if err != nil {
 		return fmt.Errorf("duplicate a listener for the manager: %w", err)
 	}
-	// FDPOLL=0: the manager must not remove a listener when poll reports an error for
-	// it.
+	// FDPOLL=0: the manager must not remove a listener when poll reports an
+	// error for it.
 	m.enqueue(message{state: "FDSTORE=1\nFDPOLL=0\nFDNAME=" + name, fds: []int{dup}})
 	return nil
 }
 
-// Remove makes the manager close the descriptors that it has stored under a name.
+// Remove makes the manager close the descriptors that it has stored under a
+// name.
 func (m *Manager) Remove(name string) { m.notify("FDSTOREREMOVE=1\nFDNAME=" + name) }
 
 // barrierTimeout is how long Barrier waits for the manager.
@@ -203,9 +209,9 @@ func (m *Manager) notify(state string) {
 	}
 }
 
-// notifyDroppable queues a message that will soon be repeated anyway. It drops the message
-// and returns false if many messages wait. So there is room for messages that are sent
-// once.
+// notifyDroppable queues a message that will soon be repeated anyway. It drops
+// the message and returns false if many messages wait. So there is room for
+// messages that are sent once.
 func (m *Manager) notifyDroppable(state string) bool {
 	if m == nil || len(m.queue) >= maxBeforeDrop {
 		return false
@@ -214,7 +220,8 @@ func (m *Manager) notifyDroppable(state string) bool {
 	return true
 }
 
-// enqueue puts a message into the queue. It drops the message if the queue is full.
+// enqueue puts a message into the queue. It drops the message if the queue is
+// full.
 func (m *Manager) enqueue(msg message) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -231,8 +238,8 @@ func (m *Manager) enqueue(msg message) {
 
 var errClosed = errors.New("the service manager is not told any more")
 
-// finish ends a message. If it was not sent, finish reports why, unless the message before
-// it was not sent either.
+// finish ends a message. If it was not sent, finish reports why, unless the
+// message before it was not sent either.
 func (m *Manager) finish(msg message, err error) {
 	if err == nil {
 		m.failing.Store(false)
@@ -245,7 +252,8 @@ func (m *Manager) finish(msg message, err error) {
 	msg.end(err)
 }
 
-// end closes the descriptors of the message and wakes a caller that waits for it.
+// end closes the descriptors of the message and wakes a caller that waits for
+// it.
 func (msg message) end(err error) {
 	for _, fd := range msg.fds {
 		unix.Close(fd)
@@ -264,8 +272,8 @@ func (m *Manager) run() {
 	}
 }
 
-// send sends one message. go-systemd has a function for that, which opens a socket for each
-// message and cannot send descriptors.
+// send sends one message. go-systemd has a function for that, which opens a
+// socket for each message and cannot send descriptors.
 func (m *Manager) send(state string, fds []int) error {
 	var rights []byte
 	if len(fds) > 0 {

@@ -22,7 +22,8 @@ func silentManager(t *testing.T) (*Manager, *net.UnixConn, chan error) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	// A message that does not come must fail the test, and not stop it for ever.
+	// A message that does not come must fail the test, and not stop it for
+	// ever.
 	if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
@@ -75,8 +76,9 @@ func fill(t *testing.T, conn *net.UnixConn) {
 	}
 }
 
-// A manager that reads late misses only messages that are repeated. It gets every listener
-// and the outcome of the start. A message that cannot be sent is reported.
+// A manager that reads late misses only messages that are repeated. It gets
+// every listener and the outcome of the start. A message that cannot be sent is
+// reported.
 func TestLateManager(t *testing.T) {
 	m, conn, reports := silentManager(t)
 	const listeners = 256 // what the unit has it store at most
@@ -130,8 +132,8 @@ func TestLateManager(t *testing.T) {
 	}
 }
 
-// A status is always one that a manager accepts: one line of valid UTF-8, in a message that
-// is not too long.
+// A status is always one that a manager accepts: one line of valid UTF-8, in a
+// message that is not too long.
 func TestStatus(t *testing.T) {
 	m, conn, _ := silentManager(t)
 	defer m.Close()

@@ -9,11 +9,12 @@ import (
 	"github.com/preforkd/preforkd/master/config"
 )
 
-// isStored reports whether StoreName has made a name. No service has such a name.
+// isStored reports whether StoreName has made a name. No service has such a
+// name.
 func isStored(name string) bool { return strings.HasPrefix(name, config.ReservedPrefix) }
 
-// Split separates the sockets that a socket unit has passed from those that the master has
-// stored.
+// Split separates the sockets that a socket unit has passed from those that the
+// master has stored.
 func Split(sockets []Socket) (passed, stored []Socket) {
 	for _, s := range sockets {
 		if isStored(s.Name) {
@@ -30,9 +31,9 @@ func Activated(sockets []Socket) bool {
 	return slices.ContainsFunc(sockets, func(s Socket) bool { return !isStored(s.Name) })
 }
 
-// Match returns the passed sockets of each service. The name of a socket is the name of its
-// service. A socket without a name belongs to the only service. The error names a socket
-// that has no service.
+// Match returns the passed sockets of each service. The name of a socket is the
+// name of its service. A socket without a name belongs to the only service. The
+// error names a socket that has no service.
 func Match(passed []Socket, services []string) (map[string][]Socket, error) {
 	matched := map[string][]Socket{}
 	for _, s := range passed {
@@ -55,10 +56,11 @@ func Match(passed []Socket, services []string) (map[string][]Socket, error) {
 // maxName is the maximum length of a descriptor's name, in characters.
 const maxName = 255
 
-// StoreName returns the name under which the manager stores a listener. It is made of the
-// listener's endpoint as it is configured. A name consists of printable ASCII characters
-// without a colon (sd_notify(3), FDNAME=). Other bytes are written as %XX, as in a URL. A
-// name that is too long ends with a hash of the endpoint.
+// StoreName returns the name under which the manager stores a listener. It is
+// made of the listener's endpoint as it is configured. A name consists of
+// printable ASCII characters without a colon (sd_notify(3), FDNAME=). Other
+// bytes are written as %XX, as in a URL. A name that is too long ends with a
+// hash of the endpoint.
 func StoreName(endpoint string) string {
 	var name strings.Builder
 	name.WriteString(config.ReservedPrefix)
