@@ -1,19 +1,19 @@
 package sockdiag
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/osthread"
 )
 
 // deadline is so long that only a broken kernel reaches it.
@@ -229,8 +229,7 @@ func receive(t *testing.T, from net.Conn, n int) {
 	}
 }
 
-// The kernel tells a thread without privileges the same as root's. The
-// goroutine never unlocks the thread, so the thread ends with it.
+// The kernel tells a thread without privileges the same as root's.
 func TestWithoutPrivileges(t *testing.T) {
 	if os.Geteuid() != 0 {
 		return // then all other tests show it
@@ -245,27 +244,28 @@ func TestWithoutPrivileges(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	port := uint16(l.Addr().(*net.TCPAddr).Port)
-	done := make(chan error)
-	go func() {
+	port, number := uint16(l.Addr().(*net.TCPAddr).Port), inode(t, l)
+	thread, err := osthread.Start(func() error {
 		const nobody = 65534
-		runtime.LockOSThread()
 		// The plain system call changes this thread only.
-		if _, _, number := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); number != 0 {
-			done <- number
-			return
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); errno != 0 {
+			return errno
 		}
-		queues, listErr := Listening()
-		_, there := queues[inode(t, l)]
-		connections, err := Connections(port)
-		if err == nil && (!there || len(connections) != 1) {
-			err = fmt.Errorf("%d queues and %d connections", len(queues), len(connections))
-		}
-		done <- errors.Join(listErr, err)
-	}()
-	if err := <-done; err != nil {
-		t.Error(err)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer thread.Close()
+	thread.Do(func() {
+		queues, err := Listening()
+		if _, there := queues[number]; !there || err != nil {
+			t.Errorf("%d queues, and whether the listener's is there: %v; %v", len(queues), there, err)
+		}
+		if connections, err := Connections(port); len(connections) != 1 || err != nil {
+			t.Errorf("%d connections, %v", len(connections), err)
+		}
+	})
 }
 
 // A filter can have MaxPorts ports.
