@@ -94,10 +94,11 @@ func Check(fd int) error {
 }
 
 // Retake makes listeners of sockets that an earlier process has opened for addr
-// with Open, and has stored with the service manager. It fails when Open would
-// make other sockets now. Then the caller must open new ones. In both cases the
-// caller keeps the descriptors.
-func Retake(addr config.Address, o Options, fds []int) (listeners []*Listener, err error) {
+// with Open, and has stored with the service manager. The caller passes what
+// Resolve returns for addr now. Retake fails when OpenResolved would make other
+// sockets. Then the caller must open new ones. In both cases the caller keeps the
+// descriptors.
+func Retake(addr config.Address, resolved []config.Address, o Options, fds []int) (listeners []*Listener, err error) {
 	defer func() {
 		if err != nil {
 			for _, l := range listeners {
@@ -107,12 +108,8 @@ func Retake(addr config.Address, o Options, fds []int) (listeners []*Listener, e
 			listeners = nil
 		}
 	}()
-	wanted, err := Resolve(addr)
-	if err != nil {
-		return nil, err
-	}
-	if len(wanted) != len(fds) {
-		return nil, fmt.Errorf("%d sockets are stored for %d addresses", len(fds), len(wanted))
+	if len(resolved) != len(fds) {
+		return nil, fmt.Errorf("%d sockets are stored for %d addresses", len(fds), len(resolved))
 	}
 	found := map[config.Address]bool{}
 	for _, fd := range fds {
@@ -124,7 +121,7 @@ func Retake(addr config.Address, o Options, fds []int) (listeners []*Listener, e
 			return listeners, err
 		}
 		listeners = append(listeners, l)
-		for _, w := range wanted {
+		for _, w := range resolved {
 			if !found[w] && l.isAt(w) {
 				found[w] = true
 				break
@@ -143,7 +140,7 @@ func Retake(addr config.Address, o Options, fds []int) (listeners []*Listener, e
 			return listeners, fmt.Errorf("set socket options: %w", err)
 		}
 	}
-	if len(found) != len(wanted) {
+	if len(found) != len(resolved) {
 		return listeners, errors.New("the stored sockets are bound to other addresses")
 	}
 	return listeners, nil

@@ -80,7 +80,7 @@ func TestRetake(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			listeners, err := Retake(wanted, test.by, fds)
+			listeners, err := retake(wanted, test.by, fds)
 			if test.err != "" {
 				if err == nil || !strings.Contains(err.Error(), test.err) || len(listeners) > 0 {
 					t.Fatalf("%d listeners, error %v, want %s", len(listeners), err, test.err)
@@ -113,7 +113,7 @@ func TestCloseStoredUnix(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listeners, err := Retake(a, Defaults(), fds)
+	listeners, err := retake(a, Defaults(), fds)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestRetakeWithoutItsFile(t *testing.T) {
 	}
 	o := Defaults()
 	o.Mode = 0o600
-	listeners, err := Retake(a, o, fds)
+	listeners, err := retake(a, o, fds)
 	CloseAll(listeners)
 	if err == nil || !strings.HasSuffix(err.Error(), ": it is another socket's") {
 		t.Errorf("error %v", err)
@@ -202,4 +202,13 @@ func TestRetakeWithoutItsFile(t *testing.T) {
 	if after.Mode() != before.Mode() {
 		t.Errorf("mode %v, was %v", after.Mode(), before.Mode())
 	}
+}
+
+// retake resolves an address and calls Retake.
+func retake(a config.Address, o Options, fds []int) ([]*Listener, error) {
+	resolved, err := Resolve(a)
+	if err != nil {
+		return nil, err
+	}
+	return Retake(a, resolved, o, fds)
 }

@@ -14,12 +14,23 @@ import (
 )
 
 // Open binds sockets to an address and listens. For a host name it returns a
-// listener for each address of the name. The caller owns the listeners. On
-// error there are none, and no socket or file is left.
+// listener for each address of the name, and may wait for a name server. The
+// caller owns the listeners. On error there are none, and no socket or file is
+// left.
 //
 // Errors name the address and have the system's text, for instance "listen
 // 127.0.0.1:7007: address already in use".
-func Open(addr config.Address, o Options) (listeners []*Listener, err error) {
+func Open(addr config.Address, o Options) ([]*Listener, error) {
+	resolved, err := Resolve(addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen %v: %w", addr, err)
+	}
+	return OpenResolved(addr, resolved, o)
+}
+
+// OpenResolved does what Open does, for an address that Resolve has resolved
+// before. It asks no name server.
+func OpenResolved(addr config.Address, resolved []config.Address, o Options) (listeners []*Listener, err error) {
 	defer func() {
 		if err != nil {
 			CloseAll(listeners)
@@ -40,11 +51,7 @@ func Open(addr config.Address, o Options) (listeners []*Listener, err error) {
 		}
 		return []*Listener{l}, nil
 	}
-	addresses, err := Resolve(addr)
-	if err != nil {
-		return nil, err
-	}
-	for _, a := range addresses {
+	for _, a := range resolved {
 		l, err := openTCP(netip.AddrPortFrom(a.IP, a.Port), o.V6Only, o)
 		if err != nil {
 			return listeners, err

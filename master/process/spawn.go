@@ -128,7 +128,12 @@ func (c *Command) Start(conn *os.File, env []string, message []byte) (child *Chi
 // Reaped reports whether the child has been reaped already. So the caller can
 // tell the exit of this process from the exit of an earlier process with the
 // same pid. Reaped must not be called after Registered.
+//
+// Tests make a Child that has no process. It counts as reaped.
 func (c *Child) Reaped() bool {
+	if c.process == nil {
+		return true
+	}
 	// Package os signals through a pidfd where the kernel has them. A zombie
 	// can still be signalled. A process that was reaped cannot.
 	return c.process.Signal(syscall.Signal(0)) == os.ErrProcessDone
