@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Who has scraped and stays connected keeps nobody else from it.
+// A client that stays connected after its scrape does not hinder others.
 func TestClientsThatStay(t *testing.T) {
 	s, err := Listen("127.0.0.1:0")
 	if err != nil {

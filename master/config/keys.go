@@ -11,9 +11,9 @@ import (
 )
 
 // serviceKeys lists the keys of [service.NAME], in the order in which they are
-// shown. Each is a flag of serve and check as well, with the same name.
+// printed. Each is also a flag of serve and check, with the same name.
 var serviceKeys = []key[Service]{
-	shownIf(notEmpty(listKey("listen", "ADDR", "listen at `ADDR`: host:port, :port, [v6]:port, unix:/path or unix:@name (default "+DefaultListen+")",
+	formattedIf(notEmpty(listKey("listen", "ADDR", "listen at `ADDR`: host:port, :port, [v6]:port, unix:/path or unix:@name (default "+DefaultListen+")",
 		func(s *Service) *[]Address { return &s.Listen }, parseAddress, Address.String), "it lists the addresses to listen at"),
 		func(s *Service) bool { return s.Listen != nil }),
 	handlerKey(),
@@ -90,7 +90,7 @@ var serviceKeys = []key[Service]{
 var ruleKeys = []key[Rule]{
 	notEmpty(peersKey("from", "whom the rule is about: an address, a prefix, unix, uid:USER or gid:GROUP", func(r *Rule) *[]PeerSet { return &r.From }), "it lists the peers that the rule is about"),
 	choiceKey("action", "whether they are served: allow or deny", func(r *Rule) *Action { return &r.Action }, ActionAllow, ActionDeny),
-	shownIf(envKey(func(r *Rule) *[]string { return &r.Env }), func(r *Rule) bool { return len(r.Env) > 0 }),
+	formattedIf(envKey(func(r *Rule) *[]string { return &r.Env }), func(r *Rule) bool { return len(r.Env) > 0 }),
 	programKey(func(r *Rule) *[]string { return &r.Program }),
 	optional(func(field func(*Rule) *int) key[Rule] {
 		return integerKey("max-connections-per-source", "", 0, math.MaxInt32, field)
@@ -122,58 +122,60 @@ var masterKeys = []key[Config]{
 		func(c *Config) *string { return &c.WorkerBinary }),
 }
 
-// handlerKey is shown only where a service has a handler rather than a program.
+// handlerKey makes the key handler, which is printed only if the service has
+// one.
 func handlerKey() key[Service] {
 	k := textKey("handler", "HANDLER", "run the built-in `HANDLER`", func(s *Service) *string { return &s.Handler })
-	return shownIf(k, func(s *Service) bool { return s.Handler != "" })
+	return formattedIf(k, func(s *Service) bool { return s.Handler != "" })
 }
 
-// maxSpares bounds the number of processes that wait for something to do.
+// maxSpares is the highest number of spares that a service may ask for.
 const maxSpares = 100_000
 
-// sparesKey stands for min-spares and max-spares, as which it is shown.
+// sparesKey makes the key spares, which sets min-spares and max-spares. The
+// printed configuration has those two.
 func sparesKey() key[Service] {
 	k := integerKey("spares", "keep `N` workers ready ahead of their connections", 0, maxSpares, func(s *Service) *int { return &s.MinSpares })
-	read := k.read
-	k.read = func(r *reader, to *Service, n *node) {
-		read(r, to, n)
+	decode := k.decode
+	k.decode = func(r *reader, to *Service, n *node) {
+		decode(r, to, n)
 		to.MaxSpares = to.MinSpares
 	}
-	k.show = func(*Service) (string, bool) { return "", false }
+	k.format = func(*Service) (string, bool) { return "", false }
 	return k
 }
 
-// settleSpares settles what the three keys on spares mean together: min-spares
-// alone is also the upper end.
-func (s *Service) settleSpares(has func(key string) bool, at Position, scope string, mistakes *Mistakes) {
-	least, most := has("min-spares"), has("max-spares")
+// resolveSpares decides what the three keys for spares mean together. Without
+// max-spares, min-spares sets both limits.
+func (s *Service) resolveSpares(has func(key string) bool, at Position, scope string, mistakes *Mistakes) {
+	hasMin, hasMax := has("min-spares"), has("max-spares")
 	switch {
-	case has("spares") && (least || most):
+	case has("spares") && (hasMin || hasMax):
 		mistakes.add(at, "%sspares %d: stands for min-spares and max-spares, which cannot be given as well", scope, s.MinSpares)
-	case least && !most:
+	case hasMin && !hasMax:
 		s.MaxSpares = s.MinSpares
 	}
 }
 
-// shownIf makes a key that is left out where it says nothing.
-func shownIf[T any](k key[T], condition func(*T) bool) key[T] {
-	show := k.show
-	k.show = func(t *T) (string, bool) {
+// formattedIf makes a key that is printed only if the condition holds.
+func formattedIf[T any](k key[T], condition func(*T) bool) key[T] {
+	format := k.format
+	k.format = func(t *T) (string, bool) {
 		if !condition(t) {
 			return "", false
 		}
-		return show(t)
+		return format(t)
 	}
 	return k
 }
 
-// notEmpty makes a key of a list that must have items.
+// notEmpty makes a key whose list must have items.
 func notEmpty[T any](k key[T], meaning string) key[T] {
-	read := k.read
-	k.read = func(r *reader, to *T, n *node) {
-		read(r, to, n)
+	decode := k.decode
+	k.decode = func(r *reader, to *T, n *node) {
+		decode(r, to, n)
 		if n.kind == kindList && len(n.items) == 0 {
-			r.bad(k.name, n, "is empty; %s", meaning)
+			r.report(k.name, n, "is empty; %s", meaning)
 		}
 	}
 	return k
@@ -181,11 +183,11 @@ func notEmpty[T any](k key[T], meaning string) key[T] {
 
 func programKey[T any](field func(*T) *[]string) key[T] {
 	k := notEmpty(textsKey("program", "PROGRAM", "run `PROGRAM` for each connection", field), "the first item is the program, the others are its arguments")
-	return shownIf(k, func(t *T) bool { return len(*field(t)) > 0 })
+	return formattedIf(k, func(t *T) bool { return len(*field(t)) > 0 })
 }
 
 func envKey[T any](field func(*T) *[]string) key[T] {
-	return listKey("env", "NAME=VALUE", "give workers the variable `NAME=VALUE`, or the master's own value with NAME alone", field, parseVariable, same)
+	return listKey("env", "NAME=VALUE", "give workers the variable `NAME=VALUE`, or the master's own value with NAME alone", field, parseVariable, formatText)
 }
 
 func parseVariable(s string) (string, error) {
@@ -205,18 +207,18 @@ func rateKey[T any](name, usage string, field func(*T) *Rate) key[T] {
 	return parsedKey(name, "RATE", usage, field, ParseRate, Rate.String)
 }
 
-// burstKey is an integer that may be written as a string too, like the rate
-// that it stands beside.
+// burstKey makes a key whose value is an integer, or the same integer as a
+// string. The rate beside it is written as a string.
 func burstKey[T any](name, usage string, field func(*T) *int) key[T] {
 	k := integerKey(name, usage, 0, maxCount, field)
-	read := k.read
-	k.read = func(r *reader, to *T, n *node) {
+	decode := k.decode
+	k.decode = func(r *reader, to *T, n *node) {
 		if n.kind == kindText && isDigits(n.text) {
 			number := *n
 			number.kind, number.text = kindInteger, strings.TrimLeft(n.text[:len(n.text)-1], "0")+n.text[len(n.text)-1:]
 			n = &number
 		}
-		read(r, to, n)
+		decode(r, to, n)
 	}
 	return k
 }
