@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/ipc"
-	"github.com/preforkd/preforkd/master/attic"
+	"github.com/preforkd/preforkd/master/fdpark"
 )
 
 // errChannelClosed reports that nothing more can come over a control channel,
@@ -23,7 +23,7 @@ var errChannelClosed = errors.New("control channel closed by the worker")
 type Channel struct {
 	mu     sync.Mutex // guards what follows
 	fd     int        // 0: there is no channel, or it is closed; valid only on parked, if that is not nil
-	parked *attic.Attic
+	parked *fdpark.Thread
 }
 
 // open makes it the channel of a descriptor, -1 for none.
@@ -116,7 +116,7 @@ func (c *Channel) Close() {
 
 // moved makes it a channel whose descriptor is parked under a number of its own,
 // and closes the one among the master's.
-func (c *Channel) moved(to *attic.Attic, fd int) {
+func (c *Channel) moved(to *fdpark.Thread, fd int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	unix.Close(c.fd)

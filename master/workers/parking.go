@@ -3,7 +3,7 @@ package workers
 import (
 	"time"
 
-	"github.com/preforkd/preforkd/master/attic"
+	"github.com/preforkd/preforkd/master/fdpark"
 	"github.com/preforkd/preforkd/master/logging"
 )
 
@@ -21,7 +21,7 @@ const (
 // parking knows which channels may be among the master's descriptors, and where
 // the others are. The loop owns it.
 type parking struct {
-	thread     *attic.Attic // nil until it is needed
+	thread     *fdpark.Thread // nil until it is needed
 	failed     bool         // the log says that channels stay where they are
 	candidates []*Worker    // whose channels may be parked, the longest serving first; not pids, which are used again
 }
@@ -75,7 +75,7 @@ func (p *parking) park(workers []*Worker) error {
 	}
 	if p.thread == nil {
 		var err error
-		if p.thread, err = attic.Open(); err != nil {
+		if p.thread, err = fdpark.Open(); err != nil {
 			return err
 		}
 	}
@@ -84,7 +84,7 @@ func (p *parking) park(workers []*Worker) error {
 		fd, _ := w.channel.descriptor()
 		fds = append(fds, fd)
 	}
-	parked, err := p.thread.Put(fds)
+	parked, err := p.thread.Park(fds)
 	for i, fd := range parked {
 		workers[i].channel.moved(p.thread, fd)
 	}

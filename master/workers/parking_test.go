@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/ipc"
-	"github.com/preforkd/preforkd/master/attic"
+	"github.com/preforkd/preforkd/master/fdpark"
 	"github.com/preforkd/preforkd/master/service/servicetest"
 )
 
@@ -139,7 +139,7 @@ func TestParkAfterFull(t *testing.T) {
 	few := old
 	few.Cur = parkBatch / 2
 	var err error
-	if st.set.parking.thread, err = attic.Open(); err != nil {
+	if st.set.parking.thread, err = fdpark.Open(); err != nil {
 		t.Fatal(err)
 	}
 	st.set.Register(w)
