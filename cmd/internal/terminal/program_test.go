@@ -2,10 +2,12 @@ package terminal_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -125,6 +127,26 @@ func senderOf(t testing.TB, receiver int) int {
 		return rig.ReadStatus(pid).Ignored&(1<<(syscall.SIGQUIT-1)) != 0
 	}, nil)
 	return pid
+}
+
+// released waits until the sender knows that the peer has ended its side. The
+// sender notes that in an eventfd whose count stays at 1.
+func (p *program) released(t testing.TB) {
+	t.Helper()
+	sender := p.sender(t)
+	rig.Until(t, "a sender that knows of the peer's end", func() bool {
+		for _, fd := range rig.FDs(sender) {
+			if fd.Target != "anon_inode:[eventfd]" {
+				continue
+			}
+			info, _ := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", sender, fd.Number))
+			if fields := strings.Fields(string(info)); slices.Contains(fields, "eventfd-count:") &&
+				fields[slices.Index(fields, "eventfd-count:")+1] == "1" {
+				return true
+			}
+		}
+		return false
+	}, nil)
 }
 
 // wantExit waits for the end of the program and holds it to its exit code and

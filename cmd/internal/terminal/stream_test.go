@@ -276,6 +276,8 @@ func TestBadInput(t *testing.T) {
 		{"port 0", `address "localhost:0": nobody can be reached at port 0`, 2, []string{"connect", "localhost:0"}},
 		{"port 0 in chat", `address ":0": nobody can be reached at port 0`, 2, []string{"chat", ":0"}},
 		{"negative timeout", "--timeout -1s", 2, []string{"connect", "--timeout", "-1s", "a:1"}},
+		{"negative half-closed timeout", "--half-closed-timeout -1s", 2, []string{"connect", "--half-closed-timeout", "-1s", "a:1"}},
+		{"negative half-closed timeout in chat", "--half-closed-timeout -1s", 2, []string{"chat", "--half-closed-timeout", "-1s", "a:1"}},
 		{"no timeout", "soon", 2, []string{"connect", "--timeout", "soon", "a:1"}},
 		{"chat with two addresses", "chat takes one address, and got 2", 2, []string{"chat", "a:1", "b:2"}},
 		{"chat without address", "chat needs an address", 2, []string{"chat"}},
