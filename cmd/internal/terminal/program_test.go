@@ -155,8 +155,8 @@ func (p *program) wantExit(t testing.TB, code int, says ...string) {
 	t.Helper()
 	select {
 	case <-p.ended:
-	case <-time.After(rig.Deadline):
-		t.Fatalf("preforkd has not ended after %v: %q, %q", rig.Deadline, p.stdout.String(), p.stderr.String())
+	case <-time.After(rig.Deadline()):
+		t.Fatalf("preforkd has not ended after %v: %q, %q", rig.Deadline(), p.stdout.String(), p.stderr.String())
 	}
 	if got := p.ProcessState.ExitCode(); got != code {
 		t.Errorf("the exit code is %d, want %d", got, code)
@@ -207,7 +207,7 @@ func serve(t testing.TB, handle func(conn *net.TCPConn)) (address string) {
 			return
 		}
 		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(rig.Deadline))
+		conn.SetDeadline(time.Now().Add(rig.Deadline()))
 		handle(conn.(*net.TCPConn))
 	}()
 	return listener.Addr().String()

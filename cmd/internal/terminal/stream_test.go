@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
 // A sum takes bytes and keeps their number and hash.
@@ -315,7 +316,7 @@ func TestConnectTimeout(t *testing.T) {
 	}
 	address := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: at.(*unix.SockaddrInet4).Port}
 	for { // until the queue is full
-		conn, err := net.DialTimeout("tcp", address.String(), 200*time.Millisecond)
+		conn, err := net.DialTimeout("tcp", address.String(), slowtest.Scale(200*time.Millisecond))
 		if err != nil {
 			break
 		}
