@@ -16,6 +16,16 @@ func (s *service) reload(t *testing.T) {
 	s.is(t, "ActiveState", "active")
 }
 
+// reloadFails reloads the service with a bad file. systemctl says that it fails,
+// and the service goes on.
+func (s *service) reloadFails(t *testing.T) {
+	t.Helper()
+	if out, err := s.try(t, "systemctl", "reload", unit); err == nil {
+		t.Errorf("systemctl does not tell of the mistake: %s", out)
+	}
+	s.is(t, "ActiveState", "active")
+}
+
 // reloads counts the reloads so far.
 func (s *service) reloads(t *testing.T) int {
 	t.Helper()
@@ -49,10 +59,7 @@ func TestReloadOfBadConfiguration(t *testing.T) {
 	s.notifications(t)
 	s.start(t)
 	s.configure(t, "[service.echo]\nlisten = [\"127.0.0.1:7008\"]\nmax-conections = 5\n")
-	if out, err := s.try(t, "systemctl", "reload", unit); err == nil {
-		t.Errorf("systemctl does not tell of the mistake: %s", out)
-	}
-	s.is(t, "ActiveState", "active")
+	s.reloadFails(t)
 	s.await(t, "SYSLOG_IDENTIFIER=preforkd", configFile+":3:1")
 	s.await(t, "PREFORKD_EVENT=not reloaded", configFile+":3:1")
 	s.dial(t).echo(t, "hello")
