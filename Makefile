@@ -30,11 +30,8 @@ mandir     ?= $(prefix)/share/man
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/preforkd/preforkd/ipc.Version=$(VERSION)
 
-# The race detector needs a C compiler that finds the C library's headers.
-CGO_WORKS = echo '\#include <stdlib.h>' | $${CC:-gcc} -E -o /dev/null - 2>/dev/null
-
 .DEFAULT_GOAL := build
-.PHONY: help build run test test-tools race systemd-test fuzz lint bench bench-check bench-tools microbench man install uninstall clean
+.PHONY: help build run test test-tools test-bins race systemd-test fuzz lint bench bench-check bench-tools microbench man install uninstall clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,37 +48,19 @@ build: ## Build preforkd and preforkd-worker into bin/
 run: build ## Build, then serve in the foreground (echo on 127.0.0.1:7007, or as ARGS says)
 	@exec $(BIN)/preforkd serve $(ARGS)
 
-# The packages whose tests boot a machine. They have the processors for
-# themselves: a boot that is starved is not worth waiting for.
-BOOTS := cmd/preforkd-bench/nspawn cmd/preforkd-bench/unit deploy/rig
-
-# What a package's tests may take on a slow machine. None takes a third of it.
-TEST_TIMEOUT := 15m
-
-# -count=1: the tests run programs, whose changes the test cache does not see.
 test: test-tools ## Run all tests, with the race detector where it works
-	@if $(CGO_WORKS); then export CGO_ENABLED=1; race=-race; fi; \
-	rest=$$(go list ./... | grep -v $(addprefix -e '/,$(addsuffix $$',$(BOOTS)))) || exit 1; \
-	set -x; \
-	go test $$race -count=1 -timeout $(TEST_TIMEOUT) $$rest && \
-	go test $$race -count=1 -timeout $(TEST_TIMEOUT) -p 1 $(addprefix ./,$(BOOTS))
+	@.ci/test
 
-# The programs that tests talk to and run. As root on Debian they are installed;
-# elsewhere the tests that miss one are skipped and say so.
+# The programs that tests talk to and run. As root on Debian they are installed,
+# and it is said before what that is; elsewhere the tests that miss one are skipped
+# and say so.
 test-tools:
-	@missing=; need() { command -v "$$1" >/dev/null || missing="$$missing $$2"; }; \
-	need nc netcat-openbsd; need socat socat; need git git; need strace strace; \
-	need tcpserver ucspi-tcp; need prlimit util-linux; \
-	need haproxy haproxy; need ip iproute2; need curl curl; need promtool prometheus; \
-	need man man-db; need groff groff; \
-	need systemctl systemd; need systemd-nspawn systemd-container; \
-	$(CGO_WORKS) || missing="$$missing gcc libc6-dev"; \
-	[ -n "$$missing" ] || exit 0; \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		export DEBIAN_FRONTEND=noninteractive; \
-		apt-get -q update && apt-get -qy install --no-install-recommends $$missing && exit 0; \
-	fi; \
-	echo "make test: not installed:$$missing; tests that need them will be skipped" >&2
+	@.ci/tools
+
+# `make test` does this by itself. For tests of single packages:
+#   make test-bins && PREFORKD_TESTBIN=$$PWD/bin/test go test ./cmd/...
+test-bins: ## Build the programs that tests run, once for all packages
+	go run ./cmd/internal/testbins $(abspath $(BIN))/test
 
 race: ## Run the short tests with the race detector
 	CGO_ENABLED=1 go test -race -short ./...
@@ -89,18 +68,23 @@ race: ## Run the short tests with the race detector
 systemd-test: test-tools ## Boot a real systemd and try the units in it (as root)
 	go test -count=1 -v ./deploy/...
 
+# A target that fails does not keep the others from running; nor does a check of
+# lint.
 fuzz: ## Run every fuzz target for FUZZTIME
-	@dirs=$$(go list -f '{{.Dir}}' ./...) || exit 1; for dir in $$dirs; do \
+	@failed=; dirs=$$(go list -f '{{.Dir}}' ./...) || exit 1; for dir in $$dirs; do \
 		for target in $$(cat "$$dir"/*_test.go 2>/dev/null | sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p'); do \
 			echo "$$target in $${dir#$(CURDIR)/}"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir" || exit 1; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir" || failed="$$failed $$target"; \
 		done; \
-	done
+	done; [ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
 
 lint: ## Check formatting, go vet, staticcheck
-	@unformatted=$$(gofmt -l .) && [ -z "$$unformatted" ] || { echo "not formatted by gofmt:" $$unformatted >&2; exit 1; }
-	go vet ./...
-	go run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION) ./...
+	@failed=; check() { echo "$$*"; "$$@" || failed="$$failed, $$*"; }; \
+	unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "not formatted by gofmt:" $$unformatted >&2; failed=', gofmt'; }; \
+	check go vet ./...; \
+	check go -C deploy/grafana/promql vet ./...; \
+	check go run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION) ./...; \
+	[ -z "$$failed" ] || { echo "failed: $${failed#, }" >&2; exit 1; }
 
 bench: bench-tools ## Compare with other servers, side by side (BENCH='--short' for the short form)
 	$(BIN)/preforkd-bench --preforkd $(BIN)/preforkd $(BENCH)

@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/preforkd/preforkd/ipc/needtest"
 )
 
 // worker is the start of a configuration that has a worker binary.
@@ -216,17 +218,16 @@ handler = "echo"
 
 // The printed configuration means the same, and has every key.
 func TestPrintedConfigurationRoundTrips(t *testing.T) {
-	for name, text := range map[string]string{
-		"defaults": minimal,
-		"everything": `
+	const others = `user = "0"
+group = "0"
+supplementary-groups = ["0", "1"]
+`
+	const everything = `
 [service."the first"]
 listen = ["127.0.0.1:0", "[fe80::1%1]:7", "unix:/tmp/\u00e4\"b", "unix:@x"]
 program = ["/bin/sh", "-c", "a\tb\n\\\u0001"]
 handoff = "worker"
-user = "0"
-group = "0"
-supplementary-groups = ["0", "1"]
-umask = "027"
+` + others + `umask = "027"
 directory = "/"
 env = ["A=1", "B", "C="]
 min-spares = 1
@@ -280,8 +281,16 @@ idle-timeout = "1s"
 [[service."the first".rule]]
 from = ["192.0.2.1"]
 action = "deny"
-`} {
+`
+	for name, text := range map[string]string{
+		"defaults":                   minimal,
+		"everything":                 everything,
+		"everything but other users": strings.Replace(everything, others, "", 1),
+	} {
 		t.Run(name, func(t *testing.T) {
+			if name == "everything" && os.Geteuid() != 0 {
+				needtest.Skip(t, "needs root, who may have workers of other users")
+			}
 			c, err := Parse("f", []byte(text+"\n"+worker(t)), Run{})
 			if err != nil {
 				t.Fatal(err)

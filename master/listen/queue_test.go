@@ -3,6 +3,8 @@ package listen
 import (
 	"testing"
 	"time"
+
+	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
 func TestQueue(t *testing.T) {
@@ -14,7 +16,7 @@ func TestQueue(t *testing.T) {
 	dial(t, l)
 	// The client's connect returns a moment before the connection is in the
 	// queue.
-	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(slowtest.Scale(time.Minute)); ; time.Sleep(time.Millisecond) {
 		if waiting, _, ok := l.Queue(); waiting == 2 && ok {
 			break
 		} else if time.Now().After(end) {

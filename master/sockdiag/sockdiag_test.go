@@ -13,18 +13,19 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/preforkd/preforkd/ipc/slowtest"
 	"github.com/preforkd/preforkd/master/osthread"
 )
 
-// deadline is so long that only a broken kernel reaches it.
-const deadline = 30 * time.Second
+// deadline ends a wait. Only a broken kernel reaches it.
+func deadline() time.Duration { return slowtest.Scale(30 * time.Second) }
 
 // until waits for a state of the kernel. The kernel has no event for it.
 func until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(deadline); !holds(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(deadline()); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("no %s after %v", what, deadline)
+			t.Fatalf("no %s after %v", what, deadline())
 		}
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
 // silentManager connects to a manager that reads only when the test reads.
@@ -24,7 +26,7 @@ func silentManager(t *testing.T) (*Manager, *net.UnixConn, chan error) {
 	t.Cleanup(func() { conn.Close() })
 	// A message that does not come must fail the test, and not stop it for
 	// ever.
-	if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(slowtest.Scale(time.Minute))); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("NOTIFY_SOCKET", path)
