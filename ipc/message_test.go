@@ -71,8 +71,7 @@ func TestTooLargeIsRefusedBeforeItIsSent(t *testing.T) {
 	}
 }
 
-// What a worker may write into the log is bounded where it is sent and where
-// it is received.
+// The bounds of a report are checked by the sender and by the receiver.
 func TestReportBounds(t *testing.T) {
 	long := func(n int) string { return strings.Repeat("x", n) }
 	for name, r := range map[string]Report{
@@ -149,7 +148,7 @@ func TestParseRejects(t *testing.T) {
 	}
 }
 
-// Bodies that a decoder must reject whatever the header says.
+// A decoder must reject these bodies with any header.
 func TestDecodeRejects(t *testing.T) {
 	msg, err := assignment.Append(nil)
 	if err != nil {
@@ -169,8 +168,8 @@ func TestDecodeRejects(t *testing.T) {
 	}
 }
 
-// FuzzMessage feeds whole datagrams to everything that decodes. What decodes
-// must encode again to the very same bytes: there is one form of each message.
+// FuzzMessage passes whole datagrams to every decoder. A decoded message must encode to
+// the same bytes again, because each message has only one encoding.
 func FuzzMessage(f *testing.F) {
 	a, _ := assignment.Append(nil)
 	r, _ := (&Report{BytesIn: 5, BytesOut: 5, Reason: ReasonEOF}).Append(nil)
@@ -203,8 +202,8 @@ func FuzzMessage(f *testing.F) {
 			}
 			again, _ = r.Append(nil)
 		case TypeReady, TypeTaken, TypeDrain:
-			// Receivers do not look at the body of these. It must stay empty
-			// for the form to be the only one.
+			// Receivers do not read the body of these messages. It must be empty, so
+			// that there is only one encoding.
 			if len(body) > 0 {
 				t.Errorf("%v with a body of %d bytes", typ, len(body))
 			}

@@ -6,10 +6,11 @@ import (
 	"testing"
 )
 
-// Forbidden reports whether no test may be skipped.
+// Forbidden reports whether skipping is forbidden.
 func Forbidden() bool { return os.Getenv("CI") == "true" }
 
-// Skip skips a test for a reason of one line, or fails it for that.
+// Skip skips a test and gives the reason in one line. Where skipping is forbidden, Skip
+// fails the test instead.
 func Skip(t testing.TB, reason string) {
 	t.Helper()
 	if Forbidden() {
@@ -18,7 +19,8 @@ func Skip(t testing.TB, reason string) {
 	t.Skip(reason)
 }
 
-// Program returns the path of a program that a test needs.
+// Program returns the path of a program that a test needs. It skips the test when the
+// program is missing.
 func Program(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
