@@ -29,8 +29,8 @@ func TestConnReadsWritesAndCounts(t *testing.T) {
 		if got, err := io.ReadAll(c); string(got) != "question" || err != nil {
 			t.Errorf("read: %q, %v", got, err)
 		}
-		// Half-close: the other direction still works, and takes more than
-		// any socket buffer in a single Write.
+		// After a half-close the other direction still works. One Write may be larger
+		// than any socket buffer.
 		answer := bytes.Repeat([]byte("answer"), 1<<20)
 		written := make(chan struct{})
 		go func() {
@@ -55,7 +55,7 @@ func TestConnReadsWritesAndCounts(t *testing.T) {
 	})
 }
 
-func TestConnTellsAResetFromOtherErrors(t *testing.T) {
+func TestPeerGoneErrors(t *testing.T) {
 	server, client := sockettest.TCP(t)
 	c := NewConn(server, ipc.Assignment{})
 	sockettest.Reset(t, client)
@@ -78,9 +78,9 @@ func TestConnTellsAResetFromOtherErrors(t *testing.T) {
 	}
 }
 
-// The answer must arrive although the client has sent more than was read: a
-// plain close would reset the connection and could destroy it.
-func TestCloseDestroysNothing(t *testing.T) {
+// The answer must arrive although the client has sent more than was read. A plain close
+// would reset the connection and could destroy the answer.
+func TestCloseDeliversAnswer(t *testing.T) {
 	sockettest.Each(t, func(t *testing.T, connect func(testing.TB) (int, sockettest.Client)) {
 		server, client := connect(t)
 		c := NewConn(server, ipc.Assignment{})
@@ -103,9 +103,9 @@ func TestCloseDestroysNothing(t *testing.T) {
 	})
 }
 
-// Neither a client that never stops sending nor one that never closes keeps a
-// worker for good.
-func TestCloseGivesUp(t *testing.T) {
+// A client that never stops sending delays a worker only for a bounded time. So does a
+// client that never closes.
+func TestCloseIsBounded(t *testing.T) {
 	server, client := sockettest.TCP(t)
 	c := NewConn(server, ipc.Assignment{})
 	go func() {
