@@ -93,9 +93,9 @@ func (c *Conn) Abort(r ipc.Reason) {
 // first reason stays.
 func (c *Conn) setEndReason(r ipc.Reason) { c.endReason.CompareAndSwap(nil, &r) }
 
-// Ended returns the error of Read and Write after a limit was reached or Abort was
+// Err returns the error of Read and Write after a limit was reached or Abort was
 // called. Otherwise it returns nil.
-func (c *Conn) Ended() error {
+func (c *Conn) Err() error {
 	r := c.endReason.Load()
 	switch {
 	case r == nil:

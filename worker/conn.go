@@ -17,7 +17,7 @@ import (
 //
 // A Conn is made for one goroutine. A second goroutine may write while the first one
 // reads. Two goroutines must not read at the same time, or write at the same time. Any
-// goroutine may call the deadline methods, Abort, Count and Bytes.
+// goroutine may call the deadline methods, Abort, AddBytes and Bytes.
 type Conn struct {
 	fd          int
 	assignment  ipc.Assignment
@@ -101,18 +101,18 @@ func (c *Conn) Context() context.Context {
 }
 
 // FD returns the descriptor, for system calls that the handler makes itself. The Conn
-// still owns it. Pass the number of bytes to Count and errors to Error. Such calls end
-// at the limits of the connection, but not at deadlines.
+// still owns it. Pass the number of bytes to AddBytes and errors to WrapError. Such
+// calls end at the limits of the connection, but not at deadlines.
 func (c *Conn) FD() int { return c.fd }
 
-// Count adds bytes that a handler moved itself, without Read and Write.
-func (c *Conn) Count(in, out int64) {
+// AddBytes adds bytes that a handler moved itself, without Read and Write.
+func (c *Conn) AddBytes(in, out int64) {
 	c.in.Add(uint64(in))
 	c.out.Add(uint64(out))
 }
 
-// SawEnd records that a handler read the client's end of file itself, without Read.
-func (c *Conn) SawEnd() { c.readEOF.Store(true) }
+// MarkEOF records that a handler read the client's end of file itself, without Read.
+func (c *Conn) MarkEOF() { c.readEOF.Store(true) }
 
 // Bytes returns how many bytes were read from the client, and how many bytes the kernel
 // accepted for it.

@@ -48,7 +48,7 @@ func TestConnReadsWritesAndCounts(t *testing.T) {
 			t.Errorf("client got %d of %d bytes, %v", len(got), len(answer), err)
 		}
 		<-written
-		c.Count(1, 2)
+		c.AddBytes(1, 2)
 		if in, out := c.Bytes(); in != 8+1 || out != uint64(len(answer))+2 {
 			t.Errorf("%d bytes in, %d out", in, out)
 		}
@@ -71,7 +71,7 @@ func TestPeerGoneErrors(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Errorf("close: %v", err)
 	}
-	for _, err := range []error{c.Error("read from", unix.EBADF), c.Error("read from", unix.ENOTCONN), unix.EPIPE} {
+	for _, err := range []error{c.WrapError("read from", unix.EBADF), c.WrapError("read from", unix.ENOTCONN), unix.EPIPE} {
 		if errors.Is(err, ErrPeerGone) {
 			t.Errorf("%v counts as the client's doing", err)
 		}

@@ -173,7 +173,7 @@ func (c *Conn) onIdle(d *direction) error {
 		return nil
 	}
 	c.setEndReason(ipc.ReasonIdle)
-	return c.Ended()
+	return c.Err()
 }
 
 // bytesMoved returns how many bytes have moved in both directions.

@@ -137,7 +137,7 @@ func TestIdleLimit(t *testing.T) {
 			for err = unix.EINTR; err == unix.EINTR; {
 				_, err = unix.Read(c.FD(), make([]byte, 1))
 			}
-			return c.Error("read from", err)
+			return c.WrapError("read from", err)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -221,7 +221,7 @@ func TestAbortEndsWaitingCalls(t *testing.T) {
 		if _, err := c.Write([]byte("after")); !errors.Is(err, want) {
 			t.Errorf("write: %v", err)
 		}
-		if _, got, _ := classifyEnd(c, c.Ended(), false); got != reason {
+		if _, got, _ := classifyEnd(c, c.Err(), false); got != reason {
 			t.Errorf("reason %s, want %s", got, reason)
 		}
 		c.Close()

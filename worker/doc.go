@@ -74,7 +74,7 @@
 // ends with the process: memory, descriptors, global variables, goroutines. With spares
 // the process starts ahead of its connection. Nothing changes for the handler, but main
 // and the initialisation of packages run early. Code that runs for the first time takes
-// twice as long; main may run the handler once in advance with Rehearse.
+// twice as long; main may run the handler once in advance with WarmUp.
 //
 // With connections-per-worker the same process serves several connections, one after
 // the other. The handler must then leave nothing behind. A client who takes over the

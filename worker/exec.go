@@ -13,20 +13,20 @@ import (
 	"github.com/preforkd/preforkd/ipc"
 )
 
-// Becomes reports whether Become understands a command line. args starts with the
-// program's name.
-func Becomes(args []string) bool {
+// IsExecMode reports whether ExecProgram understands a command line. args starts with
+// the program's name.
+func IsExecMode(args []string) bool {
 	return len(args) > 1 && (args[1] == ipc.ExecStdio || args[1] == ipc.ExecSystemd)
 }
 
-// Become is the complete main function of a worker that executes another program. The
-// worker gets its connection at its start, or later as a spare. The other program need
-// not be built on this package. See ipc.ExecStdio for the command line. Become does not
-// return.
+// ExecProgram is the complete main function of a worker that executes another program.
+// The worker gets its connection at its start, or later as a spare. The other program
+// need not be built on this package. See ipc.ExecStdio for the command line.
+// ExecProgram does not return.
 //
-// Become costs a second exec. In return a program can be a spare, and can have a
+// ExecProgram costs a second exec. In return a program can be a spare, and can have a
 // LISTEN_PID with its own pid. Nobody knows that pid before the fork.
-func Become(args []string) {
+func ExecProgram(args []string) {
 	exit(execProgram(args[1:]))
 }
 

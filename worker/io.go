@@ -28,12 +28,12 @@ func (c *Conn) Read(p []byte) (int, error) {
 			}
 			continue
 		case err != nil:
-			return 0, c.Error("read from", err)
+			return 0, c.WrapError("read from", err)
 		case n == 0:
-			if err := c.Ended(); err != nil {
+			if err := c.Err(); err != nil {
 				return 0, err
 			}
-			c.SawEnd()
+			c.MarkEOF()
 			return 0, io.EOF
 		}
 		c.in.Add(uint64(n))
@@ -68,7 +68,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 			}
 			continue
 		case err != nil:
-			return done, c.Error("write to", err)
+			return done, c.WrapError("write to", err)
 		}
 		done += n
 		c.out.Add(uint64(n))
@@ -95,15 +95,15 @@ func (c *Conn) CloseWrite() error {
 	}
 	c.writeClosed = true
 	if err := unix.Shutdown(c.fd, unix.SHUT_WR); err != nil {
-		return c.Error(opHalfClose, err)
+		return c.WrapError(opHalfClose, err)
 	}
 	return nil
 }
 
-// Error wraps the error of a system call on FD as Read and Write do. The result matches
-// ErrPeerGone, ErrIdle or ErrLifetime when that is the cause. op is a phrase such as
-// "read from".
-func (c *Conn) Error(op string, err error) error {
+// WrapError wraps the error of a system call on FD as Read and Write do. The result
+// matches ErrPeerGone, ErrIdle or ErrLifetime when that is the cause. op is a phrase
+// such as "read from".
+func (c *Conn) WrapError(op string, err error) error {
 	errno, ok := err.(unix.Errno)
 	if !ok {
 		return err
@@ -112,7 +112,7 @@ func (c *Conn) Error(op string, err error) error {
 		// A call in blocking mode fails with EAGAIN at SO_RCVTIMEO and SO_SNDTIMEO.
 		c.setEndReason(ipc.ReasonIdle)
 	}
-	if err := c.Ended(); err != nil {
+	if err := c.Err(); err != nil {
 		return err
 	}
 	return &connError{op: op, errno: errno}

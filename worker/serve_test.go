@@ -32,7 +32,7 @@ func TestHandlerResults(t *testing.T) {
 			return own
 		}, ipc.ExitHandler, ipc.ReasonError, "connection c1: no such record"},
 		"loses the client": {func(c *Conn) error {
-			return fmt.Errorf("answer: %w", c.Error("write to", unix.ETIMEDOUT))
+			return fmt.Errorf("answer: %w", c.WrapError("write to", unix.ETIMEDOUT))
 		}, ipc.ExitReset, ipc.ReasonReset, ""},
 		"loses something else": {func(c *Conn) error { return unix.EPIPE }, ipc.ExitHandler, ipc.ReasonError, "connection c1: broken pipe"},
 	} {

@@ -8,26 +8,26 @@ import (
 	"github.com/preforkd/preforkd/ipc"
 )
 
-// Rehearse makes a spare serve an artificial connection before it reports that it is
+// WarmUp makes a spare serve an artificial connection before it reports that it is
 // ready. The code path is the same as for a real connection. The artificial client
 // sends input, half-closes, and never reads the answer. Afterwards the memory pages of
 // the program, the runtime's memory and its threads are in place for the first real
-// client. Rehearse does nothing in a worker that already has its connection, because
+// client. WarmUp does nothing in a worker that already has its connection, because
 // its client would have to wait.
 //
-// Call Rehearse first in main, and only with a handler that has no side effects. Nobody
+// Call WarmUp first in main, and only with a handler that has no side effects. Nobody
 // learns how the handler ends, but its output is visible. The input and the answer must
 // each fit into a socket buffer, about 100 KiB: nobody reads one before the other is
 // written.
 //
 // The error says why the warm-up failed. A spare serves without a warm-up too, but its
 // first connection is slower.
-func Rehearse(handler Handler, input []byte) error {
+func WarmUp(handler Handler, input []byte) error {
 	if !IsSpare() {
 		return nil
 	}
 	if err := warmUp(handler, input); err != nil {
-		return fmt.Errorf("rehearse: %w", err)
+		return fmt.Errorf("warm up: %w", err)
 	}
 	return nil
 }

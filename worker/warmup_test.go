@@ -37,7 +37,7 @@ func init() {
 }
 
 func warmUp(h worker.Handler, input string) {
-	if err := worker.Rehearse(h, []byte(input)); err != nil {
+	if err := worker.WarmUp(h, []byte(input)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
 }
@@ -149,7 +149,7 @@ func TestWarmUpWithoutDescriptors(t *testing.T) {
 		t.Errorf("the client got %q", got)
 	}
 	w.exit()
-	if said := w.stderr.String(); said != "rehearse: too many open files\n" {
+	if said := w.stderr.String(); said != "warm up: too many open files\n" {
 		t.Errorf("stderr %q", said)
 	}
 }

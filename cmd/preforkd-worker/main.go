@@ -15,11 +15,11 @@ import (
 )
 
 func main() {
-	if worker.Becomes(os.Args) {
-		worker.Become(os.Args)
+	if worker.IsExecMode(os.Args) {
+		worker.ExecProgram(os.Args)
 	}
-	// A spare that could not rehearse serves none the worse, only later.
-	_ = worker.Rehearse(echo.Serve, []byte("\n"))
+	// A spare whose warm-up failed serves as well, but its first connection is slower.
+	_ = worker.WarmUp(echo.Serve, []byte("\n"))
 	// A handler of this program needs its descriptors and nothing else. The
 	// programs that it becomes are somebody else's and get what they ask for.
 	confined := confine.Apply(worker.IsSpare())

@@ -117,7 +117,7 @@ func (p *pipe) fill(c *worker.Conn) (int, error) {
 		n, err := p.sys.splice(c.FD(), p.write, p.size)
 		switch {
 		case err == nil:
-			c.Count(int64(n), 0)
+			c.AddBytes(int64(n), 0)
 			return n, nil
 		case err == unix.EINTR:
 			continue
@@ -125,7 +125,7 @@ func (p *pipe) fill(c *worker.Conn) (int, error) {
 		// A socket reports its error only once. A following Read would see a plain end
 		// of file, and a reset would look like a normal end. A call that ended at a
 		// limit of the connection must not be repeated in another way either.
-		if err = c.Error("splice from", err); isConnectionEnd(err) {
+		if err = c.WrapError("splice from", err); isConnectionEnd(err) {
 			return 0, err
 		}
 		p.broken = true
@@ -143,11 +143,11 @@ func (p *pipe) empty(c *worker.Conn, n int, buf []byte) error {
 		case err == unix.EINTR:
 			continue
 		case err == nil && moved > 0:
-			c.Count(0, int64(moved))
+			c.AddBytes(0, int64(moved))
 			n -= moved
 			continue
 		}
-		if err = c.Error("splice to", err); isConnectionEnd(err) {
+		if err = c.WrapError("splice to", err); isConnectionEnd(err) {
 			return err
 		}
 		p.broken = true
@@ -159,7 +159,7 @@ func (p *pipe) empty(c *worker.Conn, n int, buf []byte) error {
 		case err == unix.EINTR:
 			continue
 		case err != nil:
-			return c.Error("read pipe of", err)
+			return c.WrapError("read pipe of", err)
 		}
 		if _, err := c.Write(buf[:got]); err != nil {
 			return err

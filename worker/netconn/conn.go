@@ -98,14 +98,14 @@ func (n *Conn) watchIdle(limit time.Duration) {
 // Read implements net.Conn.
 func (n *Conn) Read(p []byte) (int, error) {
 	got, err := n.stream.Read(p)
-	n.worker.Count(int64(got), 0)
+	n.worker.AddBytes(int64(got), 0)
 	return got, n.wrapError("read from", err)
 }
 
 // Write implements net.Conn.
 func (n *Conn) Write(p []byte) (int, error) {
 	sent, err := n.stream.Write(p)
-	n.worker.Count(0, int64(sent))
+	n.worker.AddBytes(0, int64(sent))
 	return sent, n.wrapError("write to", err)
 }
 
@@ -117,7 +117,7 @@ func (n *Conn) ReadFrom(r io.Reader) (int64, error) {
 		return io.Copy(struct{ io.Writer }{n}, r)
 	}
 	sent, err := to.ReadFrom(r)
-	n.worker.Count(0, sent)
+	n.worker.AddBytes(0, sent)
 	return sent, n.wrapError("write to", err)
 }
 
@@ -148,15 +148,15 @@ func (n *Conn) wrapError(op string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if ended := n.worker.Ended(); ended != nil {
+	if ended := n.worker.Err(); ended != nil {
 		return ended
 	}
 	var errno unix.Errno
 	if errors.As(err, &errno) {
-		return n.worker.Error(op, errno)
+		return n.worker.WrapError(op, errno)
 	}
 	if err == io.EOF {
-		n.worker.SawEnd()
+		n.worker.MarkEOF()
 	}
 	return err
 }
