@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/preforkd/preforkd/cmd/internal/show"
+	"github.com/preforkd/preforkd/cmd/internal/statusview"
 	"github.com/preforkd/preforkd/master/control"
 	"github.com/preforkd/preforkd/master/human"
 )
@@ -59,9 +59,9 @@ it serves, 1 when it is degraded or stopping, and 3 when none is running.`,
 func printStatus(w io.Writer, s control.Status) error {
 	width := 0
 	if f, ok := w.(*os.File); ok {
-		width = show.TerminalWidth(f)
+		width = statusview.TerminalWidth(f)
 	}
-	return show.Status(w, s, width)
+	return statusview.Write(w, s, width)
 }
 
 // checked says how a master is, and ends the program accordingly.

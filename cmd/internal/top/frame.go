@@ -6,7 +6,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
-	"github.com/preforkd/preforkd/cmd/internal/show"
+	"github.com/preforkd/preforkd/cmd/internal/statusview"
 	"github.com/preforkd/preforkd/master/control"
 	"github.com/preforkd/preforkd/master/human"
 )
@@ -78,30 +78,30 @@ func (m *model) header() []line {
 		if m.looked {
 			trouble = "NO ANSWER since " + m.status.Taken.Local().Format("15:04:05") + ", trying again: " + human.Printable(m.err.Error())
 		}
-		add(true, show.Wrap(trouble, m.width)...)
+		add(true, statusview.Wrap(trouble, m.width)...)
 	}
 	if !m.looked {
 		if m.err == nil {
-			add(false, show.Cut("looking for the master", m.width))
+			add(false, statusview.Cut("looking for the master", m.width))
 		}
 		return lines
 	}
 	s := m.status.Master
 	who := []string{
 		"preforkd " + human.Printable(s.Version), human.Printable(s.State),
-		fmt.Sprintf("pid %d", s.PID), "up " + show.Seconds(s.Uptime),
+		fmt.Sprintf("pid %d", s.PID), "up " + statusview.Seconds(s.Uptime),
 	}
 	if m.paused {
 		who = append(who, "PAUSED at "+m.status.Taken.Local().Format("15:04:05"))
 	}
-	add(true, show.Flow(who, "   ", m.width)...)
+	add(true, statusview.Flow(who, "   ", m.width)...)
 	rate := func(what string, total uint64, rate float64) string {
 		if !m.rates.known {
 			return fmt.Sprintf("%d %s", total, what)
 		}
 		return fmt.Sprintf("%d %s (%s/s)", total, what, perSecond(rate))
 	}
-	add(false, show.Flow([]string{
+	add(false, statusview.Flow([]string{
 		fmt.Sprintf("connections: %d live", s.Live),
 		rate("accepted", s.Accepted, m.rates.accepted),
 		rate("refused", s.Refused, m.rates.refused),
@@ -112,15 +112,15 @@ func (m *model) header() []line {
 		itself = append(itself, "cpu "+percent(m.rates.cpu),
 			"all connections: in "+human.Size(uint64(m.rates.in))+"/s", "out "+human.Size(uint64(m.rates.out))+"/s")
 	}
-	add(false, show.Flow(itself, ", ", m.width)...)
-	add(true, show.Problems(m.status, m.width)...)
+	add(false, statusview.Flow(itself, ", ", m.width)...)
+	add(true, statusview.ProblemLines(m.status, m.width)...)
 	return append(lines, line{})
 }
 
 // services is the table of services, of which at most a third of the terminal
 // is for: those that matter most come first.
 func (m *model) services() []line {
-	table := show.Services(m.status, func(s control.Service) string {
+	table := statusview.ServiceTable(m.status, func(s control.Service) string {
 		if rate, ok := m.rates.services[s.Name]; ok {
 			return perSecond(rate) + "/s"
 		}
@@ -132,7 +132,7 @@ func (m *model) services() []line {
 	}
 	if most := max(3, m.height/3); len(lines) > most {
 		more := len(lines) - most + 1
-		lines = append(lines[:most-1], line{text: show.Cut(fmt.Sprintf("and %d more services", more), m.width)})
+		lines = append(lines[:most-1], line{text: statusview.Cut(fmt.Sprintf("and %d more services", more), m.width)})
 	}
 	return lines
 }
@@ -153,11 +153,11 @@ func (m *model) connections(height int) []line {
 	if m.filter != "" && !m.typing {
 		heading = append(heading, "with "+m.filter)
 	}
-	lines := []line{{text: show.Cut(strings.Join(heading, ", "), m.width), bold: true}}
+	lines := []line{{text: statusview.Cut(strings.Join(heading, ", "), m.width), bold: true}}
 
 	m.offset = scrolled(m.offset, m.cursor, len(m.rows), height-2)
 	const marker, none = "> ", "  "
-	table := show.Connections(m.rows, func(c control.Connection) string {
+	table := statusview.ConnectionTable(m.rows, func(c control.Connection) string {
 		if load, ok := m.rates.connections[c.ID]; ok {
 			return percent(load)
 		}
@@ -167,12 +167,12 @@ func (m *model) connections(height int) []line {
 		row := i - 1 // the first is the heading
 		switch {
 		case row < 0:
-			lines = append(lines, line{text: show.Cut(none+text, m.width), bold: true})
+			lines = append(lines, line{text: statusview.Cut(none+text, m.width), bold: true})
 		case row < m.offset || row >= m.offset+height-2:
 		case row == m.cursor:
-			lines = append(lines, line{text: show.Cut(marker+text, m.width), reversed: true})
+			lines = append(lines, line{text: statusview.Cut(marker+text, m.width), reversed: true})
 		default:
-			lines = append(lines, line{text: show.Cut(none+text, m.width)})
+			lines = append(lines, line{text: statusview.Cut(none+text, m.width)})
 		}
 	}
 	return lines[:min(len(lines), height)]
@@ -203,17 +203,17 @@ func (m *model) footer() []line {
 		c := m.confirm.connection
 		question := fmt.Sprintf("send SIG%s to connection %s (pid %d, %s)? y/n", m.confirm.signal, human.Printable(c.ID), c.PID, human.Printable(c.Peer))
 		var lines []line
-		for _, text := range show.Wrap(question, m.width) {
+		for _, text := range statusview.Wrap(question, m.width) {
 			lines = append(lines, line{text: text, reversed: true})
 		}
 		return lines
 	case m.typing:
-		return []line{{text: show.Cut("filter: "+m.filter+"_", m.width), reversed: true}}
+		return []line{{text: statusview.Cut("filter: "+m.filter+"_", m.width), reversed: true}}
 	case m.notice != "":
-		return []line{{text: show.Cut(m.notice, m.width), bold: true}}
+		return []line{{text: statusview.Cut(m.notice, m.width), bold: true}}
 	}
 	var lines []line
-	for _, text := range show.Flow(keys, "  ", m.width) {
+	for _, text := range statusview.Flow(keys, "  ", m.width) {
 		lines = append(lines, line{text: text})
 	}
 	return lines[:min(len(lines), max(1, m.height/8))]

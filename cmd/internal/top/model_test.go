@@ -17,7 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
-	"github.com/preforkd/preforkd/cmd/internal/show"
+	"github.com/preforkd/preforkd/cmd/internal/statusview"
 	"github.com/preforkd/preforkd/master/control"
 )
 
@@ -417,8 +417,8 @@ func TestFrameFits(t *testing.T) {
 				t.Fatalf("%d lines on a terminal of %d", len(lines), s.height)
 			}
 			for _, l := range lines {
-				if show.Width(l.text) > s.width {
-					t.Fatalf("%d cells on a terminal of %d: %q", show.Width(l.text), s.width, l.text)
+				if statusview.Width(l.text) > s.width {
+					t.Fatalf("%d cells on a terminal of %d: %q", statusview.Width(l.text), s.width, l.text)
 				}
 				if strings.ContainsFunc(l.text, func(r rune) bool { return !unicode.IsPrint(r) }) {
 					t.Fatalf("not printable: %q", l.text)
