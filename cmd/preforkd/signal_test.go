@@ -91,7 +91,7 @@ func TestStopDuringStart(t *testing.T) {
 	path := rig.Dir(t) + "/s"
 	for range 20 {
 		m := rig.Options{Args: []string{"--listen", "unix:" + path, "echo"}, Quiet: true}.Start(t)
-		for end := time.Now().Add(rig.Deadline); ; {
+		for end := time.Now().Add(rig.Deadline()); ; {
 			if _, err := os.Lstat(path); err == nil {
 				break
 			}

@@ -15,6 +15,8 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
 var plain = File{-1, -1, -1}
@@ -234,7 +236,7 @@ func (cs *clients) atWork() (n int) {
 // waitFor waits for a state that has no event of its own.
 func waitFor(t *testing.T, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); !holds(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(slowtest.Scale(time.Minute)); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("it never came to that")
 		}

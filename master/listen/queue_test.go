@@ -3,6 +3,8 @@ package listen
 import (
 	"testing"
 	"time"
+
+	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
 func TestQueue(t *testing.T) {
@@ -13,7 +15,7 @@ func TestQueue(t *testing.T) {
 	dial(t, l)
 	dial(t, l)
 	// A connection is the client's a moment before it is in the queue.
-	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(slowtest.Scale(time.Minute)); ; time.Sleep(time.Millisecond) {
 		if waiting, _, ok := l.Queue(); waiting == 2 && ok {
 			break
 		} else if time.Now().After(end) {

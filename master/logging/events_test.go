@@ -12,6 +12,8 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
 // logEvents logs each event once, as the master does, and a connection's end
@@ -79,7 +81,7 @@ func written(t *testing.T, encoder zapcore.Encoder, at time.Time, log func(*zap.
 	var out sink
 	l := newTestLogger(&out, encoder, queueLimit)
 	log(l.WithOptions(zap.WithClock(fixedClock{at})))
-	if err := l.Close(time.Minute); err != nil {
+	if err := l.Close(slowtest.Scale(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()

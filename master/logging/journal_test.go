@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
 // A heap plays the journal.
@@ -98,7 +100,7 @@ func TestJournalFields(t *testing.T) {
 	l.Error(EventSpawnFailed, Error(errors.New("no")))
 	l.Debug("quiet")
 	l.Info(EventStopped)
-	if err := l.Close(time.Minute); err != nil {
+	if err := l.Close(slowtest.Scale(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if len(h.entries) != 4 {
@@ -154,7 +156,7 @@ func TestJournalGone(t *testing.T) {
 	h.fail(nil, nil)
 	l.Info(EventAccepted, Conn("a-2"))
 	l.Info(EventStopped)
-	if err := l.Close(time.Minute); err != nil {
+	if err := l.Close(slowtest.Scale(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if text := stderr(); !strings.HasPrefix(text, `{"level":"info",`) || strings.Count(text, "\n") != 1 {
@@ -173,7 +175,7 @@ func TestJournalStuck(t *testing.T) {
 		l.Info(EventAccepted)
 	}
 	l.Info(EventStopped)
-	if err := l.Close(time.Minute); err != nil {
+	if err := l.Close(slowtest.Scale(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]time.Duration{roomWait, 0, 0, 0}, h.waits); diff != "" {
@@ -193,7 +195,7 @@ func TestJournalHangs(t *testing.T) {
 		l.Info(EventAccepted)
 	}
 	l.Info(EventStopped)
-	if err := l.Close(time.Minute); err != nil {
+	if err := l.Close(slowtest.Scale(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	close(h.hang)
@@ -221,14 +223,14 @@ func TestJournalAndStderrGone(t *testing.T) {
 	out.send, out.room = h.send, h.room
 	l := newTestLogger(out, newJournalEncoder(), queueLimit)
 	l.Info(EventAccepted)
-	for deadline := time.Now().Add(time.Minute); h.tries() == 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(slowtest.Scale(time.Minute)); h.tries() == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("nothing was sent")
 		}
 	}
 	h.fail(nil, nil)
 	l.Info(EventStopped)
-	if err := l.Close(time.Minute); err != nil {
+	if err := l.Close(slowtest.Scale(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if len(h.entries) != 2 || h.entries[0].Fields["PREFORKD_LINES"] != "1" || h.entries[1].Fields["PREFORKD_EVENT"] != EventStopped {
@@ -238,7 +240,7 @@ func TestJournalAndStderrGone(t *testing.T) {
 
 func waitForText(t *testing.T, read func() string, want string) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !strings.Contains(read(), want); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(slowtest.Scale(time.Minute)); !strings.Contains(read(), want); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("no %s in %q", want, read())
 		}

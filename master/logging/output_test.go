@@ -14,6 +14,8 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
 // helperEnv makes the test binary the program that TestBrokenStderr runs.
@@ -33,7 +35,7 @@ func helper() bool {
 	for range 100 {
 		logEvents(l.Logger)
 	}
-	fmt.Println("close:", l.Close(time.Minute))
+	fmt.Println("close:", l.Close(slowtest.Scale(time.Minute)))
 	return true
 }
 
@@ -109,7 +111,7 @@ func TestReaderThatStandsStill(t *testing.T) {
 	if seen != logged || last != EventStopped {
 		t.Errorf("%d of %d lines written or counted, then %q", seen, logged, last)
 	}
-	if err := l.Close(time.Minute); err != nil {
+	if err := l.Close(slowtest.Scale(time.Minute)); err != nil {
 		t.Error(err)
 	}
 }
@@ -156,7 +158,7 @@ func TestNonBlockingPipe(t *testing.T) {
 			data, _ := io.ReadAll(r)
 			got <- strings.Count(string(data), "\n")
 		}()
-		if err := l.Close(time.Minute); err != nil {
+		if err := l.Close(slowtest.Scale(time.Minute)); err != nil {
 			t.Error(err)
 		}
 		if n := <-got; n != logged {
@@ -195,7 +197,7 @@ func TestConcurrentWriters(t *testing.T) {
 		}
 	}()
 	wg.Wait()
-	if err := l.Close(time.Minute); err != nil {
+	if err := l.Close(slowtest.Scale(time.Minute)); err != nil {
 		t.Error(err)
 	}
 	<-done
@@ -254,7 +256,7 @@ func TestAutoOnATerminal(t *testing.T) {
 	for range 10 {
 		l.Warn(EventRefused)
 	}
-	if err := l.Close(time.Minute); err != nil {
+	if err := l.Close(slowtest.Scale(time.Minute)); err != nil {
 		t.Error(err)
 	}
 }
@@ -265,7 +267,7 @@ func TestAutoElsewhere(t *testing.T) {
 	w.Close() // the logger has a descriptor of its own
 	l.Debug(EventAccepted)
 	l.Info(EventStopped)
-	if err := l.Close(time.Minute); err != nil {
+	if err := l.Close(slowtest.Scale(time.Minute)); err != nil {
 		t.Error(err)
 	}
 	got, err := io.ReadAll(r)

@@ -14,17 +14,19 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
-// deadline is one that only a broken kernel reaches.
-const deadline = 30 * time.Second
+// deadline ends a wait. Only a broken kernel reaches it.
+func deadline() time.Duration { return slowtest.Scale(30 * time.Second) }
 
 // until polls the kernel, which has no event for what is looked at here.
 func until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(deadline); !holds(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(deadline()); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("no %s after %v", what, deadline)
+			t.Fatalf("no %s after %v", what, deadline())
 		}
 	}
 }

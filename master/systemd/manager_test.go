@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
 // deaf connects to a manager that reads nothing before the test does.
@@ -23,7 +25,7 @@ func deaf(t *testing.T) (*Manager, *net.UnixConn, chan error) {
 	}
 	t.Cleanup(func() { conn.Close() })
 	// A message that never comes is to fail the test and not to hang it.
-	if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(slowtest.Scale(time.Minute))); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("NOTIFY_SOCKET", path)

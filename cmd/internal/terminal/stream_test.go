@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
 // A sum takes bytes and keeps their number and hash.
@@ -276,6 +277,8 @@ func TestBadInput(t *testing.T) {
 		{"port 0", `address "localhost:0": nobody can be reached at port 0`, 2, []string{"connect", "localhost:0"}},
 		{"port 0 in chat", `address ":0": nobody can be reached at port 0`, 2, []string{"chat", ":0"}},
 		{"negative timeout", "--timeout -1s", 2, []string{"connect", "--timeout", "-1s", "a:1"}},
+		{"negative half-closed timeout", "--half-closed-timeout -1s", 2, []string{"connect", "--half-closed-timeout", "-1s", "a:1"}},
+		{"negative half-closed timeout in chat", "--half-closed-timeout -1s", 2, []string{"chat", "--half-closed-timeout", "-1s", "a:1"}},
 		{"no timeout", "soon", 2, []string{"connect", "--timeout", "soon", "a:1"}},
 		{"chat with two addresses", "chat takes one address, and got 2", 2, []string{"chat", "a:1", "b:2"}},
 		{"chat without address", "chat needs an address", 2, []string{"chat"}},
@@ -313,7 +316,7 @@ func TestConnectTimeout(t *testing.T) {
 	}
 	address := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: at.(*unix.SockaddrInet4).Port}
 	for { // until the queue is full
-		conn, err := net.DialTimeout("tcp", address.String(), 200*time.Millisecond)
+		conn, err := net.DialTimeout("tcp", address.String(), slowtest.Scale(200*time.Millisecond))
 		if err != nil {
 			break
 		}
