@@ -137,7 +137,7 @@ func checkTimeout(timeout time.Duration) error {
 func sessionError(err error) error {
 	var signal *terminal.SignalError
 	if errors.As(err, &signal) {
-		signal.Die()
+		signal.ExitBySignal()
 	}
 	if err != nil {
 		return failure(err)
