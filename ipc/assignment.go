@@ -18,9 +18,9 @@ type Assignment struct {
 	// It is empty for all other workers: they were started with their environment.
 	Environment []string
 
-	// More says that another connection may follow this one. The worker then reports,
-	// sends "ready" again and waits. Without More the worker reports and exits.
-	More bool
+	// Reusable says that another connection may follow this one. The worker then reports,
+	// sends "ready" again and waits. Without it the worker reports and exits.
+	Reusable bool
 }
 
 // Limits bounds a connection. Zero means no limit. Both limits have a resolution of one
@@ -44,11 +44,11 @@ func (a *Assignment) Setting(key string) string {
 // ErrTooLarge when the message would exceed MaxMessage.
 func (a *Assignment) Append(dst []byte) ([]byte, error) {
 	msg := appendHeader(dst, TypeAssignment)
-	more := byte(0)
-	if a.More {
-		more = 1
+	reusable := byte(0)
+	if a.Reusable {
+		reusable = 1
 	}
-	msg = append(msg, more)
+	msg = append(msg, reusable)
 	msg = appendMilliseconds(msg, a.Limits.Idle)
 	msg = appendMilliseconds(msg, a.Limits.Lifetime)
 	for _, s := range []string{a.Connection, a.Service, a.Peer, a.Local} {
@@ -67,7 +67,7 @@ func (a *Assignment) Append(dst []byte) ([]byte, error) {
 func DecodeAssignment(body []byte) (Assignment, error) {
 	d := decoder{body: body}
 	a := Assignment{
-		More:       d.bool(),
+		Reusable:   d.bool(),
 		Limits:     Limits{Idle: d.milliseconds(), Lifetime: d.milliseconds()},
 		Connection: d.string(),
 		Service:    d.string(),

@@ -54,7 +54,7 @@ const (
 	TypeAssignment Type = 1 // master to worker: serve this connection
 	TypeReport     Type = 2 // worker to master: result of the connection
 	TypeReady      Type = 3 // worker to master: give me a connection; no body
-	TypeTaken      Type = 4 // worker to master: I have the connection; no body
+	TypeAck        Type = 4 // worker to master: I have the connection, "taken" in logs; no body
 	TypeDrain      Type = 5 // master to worker: finish soon; no body
 )
 
@@ -66,7 +66,7 @@ func (t Type) String() string {
 		return "report"
 	case TypeReady:
 		return "ready"
-	case TypeTaken:
+	case TypeAck:
 		return "taken"
 	case TypeDrain:
 		return "drain"
@@ -112,7 +112,7 @@ func setLength(msg []byte) error {
 // start.
 var (
 	Ready = []byte{magic0, magic1, Protocol, byte(TypeReady), 0, 0, 0, 0}
-	Taken = []byte{magic0, magic1, Protocol, byte(TypeTaken), 0, 0, 0, 0}
+	Ack   = []byte{magic0, magic1, Protocol, byte(TypeAck), 0, 0, 0, 0}
 	Drain = []byte{magic0, magic1, Protocol, byte(TypeDrain), 0, 0, 0, 0}
 )
 
@@ -136,7 +136,7 @@ func Parse(datagram []byte) (Type, []byte, error) {
 		return 0, nil, fmt.Errorf("%w: says %d bytes of body, has %d", ErrMalformed, n, len(body))
 	}
 	switch t := Type(datagram[3]); t {
-	case TypeReady, TypeTaken, TypeDrain:
+	case TypeReady, TypeAck, TypeDrain:
 		if len(body) > 0 {
 			return 0, nil, fmt.Errorf("%w: %v with %d bytes too many", ErrMalformed, t, len(body))
 		}

@@ -18,7 +18,7 @@ var assignment = Assignment{
 	Local:      "[::1]:7007",
 	Settings:   []Pair{{"quit-word", "exit"}, {"zero", ""}},
 	Limits:     Limits{Idle: time.Minute, Lifetime: time.Hour},
-	More:       true,
+	Reusable:   true,
 
 	Environment: []string{"PROTO=TCP", "EMPTY="},
 }
@@ -176,7 +176,7 @@ func FuzzMessage(f *testing.F) {
 	f.Add(a)
 	f.Add(r)
 	f.Add(Ready)
-	f.Add(Taken)
+	f.Add(Ack)
 	f.Add(Drain)
 	f.Add([]byte("pf\x01\x01\x02\x00\x00\x00\xff\xff"))
 	f.Fuzz(func(t *testing.T, datagram []byte) {
@@ -201,7 +201,7 @@ func FuzzMessage(f *testing.F) {
 				return
 			}
 			again, _ = r.Append(nil)
-		case TypeReady, TypeTaken, TypeDrain:
+		case TypeReady, TypeAck, TypeDrain:
 			// Receivers do not read the body of these messages. It must be empty, so
 			// that there is only one encoding.
 			if len(body) > 0 {

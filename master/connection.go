@@ -114,7 +114,7 @@ func (c *connection) assignment(more, spare bool) ([]byte, error) {
 		Peer:       c.name,
 		Local:      c.local,
 		Limits:     ipc.Limits{Idle: c.idle, Lifetime: c.lifetime},
-		More:       more,
+		Reusable:   more,
 	}
 	if s.QuitWord != "" {
 		a.Settings = []ipc.Pair{{Key: ipc.SettingQuitWord, Value: s.QuitWord}}

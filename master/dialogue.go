@@ -55,7 +55,7 @@ func (m *Master) heard(w *worker, t ipc.Type, body []byte) error {
 	case t == ipc.TypeReady && state == serving && w.report != nil && w.reusable():
 		m.moveOn(w, now)
 		return nil
-	case t == ipc.TypeTaken && state == assigned:
+	case t == ipc.TypeAck && state == assigned:
 		w.service.handovers.record(w.service.pool.taken(w, now))
 		m.stow(w, now)
 		return nil

@@ -189,7 +189,7 @@ func (a *actor) receive(t *rapid.T) (end bool) {
 	if typ != ipc.TypeAssignment || err != nil || conn < 0 || !a.ready || a.conn >= 0 {
 		t.Fatalf("received %v with fd %d, %v, ready %v, serving %d", typ, conn, err, a.ready, a.conn)
 	}
-	a.conn, a.more, a.ready, a.taken, a.id = conn, assignment.More, false, false, assignment.Connection
+	a.conn, a.more, a.ready, a.taken, a.id = conn, assignment.Reusable, false, false, assignment.Connection
 	return false
 }
 
@@ -263,7 +263,7 @@ func TestEveryConnectionIsServedOrFailed(t *testing.T) {
 				a := any(t, func(a *actor) bool { return a.conn >= 0 && !a.taken })
 				a.taken = true
 				st.served[a.id]++
-				a.say(ipc.Taken)
+				a.say(ipc.Ack)
 			},
 			"a connection ends": func(t *rapid.T) {
 				a := any(t, func(a *actor) bool { return a.conn >= 0 && a.taken })

@@ -91,7 +91,7 @@ func TestStowSpare(t *testing.T) {
 	if st.s.pool.handOver(st.connection(t), time.Now()) != spare {
 		t.Fatal("the spare was not given the connection")
 	}
-	a.say(ipc.Taken)
+	a.say(ipc.Ack)
 	st.m.hear(spare)
 	spare.since = time.Now().Add(-time.Minute)
 	st.crowd(2 * mostNear)

@@ -39,7 +39,7 @@ func (c *Conn) Close() error {
 			unix.Close(wakeFD)
 		}
 	}
-	if c.drain.control != nil && c.assignment.More {
+	if c.drain.control != nil && c.assignment.Reusable {
 		return replaceWithNull(c.fd)
 	}
 	return unix.Close(c.fd)

@@ -62,7 +62,7 @@ func (c *control) nextAssignment(hasConn bool) (ipc.Assignment, error) {
 	}
 	// The worker has read nothing from the connection so far. If it had died before
 	// this message, the master would have given the connection to another worker.
-	return a, c.send(ipc.Taken)
+	return a, c.send(ipc.Ack)
 }
 
 // receiveAssignment waits for the assignment of a connection that the worker already

@@ -44,7 +44,7 @@ func run(handler Handler) error {
 			return err
 		}
 		err = serve(newConn(ipc.FDConnection, a, control), handler)
-		if !a.More || fatal(err) || control.draining {
+		if !a.Reusable || fatal(err) || control.draining {
 			return err
 		}
 		// The process continues, so nobody gets this exit code. The report has told the

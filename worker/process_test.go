@@ -220,7 +220,7 @@ func devNull(t *testing.T) int {
 }
 
 // This test covers every way in which a connection ends. It runs each for a worker that
-// was started for its connection, for a spare, and for a spare with More.
+// was started for its connection, for a spare, and for a reusable spare.
 func TestExitCodesAndReports(t *testing.T) {
 	garbage := []byte("garbage!")
 	const short = 30 * time.Millisecond
@@ -258,7 +258,7 @@ func TestExitCodesAndReports(t *testing.T) {
 	} {
 		for _, form := range []string{"spawned", "spare", "reused"} {
 			t.Run(name+"/"+form, func(t *testing.T) {
-				a := ipc.Assignment{Connection: "c1", Service: "s", Peer: "p:1", Limits: test.limits, More: form == "reused"}
+				a := ipc.Assignment{Connection: "c1", Service: "s", Peer: "p:1", Limits: test.limits, Reusable: form == "reused"}
 				server, client := sockettest.TCP(t)
 				var w *child
 				if form == "spawned" {
@@ -270,7 +270,7 @@ func TestExitCodesAndReports(t *testing.T) {
 						t.Fatal(err)
 					}
 					unix.Close(server)
-					w.expect(t, ipc.TypeTaken)
+					w.expect(t, ipc.TypeAck)
 				}
 				before := make([]byte, len(test.after))
 				if _, err := io.ReadFull(client, before); err != nil || string(before) != test.after {
@@ -334,11 +334,11 @@ func TestContextAfterMasterExit(t *testing.T) {
 	server, client := sockettest.TCP(t)
 	w := start(t, "context and echo", devNull(t))
 	w.expect(t, ipc.TypeReady)
-	if err := ipc.SendConnection(w.control, encode(t, ipc.Assignment{More: true}), server); err != nil {
+	if err := ipc.SendConnection(w.control, encode(t, ipc.Assignment{Reusable: true}), server); err != nil {
 		t.Fatal(err)
 	}
 	unix.Close(server)
-	w.expect(t, ipc.TypeTaken)
+	w.expect(t, ipc.TypeAck)
 	unix.Shutdown(w.control, unix.SHUT_RDWR)
 	client.Write([]byte("anybody there?"))
 	client.CloseWrite()
@@ -368,11 +368,11 @@ func TestContextPerConnection(t *testing.T) {
 			first = count()
 		}
 		server, client := sockettest.Unix(t)
-		if err := ipc.SendConnection(w.control, encode(t, ipc.Assignment{More: true}), server); err != nil {
+		if err := ipc.SendConnection(w.control, encode(t, ipc.Assignment{Reusable: true}), server); err != nil {
 			t.Fatal(err)
 		}
 		unix.Close(server)
-		w.expect(t, ipc.TypeTaken)
+		w.expect(t, ipc.TypeAck)
 		client.Write([]byte("x"))
 		client.CloseWrite()
 		if got, err := io.ReadAll(client); string(got) != "x" || err != nil {

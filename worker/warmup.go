@@ -55,8 +55,8 @@ func warmUp(handler Handler, input []byte) error {
 	if err := unix.Shutdown(pair[0], unix.SHUT_WR); err != nil {
 		return err
 	}
-	// With More set, the end of the connection leaves /dev/null on fd 3, as before.
-	message, err := (&ipc.Assignment{More: true}).Append(nil)
+	// In a reusable worker, the end of the connection leaves /dev/null on fd 3, as before.
+	message, err := (&ipc.Assignment{Reusable: true}).Append(nil)
 	if err != nil {
 		return err
 	}

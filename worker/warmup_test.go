@@ -106,7 +106,7 @@ func TestWarmUp(t *testing.T) {
 			if got := warm.sendConnection(t, ipc.Assignment{Connection: "c1"}); got != want {
 				t.Errorf("the client got %q, want %q", got, want)
 			}
-			warm.expect(t, ipc.TypeTaken)
+			warm.expect(t, ipc.TypeAck)
 			if r := warm.report(t); r.Reason != ipc.ReasonEOF || r.BytesIn != uint64(len("hello")) {
 				t.Errorf("report %+v", r)
 			}

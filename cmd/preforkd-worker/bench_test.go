@@ -125,7 +125,7 @@ func BenchmarkSpawnAndExit(b *testing.B) {
 // that has served before.
 func BenchmarkHandover(b *testing.B) {
 	encode := func(b *testing.B, more bool) []byte {
-		msg, err := (&ipc.Assignment{Connection: "c1", Service: "echo", More: more}).Append(nil)
+		msg, err := (&ipc.Assignment{Connection: "c1", Service: "echo", Reusable: more}).Append(nil)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -214,7 +214,7 @@ func BenchmarkHandover(b *testing.B) {
 			first(b, client)
 			total += time.Since(start)
 			client.Close()
-			await(b, control, ipc.TypeTaken)
+			await(b, control, ipc.TypeAck)
 			await(b, control, ipc.TypeReport)
 		}
 		unix.Close(control)

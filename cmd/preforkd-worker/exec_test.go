@@ -28,7 +28,7 @@ func spawnedAndSpare(t *testing.T, test func(t *testing.T, startWorker func(t *t
 			p := spare(t, args...)
 			p.expect(t, ipc.TypeReady)
 			p.sendConnection(t, ipc.Assignment{Connection: "c2", Environment: []string{"PATH=" + os.Getenv("PATH"), "GIVEN=yes"}}, server)
-			p.expect(t, ipc.TypeTaken)
+			p.expect(t, ipc.TypeAck)
 			return p, client
 		})
 	})

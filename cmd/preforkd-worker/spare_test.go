@@ -85,8 +85,8 @@ func TestSpareServesSeveralInTurn(t *testing.T) {
 			connect = sockettest.Unix
 		}
 		server, client := connect(t)
-		p.sendConnection(t, ipc.Assignment{Connection: fmt.Sprint("c", i), More: i < connections-1}, server)
-		p.expect(t, ipc.TypeTaken)
+		p.sendConnection(t, ipc.Assignment{Connection: fmt.Sprint("c", i), Reusable: i < connections-1}, server)
+		p.expect(t, ipc.TypeAck)
 		text := bytes.Repeat([]byte("x"), i+1)
 		exchange(t, client, string(text))
 		client.CloseWrite()
@@ -109,8 +109,8 @@ func TestSpareServesAfterReset(t *testing.T) {
 	for range 2 {
 		p.expect(t, ipc.TypeReady)
 		server, client := sockettest.TCP(t)
-		p.sendConnection(t, ipc.Assignment{More: true}, server)
-		p.expect(t, ipc.TypeTaken)
+		p.sendConnection(t, ipc.Assignment{Reusable: true}, server)
+		p.expect(t, ipc.TypeAck)
 		exchange(t, client, "x")
 		sockettest.Reset(t, client)
 		if r := p.expectReport(t); r.Reason != ipc.ReasonReset {
@@ -137,8 +137,8 @@ func TestSpareDismissed(t *testing.T) {
 				p.expect(t, ipc.TypeReady)
 				if served {
 					server, client := sockettest.Unix(t)
-					p.sendConnection(t, ipc.Assignment{More: true}, server)
-					p.expect(t, ipc.TypeTaken)
+					p.sendConnection(t, ipc.Assignment{Reusable: true}, server)
+					p.expect(t, ipc.TypeAck)
 					client.CloseWrite()
 					p.expect(t, ipc.TypeReport)
 					p.expect(t, ipc.TypeReady)
@@ -160,8 +160,8 @@ func TestSpareDrainedWhileServing(t *testing.T) {
 	p := spare(t, "echo")
 	p.expect(t, ipc.TypeReady)
 	server, client := sockettest.TCP(t)
-	p.sendConnection(t, ipc.Assignment{More: true}, server)
-	p.expect(t, ipc.TypeTaken)
+	p.sendConnection(t, ipc.Assignment{Reusable: true}, server)
+	p.expect(t, ipc.TypeAck)
 	if err := ipc.Send(p.control, ipc.Drain); err != nil {
 		t.Fatal(err)
 	}
@@ -194,8 +194,8 @@ func TestMasterDiesWhileSpareServes(t *testing.T) {
 	p := spare(t, "echo")
 	p.expect(t, ipc.TypeReady)
 	server, client := sockettest.TCP(t)
-	p.sendConnection(t, ipc.Assignment{More: true}, server)
-	p.expect(t, ipc.TypeTaken)
+	p.sendConnection(t, ipc.Assignment{Reusable: true}, server)
+	p.expect(t, ipc.TypeAck)
 	unix.Close(p.control)
 	p.control = -1
 	exchange(t, client, "anybody there?")

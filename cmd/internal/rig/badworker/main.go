@@ -57,7 +57,7 @@ func step(name, value string) error {
 	case "ready":
 		return send(ipc.Ready)
 	case "taken":
-		return send(ipc.Taken)
+		return send(ipc.Ack)
 	case "drain":
 		return send(ipc.Drain)
 	case "report":
