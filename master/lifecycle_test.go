@@ -186,7 +186,7 @@ func (st *stage) Start(c *process.Command, conn *os.File, _ []string, message []
 			return nil, err
 		}
 		conn.Close()
-		a.conn, a.more, a.taken, a.id = fd, assignment.More, true, assignment.Connection
+		a.conn, a.more, a.taken, a.id = fd, assignment.Reusable, true, assignment.Connection
 		st.served[a.id]++
 	}
 	st.actors = append(st.actors, a)
@@ -281,7 +281,7 @@ func (a *actor) receive(t failer) (end bool) {
 	if typ != ipc.TypeAssignment || err != nil || conn < 0 || !a.ready || a.conn >= 0 {
 		t.Fatalf("received %v with fd %d, %v, ready %v, serving %d", typ, conn, err, a.ready, a.conn)
 	}
-	a.conn, a.more, a.ready, a.taken, a.id = conn, assignment.More, false, false, assignment.Connection
+	a.conn, a.more, a.ready, a.taken, a.id = conn, assignment.Reusable, false, false, assignment.Connection
 	return false
 }
 
@@ -365,7 +365,7 @@ func TestEveryConnectionIsServedOrFailed(t *testing.T) {
 				a := any(t, func(a *actor) bool { return a.conn >= 0 && !a.taken })
 				a.taken = true
 				st.served[a.id]++
-				a.say(ipc.Taken)
+				a.say(ipc.Ack)
 			},
 			"a connection ends": func(t *rapid.T) {
 				a := any(t, func(a *actor) bool { return a.conn >= 0 && a.taken })

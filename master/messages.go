@@ -26,7 +26,7 @@ func (m lifecycle) Message(w *workers.Worker, t ipc.Type, body []byte) error {
 	case t == ipc.TypeReady && state == workers.Serving && w.Report() != nil && w.Reusable():
 		m.finishConnection(w, now)
 		return nil
-	case t == ipc.TypeTaken && state == workers.Assigned:
+	case t == ipc.TypeAck && state == workers.Assigned:
 		w.Of().Ledger.HandedOver(w.Pool().Confirm(w, now))
 		m.workers.ParkIfIdle(w, now)
 		return nil

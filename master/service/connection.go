@@ -125,7 +125,7 @@ func (c *Connection) Assignment(reusable, spare bool) ([]byte, error) {
 		Peer:       c.peer,
 		Local:      c.Local,
 		Limits:     ipc.Limits{Idle: c.IdleTimeout, Lifetime: c.Lifetime},
-		More:       reusable,
+		Reusable:   reusable,
 	}
 	if c.Spec.QuitWord != "" {
 		a.Settings = []ipc.Pair{{Key: ipc.SettingQuitWord, Value: c.Spec.QuitWord}}

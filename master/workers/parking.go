@@ -22,8 +22,8 @@ const (
 // the others are. The loop owns it.
 type parking struct {
 	thread     *fdpark.Thread // nil until it is needed
-	failed     bool         // the log says that channels stay where they are
-	candidates []*Worker    // whose channels may be parked, the longest serving first; not pids, which are used again
+	failed     bool           // the log says that channels stay where they are
+	candidates []*Worker      // whose channels may be parked, the longest serving first; not pids, which are used again
 }
 
 // ParkIfIdle remembers a worker that now serves its last connection: from then

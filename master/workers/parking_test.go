@@ -72,7 +72,7 @@ func TestParkSpare(t *testing.T) {
 	if st.pool.Assign(st.connection(), time.Now()) != spare {
 		t.Fatal("the spare was not given the connection")
 	}
-	st.say(spare, ipc.Taken)
+	st.say(spare, ipc.Ack)
 	st.set.Read(spare)
 	spare.since = time.Now().Add(-time.Minute)
 	st.crowd(2 * mostNear)

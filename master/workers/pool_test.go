@@ -57,7 +57,7 @@ func TestAssign(t *testing.T) {
 		t.Fatalf("received %v with %d, %v", typ, fd, err)
 	}
 	defer unix.Close(fd)
-	if a, err := ipc.DecodeAssignment(body); err != nil || a.Connection != c.ID || a.More {
+	if a, err := ipc.DecodeAssignment(body); err != nil || a.Connection != c.ID || a.Reusable {
 		t.Errorf("%+v, %v", a, err)
 	}
 	if n := st.logs.FilterMessage("accepted").Len(); n != 1 {
@@ -65,7 +65,7 @@ func TestAssign(t *testing.T) {
 	}
 	// The master's copy goes when the spare has acknowledged.
 	before := servicetest.OpenFDs(t)
-	st.say(second, ipc.Taken)
+	st.say(second, ipc.Ack)
 	st.set.Read(second)
 	if after := servicetest.OpenFDs(t); second.State() != Serving || after != before-1 {
 		t.Errorf("%v, %d descriptors before and %d after", second.State(), before, after)
@@ -140,7 +140,7 @@ func TestFailingSpares(t *testing.T) {
 	if st.pool.Assign(st.connection(), now) != w {
 		t.Fatal("the spare was not given the connection")
 	}
-	st.say(w, ipc.Taken)
+	st.say(w, ipc.Ack)
 	st.set.Read(w)
 	if st.pool.Failing() {
 		t.Error("a spare was of use, and the pool still counts as failing")

@@ -189,7 +189,7 @@ func (st *stage) Message(w *Worker, t ipc.Type, body []byte) error {
 	switch {
 	case t == ipc.TypeReady && state == Starting:
 		st.pool.Add(w, time.Now())
-	case t == ipc.TypeTaken && state == Assigned:
+	case t == ipc.TypeAck && state == Assigned:
 		st.pool.Confirm(w, time.Now())
 		st.set.ParkIfIdle(w, time.Now())
 	case t == ipc.TypeReport && state == Serving && w.Report() == nil:

@@ -1,4 +1,4 @@
-package show
+package statusview
 
 import (
 	"strings"
@@ -8,31 +8,31 @@ import (
 	"github.com/preforkd/preforkd/master/human"
 )
 
-// cells knows how many cells a character takes. Ambiguous characters take one,
-// as in every terminal that is not set up otherwise.
-var cells = runewidth.Condition{StrictEmojiNeutral: true}
+// cellWidths knows the width of each character in cells. A character of ambiguous width
+// counts as one cell, as in every terminal with default settings.
+var cellWidths = runewidth.Condition{StrictEmojiNeutral: true}
 
-// ellipsis stands for what was cut off.
+// ellipsis marks text that was cut off.
 const ellipsis = "…"
 
-// Width returns how many cells a printable text takes.
+// Width returns the width of a printable text in cells.
 func Width(s string) int {
 	width := 0
 	for _, r := range s {
-		width += cells.RuneWidth(r)
+		width += cellWidths.RuneWidth(r)
 	}
 	return width
 }
 
-// Cut returns as much of a printable text as fits into width cells, with an
-// ellipsis where something is missing. A width of 0 is no limit.
+// Cut shortens a printable text to width cells and marks the cut with an ellipsis. A
+// width of 0 means no limit.
 func Cut(s string, width int) string {
 	if width <= 0 || Width(s) <= width {
 		return s
 	}
 	at := 0
 	for i, r := range s {
-		at += cells.RuneWidth(r)
+		at += cellWidths.RuneWidth(r)
 		if at > width-1 {
 			return s[:i] + ellipsis
 		}
@@ -40,7 +40,7 @@ func Cut(s string, width int) string {
 	return s
 }
 
-// pad fills a text up to width cells, on its left or on its right.
+// pad fills a text with blanks up to width cells, on its left or on its right.
 func pad(s string, width int, left bool) string {
 	blanks := strings.Repeat(" ", max(0, width-Width(s)))
 	if left {
@@ -49,8 +49,8 @@ func pad(s string, width int, left bool) string {
 	return s + blanks
 }
 
-// Flow sets parts one after the other, with a gap between them, and begins a
-// new line where the next one would not fit. What alone is too wide is cut.
+// Flow joins parts with a gap between them. It begins a new line before a part that
+// does not fit. A part that is too wide for a line is cut.
 func Flow(parts []string, gap string, width int) []string {
 	var lines []string
 	line := ""
@@ -71,11 +71,10 @@ func Flow(parts []string, gap string, width int) []string {
 	return lines
 }
 
-// clean makes a text from elsewhere safe to print.
-func clean(s string) string { return human.Printable(s) }
+// printable makes a text from outside safe to print.
+func printable(s string) string { return human.Printable(s) }
 
-// Wrap breaks a text into lines at its blanks. The second line and those after
-// it are indented.
+// Wrap breaks a text into lines at its blanks. All lines except the first are indented.
 func Wrap(s string, width int) []string {
 	const indent = "    "
 	inner := width

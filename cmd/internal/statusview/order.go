@@ -1,4 +1,4 @@
-package show
+package statusview
 
 import (
 	"cmp"
@@ -8,8 +8,8 @@ import (
 	"github.com/preforkd/preforkd/master/control"
 )
 
-// servicesByTrouble returns the services in the order in which they matter.
-func servicesByTrouble(s control.Status) []control.Service {
+// sortServices returns the services in the order of doc.go.
+func sortServices(s control.Status) []control.Service {
 	rank := func(service control.Service) int {
 		for i, p := range s.Master.Problems {
 			if p.Service == service.Name {
@@ -23,23 +23,22 @@ func servicesByTrouble(s control.Status) []control.Service {
 	}
 	sorted := slices.Clone(s.Services)
 	slices.SortStableFunc(sorted, func(a, b control.Service) int {
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(fullness(b), fullness(a)))
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(slotUsage(b), slotUsage(a)))
 	})
 	return sorted
 }
 
-// serving is the state of a service and of a connection about which nothing is
-// special.
+// serving is the normal state of a service and of a connection.
 const serving = "serving"
 
-// fullness is the part of the slots that is taken.
-func fullness(s control.Service) float64 {
+// slotUsage returns the used part of a service's slots, from 0 to 1.
+func slotUsage(s control.Service) float64 {
 	return float64(s.Slots) / float64(max(s.Limit, 1))
 }
 
-// connectionsByCost returns the connections in the order in which they matter.
-// Where it is not known how much CPU a worker used, it comes after the others.
-func connectionsByCost(connections []control.Connection) []control.Connection {
+// sortConnections returns the connections in the order of doc.go. A connection whose
+// CPU time is unknown comes after the others.
+func sortConnections(connections []control.Connection) []control.Connection {
 	cpu := func(c control.Connection) float64 {
 		if c.CPU == nil {
 			return -1

@@ -1,4 +1,4 @@
-package show
+package statusview
 
 import (
 	"fmt"
@@ -12,15 +12,15 @@ import (
 	"github.com/preforkd/preforkd/master/human"
 )
 
-// Services returns the table of the services, those first that matter most:
+// ServiceTable returns the table of services, in the order of doc.go:
 //
 //	LIVE    connections, of as many as there are slots
-//	SPARES  ready ones, "+" those that are starting, of as many as there may be
-//	QUEUE   connections that wait in the kernel, of as many as may
-//	SPAWN   how long a worker took to start: the median, and 99 of 100
+//	SPARES  ready spares, "+" starting spares, of the maximum
+//	QUEUE   connections that wait in the kernel, of the backlog
+//	SPAWN   start time of a worker: the median and the 99th percentile
 //
-// rate, which may be nil, writes how many connections a service accepts now.
-func Services(s control.Status, rate func(control.Service) string) Table {
+// rate may be nil. It formats how many connections a service accepts per second.
+func ServiceTable(s control.Status, rate func(control.Service) string) Table {
 	t := Table{Columns: []Column{
 		{Head: "SERVICE", Min: 8},
 		{Head: "STATE"},
@@ -36,7 +36,7 @@ func Services(s control.Status, rate func(control.Service) string) Table {
 		{Head: "HANDLER", Min: 12, Drop: 6},
 		{Head: "LISTENERS", Min: 21, Drop: 5},
 	}}
-	for _, v := range servicesByTrouble(s) {
+	for _, v := range sortServices(s) {
 		p50, p99, now := "", "", ""
 		if rate != nil {
 			now = rate(v)
@@ -45,20 +45,19 @@ func Services(s control.Status, rate func(control.Service) string) Table {
 			p50, p99 = Seconds(l.P50), Seconds(l.P99)
 		}
 		t.Rows = append(t.Rows, []string{
-			clean(v.Name), clean(v.State),
-			fmt.Sprintf("%d/%d", v.Live, v.Limit), spares(v.Spares),
-			count(v.Accepted), now, count(v.Refused), count(v.Failed),
-			queue(v.Listeners), p50, p99,
-			clean(v.Handler), listeners(v.Listeners),
+			printable(v.Name), printable(v.State),
+			fmt.Sprintf("%d/%d", v.Live, v.Limit), formatSpares(v.Spares),
+			formatCount(v.Accepted), now, formatCount(v.Refused), formatCount(v.Failed),
+			formatQueue(v.Listeners), p50, p99,
+			printable(v.Handler), formatListeners(v.Listeners),
 		})
 	}
 	return t
 }
 
-// Connections returns the table of connections, in the order in which they are
-// given. cpu, which may be nil, writes the cell of the CPU in place of the time
-// that the worker has used so far.
-func Connections(connections []control.Connection, cpu func(control.Connection) string) Table {
+// ConnectionTable returns the table of connections, in the given order. cpu may be nil.
+// It formats the CPU column; without it, the column has the worker's total CPU time.
+func ConnectionTable(connections []control.Connection, cpu func(control.Connection) string) Table {
 	t := Table{Columns: []Column{
 		{Head: "CONN"},
 		{Head: "PID", Right: true},
@@ -77,25 +76,25 @@ func Connections(connections []control.Connection, cpu func(control.Connection) 
 	}
 	for _, c := range connections {
 		t.Rows = append(t.Rows, []string{
-			clean(c.ID), strconv.Itoa(c.PID), clean(c.Service), clean(c.Peer),
-			Seconds(c.Age), clean(c.State), cpu(c),
+			printable(c.ID), strconv.Itoa(c.PID), printable(c.Service), printable(c.Peer),
+			Seconds(c.Age), printable(c.State), cpu(c),
 			optional(c.RSS, human.Size), optional(c.BytesIn, human.Size), optional(c.BytesOut, human.Size),
-			clean(c.Via),
+			printable(c.Via),
 		})
 	}
 	return t
 }
 
-// Seconds writes a number of seconds. Beyond what a time.Duration holds, which
-// no clock reaches, it is cut.
+// Seconds formats a number of seconds. A number outside the range of time.Duration,
+// which no clock reaches, is limited to that range.
 func Seconds(s float64) string {
 	const most = float64(math.MaxInt64 / int64(time.Second))
 	return human.Duration(time.Duration(max(-most, min(s, most)) * float64(time.Second)))
 }
 
-func count(n uint64) string { return strconv.FormatUint(n, 10) }
+func formatCount(n uint64) string { return strconv.FormatUint(n, 10) }
 
-// optional writes a value that may not be known.
+// optional formats a value that may be unknown.
 func optional[T any](value *T, write func(T) string) string {
 	if value == nil {
 		return ""
@@ -103,7 +102,7 @@ func optional[T any](value *T, write func(T) string) string {
 	return write(*value)
 }
 
-func spares(s *control.Spares) string {
+func formatSpares(s *control.Spares) string {
 	switch {
 	case s == nil:
 		return ""
@@ -113,8 +112,8 @@ func spares(s *control.Spares) string {
 	return fmt.Sprintf("%d/%d", s.Ready, s.Max)
 }
 
-// queue adds up the queues of the listeners of which they are known.
-func queue(listeners []control.Listener) string {
+// formatQueue formats the sum of the known queues of the listeners.
+func formatQueue(listeners []control.Listener) string {
 	waiting, backlog, known := 0, 0, false
 	for _, l := range listeners {
 		if l.Queue == nil || l.Backlog == nil {
@@ -128,16 +127,16 @@ func queue(listeners []control.Listener) string {
 	return fmt.Sprintf("%d/%d", waiting, backlog)
 }
 
-func listeners(listeners []control.Listener) string {
+func formatListeners(listeners []control.Listener) string {
 	var addresses []string
 	for _, l := range listeners {
-		addresses = append(addresses, clean(l.Local))
+		addresses = append(addresses, printable(l.Local))
 	}
 	return strings.Join(addresses, ", ")
 }
 
-// byNumber writes how often there was what, the most frequent first.
-func byNumber(counts map[string]uint64) string {
+// formatCounts formats counts by name, the largest first.
+func formatCounts(counts map[string]uint64) string {
 	var names []string
 	for name, n := range counts {
 		if n > 0 {
@@ -154,7 +153,7 @@ func byNumber(counts map[string]uint64) string {
 		return strings.Compare(a, b)
 	})
 	for i, name := range names {
-		names[i] = fmt.Sprintf("%d %s", counts[name], clean(name))
+		names[i] = fmt.Sprintf("%d %s", counts[name], printable(name))
 	}
 	return strings.Join(names, ", ")
 }

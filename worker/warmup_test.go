@@ -17,62 +17,62 @@ import (
 
 func init() {
 	handlers["count"] = count
-	preparations["count"] = func() { rehearse(count, "psst") }
+	beforeServing["count"] = func() { warmUp(count, "psst") }
 
 	handlers["panic once"] = panicOnce
-	preparations["panic once"] = func() { rehearse(panicOnce, "") }
+	beforeServing["panic once"] = func() { warmUp(panicOnce, "") }
 
 	handlers["inherited"] = inherited
-	preparations["inherited"] = func() { rehearse(inherited, "") }
+	beforeServing["inherited"] = func() { warmUp(inherited, "") }
 
 	handlers["count, short of files"] = count
-	preparations["count, short of files"] = func() {
-		// The contract's five, two of the runtime's, and one to receive a
-		// connection with. A rehearsal takes five.
+	beforeServing["count, short of files"] = func() {
+		// The contract needs five descriptors and the runtime two. Receiving a
+		// connection needs one more. A warm-up needs five.
 		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 8, Max: 8}); err != nil {
 			panic(err)
 		}
-		rehearse(count, "psst")
+		warmUp(count, "psst")
 	}
 }
 
-func rehearse(h worker.Handler, said string) {
-	if err := worker.Rehearse(h, []byte(said)); err != nil {
+func warmUp(h worker.Handler, input string) {
+	if err := worker.WarmUp(h, []byte(input)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
 }
 
-// heard is what the handlers have heard in this process.
-var heard []string
+// received is everything that the handlers have received in this process.
+var received []string
 
-// count answers with all that it has heard, and on which connections.
+// count answers with everything received so far, and on which connections.
 func count(c *worker.Conn) error {
-	said, err := io.ReadAll(c)
-	heard = append(heard, c.ID()+":"+string(said))
-	fmt.Fprint(c, heard)
+	input, err := io.ReadAll(c)
+	received = append(received, c.ID()+":"+string(input))
+	fmt.Fprint(c, received)
 	return err
 }
 
 func panicOnce(c *worker.Conn) error {
 	c.Context()
-	if heard = append(heard, ""); len(heard) == 1 {
+	if received = append(received, ""); len(received) == 1 {
 		panic("stage fright")
 	}
 	_, err := io.Copy(c, c)
 	return err
 }
 
-// inherited answers with the descriptors beyond the standard ones that programs
-// get which this handler starts.
+// inherited answers with the descriptors above 2 that a program of this handler
+// inherits.
 func inherited(c *worker.Conn) error {
 	out, err := exec.Command("/bin/sh", "-c", "for fd in 3 4 5 6 7 8 9; do [ ! -e /proc/$$/fd/$fd ] || echo $fd; done").CombinedOutput()
-	heard = append(heard, c.ID()+":"+string(out))
-	fmt.Fprint(c, heard)
+	received = append(received, c.ID()+":"+string(out))
+	fmt.Fprint(c, received)
 	return err
 }
 
-// give has a spare serve a client that says hello, and returns the answer.
-func (c *child) give(t *testing.T, a ipc.Assignment) string {
+// sendConnection gives a spare a client that sends "hello". It returns the answer.
+func (c *child) sendConnection(t *testing.T, a ipc.Assignment) string {
 	t.Helper()
 	server, client := sockettest.TCP(t)
 	if err := ipc.SendConnection(c.control, encode(t, a), server); err != nil {
@@ -88,30 +88,30 @@ func (c *child) give(t *testing.T, a ipc.Assignment) string {
 	return string(answer)
 }
 
-// A spare that has rehearsed is as any other to the master, in its descriptors
-// too, and has served nobody so far. Not even a panic is told.
-func TestRehearse(t *testing.T) {
+// After a warm-up a spare looks to the master like any other spare, also in its
+// descriptors. It has served nobody so far. Not even a panic is reported.
+func TestWarmUp(t *testing.T) {
 	for handler, want := range map[string]string{
 		"count":      "[:psst c1:hello]",
 		"panic once": "hello",
 	} {
 		t.Run(handler, func(t *testing.T) {
-			rehearsed, other := start(t, handler, devNull(t)), start(t, "echo", devNull(t))
-			for _, w := range []*child{rehearsed, other} {
+			warm, other := start(t, handler, devNull(t)), start(t, "echo", devNull(t))
+			for _, w := range []*child{warm, other} {
 				w.expect(t, ipc.TypeReady)
 			}
-			if got, want := rehearsed.descriptors(t), other.descriptors(t); got != want {
+			if got, want := warm.descriptors(t), other.descriptors(t); got != want {
 				t.Errorf("it holds %s\nwant %s", got, want)
 			}
-			if got := rehearsed.give(t, ipc.Assignment{Connection: "c1"}); got != want {
+			if got := warm.sendConnection(t, ipc.Assignment{Connection: "c1"}); got != want {
 				t.Errorf("the client got %q, want %q", got, want)
 			}
-			rehearsed.expect(t, ipc.TypeTaken)
-			if r := rehearsed.report(t); r.Reason != ipc.ReasonEOF || r.BytesIn != uint64(len("hello")) {
+			warm.expect(t, ipc.TypeAck)
+			if r := warm.report(t); r.Reason != ipc.ReasonEOF || r.BytesIn != uint64(len("hello")) {
 				t.Errorf("report %+v", r)
 			}
-			if code := rehearsed.exit(); code != ipc.ExitOK || rehearsed.stderr.String() != "" {
-				t.Errorf("exit code %s, stderr %q", ipc.ExitName(code), rehearsed.stderr.String())
+			if code := warm.exit(); code != ipc.ExitOK || warm.stderr.String() != "" {
+				t.Errorf("exit code %s, stderr %q", ipc.ExitName(code), warm.stderr.String())
 			}
 			unix.Shutdown(other.control, unix.SHUT_RDWR)
 			other.exit()
@@ -119,18 +119,19 @@ func TestRehearse(t *testing.T) {
 	}
 }
 
-// What a handler starts has nothing of the worker's, in a rehearsal either.
-func TestNobodyInheritsFromARehearsal(t *testing.T) {
+// A program that a handler starts inherits no descriptor of the worker, during a
+// warm-up too.
+func TestWarmUpLeaksNoDescriptors(t *testing.T) {
 	w := start(t, "inherited", devNull(t))
 	w.expect(t, ipc.TypeReady)
-	if got, want := w.give(t, ipc.Assignment{Connection: "c1"}), "[: c1:]"; got != want {
+	if got, want := w.sendConnection(t, ipc.Assignment{Connection: "c1"}), "[: c1:]"; got != want {
 		t.Errorf("the client got %q, want %q", got, want)
 	}
 	w.exit()
 }
 
-// A worker with a client does not let it wait.
-func TestNobodyWaitsForARehearsal(t *testing.T) {
+// A worker that has a client does not warm up.
+func TestNoWarmUpWithConnection(t *testing.T) {
 	server, client := sockettest.TCP(t)
 	w := start(t, "count", server, encode(t, ipc.Assignment{Connection: "c1"}))
 	client.CloseWrite()
@@ -140,20 +141,20 @@ func TestNobodyWaitsForARehearsal(t *testing.T) {
 	w.exit()
 }
 
-// A rehearsal that cannot take place is no reason not to serve.
-func TestRehearseWithoutDescriptors(t *testing.T) {
+// A warm-up that fails does not keep a spare from serving.
+func TestWarmUpWithoutDescriptors(t *testing.T) {
 	w := start(t, "count, short of files", devNull(t))
 	w.expect(t, ipc.TypeReady)
-	if got := w.give(t, ipc.Assignment{Connection: "c1"}); got != "[c1:hello]" {
+	if got := w.sendConnection(t, ipc.Assignment{Connection: "c1"}); got != "[c1:hello]" {
 		t.Errorf("the client got %q", got)
 	}
 	w.exit()
-	if said := w.stderr.String(); said != "rehearse: too many open files\n" {
+	if said := w.stderr.String(); said != "warm up: too many open files\n" {
 		t.Errorf("stderr %q", said)
 	}
 }
 
-// descriptors lists the open files of a child by their kinds.
+// descriptors lists the open files of a child with their kinds.
 func (c *child) descriptors(t *testing.T) string {
 	t.Helper()
 	var all []string

@@ -12,9 +12,10 @@ import (
 	"github.com/preforkd/preforkd/worker/sockettest"
 )
 
-// both runs a test with a worker that was spawned for its connection and with
-// a spare. become starts the worker and has it take the connection.
-func both(t *testing.T, test func(t *testing.T, become func(t *testing.T, args ...string) (*process, sockettest.Client))) {
+// spawnedAndSpare runs a test with a worker that was started for its connection, and
+// again with a spare. startWorker starts the worker and waits until it has the
+// connection.
+func spawnedAndSpare(t *testing.T, test func(t *testing.T, startWorker func(t *testing.T, args ...string) (*process, sockettest.Client))) {
 	t.Run("spawned", func(t *testing.T) {
 		test(t, func(t *testing.T, args ...string) (*process, sockettest.Client) {
 			server, client := sockettest.TCP(t)
@@ -26,16 +27,17 @@ func both(t *testing.T, test func(t *testing.T, become func(t *testing.T, args .
 			server, client := sockettest.TCP(t)
 			p := spare(t, args...)
 			p.expect(t, ipc.TypeReady)
-			p.give(t, ipc.Assignment{Connection: "c2", Environment: []string{"PATH=" + os.Getenv("PATH"), "GIVEN=yes"}}, server)
-			p.expect(t, ipc.TypeTaken)
+			p.sendConnection(t, ipc.Assignment{Connection: "c2", Environment: []string{"PATH=" + os.Getenv("PATH"), "GIVEN=yes"}}, server)
+			p.expect(t, ipc.TypeAck)
 			return p, client
 		})
 	})
 }
 
-// look is a shell script that shows what a program was born with. What it
-// prints goes to the client, whose descriptor is the format's only verb.
-const look = `exec 1>&%d
+// descriptorScript is a shell script that prints a program's arguments, environment and
+// descriptors. The output goes to the client. The format's only verb is the descriptor
+// of the client.
+const descriptorScript = `exec 1>&%d
 echo "args $0 $*"
 echo "given $GIVEN listen $LISTEN_FDS names $LISTEN_FDNAMES"
 [ "$LISTEN_PID" = $$ ] && echo own pid
@@ -44,8 +46,9 @@ for fd in /proc/$$/fd/*; do case $(readlink $fd) in *.sh|pipe*) ;; *) echo "fd $
 grep -E '^Sig(Ign|Blk)' /proc/self/status
 `
 
-// seen runs look and returns its lines.
-func seen(t *testing.T, client sockettest.Client, p *process) map[string]bool {
+// scriptLines reads the lines that descriptorScript has printed, until the program
+// ends.
+func scriptLines(t *testing.T, client sockettest.Client, p *process) map[string]bool {
 	t.Helper()
 	out, err := io.ReadAll(client)
 	if err != nil {
@@ -55,19 +58,19 @@ func seen(t *testing.T, client sockettest.Client, p *process) map[string]bool {
 	for line := range strings.Lines(string(out)) {
 		lines[strings.TrimSpace(line)] = true
 	}
-	if code := p.wait(t, ""); code != 0 {
+	if code := p.expectExit(t, ""); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	return lines
 }
 
-// softNofile is a limit that the worker is started with. The runtime raises it
-// for itself, up to the hard limit; the program must not see that.
+// softNofile is the soft limit of open files that the worker starts with. The runtime
+// raises it to the hard limit for itself. The program must have the original limit.
 const softNofile = 200
 
-// limited is the command line of a shell that lowers the limit and becomes the
-// worker.
-func limited(t *testing.T, args ...string) []string {
+// withFileLimit returns the command line of a shell that lowers the limit and executes
+// the worker.
+func withFileLimit(t *testing.T, args ...string) []string {
 	return append([]string{shell(t), "-c", fmt.Sprintf(`ulimit -Sn %d; exec "$0" "$@"`, softNofile), binary}, args...)
 }
 
@@ -80,10 +83,10 @@ func shell(t *testing.T) string {
 	return path
 }
 
-func TestBecomesStdio(t *testing.T) {
-	both(t, func(t *testing.T, become func(*testing.T, ...string) (*process, sockettest.Client)) {
-		p, client := become(t, ipc.ExecStdio, shell(t), "sh", "-c", fmt.Sprintf(look, 0), "a b", "c")
-		lines := seen(t, client, p)
+func TestExecStdio(t *testing.T) {
+	spawnedAndSpare(t, func(t *testing.T, startWorker func(*testing.T, ...string) (*process, sockettest.Client)) {
+		p, client := startWorker(t, ipc.ExecStdio, shell(t), "sh", "-c", fmt.Sprintf(descriptorScript, 0), "a b", "c")
+		lines := scriptLines(t, client, p)
 		for _, want := range []string{"args a b c", "fd 0 socket", "fd 1 socket", fmt.Sprint("nofile ", softNofile)} {
 			if !lines[want] {
 				t.Errorf("no line %q in %v", want, lines)
@@ -98,10 +101,10 @@ func TestBecomesStdio(t *testing.T) {
 	})
 }
 
-func TestBecomesSystemd(t *testing.T) {
-	both(t, func(t *testing.T, become func(*testing.T, ...string) (*process, sockettest.Client)) {
-		p, client := become(t, ipc.ExecSystemd, shell(t), "sh", "-c", fmt.Sprintf(look, 3))
-		lines := seen(t, client, p)
+func TestExecSystemd(t *testing.T) {
+	spawnedAndSpare(t, func(t *testing.T, startWorker func(*testing.T, ...string) (*process, sockettest.Client)) {
+		p, client := startWorker(t, ipc.ExecSystemd, shell(t), "sh", "-c", fmt.Sprintf(descriptorScript, 3))
+		lines := scriptLines(t, client, p)
 		for _, want := range []string{"own pid", "fd 0 /dev/null", "fd 3 socket", fmt.Sprint("nofile ", softNofile)} {
 			if !lines[want] {
 				t.Errorf("no line %q in %v", want, lines)
@@ -119,8 +122,8 @@ func TestBecomesSystemd(t *testing.T) {
 	})
 }
 
-// checkSignals expects the program to ignore and block what this process
-// does, from which the worker has inherited it, and nothing else.
+// checkSignals checks that the program ignores and blocks the same signals as this test
+// process. The worker has inherited these sets from the test.
 func checkSignals(t *testing.T, lines map[string]bool) {
 	t.Helper()
 	status, err := os.ReadFile("/proc/thread-self/status")
@@ -135,53 +138,53 @@ func checkSignals(t *testing.T, lines map[string]bool) {
 	}
 }
 
-// The program blocks in read and write like any other, and its end is the
-// connection's.
-func TestBecomesCat(t *testing.T) {
-	both(t, func(t *testing.T, become func(*testing.T, ...string) (*process, sockettest.Client)) {
+// The program blocks in read and write like any other program. The connection ends when
+// the program ends.
+func TestExecCat(t *testing.T) {
+	spawnedAndSpare(t, func(t *testing.T, startWorker func(*testing.T, ...string) (*process, sockettest.Client)) {
 		cat, err := exec.LookPath("cat")
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, client := become(t, ipc.ExecStdio, cat, "cat")
+		p, client := startWorker(t, ipc.ExecStdio, cat, "cat")
 		exchange(t, client, "meow")
-		p.closed(t)
+		p.expectEOF(t)
 		client.CloseWrite()
 		if rest, err := io.ReadAll(client); len(rest) > 0 || err != nil {
 			t.Errorf("at the end: %q, %v", rest, err)
 		}
-		if code := p.wait(t, ""); code != 0 {
+		if code := p.expectExit(t, ""); code != 0 {
 			t.Errorf("exit code %d", code)
 		}
 	})
 }
 
-func TestCannotBecome(t *testing.T) {
+func TestExecFails(t *testing.T) {
 	for _, mode := range []string{ipc.ExecStdio, ipc.ExecSystemd} {
-		both(t, func(t *testing.T, become func(*testing.T, ...string) (*process, sockettest.Client)) {
-			p, client := become(t, mode, "/nonexistent/program", "program")
+		spawnedAndSpare(t, func(t *testing.T, startWorker func(*testing.T, ...string) (*process, sockettest.Client)) {
+			p, client := startWorker(t, mode, "/nonexistent/program", "program")
 			if rest, err := io.ReadAll(client); len(rest) > 0 || err != nil {
 				t.Errorf("the client got %q, %v", rest, err)
 			}
-			if code := p.wait(t, "exec /nonexistent/program: no such file or directory"); code != ipc.ExitExec {
+			if code := p.expectExit(t, "exec /nonexistent/program: no such file or directory"); code != ipc.ExitExec {
 				t.Errorf("exit code %s", ipc.ExitName(code))
 			}
 		})
 		server, _ := sockettest.Unix(t)
 		p := start(t, server, []string{mode, "/bin/sh"}, assignment(t))
-		if code := p.wait(t, mode+" needs the path of a program and its argument vector"); code != ipc.ExitExec {
+		if code := p.expectExit(t, mode+" needs the path of a program and its argument vector"); code != ipc.ExitExec {
 			t.Errorf("exit code %s", ipc.ExitName(code))
 		}
 	}
 }
 
-func TestSpareDismissedBeforeItBecomes(t *testing.T) {
+func TestSpareDismissedBeforeExec(t *testing.T) {
 	p := spare(t, ipc.ExecStdio, "/nonexistent/program", "program")
 	p.expect(t, ipc.TypeReady)
 	if err := ipc.Send(p.control, ipc.Drain); err != nil {
 		t.Fatal(err)
 	}
-	if code := p.wait(t, ""); code != ipc.ExitOK {
+	if code := p.expectExit(t, ""); code != ipc.ExitOK {
 		t.Errorf("exit code %s", ipc.ExitName(code))
 	}
 }

@@ -5,15 +5,14 @@ import (
 	"strings"
 )
 
-// complaint returns an error as the one line that a person reads. Mistakes that
-// were found together stand one after the other. What somebody has put into a
-// path or a flag may hold line ends and control sequences; they are shown the
-// way Go source writes them.
-func complaint(err error) string {
+// errorLine formats an error as one line. Errors that were found together are joined
+// with "; ". A path or a flag may contain line ends and control sequences. errorLine
+// writes these as Go source does.
+func errorLine(err error) string {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var parts []string
 		for _, err := range joined.Unwrap() {
-			parts = append(parts, complaint(err))
+			parts = append(parts, errorLine(err))
 		}
 		return strings.Join(parts, "; ")
 	}

@@ -23,13 +23,13 @@ func main() {
 		steps = []string{"ready", "wait", "taken", "serve", "report"}
 	}
 	if isConnection() {
-		// Spawned for a connection: there is nothing to ask for.
+		// A worker that was started for its connection does not ask for one.
 		steps = without(without(steps, "ready"), "taken")
 	}
 	for _, s := range steps {
 		name, value, _ := strings.Cut(s, ":")
 		if err := step(name, value); err != nil {
-			fmt.Fprintf(os.Stderr, "rogue: %s: %v\n", s, err)
+			fmt.Fprintf(os.Stderr, "badworker: %s: %v\n", s, err)
 			os.Exit(99)
 		}
 	}
@@ -50,14 +50,14 @@ func without(steps []string, name string) []string {
 	return kept
 }
 
-// step does one thing. What the master does about it, such as closing the
-// channel, is no error.
+// step executes one step. A reaction of the master, such as closing the channel, is no
+// error.
 func step(name, value string) error {
 	switch name {
 	case "ready":
 		return send(ipc.Ready)
 	case "taken":
-		return send(ipc.Taken)
+		return send(ipc.Ack)
 	case "drain":
 		return send(ipc.Drain)
 	case "report":
@@ -68,7 +68,7 @@ func step(name, value string) error {
 			return err
 		}
 		return send(msg)
-	case "reason": // a report that gives any reason, quoted as in Go
+	case "reason": // a report with any reason, quoted as in Go
 		text, err := strconv.Unquote(value)
 		if err != nil {
 			return err
@@ -100,7 +100,7 @@ func step(name, value string) error {
 			return err
 		}
 		return send(rawReport(n, "eof"))
-	case "cut": // a report without its end
+	case "cut": // a report without its last byte
 		msg := rawReport(6, "eof")
 		msg = msg[:len(msg)-1]
 		binary.LittleEndian.PutUint32(msg[4:], uint32(len(msg)-8))
@@ -121,7 +121,7 @@ func step(name, value string) error {
 		return send([]byte{})
 	case "oversized":
 		return send(make([]byte, 4*ipc.MaxMessage))
-	case "descriptors": // a valid message with that many descriptors
+	case "descriptors": // a valid message with that many descriptors attached
 		n, err := strconv.Atoi(value)
 		if err != nil {
 			return err
@@ -131,7 +131,7 @@ func step(name, value string) error {
 			fds[i] = 2
 		}
 		return sendmsg(ipc.Ready, unix.UnixRights(fds...))
-	case "flood": // the same step for as long as somebody listens
+	case "flood": // repeat the step until the master closes the channel
 		for {
 			if err := step(value, ""); err != nil || gone() {
 				return err
@@ -171,7 +171,7 @@ func report(r ipc.Report) []byte {
 	return msg
 }
 
-// rawReport encodes a report whatever it says.
+// rawReport encodes a report without checking its bounds.
 func rawReport(in uint64, reason string, values ...ipc.Pair) []byte {
 	text := func(dst []byte, s string) []byte {
 		return append(binary.LittleEndian.AppendUint16(dst, uint16(len(s))), s...)
@@ -203,15 +203,15 @@ func sendmsg(msg, rights []byte) error {
 	}
 }
 
-// gone reports whether the master has closed its end.
+// gone reports whether the master has closed its end of the channel.
 func gone() bool {
 	fds := []unix.PollFd{{Fd: ipc.FDControl, Events: unix.POLLRDHUP}}
 	n, _ := unix.Poll(fds, 0)
 	return n > 0
 }
 
-// wait waits for an assignment, and puts the connection on its place if it
-// comes with one. At the end of the channel the process ends.
+// wait waits for an assignment. When a connection comes with it, wait puts the
+// connection on its descriptor. The process exits when the master closes the channel.
 func wait() error {
 	_, _, conn, err := ipc.ReceiveConnection(ipc.FDControl, make([]byte, ipc.MaxMessage), 0)
 	switch {
@@ -237,7 +237,7 @@ func line() error {
 	return nil
 }
 
-// serve echoes until the client has nothing more to say.
+// serve echoes until the client ends its side.
 func serve() error {
 	b := make([]byte, 4096)
 	for {

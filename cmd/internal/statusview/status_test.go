@@ -1,4 +1,4 @@
-package show
+package statusview
 
 import (
 	"errors"
@@ -21,14 +21,14 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 func pointer[T any](v T) *T { return &v }
 
-// taken is when every status of these tests was.
-var taken = time.Date(2026, 11, 21, 2, 0, 0, 0, time.UTC)
+// statusTime is the time of every status in these tests.
+var statusTime = time.Date(2026, 11, 21, 2, 0, 0, 0, time.UTC)
 
-// busy is a master with something of everything.
+// busy is the status of a master with some of everything.
 func busy() control.Status {
-	s := control.Status{Taken: taken}
+	s := control.Status{Taken: statusTime}
 	s.Master = control.Master{
-		Version: "1.4.0", PID: 4711, Started: taken.Add(-3 * time.Hour), Uptime: 11100, State: "serving",
+		Version: "1.4.0", PID: 4711, Started: statusTime.Add(-3 * time.Hour), Uptime: 11100, State: "serving",
 		LogLevel: "info", Config: "/etc/preforkd/preforkd.toml", Live: 261,
 		Counts:   control.Counts{Accepted: 129_804, Refused: 1503, Failed: 2, Reaped: 128_038},
 		UserTime: 61.2, SysTime: 92.4, RSS: 19_300_000, OpenFiles: 33,
@@ -68,8 +68,8 @@ func busy() control.Status {
 	return s
 }
 
-// crowded is a master with very many connections.
-func crowded() control.Status {
+// manyConnections is the status of a master with very many connections.
+func manyConnections() control.Status {
 	s := busy()
 	s.Connections = nil
 	for i := range 3000 {
@@ -81,15 +81,15 @@ func crowded() control.Status {
 	return s
 }
 
-// empty is a master that has just been started and serves nothing.
+// empty is the status of a master that has just started and has no services.
 func empty() control.Status {
-	return control.Status{Taken: taken, Master: control.Master{Version: "dev", PID: 1, State: "serving", LogLevel: "debug", RSS: 12 << 20, OpenFiles: 9}}
+	return control.Status{Taken: statusTime, Master: control.Master{Version: "dev", PID: 1, State: "serving", LogLevel: "debug", RSS: 12 << 20, OpenFiles: 9}}
 }
 
 func render(t testing.TB, s control.Status, width int) string {
 	t.Helper()
 	var out strings.Builder
-	if err := Status(&out, s, width); err != nil {
+	if err := Write(&out, s, width); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()
@@ -120,8 +120,8 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-func TestStatusOfThousands(t *testing.T) {
-	s := crowded()
+func TestStatusManyConnections(t *testing.T) {
+	s := manyConnections()
 	lines := strings.Split(strings.TrimSuffix(render(t, s, 80), "\n"), "\n")
 	heading := 0
 	for i, line := range lines {
@@ -132,14 +132,14 @@ func TestStatusOfThousands(t *testing.T) {
 	if rows := lines[heading+1:]; len(rows) != len(s.Connections) {
 		t.Errorf("%d rows for %d connections", len(rows), len(s.Connections))
 	}
-	// The oldest of those that used most CPU.
+	// The first row is the oldest connection of those that used most CPU.
 	if first := lines[heading+1]; !strings.HasPrefix(first, "mwpr0gd0-6 ") {
 		t.Errorf("the first row is %q", first)
 	}
 }
 
-// A caller's status is not sorted under its hands.
-func TestStatusLeavesItsInputAlone(t *testing.T) {
+// Write must not sort the caller's slices.
+func TestStatusInputIsUnchanged(t *testing.T) {
 	s := busy()
 	render(t, s, 80)
 	if diff := cmp.Diff(busy(), s); diff != "" {
@@ -147,20 +147,20 @@ func TestStatusLeavesItsInputAlone(t *testing.T) {
 	}
 }
 
-type broken struct{}
+type brokenWriter struct{}
 
 var errBroken = errors.New("broken pipe")
 
-func (broken) Write([]byte) (int, error) { return 0, errBroken }
+func (brokenWriter) Write([]byte) (int, error) { return 0, errBroken }
 
-func TestStatusReportsTheWriter(t *testing.T) {
-	if err := Status(broken{}, crowded(), 80); !errors.Is(err, errBroken) {
+func TestStatusWriteError(t *testing.T) {
+	if err := Write(brokenWriter{}, manyConnections(), 80); !errors.Is(err, errBroken) {
 		t.Errorf("got %v", err)
 	}
 }
 
-// Whatever is in a status, what is written holds printable characters only, and
-// no line is wider than the terminal.
+// The output has only printable characters, and no line is wider than the terminal,
+// whatever the status contains.
 func TestStatusFitsAndIsPrintable(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{
@@ -187,7 +187,7 @@ func TestStatusFitsAndIsPrintable(t *testing.T) {
 		}
 		width := rapid.IntRange(0, 200).Draw(t, "width")
 		var out strings.Builder
-		if err := Status(&out, s, width); err != nil {
+		if err := Write(&out, s, width); err != nil {
 			t.Fatal(err)
 		}
 		for line := range strings.SplitSeq(out.String(), "\n") {

@@ -1,4 +1,4 @@
-package show
+package statusview
 
 import (
 	"os"
@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TerminalWidth returns how many columns a terminal has, and 0 for a file that
-// is none or does not know. 0 is what Status takes for no limit.
+// TerminalWidth returns the number of columns of a terminal. It returns 0 for a file
+// that is no terminal, or whose width is unknown. Write takes 0 as no limit.
 func TerminalWidth(f *os.File) int {
 	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
 	if err != nil {

@@ -1,38 +1,38 @@
-package show
+package statusview
 
 import (
 	"slices"
 	"strings"
 )
 
-// A Column is a column of a table. Where the terminal is too narrow, columns
-// with a Min are cut first, the widest before others, and then columns with a
-// Drop are left out, the highest first and equal ones together. What is still
-// too wide is cut off.
+// A Column is a column of a table. On a narrow terminal, columns with a Min are
+// shortened first, the widest before others. Then columns with a Drop are left out, the
+// highest Drop first, and columns with the same Drop together. A line that is still too
+// wide is cut.
 type Column struct {
 	Head  string
-	Right bool // for numbers: aligned at the right
-	Min   int  // how narrow it may become; 0 for a column that is never cut
+	Right bool // aligned at the right, for numbers
+	Min   int  // minimum width; 0 for a column that is never shortened
 	Drop  int  // 0 for a column that is never left out
 }
 
-// A Table is rows of cells under headings. A cell without a text is shown as a
-// dash, a column in which no cell has one not at all.
+// A Table has rows of cells below headings. An empty cell is shown as a dash. A column
+// with only empty cells is not shown.
 type Table struct {
 	Columns []Column
 	Rows    [][]string
 }
 
-// gap stands between two columns.
-const gap = "  "
+// columnGap separates two columns.
+const columnGap = "  "
 
-// Lines returns the heading and the rows, none wider than width; with a width
-// of 0 as wide as they are.
+// Lines returns the heading and the rows, each at most width cells wide. A width of 0
+// means no limit.
 func (t Table) Lines(width int) []string {
-	shown := t.filled()
-	natural := t.widths(shown)
-	widths := fit(t.Columns, shown, natural, width)
-	for width > 0 && total(widths, shown) > width {
+	shown := t.nonEmptyColumns()
+	natural := t.naturalWidths(shown)
+	widths := shrinkColumns(t.Columns, shown, natural, width)
+	for width > 0 && lineWidth(widths, shown) > width {
 		highest := 0
 		for _, i := range shown {
 			highest = max(highest, t.Columns[i].Drop)
@@ -41,7 +41,7 @@ func (t Table) Lines(width int) []string {
 			break
 		}
 		shown = slices.DeleteFunc(shown, func(i int) bool { return t.Columns[i].Drop == highest })
-		widths = fit(t.Columns, shown, natural, width)
+		widths = shrinkColumns(t.Columns, shown, natural, width)
 	}
 	lines := make([]string, 0, len(t.Rows)+1)
 	heads := make([]string, len(t.Columns))
@@ -52,7 +52,7 @@ func (t Table) Lines(width int) []string {
 		var line strings.Builder
 		for n, column := range shown {
 			if n > 0 {
-				line.WriteString(gap)
+				line.WriteString(columnGap)
 			}
 			text := row[column]
 			if text == "" && i > 0 {
@@ -65,9 +65,9 @@ func (t Table) Lines(width int) []string {
 	return lines
 }
 
-// filled returns the columns that have something to show. A table without rows
-// shows them all.
-func (t Table) filled() []int {
+// nonEmptyColumns returns the columns that have a non-empty cell. For a table without
+// rows it returns all columns.
+func (t Table) nonEmptyColumns() []int {
 	var shown []int
 	for i := range t.Columns {
 		if len(t.Rows) == 0 || slices.ContainsFunc(t.Rows, func(row []string) bool { return row[i] != "" }) {
@@ -77,8 +77,8 @@ func (t Table) filled() []int {
 	return shown
 }
 
-// widths returns how wide every column would like to be.
-func (t Table) widths(shown []int) []int {
+// naturalWidths returns the width that each column needs for its longest cell.
+func (t Table) naturalWidths(shown []int) []int {
 	widths := make([]int, len(t.Columns))
 	for _, i := range shown {
 		widths[i] = Width(t.Columns[i].Head)
@@ -89,20 +89,20 @@ func (t Table) widths(shown []int) []int {
 	return widths
 }
 
-// total returns how wide a line is.
-func total(widths, shown []int) int {
-	sum := len(gap) * max(0, len(shown)-1)
+// lineWidth returns the width of a line.
+func lineWidth(widths, shown []int) int {
+	sum := len(columnGap) * max(0, len(shown)-1)
 	for _, i := range shown {
 		sum += widths[i]
 	}
 	return sum
 }
 
-// fit cuts the columns that may be cut, the widest first, until the line fits
-// or none can become narrower.
-func fit(columns []Column, shown, natural []int, width int) []int {
+// shrinkColumns shortens columns that have a Min, the widest first. It stops when the
+// line fits or when every column has reached its Min.
+func shrinkColumns(columns []Column, shown, natural []int, width int) []int {
 	widths := slices.Clone(natural)
-	for excess := total(widths, shown) - width; width > 0 && excess > 0; excess-- {
+	for excess := lineWidth(widths, shown) - width; width > 0 && excess > 0; excess-- {
 		widest := -1
 		for _, i := range shown {
 			if least := columns[i].Min; least > 0 && widths[i] > least && (widest < 0 || widths[i] > widths[widest]) {

@@ -22,20 +22,21 @@ func main() {
 	})
 }
 
-// echo answers with what it hears.
+// echo sends back what it receives.
 func echo(c *worker.Conn) error {
 	_, err := io.Copy(writer{c}, reader{c})
 	return err
 }
 
-// reader and writer hide what io.Copy would use instead of Read and Write.
+// reader and writer hide the faster methods that io.Copy would use instead of Read and
+// Write.
 type (
 	reader struct{ io.Reader }
 	writer struct{ io.Writer }
 )
 
-// lines is a protocol of lines: "report KEY VALUE", "panic WORDS", "fail WORDS",
-// "exit", and everything else is echoed.
+// lines is a line protocol with the requests "report KEY VALUE", "panic WORDS", "fail
+// WORDS", "exit" and "pid". It echoes every other line.
 func lines(c *worker.Conn) error {
 	in := bufio.NewScanner(c)
 	for in.Scan() {
@@ -64,7 +65,7 @@ func lines(c *worker.Conn) error {
 	return in.Err()
 }
 
-// goodbye echoes lines until the service stops, and then takes its leave.
+// goodbye echoes lines until the service stops. Then it says goodbye.
 func goodbye(c *worker.Conn) error {
 	ctx := c.Context()
 	stop := context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Now()) })
@@ -87,7 +88,7 @@ func goodbye(c *worker.Conn) error {
 	}
 }
 
-// who says what it knows of its connection.
+// who prints the connection's id, service and addresses.
 func who(c *worker.Conn) error {
 	_, err := fmt.Fprintf(c, "%s %s %s %s\n", c.ID(), c.Service(), c.Peer(), c.Local())
 	return err
