@@ -126,7 +126,7 @@ func (a *Acceptor) accept(l *endpoints.Listener, shortage *exhaustion) {
 			return
 		case errors.Is(err, listen.ErrFull):
 			select {
-			case <-s.Gate.Freed():
+			case <-s.Gate.SlotFreed():
 			case <-l.Closed():
 				return
 			}

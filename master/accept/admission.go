@@ -42,7 +42,7 @@ func (a *Acceptor) admit(c candidate, d admit.Decision) error {
 	s := c.spec.Of()
 	for d.Outcome == admit.Wait {
 		select {
-		case <-s.Gate.Freed():
+		case <-s.Gate.SlotFreed():
 			d = s.Gate.Admit(c.peer, time.Now(), false)
 		case <-s.Drained():
 			a.refuse(c, admit.Draining)
@@ -57,7 +57,7 @@ func (a *Acceptor) admit(c candidate, d admit.Decision) error {
 		return nil
 	}
 	conn := service.NewConnection(c.spec, c.conn, d, a.cfg.IDs.Next(), a.cfg.Redact)
-	if d.Spared {
+	if d.PenaltyDryRun {
 		s.Log.Info("spared", logging.Conn(conn.ID), conn.Peer(), conn.Source(d.Source),
 			logging.Reason(admit.Penalized.String()), zap.Time("until", d.Until))
 	}

@@ -186,8 +186,8 @@ func TestDecisions(t *testing.T) {
 				if explained.Outcome != d.Outcome || explained.Reason != d.Reason || !explained.Until.Equal(d.Until) {
 					t.Errorf("step %d: explained as %+v, was %+v", i+1, explained, d)
 				}
-				if d.Spared != (name == "dry run" && i == 2) {
-					t.Errorf("step %d: spared: %v", i+1, d.Spared)
+				if d.PenaltyDryRun != (name == "dry run" && i == 2) {
+					t.Errorf("step %d: spared: %v", i+1, d.PenaltyDryRun)
 				}
 			}
 		})
@@ -238,11 +238,11 @@ func TestPenaltyLength(t *testing.T) {
 	}
 }
 
-func TestFreed(t *testing.T) {
+func TestSlotFreed(t *testing.T) {
 	g := NewGate(open(1), epoch, never)
 	isFree := func() bool {
 		select {
-		case <-g.Freed():
+		case <-g.SlotFreed():
 			return true
 		default:
 			return false
@@ -254,7 +254,7 @@ func TestFreed(t *testing.T) {
 	if !g.Reserve() || g.Reserve() {
 		t.Fatal("a gate of one slot granted none or two")
 	}
-	waiting := g.Freed()
+	waiting := g.SlotFreed()
 	if isFree() {
 		t.Fatal("a full gate is free")
 	}
@@ -264,18 +264,18 @@ func TestFreed(t *testing.T) {
 		t.Fatal("a gate is not free after Cancel")
 	}
 	g.Reserve()
-	waiting = g.Freed()
+	waiting = g.SlotFreed()
 	g.SetPolicy(open(2), epoch)
 	<-waiting
 	if !g.Reserve() {
 		t.Error("a raised limit has no effect")
 	}
-	waiting = g.Freed()
+	waiting = g.SlotFreed()
 	p := open(2)
 	p.Rules = &Rules{denyOthers: true}
 	g.SetPolicy(p, epoch)
 	<-waiting
-	waiting = g.Freed()
+	waiting = g.SlotFreed()
 	if d := g.Admit(ip("::1"), epoch, true); d.Outcome != Refused {
 		t.Fatalf("%+v", d)
 	}
@@ -294,7 +294,7 @@ func TestLoweredLimit(t *testing.T) {
 	if c := g.Counts(); c.Held != 1 || c.Reserved != 0 {
 		t.Fatalf("%+v", c)
 	}
-	waiting := g.Freed()
+	waiting := g.SlotFreed()
 	g.Release(first.Slot, epoch)
 	<-waiting
 	if d := g.Admit(ip("::1"), epoch, false); d.Outcome != Admitted {

@@ -51,7 +51,7 @@ type Outcome uint8
 const (
 	Admitted Outcome = iota // the connection has a slot
 	Refused                 // the caller must close the connection
-	Wait                    // the caller must call Admit again after Freed
+	Wait                    // the caller must call Admit again after SlotFreed
 )
 
 // A Decision is what a gate has decided about a connection, and why.
@@ -68,9 +68,9 @@ type Decision struct {
 	EarlyDrop float64
 	// Limits are the limits of the source.
 	Limits Limits
-	// Spared says that the source has a penalty until Until. The gate would
+	// PenaltyDryRun says that the source has a penalty until Until. The gate would
 	// have refused the connection without Penalties.DryRun.
-	Spared bool
+	PenaltyDryRun bool
 }
 
 // now converts a time to the gate's own. The result is never 0, because 0 in
@@ -162,7 +162,7 @@ func (g *Gate) decide(p Peer, now int64, random func() float64) Decision {
 			d.Reason = Penalized
 			return d
 		}
-		d.Spared = true
+		d.PenaltyDryRun = true
 	}
 	d.Limits = policy.limits(rule)
 	d.EarlyDrop = policy.Drop.probability(g.held)
@@ -252,10 +252,10 @@ func (g *Gate) Release(s *Slot, now time.Time) {
 	g.wake()
 }
 
-// Freed returns a channel that is closed as soon as there may be a free slot.
+// SlotFreed returns a channel that is closed as soon as there may be a free slot.
 // It may be closed already. Several goroutines may wait for the same slot.
 // Those that find it taken must wait again. A new policy wakes all of them.
-func (g *Gate) Freed() <-chan struct{} {
+func (g *Gate) SlotFreed() <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.full() {

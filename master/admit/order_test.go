@@ -164,7 +164,7 @@ func TestGateKeepsItsCounts(t *testing.T) {
 			},
 			"wait": func(*rapid.T) {
 				if waiting == nil {
-					waiting = g.Freed()
+					waiting = g.SlotFreed()
 				}
 			},
 			"": func(t *rapid.T) {

@@ -73,9 +73,9 @@ func (s Source) peer() (p Peer, bits int) {
 	return Peer{Addr: addr}, int(s.kind & 0xff)
 }
 
-// Within returns the source with its prefix cut to these lengths. A source
+// Truncate returns the source with its prefix cut to these lengths. A source
 // whose prefix is not longer stays as it is.
-func (s Source) Within(v4bits, v6bits int) Source {
+func (s Source) Truncate(v4bits, v6bits int) Source {
 	p, bits := s.peer()
 	if p.IsUnix() {
 		return s

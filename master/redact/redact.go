@@ -93,7 +93,7 @@ func (p *Policy) Source(s admit.Source) zap.Field {
 	case config.LogPeerNone:
 		return zap.Skip()
 	case config.LogPeerPrefix:
-		return logging.Source(s.Within(prefixV4, prefixV6))
+		return logging.Source(s.Truncate(prefixV4, prefixV6))
 	}
 	return logging.Source(s)
 }

@@ -27,7 +27,7 @@ func (s *Service) Explain(peer admit.Peer, now time.Time) control.Explanation {
 	switch {
 	case spec.BelievesProxy(peer):
 		x.Note = "it has to send a PROXY header, and the client that it names is the one that limits and rules are about"
-	case d.Spared:
+	case d.PenaltyDryRun:
 		x.Note = "a penalty would refuse it but for penalty-dry-run"
 	}
 	return x
