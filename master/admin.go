@@ -24,7 +24,7 @@ import (
 // socket, too.
 type admin struct {
 	log     *zap.Logger
-	backend control.Controlled
+	backend control.Backend
 	handler http.Handler // of the metrics
 	servers adminServers
 	serving *control.Server // that answers already

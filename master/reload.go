@@ -203,12 +203,12 @@ func reloadError(err error) error {
 	if !ok {
 		return control.Errorf(control.Conflict, "not reloaded: %v", err)
 	}
-	e := control.Errorf(control.Mistaken, "not reloaded: %v", found[0])
+	e := control.Errorf(control.InvalidConfig, "not reloaded: %v", found[0])
 	if len(found) > 1 {
 		e.Text += fmt.Sprintf(", and %d mistakes more", len(found)-1)
 	}
 	for _, mistake := range found {
-		e.Mistakes = append(e.Mistakes, mistake.Error())
+		e.ConfigErrors = append(e.ConfigErrors, mistake.Error())
 	}
 	return e
 }

@@ -74,8 +74,8 @@ log says what has become of it.`,
 				}
 			}
 			r, err := client.Reload(ctx)
-			if e, ok := errors.AsType[*control.Error](err); ok && len(e.Mistakes) > 0 {
-				for _, mistake := range e.Mistakes {
+			if e, ok := errors.AsType[*control.Error](err); ok && len(e.ConfigErrors) > 0 {
+				for _, mistake := range e.ConfigErrors {
 					fmt.Fprintln(os.Stderr, errorLine(errors.New(mistake)))
 				}
 				return failure(errors.New("not reloaded: nothing has changed"))

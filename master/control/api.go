@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Controlled is the running master, as the server sees it. Several goroutines
+// A Backend is the running master, as the server sees it. Several goroutines
 // may call its methods at once. A method must return when the context ends. An
 // error of type *Error tells the client more than that the request has failed.
-type Controlled interface {
+type Backend interface {
 	Status(context.Context) (Status, error)
 	// Explain says what would become of a connection from an address to a
 	// service, or with "" to each service. The address is an IP address or
@@ -105,8 +105,8 @@ type LogLevel struct {
 type Error struct {
 	Kind Kind
 	Text string
-	// Mistakes are the errors of a configuration file, with their positions.
-	Mistakes []string
+	// ConfigErrors are the errors of a configuration file, with their positions.
+	ConfigErrors []string
 }
 
 func (e *Error) Error() string { return e.Text }
@@ -116,15 +116,15 @@ func (e *Error) Error() string { return e.Text }
 type Kind int
 
 const (
-	Invalid     Kind = http.StatusBadRequest            // the request makes no sense
-	Forbidden   Kind = http.StatusForbidden             // this client may not do that
-	NotFound    Kind = http.StatusNotFound              // the service or connection does not exist
-	NotAllowed  Kind = http.StatusMethodNotAllowed      // the path exists, but not with this method
-	Conflict    Kind = http.StatusConflict              // the present state does not allow it
-	TooLarge    Kind = http.StatusRequestEntityTooLarge // the body is too large
-	Mistaken    Kind = http.StatusUnprocessableEntity   // the configuration has errors
-	Failed      Kind = http.StatusInternalServerError   // the master has tried and failed
-	Unavailable Kind = http.StatusServiceUnavailable    // the master is ending, or too busy to answer
+	Invalid       Kind = http.StatusBadRequest            // the request makes no sense
+	Forbidden     Kind = http.StatusForbidden             // this client may not do that
+	NotFound      Kind = http.StatusNotFound              // the service or connection does not exist
+	NotAllowed    Kind = http.StatusMethodNotAllowed      // the path exists, but not with this method
+	Conflict      Kind = http.StatusConflict              // the present state does not allow it
+	TooLarge      Kind = http.StatusRequestEntityTooLarge // the body is too large
+	InvalidConfig Kind = http.StatusUnprocessableEntity   // the configuration has errors
+	Failed        Kind = http.StatusInternalServerError   // the master has tried and failed
+	Unavailable   Kind = http.StatusServiceUnavailable    // the master is ending, or too busy to answer
 )
 
 // Errorf makes an Error.

@@ -21,7 +21,7 @@ type fakeBackend struct {
 }
 
 // newServer makes a server without a socket, which runs as a user.
-func newServer(b Controlled, self uint32) *Server {
+func newServer(b Backend, self uint32) *Server {
 	s := &Server{backend: b, self: self}
 	s.routes = s.newRoutes()
 	return s
@@ -56,8 +56,8 @@ func (b *fakeBackend) Drain(_ context.Context, service string, by Peer) (Drained
 }
 
 func (b *fakeBackend) Reload(context.Context) (Reloaded, error) {
-	e := Errorf(Mistaken, "not reloaded: f:1:2: wrong")
-	e.Mistakes = []string{"f:1:2: wrong", "f:2:3: wrong, too"}
+	e := Errorf(InvalidConfig, "not reloaded: f:1:2: wrong")
+	e.ConfigErrors = []string{"f:1:2: wrong", "f:2:3: wrong, too"}
 	return Reloaded{}, e
 }
 

@@ -122,7 +122,7 @@ func writeAnswer(w http.ResponseWriter, answer any, err error) {
 	if err != nil {
 		failed := asError(err)
 		code = int(failed.Kind)
-		answer = errorAnswer{failed.Text, failed.Mistakes}
+		answer = errorAnswer{failed.Text, failed.ConfigErrors}
 	}
 	text, err := json.Marshal(answer)
 	if err != nil {

@@ -37,7 +37,7 @@ type Server struct {
 
 	socket  *socket
 	log     *zap.Logger
-	backend Controlled
+	backend Backend
 	routes  *http.ServeMux
 	http    http.Server
 	self    uint32        // the user that the master runs as
@@ -68,7 +68,7 @@ func Open(path string, file File, log *zap.Logger) (*Server, error) {
 }
 
 // Serve starts to answer requests, in goroutines of its own.
-func (s *Server) Serve(b Controlled) {
+func (s *Server) Serve(b Backend) {
 	s.backend = b
 	s.routes = s.newRoutes()
 	s.http = http.Server{

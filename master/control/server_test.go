@@ -22,7 +22,7 @@ import (
 var plain = File{-1, -1, -1}
 
 // serving starts a server with a socket for a fake backend.
-func serving(t *testing.T, m Controlled) *Server {
+func serving(t *testing.T, m Backend) *Server {
 	t.Helper()
 	s, err := Open(filepath.Join(t.TempDir(), "run", "s"), plain, zap.NewNop())
 	if err != nil {
@@ -73,7 +73,7 @@ func TestClient(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	_, err := c.Reload(ctx)
-	if e, ok := errors.AsType[*Error](err); !ok || e.Kind != Mistaken || len(e.Mistakes) != 2 {
+	if e, ok := errors.AsType[*Error](err); !ok || e.Kind != InvalidConfig || len(e.ConfigErrors) != 2 {
 		t.Errorf("%v", err)
 	}
 }
