@@ -124,7 +124,7 @@ func assemble(cfg config.Config, file string, manager *systemd.Manager, logger *
 // master.
 func (m *Master) bind(cfg config.Config, sockets []systemd.Socket) error {
 	if err := m.endpoints.Inherit(sockets, cfg.Services); err != nil {
-		return config.Mistakes{{Text: err.Error()}}
+		return config.ConfigErrors{{Text: err.Error()}}
 	}
 	// Names first: while a name server keeps the start waiting nothing is
 	// bound, and a signal may simply end it.

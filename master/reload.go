@@ -199,7 +199,7 @@ func (m *Master) reapplyDrains() {
 
 // reloadError says to a client why a reload has changed nothing.
 func reloadError(err error) error {
-	found, ok := errors.AsType[config.Mistakes](err)
+	found, ok := errors.AsType[config.ConfigErrors](err)
 	if !ok {
 		return control.Errorf(control.Conflict, "not reloaded: %v", err)
 	}

@@ -61,7 +61,7 @@ func run(args []string) int {
 			return code
 		}
 	}
-	if mistakes, ok := errors.AsType[config.Mistakes](err); ok && mistakes[0].At.IsValid() {
+	if mistakes, ok := errors.AsType[config.ConfigErrors](err); ok && mistakes[0].At.IsValid() {
 		// Each line begins with the place in the file, as editors and people know it
 		// from compilers.
 		for _, mistake := range mistakes {

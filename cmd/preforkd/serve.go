@@ -84,7 +84,7 @@ func serve(cfg config.Config, file string, sockets []systemd.Socket, options log
 	}
 	defer manager.Close()
 	m, err := master.New(cfg, file, master.Supervisor{Manager: manager, Sockets: sockets}, logger)
-	if _, isConfigError := errors.AsType[config.Mistakes](err); isConfigError {
+	if _, isConfigError := errors.AsType[config.ConfigErrors](err); isConfigError {
 		return err
 	}
 	if err != nil {

@@ -89,7 +89,7 @@ func syntaxError(file string, err error) error {
 		at.Line, at.Column = decode.Position()
 	}
 	text := strings.TrimPrefix(err.Error(), "toml: ")
-	return Mistakes{{at, "not valid TOML: " + strings.Map(oneLine, text)}}
+	return ConfigErrors{{at, "not valid TOML: " + strings.Map(oneLine, text)}}
 }
 
 // oneLine replaces a character that would break the message into lines, or that

@@ -20,25 +20,25 @@ func (p Position) IsValid() bool { return p.Line > 0 }
 
 func (p Position) String() string { return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column) }
 
-// A Mistake is one error in a configuration. It tells the person who wrote the
+// A ConfigError is one error in a configuration. It tells the person who wrote the
 // configuration in one line what was found and what is allowed.
-type Mistake struct {
+type ConfigError struct {
 	At   Position
 	Text string
 }
 
-func (m Mistake) Error() string {
+func (m ConfigError) Error() string {
 	if !m.At.IsValid() {
 		return m.Text
 	}
 	return m.At.String() + ": " + m.Text
 }
 
-// Mistakes holds all errors in a configuration, in the order of the file. As an
+// ConfigErrors holds all errors in a configuration, in the order of the file. As an
 // error it is never empty.
-type Mistakes []Mistake
+type ConfigErrors []ConfigError
 
-func (m Mistakes) Error() string {
+func (m ConfigErrors) Error() string {
 	lines := make([]string, len(m))
 	for i, mistake := range m {
 		lines[i] = mistake.Error()
@@ -47,7 +47,7 @@ func (m Mistakes) Error() string {
 }
 
 // Unwrap returns the single errors.
-func (m Mistakes) Unwrap() []error {
+func (m ConfigErrors) Unwrap() []error {
 	errs := make([]error, len(m))
 	for i, mistake := range m {
 		errs[i] = mistake
@@ -55,16 +55,16 @@ func (m Mistakes) Unwrap() []error {
 	return errs
 }
 
-func (m *Mistakes) add(at Position, format string, args ...any) {
-	*m = append(*m, Mistake{at, fmt.Sprintf(format, args...)})
+func (m *ConfigErrors) add(at Position, format string, args ...any) {
+	*m = append(*m, ConfigError{at, fmt.Sprintf(format, args...)})
 }
 
 // err returns the errors as one, or nil when there are none.
-func (m Mistakes) err() error {
+func (m ConfigErrors) err() error {
 	if len(m) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(m, func(a, b Mistake) int {
+	slices.SortStableFunc(m, func(a, b ConfigError) int {
 		return cmp.Or(cmp.Compare(a.At.Line, b.At.Line), cmp.Compare(a.At.Column, b.At.Column))
 	})
 	return m

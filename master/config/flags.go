@@ -44,22 +44,22 @@ func flagsOf[T any](keys []key[T], defaults *T) []Flag {
 // FromFlags makes a configuration with one service. It takes the flags, as the
 // texts that were given for each name, and a handler or a program. It completes
 // and validates the configuration. If it is wrong, the error is of type
-// Mistakes.
+// ConfigErrors.
 func FromFlags(flags map[string][]string, handler string, program []string, run Run) (Config, error) {
-	var mistakes Mistakes
+	var errs ConfigErrors
 	c, s := Default(), DefaultService()
 	s.Handler, s.Program = handler, program
-	setFlags(serviceKeys, &s, flags, &mistakes)
-	s.resolveSpares(func(key string) bool { return len(flags[key]) > 0 }, Position{}, "", &mistakes)
-	setFlags(masterKeys, &c, flags, &mistakes)
+	setFlags(serviceKeys, &s, flags, &errs)
+	s.resolveSpares(func(key string) bool { return len(flags[key]) > 0 }, Position{}, "", &errs)
+	setFlags(masterKeys, &c, flags, &errs)
 	c.Services, c.Run = []Service{s}, run
 	c.Complete()
-	c.validate(&mistakes)
-	return c, mistakes.err()
+	c.validate(&errs)
+	return c, errs.err()
 }
 
-func setFlags[T any](keys []key[T], to *T, flags map[string][]string, mistakes *Mistakes) {
-	r := reader{at: positions{}, mistakes: mistakes}
+func setFlags[T any](keys []key[T], to *T, flags map[string][]string, errs *ConfigErrors) {
+	r := reader{at: positions{}, errs: errs}
 	for _, k := range keys {
 		texts, ok := flags[k.name]
 		if !ok || len(texts) == 0 {

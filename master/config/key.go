@@ -28,14 +28,14 @@ type key[T any] struct {
 
 // A reader collects errors and positions while a table is decoded.
 type reader struct {
-	scope    string // the start of each message, such as "service.echo: "; empty for flags
-	at       positions
-	mistakes *Mistakes
+	scope string // the start of each message, such as "service.echo: "; empty for flags
+	at    positions
+	errs  *ConfigErrors
 }
 
 // report reports that a value is wrong.
 func (r *reader) report(key string, n *node, format string, args ...any) {
-	r.mistakes.add(n.at, "%s%s %s: %s", r.scope, key, n.describe(), fmt.Sprintf(format, args...))
+	r.errs.add(n.at, "%s%s %s: %s", r.scope, key, n.describe(), fmt.Sprintf(format, args...))
 }
 
 // expect reports whether a value is of a kind. If not, it adds an error.

@@ -147,11 +147,11 @@ func sparesKey() key[Service] {
 
 // resolveSpares decides what the three keys for spares mean together. Without
 // max-spares, min-spares sets both limits.
-func (s *Service) resolveSpares(has func(key string) bool, at Position, scope string, mistakes *Mistakes) {
+func (s *Service) resolveSpares(has func(key string) bool, at Position, scope string, errs *ConfigErrors) {
 	hasMin, hasMax := has("min-spares"), has("max-spares")
 	switch {
 	case has("spares") && (hasMin || hasMax):
-		mistakes.add(at, "%sspares %d: stands for min-spares and max-spares, which cannot be given as well", scope, s.MinSpares)
+		errs.add(at, "%sspares %d: stands for min-spares and max-spares, which cannot be given as well", scope, s.MinSpares)
 	case hasMin && !hasMax:
 		s.MaxSpares = s.MinSpares
 	}

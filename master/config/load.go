@@ -11,7 +11,7 @@ import (
 const maxFile = 16 << 20
 
 // Load reads a configuration file, completes it and validates it. If it is
-// wrong, the error is of type Mistakes and holds everything that is wrong.
+// wrong, the error is of type ConfigErrors and holds everything that is wrong.
 func Load(path string, run Run) (Config, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -35,77 +35,77 @@ func Parse(file string, text []byte, run Run) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	var mistakes Mistakes
-	c := decode(root, &mistakes)
+	var errs ConfigErrors
+	c := decode(root, &errs)
 	c.Run = run
 	c.Complete()
-	c.validate(&mistakes)
-	return c, mistakes.err()
+	c.validate(&errs)
+	return c, errs.err()
 }
 
 // decode makes a configuration of a document. What the document does not say
 // has its default. What is wrong is reported, and has its default.
-func decode(root *table, mistakes *Mistakes) Config {
+func decode(root *table, errs *ConfigErrors) Config {
 	c := Default()
 	for _, name := range root.order {
 		e := root.entries[name]
 		switch {
 		case name != "master" && name != "service":
-			mistakes.add(e.key, "unknown key %s; %s", quoted(name), suggestion(name, []string{"master", "service"}))
+			errs.add(e.key, "unknown key %s; %s", quoted(name), suggestion(name, []string{"master", "service"}))
 		case e.value.kind != kindTable:
-			mistakes.add(e.value.at, "%s %s: must be a table, written [%s]", name, e.value.describe(), name+map[string]string{"service": ".NAME"}[name])
+			errs.add(e.value.at, "%s %s: must be a table, written [%s]", name, e.value.describe(), name+map[string]string{"service": ".NAME"}[name])
 		case name == "master":
-			c.at = decodeTable("master: ", masterKeys, &c, e.value.table, mistakes, nil)
+			c.at = decodeTable("master: ", masterKeys, &c, e.value.table, errs, nil)
 		default:
-			decodeServices(&c, e.value.table, mistakes)
+			decodeServices(&c, e.value.table, errs)
 		}
 	}
-	if len(c.Services) == 0 && len(*mistakes) == 0 {
-		mistakes.add(root.at, "there is no service; one begins with [service.NAME]")
+	if len(c.Services) == 0 && len(*errs) == 0 {
+		errs.add(root.at, "there is no service; one begins with [service.NAME]")
 	}
 	return c
 }
 
-func decodeServices(c *Config, services *table, mistakes *Mistakes) {
+func decodeServices(c *Config, services *table, errs *ConfigErrors) {
 	for _, name := range services.order {
 		e := services.entries[name]
 		if e.value.kind != kindTable {
-			mistakes.add(e.value.at, "service %s: must be a table, written [service.NAME]", quoted(name))
+			errs.add(e.value.at, "service %s: must be a table, written [service.NAME]", quoted(name))
 			continue
 		}
 		s := DefaultService()
 		s.Name = name
 		scope := fmt.Sprintf("service.%s: ", tomlKey(name))
-		s.at = decodeTable(scope, serviceKeys, &s, e.value.table, mistakes, func(key string, n *node) bool {
+		s.at = decodeTable(scope, serviceKeys, &s, e.value.table, errs, func(key string, n *node) bool {
 			if key == "rule" {
-				s.Rules = decodeRules(scope, n, mistakes)
+				s.Rules = decodeRules(scope, n, errs)
 			}
 			return key == "rule"
 		})
-		s.resolveSpares(s.at.has, s.at.find("spares"), scope, mistakes)
+		s.resolveSpares(s.at.has, s.at.find("spares"), scope, errs)
 		if !s.at.has("handler") && !s.at.has("program") {
-			mistakes.add(e.value.table.at, "%shandler or program is missing", scope)
+			errs.add(e.value.table.at, "%shandler or program is missing", scope)
 		}
 		c.Services = append(c.Services, s)
 	}
 }
 
-func decodeRules(scope string, n *node, mistakes *Mistakes) []Rule {
+func decodeRules(scope string, n *node, errs *ConfigErrors) []Rule {
 	var rules []Rule
 	if n.kind != kindList {
-		mistakes.add(n.at, "%srule %s: must be a list of tables, written [[service.NAME.rule]]", scope, n.describe())
+		errs.add(n.at, "%srule %s: must be a list of tables, written [[service.NAME.rule]]", scope, n.describe())
 		return nil
 	}
 	for i, item := range n.items {
 		scope := fmt.Sprintf("%srule %d: ", scope, i+1)
 		if item.kind != kindTable {
-			mistakes.add(item.at, "%s%s: must be a table, written [[service.NAME.rule]]", scope, item.describe())
+			errs.add(item.at, "%s%s: must be a table, written [[service.NAME.rule]]", scope, item.describe())
 			continue
 		}
 		rule := DefaultRule()
-		rule.at = decodeTable(scope, ruleKeys, &rule, item.table, mistakes, nil)
+		rule.at = decodeTable(scope, ruleKeys, &rule, item.table, errs, nil)
 		if !rule.at.has("from") {
-			mistakes.add(item.at, "%sfrom is missing", scope)
+			errs.add(item.at, "%sfrom is missing", scope)
 		}
 		rules = append(rules, rule)
 	}
@@ -115,8 +115,8 @@ func decodeRules(scope string, n *node, mistakes *Mistakes) []Rule {
 // decodeTable decodes the keys of one table and returns their positions. For a
 // key that is not in the list it calls other, which may be nil and reports
 // whether it knows the key.
-func decodeTable[T any](scope string, keys []key[T], to *T, t *table, mistakes *Mistakes, other func(key string, n *node) bool) positions {
-	r := reader{scope: scope, at: positions{"": t.at}, mistakes: mistakes}
+func decodeTable[T any](scope string, keys []key[T], to *T, t *table, errs *ConfigErrors, other func(key string, n *node) bool) positions {
+	r := reader{scope: scope, at: positions{"": t.at}, errs: errs}
 next:
 	for _, name := range t.order {
 		e := t.entries[name]
@@ -138,7 +138,7 @@ next:
 		if other != nil {
 			allowed = append(allowed, "rule")
 		}
-		mistakes.add(e.key, "%sunknown key %s; %s", scope, quoted(name), suggestion(name, allowed))
+		errs.add(e.key, "%sunknown key %s; %s", scope, quoted(name), suggestion(name, allowed))
 	}
 	return r.at
 }

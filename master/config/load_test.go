@@ -73,7 +73,7 @@ func TestMistakesInFiles(t *testing.T) {
 	program := "[service.a]\nlisten = [':1']\nprogram = ['/bin/cat']\n"
 	for _, c := range []struct {
 		name, text, want string
-		follows          bool // another mistake follows from it
+		follows          bool // another error follows from it
 	}{
 		{"syntax", "[service.a\n", `f:1:11: not valid TOML: `, false},
 		{"key twice", service + "backlog = 1\nbacklog = 2\n", `f:5:1: not valid TOML: `, false},
@@ -166,12 +166,12 @@ func TestMistakesInFiles(t *testing.T) {
 				text += "\n" + worker(t)
 			}
 			_, err := Parse("f", []byte(text), Run{})
-			var mistakes Mistakes
-			if !errors.As(err, &mistakes) {
-				t.Fatalf("got %v, want mistakes", err)
+			var errs ConfigErrors
+			if !errors.As(err, &errs) {
+				t.Fatalf("got %v, want errors", err)
 			}
 			found := false
-			for _, m := range mistakes {
+			for _, m := range errs {
 				found = found || strings.Contains(m.Error(), c.want)
 				if !m.At.IsValid() {
 					t.Errorf("without a position: %v", m)
@@ -183,7 +183,7 @@ func TestMistakesInFiles(t *testing.T) {
 			if !found {
 				t.Errorf("got\n%v\nwant\n%s", err, c.want)
 			}
-			if len(mistakes) > 1 && !c.follows {
+			if len(errs) > 1 && !c.follows {
 				t.Errorf("one mistake, several messages:\n%v", err)
 			}
 		})
@@ -371,12 +371,12 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := Parse("f", []byte(text), Run{})
 		if err != nil {
-			var mistakes Mistakes
-			if !errors.As(err, &mistakes) {
+			var errs ConfigErrors
+			if !errors.As(err, &errs) {
 				t.Fatalf("%T: %v", err, err)
 			}
 			lines := strings.Count(text, "\n") + 1
-			for _, m := range mistakes {
+			for _, m := range errs {
 				if m.At.Line < 1 || m.At.Line > lines || m.At.Column < 1 || strings.ContainsAny(m.Error(), "\r\n\x1b") {
 					t.Errorf("%q", m.Error())
 				}

@@ -24,35 +24,35 @@ var reservedVariables = []string{
 }
 
 // Validate reports everything that is wrong with a completed configuration, as
-// an error of type Mistakes. It looks for the programs, directories and
+// an error of type ConfigErrors. It looks for the programs, directories and
 // accounts that the configuration names. It changes nothing.
 func (c *Config) Validate() error {
-	var mistakes Mistakes
-	c.validate(&mistakes)
-	return mistakes.err()
+	var errs ConfigErrors
+	c.validate(&errs)
+	return errs.err()
 }
 
-func (c *Config) validate(mistakes *Mistakes) {
+func (c *Config) validate(errs *ConfigErrors) {
 	for _, d := range []struct {
 		key   string
 		value time.Duration
 	}{{"drain-timeout", c.DrainTimeout}, {"kill-delay", c.KillDelay}} {
 		if d.value < 0 {
-			mistakes.add(c.at.find(d.key), "%s %v: must not be negative", d.key, d.value)
+			errs.add(c.at.find(d.key), "%s %v: must not be negative", d.key, d.value)
 		}
 	}
 	if c.Once && len(c.Services) > 1 {
-		mistakes.add(c.Services[1].at.find(), "once: there are %d services, and one connection can be of one only", len(c.Services))
+		errs.add(c.Services[1].at.find(), "once: there are %d services, and one connection can be of one only", len(c.Services))
 	}
-	c.validateControl(validator{c.scope(), c.at, mistakes})
-	c.validateMetrics(validator{c.scope(), c.at, mistakes})
-	c.validateAddresses(mistakes)
+	c.validateControl(validator{c.scope(), c.at, errs})
+	c.validateMetrics(validator{c.scope(), c.at, errs})
+	c.validateAddresses(errs)
 	workerChecked := false
 	for i := range c.Services {
 		s := &c.Services[i]
-		v := validator{s.scope(), s.at, mistakes}
+		v := validator{s.scope(), s.at, errs}
 		if s.at != nil && !s.at.has("listen") && !c.Activated {
-			mistakes.add(s.at[""], "%slisten is missing, and no socket was passed by a service manager", v.scope)
+			errs.add(s.at[""], "%slisten is missing, and no socket was passed by a service manager", v.scope)
 		}
 		s.validate(v)
 		if s.Handler != "" {
@@ -66,12 +66,12 @@ func (c *Config) validate(mistakes *Mistakes) {
 			if s.Handler != "" && c.at.has("worker-binary") {
 				at = c.at.find("worker-binary")
 			}
-			mistakes.add(at, "%s%v", v.scope, err)
+			errs.add(at, "%s%v", v.scope, err)
 		}
 		for j := range s.Rules {
 			if r := &s.Rules[j]; len(r.Program) > 0 {
 				if _, err := c.commands(s, r.Program); err != nil {
-					mistakes.add(r.at.find("program[0]", "program"), "%srule %d: %v", v.scope, j+1, err)
+					errs.add(r.at.find("program[0]", "program"), "%srule %d: %v", v.scope, j+1, err)
 				}
 			}
 		}
@@ -97,9 +97,9 @@ func (c *Config) scope() string {
 
 // A validator reports errors in one table.
 type validator struct {
-	scope    string
-	at       positions
-	mistakes *Mistakes
+	scope string
+	at    positions
+	errs  *ConfigErrors
 }
 
 // report reports that the value of a key is wrong.
@@ -108,7 +108,7 @@ func (v validator) report(key string, value any, format string, args ...any) {
 	if s, ok := value.(string); ok {
 		value = quoted(s)
 	}
-	v.mistakes.add(v.at.find(key, name), "%s%s %v: %s", v.scope, name, value, fmt.Sprintf(format, args...))
+	v.errs.add(v.at.find(key, name), "%s%s %v: %s", v.scope, name, value, fmt.Sprintf(format, args...))
 }
 
 // validateControl checks the path, owner and group of the control socket.
@@ -167,7 +167,7 @@ func (c *Config) validateMetrics(v validator) {
 }
 
 // validateAddresses reports addresses that cannot be bound together.
-func (c *Config) validateAddresses(mistakes *Mistakes) {
+func (c *Config) validateAddresses(errs *ConfigErrors) {
 	type endpoint struct {
 		service *Service
 		address Address
@@ -187,9 +187,9 @@ func (c *Config) validateAddresses(mistakes *Mistakes) {
 					first = other.at.String()
 				}
 				if a == other.address {
-					mistakes.add(here.at, "%slisten %v: listed twice, first for %s", s.scope(), a, first)
+					errs.add(here.at, "%slisten %v: listed twice, first for %s", s.scope(), a, first)
 				} else {
-					mistakes.add(here.at, "%slisten %v: is taken by %v, listed for %s", s.scope(), a, other.address, first)
+					errs.add(here.at, "%slisten %v: is taken by %v, listed for %s", s.scope(), a, other.address, first)
 				}
 				break
 			}

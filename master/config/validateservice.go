@@ -33,7 +33,7 @@ func (s *Service) validate(v validator) {
 	s.validateSockets(v)
 	s.validatePeers(v)
 	for i := range s.Rules {
-		s.Rules[i].validate(validator{fmt.Sprintf("%srule %d: ", v.scope, i+1), s.Rules[i].at, v.mistakes}, s)
+		s.Rules[i].validate(validator{fmt.Sprintf("%srule %d: ", v.scope, i+1), s.Rules[i].at, v.errs}, s)
 	}
 	s.validateRuleSets(v)
 }
@@ -41,11 +41,11 @@ func (s *Service) validate(v validator) {
 func (s *Service) validateName(v validator) {
 	switch {
 	case s.Name == "" || len(s.Name) > 255 || !utf8.ValidString(s.Name):
-		v.mistakes.add(v.at.find(), "service %s: the name must have 1 to 255 bytes", quoted(s.Name))
+		v.errs.add(v.at.find(), "service %s: the name must have 1 to 255 bytes", quoted(s.Name))
 	case strings.ContainsFunc(s.Name, func(r rune) bool { return !unicode.IsPrint(r) }):
-		v.mistakes.add(v.at.find(), "service %s: the name must not hold control characters", quoted(s.Name))
+		v.errs.add(v.at.find(), "service %s: the name must not hold control characters", quoted(s.Name))
 	case strings.HasPrefix(s.Name, ReservedPrefix):
-		v.mistakes.add(v.at.find(), "service %s: names that begin with %q are those of stored sockets", quoted(s.Name), ReservedPrefix)
+		v.errs.add(v.at.find(), "service %s: names that begin with %q are those of stored sockets", quoted(s.Name), ReservedPrefix)
 	}
 }
 
@@ -60,7 +60,7 @@ func (s *Service) validateHandler(v validator) {
 	case HandoffWorker:
 	case HandoffStdio, HandoffSystemd:
 		if s.Handler != "" && len(s.Program) == 0 {
-			v.mistakes.add(v.at.find("handoff"), "%shandoff %s: the built-in handler %s takes its connection with handoff worker only", v.scope, s.Handoff, s.Handler)
+			v.errs.add(v.at.find("handoff"), "%shandoff %s: the built-in handler %s takes its connection with handoff worker only", v.scope, s.Handoff, s.Handler)
 		}
 	default:
 		v.report("handoff", string(s.Handoff), "must be %s, %s or %s", HandoffWorker, HandoffStdio, HandoffSystemd)
@@ -70,7 +70,7 @@ func (s *Service) validateHandler(v validator) {
 	case s.Handler != "echo":
 		v.report("quit-word", s.QuitWord, "only the echo handler has one")
 	case len(s.QuitWord) > maxWord:
-		v.mistakes.add(v.at.find("quit-word"), "%squit-word of %d bytes: at most %d are allowed", v.scope, len(s.QuitWord), maxWord)
+		v.errs.add(v.at.find("quit-word"), "%squit-word of %d bytes: at most %d are allowed", v.scope, len(s.QuitWord), maxWord)
 	case strings.ContainsAny(s.QuitWord, "\r\n"):
 		v.report("quit-word", s.QuitWord, "must be a single line")
 	}
@@ -100,7 +100,7 @@ func (s *Service) validateLimits(v validator) {
 		v.report("random-early-drop", d.String(), "there are never %d connections with max-connections %d", d.Start+1, s.MaxConnections)
 	}
 	if len(s.RefuseMessage) > maxRefusal {
-		v.mistakes.add(v.at.find("refuse-message"), "%srefuse-message of %d bytes: at most %d are allowed", v.scope, len(s.RefuseMessage), maxRefusal)
+		v.errs.add(v.at.find("refuse-message"), "%srefuse-message of %d bytes: at most %d are allowed", v.scope, len(s.RefuseMessage), maxRefusal)
 	}
 	if s.IdleTimeout > 0 && s.Handoff != HandoffWorker {
 		v.report("idle-timeout", s.IdleTimeout, "only workers with handoff worker know when a connection is idle")
@@ -195,7 +195,7 @@ func (s *Service) validateProcess(v validator) {
 	case id != nil && id.UID != self.UID && !hasCapability(capSetUID):
 		v.report("user", s.User, "preforkd itself has no right to change to another user")
 	case id != nil && !hasCapability(capSetGID):
-		v.mistakes.add(v.at.find("group", "supplementary-groups", "user"), "%sgroup %s: preforkd itself has no right to change groups", v.scope, quoted(s.Group))
+		v.errs.add(v.at.find("group", "supplementary-groups", "user"), "%sgroup %s: preforkd itself has no right to change groups", v.scope, quoted(s.Group))
 	}
 	if s.Directory != "" {
 		info, err := os.Stat(s.Directory)
@@ -252,7 +252,7 @@ func (r *Rule) validate(v validator, s *Service) {
 		"max-lifetime": r.MaxLifetime != nil, "idle-timeout": r.IdleTimeout != nil,
 	} {
 		if set && r.Action == ActionDeny {
-			v.mistakes.add(v.at.find(key), "%s%s: means nothing in a rule that denies", v.scope, key)
+			v.errs.add(v.at.find(key), "%s%s: means nothing in a rule that denies", v.scope, key)
 		}
 	}
 	rate := s.RatePerSource
@@ -277,7 +277,7 @@ func (s *Service) validateRuleSets(v validator) {
 	for i := range s.Rules {
 		for j, p := range s.Rules[i].From {
 			if by, taken := first[p]; taken {
-				v.mistakes.add(s.Rules[i].at.find("from["+strconv.Itoa(j)+"]", "from"), "%srule %d: from %s: rule %d is about the same",
+				v.errs.add(s.Rules[i].at.find("from["+strconv.Itoa(j)+"]", "from"), "%srule %d: from %s: rule %d is about the same",
 					v.scope, i+1, quoted(p.String()), by+1)
 				continue
 			}
