@@ -83,7 +83,7 @@ func (l *loop) isStopping() bool {
 //	SIGUSR1               write a summary to the log
 //	SIGCHLD               reap
 func (m *Master) Run() (Result, error) {
-	if err := process.AdoptOrphans(); err != nil {
+	if err := process.BecomeSubreaper(); err != nil {
 		m.log.Warn("workers' own children cannot be stopped with them", logging.Error(err))
 	}
 	if sig, err := m.begin(); err != nil {

@@ -32,7 +32,7 @@ func (m *Master) begin() (unix.Signal, error) {
 		}
 	}
 	listeners := m.endpoints.All()
-	process.WarmThreads(spareThreads + runtime.GOMAXPROCS(0) + m.acceptor.PerListener()*len(listeners))
+	process.PreallocateThreads(spareThreads + runtime.GOMAXPROCS(0) + m.acceptor.PerListener()*len(listeners))
 	for _, s := range m.services.inForce {
 		for _, l := range m.endpoints.Of(s.Name) {
 			m.acceptor.Start(l)
@@ -88,7 +88,7 @@ func (m *Master) probeService(spec *service.Spec) (unix.Signal, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer child.Registered()
+	defer child.ReleaseHandle()
 	defer unix.Close(child.Control)
 	answer := make(chan error, 1)
 	timeout := workers.ReadyTimeout
@@ -202,7 +202,7 @@ func (m *Master) awaitProbeExit(child *process.Child) (process.Exit, error) {
 	timeout := time.NewTimer(killTime)
 	defer timeout.Stop()
 	for killed := false; ; {
-		for exit := range process.Exits() {
+		for exit := range process.WaitAll() {
 			if exit.Pid == child.Pid && child.Reaped() {
 				return exit, nil
 			}

@@ -100,8 +100,8 @@ func serve(cfg config.Config, file string, sockets []systemd.Socket, options log
 // resetInherited resets what this process may have inherited and every worker would
 // inherit too: descriptors, ignored signals and the signal mask.
 func resetInherited() error {
-	if err := process.SealDescriptors(); err != nil {
+	if err := process.SetCloexecAll(); err != nil {
 		return err
 	}
-	return process.InheritDefaults()
+	return process.ResetSignals()
 }

@@ -42,7 +42,7 @@ func BenchmarkStart(b *testing.B) {
 			if control {
 				unix.Close(child.Control)
 			}
-			child.Registered()
+			child.ReleaseHandle()
 			return child.Pid, nil
 		}
 	}

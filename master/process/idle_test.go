@@ -37,7 +37,7 @@ func TestIdle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	child.Registered()
+	child.ReleaseHandle()
 	defer func() {
 		unix.Close(child.Control)
 		reapOne(t, children)

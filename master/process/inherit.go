@@ -17,11 +17,11 @@ import (
 // This file holds what a master must undo at its start: state that it has
 // inherited and that its workers would inherit from it.
 
-// SealDescriptors sets FD_CLOEXEC on every open descriptor above 2. A shell or
+// SetCloexecAll sets FD_CLOEXEC on every open descriptor above 2. A shell or
 // a supervisor may have started the master with descriptors that lack the flag.
 // Every worker would get a copy of them. Descriptors that Go opens have the
 // flag already.
-func SealDescriptors() error {
+func SetCloexecAll() error {
 	err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	if err == nil {
 		return nil
@@ -40,17 +40,17 @@ func SealDescriptors() error {
 	return nil
 }
 
-// InheritDefaults makes children start with every signal at its default action
+// ResetSignals makes children start with every signal at its default action
 // and with no signal blocked, whatever this process has inherited. The command
 // nohup ignores SIGHUP, shells ignore SIGINT for background jobs, and
 // supervisors ignore SIGPIPE. An exec keeps that, and programs rely on the
 // defaults.
 //
 // A signal that is ignored stays without effect on this process. To clear the
-// mask of blocked signals, InheritDefaults executes this program again, which
+// mask of blocked signals, ResetSignals executes this program again, which
 // keeps the pid and the descriptors. So a master must call it before anything
 // else.
-func InheritDefaults() error {
+func ResetSignals() error {
 	status, err := os.ReadFile("/proc/thread-self/status")
 	if err != nil {
 		return fmt.Errorf("read signal dispositions: %w", err)

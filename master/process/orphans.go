@@ -8,11 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AdoptOrphans makes this process the parent of each descendant whose own
+// BecomeSubreaper makes this process the parent of each descendant whose own
 // parent has ended (PR_SET_CHILD_SUBREAPER, prctl(2)). So the master can find,
 // stop and reap children of a worker that outlive the worker. Without it only
 // pid 1 would know them.
-func AdoptOrphans() error {
+func BecomeSubreaper() error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become subreaper: %w", err)
 	}

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestExitsRetriesAndEnds(t *testing.T) {
+func TestWaitAllRetriesAndEnds(t *testing.T) {
 	type answer struct {
 		pid int
 		err error
@@ -34,7 +34,7 @@ func TestExitsRetriesAndEnds(t *testing.T) {
 	} {
 		answers := c.answers
 		var got []int
-		for e := range exits(func(pid int, status *unix.WaitStatus, options int, usage *unix.Rusage) (int, error) {
+		for e := range waitAll(func(pid int, status *unix.WaitStatus, options int, usage *unix.Rusage) (int, error) {
 			if pid != -1 || options != unix.WNOHANG {
 				t.Fatalf("%s: wait4(%d, %d)", name, pid, options)
 			}
@@ -57,7 +57,7 @@ func TestExitsRetriesAndEnds(t *testing.T) {
 func reapOne(t *testing.T, children <-chan os.Signal) Exit {
 	t.Helper()
 	for {
-		for e := range Exits() {
+		for e := range WaitAll() {
 			return e
 		}
 		<-children
@@ -122,7 +122,7 @@ func TestStartHandsOverAndKeepsNothing(t *testing.T) {
 			if (child.Control >= 0) != c.control {
 				t.Errorf("control channel is %d", child.Control)
 			}
-			child.Registered()
+			child.ReleaseHandle()
 			if _, err := peer.WriteString("hello"); err != nil {
 				t.Fatal(err)
 			}
@@ -187,7 +187,7 @@ func TestReapedTellsThisProcessFromItsPid(t *testing.T) {
 	if !child.Reaped() {
 		t.Error("a reaped child does not count as reaped")
 	}
-	child.Registered()
+	child.ReleaseHandle()
 }
 
 func TestSignalGroupReachesGrandchildren(t *testing.T) {
@@ -197,7 +197,7 @@ func TestSignalGroupReachesGrandchildren(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	child.Registered()
+	child.ReleaseHandle()
 	if _, err := io.ReadFull(peer, make([]byte, len("ready\n"))); err != nil {
 		t.Fatal(err)
 	}
@@ -214,15 +214,15 @@ func TestSignalGroupReachesGrandchildren(t *testing.T) {
 	}
 }
 
-// TestMain also runs the helper processes of TestInheritDefaults. Such a
+// TestMain also runs the helper processes of TestResetSignals. Such a
 // process undoes what it has inherited, and shows what its own child sees.
 func TestMain(m *testing.M) {
 	switch os.Getenv("PREFORKD_TEST_HELPER") {
 	case "defaults":
-		if err := SealDescriptors(); err != nil {
+		if err := SetCloexecAll(); err != nil {
 			panic(err)
 		}
-		if err := InheritDefaults(); err != nil {
+		if err := ResetSignals(); err != nil {
 			panic(err)
 		}
 		out, err := exec.Command("/bin/sh", "-c", "grep -E '^Sig(Blk|Ign)' /proc/self/status; ls /proc/self/fd").CombinedOutput()
@@ -247,7 +247,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func TestInheritDefaults(t *testing.T) {
+func TestResetSignals(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -288,7 +288,7 @@ func TestSignalSet(t *testing.T) {
 
 func TestOrphans(t *testing.T) {
 	children := notifyChildren(t)
-	if err := AdoptOrphans(); err != nil {
+	if err := BecomeSubreaper(); err != nil {
 		t.Fatal(err)
 	}
 	defer unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
@@ -300,7 +300,7 @@ func TestOrphans(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	child.Registered()
+	child.ReleaseHandle()
 	lines := bufio.NewScanner(peer)
 	var pids []int
 	for len(pids) < 2 && lines.Scan() {

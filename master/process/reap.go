@@ -14,19 +14,19 @@ type Exit struct {
 	Usage  unix.Rusage
 }
 
-// Exits reaps every child that has ended, and yields each one once. It does not
+// WaitAll reaps every child that has ended, and yields each one once. It does not
 // wait. It returns when no ended child is left.
 //
 // SIGCHLD is not queued. When several children end while one signal is pending,
 // it is delivered once (signal(7)). So the signal says only that there is
-// something to reap, and Exits repeats wait4 until there is nothing more. Some
+// something to reap, and WaitAll repeats wait4 until there is nothing more. Some
 // of these children nobody has registered: those whose exec has failed, and
 // orphans, if the master is pid 1 or a subreaper.
-func Exits() iter.Seq[Exit] { return exits(unix.Wait4) }
+func WaitAll() iter.Seq[Exit] { return waitAll(unix.Wait4) }
 
 type wait4 func(pid int, status *unix.WaitStatus, options int, usage *unix.Rusage) (int, error)
 
-func exits(wait wait4) iter.Seq[Exit] {
+func waitAll(wait wait4) iter.Seq[Exit] {
 	return func(yield func(Exit) bool) {
 		for {
 			var e Exit
@@ -47,9 +47,9 @@ func exits(wait wait4) iter.Seq[Exit] {
 	}
 }
 
-// ExitOf reaps one child if it has ended. The kernel finds it by its pid, so
+// WaitPID reaps one child if it has ended. The kernel finds it by its pid, so
 // the cost does not grow with the number of children.
-func ExitOf(pid int) (Exit, bool) {
+func WaitPID(pid int) (Exit, bool) {
 	for {
 		var e Exit
 		found, err := unix.Wait4(pid, &e.Status, unix.WNOHANG, &e.Usage)

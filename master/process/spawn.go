@@ -64,7 +64,7 @@ type Child struct {
 // Start returns when the exec has succeeded or failed. A failed exec also
 // leaves a child to reap, and Start does not return its pid.
 //
-// The caller must call Registered on the child as soon as the goroutine that
+// The caller must call ReleaseHandle on the child as soon as the goroutine that
 // reaps knows its pid.
 func (c *Command) Start(conn *os.File, env []string, message []byte) (child *Child, err error) {
 	connection := conn
@@ -127,7 +127,7 @@ func (c *Command) Start(conn *os.File, env []string, message []byte) (child *Chi
 
 // Reaped reports whether the child has been reaped already. So the caller can
 // tell the exit of this process from the exit of an earlier process with the
-// same pid. Reaped must not be called after Registered.
+// same pid. Reaped must not be called after ReleaseHandle.
 //
 // Tests make a Child that has no process. It counts as reaped.
 func (c *Child) Reaped() bool {
@@ -139,13 +139,13 @@ func (c *Child) Reaped() bool {
 	return c.process.Signal(syscall.Signal(0)) == os.ErrProcessDone
 }
 
-// Registered releases Go's handle of the child, which closes its pidfd. The
+// ReleaseHandle releases Go's handle of the child, which closes its pidfd. The
 // master never calls os.Process.Wait, which would close it, too. The master
-// calls Registered before the reap, so a live worker costs it no descriptor but
+// calls ReleaseHandle before the reap, so a live worker costs it no descriptor but
 // the control channel.
 //
 // Tests make a Child that has no process. It has no handle to release.
-func (c *Child) Registered() {
+func (c *Child) ReleaseHandle() {
 	if c.process != nil {
 		c.process.Release()
 	}

@@ -5,14 +5,14 @@ import (
 	"sync"
 )
 
-// WarmThreads makes the Go runtime hold at least n threads, most of them idle.
+// PreallocateThreads makes the Go runtime hold at least n threads, most of them idle.
 //
 // Go makes a thread when it needs one, and it ends the whole process when the
 // system refuses. Where RLIMIT_NPROC or the pids controller of a cgroup refuses
 // new processes, it refuses new threads, too. A master has to survive that, so
 // it makes its threads at the start. The runtime reuses threads that exist and
 // never gives them back.
-func WarmThreads(n int) {
+func PreallocateThreads(n int) {
 	var all, done sync.WaitGroup
 	all.Add(n)
 	for range n {

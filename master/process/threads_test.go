@@ -30,10 +30,10 @@ func threadIDs(t *testing.T) map[int]bool {
 
 // Goroutines that need threads later run on those that were made before. No new
 // thread is made for them.
-func TestWarmThreads(t *testing.T) {
+func TestPreallocateThreads(t *testing.T) {
 	const needed, others = 40, 10 // others: the runtime's own threads may take a few
 	n := len(threadIDs(t)) + needed + others
-	WarmThreads(n)
+	PreallocateThreads(n)
 	before := threadIDs(t)
 	if len(before) < n {
 		t.Fatalf("%d threads, want %d at least", len(before), n)

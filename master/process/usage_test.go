@@ -21,7 +21,7 @@ func TestUsageOf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	child.Registered()
+	child.ReleaseHandle()
 	line, err := bufio.NewReader(peer).ReadString('\n')
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +47,7 @@ func TestUsageOf(t *testing.T) {
 	if u, ok := UsageOf(child.Pid, buf); ok {
 		t.Errorf("a zombie: %+v", u)
 	}
-	if exit, ok := ExitOf(child.Pid); !ok || exit.Pid != child.Pid {
+	if exit, ok := WaitPID(child.Pid); !ok || exit.Pid != child.Pid {
 		t.Fatalf("reaped %+v, %v", exit, ok)
 	}
 	if u, ok := UsageOf(child.Pid, buf); ok {

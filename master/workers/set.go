@@ -57,10 +57,10 @@ func NewSet(sink Sink, log *zap.Logger, kernel Kernel) (*Set, error) {
 		return nil, err
 	}
 	if kernel.WaitAll == nil {
-		kernel.WaitAll = process.Exits
+		kernel.WaitAll = process.WaitAll
 	}
 	if kernel.WaitPID == nil {
-		kernel.WaitPID = process.ExitOf
+		kernel.WaitPID = process.WaitPID
 	}
 	s := &Set{log: log, sink: sink, table: newTable(), poller: poller}
 	s.reaper = reaper{waitAll: kernel.WaitAll, waitPID: kernel.WaitPID, has: s.table.has, exited: s.exited}
@@ -94,7 +94,7 @@ func (s *Set) ReadReady(pids []int) {
 func (s *Set) Register(w *Worker) (live bool) {
 	s.started++
 	exit, over := s.table.started(w, w.child.Pid, w.child.Reaped)
-	w.child.Registered()
+	w.child.ReleaseHandle()
 	if over {
 		s.ended(w, exit)
 		return false
