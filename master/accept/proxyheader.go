@@ -172,7 +172,7 @@ func (a *Acceptor) admitAfterHeader(c candidate, q *proxyQueue) {
 		return
 	}
 	if !header.Own {
-		c.conn.Proxied(header.Peer, header.Local)
+		c.conn.SetProxied(header.Peer, header.Local)
 		c.peer = peerOf(c.conn)
 	}
 	if s.Draining() {

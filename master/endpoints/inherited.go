@@ -93,7 +93,7 @@ func (s *Set) reuseStored(e endpoint, resolved []config.Address, o listen.Option
 	for _, socket := range sockets {
 		fds = append(fds, socket.FD)
 	}
-	listeners, err := listen.Retake(e.address, resolved, o, fds)
+	listeners, err := listen.ReuseStored(e.address, resolved, o, fds)
 	if err == nil {
 		return listeners
 	}

@@ -93,12 +93,12 @@ func Check(fd int) error {
 	return errors.New("is a socket that does not listen")
 }
 
-// Retake makes listeners of sockets that an earlier process has opened for addr
+// ReuseStored makes listeners of sockets that an earlier process has opened for addr
 // with Open, and has stored with the service manager. The caller passes what
-// Resolve returns for addr now. Retake fails when OpenResolved would make other
+// Resolve returns for addr now. ReuseStored fails when OpenResolved would make other
 // sockets. Then the caller must open new ones. In both cases the caller keeps the
 // descriptors.
-func Retake(addr config.Address, resolved []config.Address, o Options, fds []int) (listeners []*Listener, err error) {
+func ReuseStored(addr config.Address, resolved []config.Address, o Options, fds []int) (listeners []*Listener, err error) {
 	defer func() {
 		if err != nil {
 			for _, l := range listeners {
@@ -180,7 +180,7 @@ func (l *Listener) hasBindOptions(fd int, o Options, v6only bool) bool {
 		has(unix.SOL_SOCKET, unix.SO_REUSEPORT, o.ReusePort) && has(unix.IPPROTO_IP, unix.IP_FREEBIND, o.FreeBind)
 }
 
-// findFile finds the file of a unix socket that Retake has taken, so Close can
+// findFile finds the file of a unix socket that ReuseStored has taken, so Close can
 // remove it. If the file is missing, or belongs to another socket, nobody can
 // connect to this one any more, and findFile fails.
 func (l *Listener) findFile() error {

@@ -46,7 +46,7 @@ func stored(t *testing.T, address string, o Options) []int {
 }
 
 // A stored socket is reused only if Open would make the same one now.
-func TestRetake(t *testing.T) {
+func TestReuseStored(t *testing.T) {
 	dir := t.TempDir()
 	device, shared, free, six := Defaults(), Defaults(), Defaults(), Defaults()
 	device.BindToDevice, shared.ReusePort, free.FreeBind, six.V6Only = "lo", true, true, false
@@ -80,7 +80,7 @@ func TestRetake(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			listeners, err := retake(wanted, test.by, fds)
+			listeners, err := reuseStored(wanted, test.by, fds)
 			if test.err != "" {
 				if err == nil || !strings.Contains(err.Error(), test.err) || len(listeners) > 0 {
 					t.Fatalf("%d listeners, error %v, want %s", len(listeners), err, test.err)
@@ -113,7 +113,7 @@ func TestCloseStoredUnix(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listeners, err := retake(a, Defaults(), fds)
+	listeners, err := reuseStored(a, Defaults(), fds)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func TestAdopt(t *testing.T) {
 
 // The file at the path of a stored socket may belong to another server by now.
 // It is not removed.
-func TestRetakeWithoutItsFile(t *testing.T) {
+func TestReuseStoredWithoutItsFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	fds := stored(t, "unix:"+path, Defaults())
 	if err := os.Remove(path); err != nil {
@@ -190,7 +190,7 @@ func TestRetakeWithoutItsFile(t *testing.T) {
 	}
 	o := Defaults()
 	o.Mode = 0o600
-	listeners, err := retake(a, o, fds)
+	listeners, err := reuseStored(a, o, fds)
 	CloseAll(listeners)
 	if err == nil || !strings.HasSuffix(err.Error(), ": it is another socket's") {
 		t.Errorf("error %v", err)
@@ -204,11 +204,11 @@ func TestRetakeWithoutItsFile(t *testing.T) {
 	}
 }
 
-// retake resolves an address and calls Retake.
-func retake(a config.Address, o Options, fds []int) ([]*Listener, error) {
+// reuseStored resolves an address and calls ReuseStored.
+func reuseStored(a config.Address, o Options, fds []int) ([]*Listener, error) {
 	resolved, err := Resolve(a)
 	if err != nil {
 		return nil, err
 	}
-	return Retake(a, resolved, o, fds)
+	return ReuseStored(a, resolved, o, fds)
 }

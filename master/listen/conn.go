@@ -32,8 +32,8 @@ type Conn struct {
 	Via string
 }
 
-// Proxied sets the ends of the connection to those that a proxy has given.
-func (c *Conn) Proxied(peer, local netip.AddrPort) {
+// SetProxied sets the ends of the connection to those that a proxy has given.
+func (c *Conn) SetProxied(peer, local netip.AddrPort) {
 	*c = Conn{FD: c.FD, Peer: peer, Local: local, Socket: c.Socket, Via: c.PeerName()}
 }
 
