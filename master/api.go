@@ -23,7 +23,7 @@ import (
 )
 
 // The methods in this file are what the control socket and the metrics ask for
-// (control.Controlled). They may be called by anybody while Run runs.
+// (control.Backend). They may be called by anybody while Run runs.
 
 // statusQueries share what is expensive to find out.
 type statusQueries struct {

@@ -68,7 +68,7 @@ type Supervisor struct {
 // sockets, or adopts those that were passed: all of them, or on error none. The
 // master keeps logger and owns the sockets. file is where the configuration came
 // from and is read from again on SIGHUP; empty when it did not come from a file.
-// Errors of the configuration are config.Mistakes.
+// Errors of the configuration are config.ConfigErrors.
 func New(cfg config.Config, file string, by Supervisor, logger *logging.Logger) (*Master, error) {
 	m, err := assemble(cfg, file, by.Manager, logger, seams{})
 	if err != nil {

@@ -68,8 +68,8 @@ type Decision struct {
 	EarlyDrop float64
 	// Limits are the limits of the source.
 	Limits Limits
-	// PenaltyDryRun says that the source has a penalty until Until. The gate would
-	// have refused the connection without Penalties.DryRun.
+	// PenaltyDryRun says that the source has a penalty until Until. The gate
+	// would have refused the connection without Penalties.DryRun.
 	PenaltyDryRun bool
 }
 
@@ -252,9 +252,10 @@ func (g *Gate) Release(s *Slot, now time.Time) {
 	g.wake()
 }
 
-// SlotFreed returns a channel that is closed as soon as there may be a free slot.
-// It may be closed already. Several goroutines may wait for the same slot.
-// Those that find it taken must wait again. A new policy wakes all of them.
+// SlotFreed returns a channel that is closed as soon as there may be a free
+// slot. It may be closed already. Several goroutines may wait for the same
+// slot. Those that find it taken must wait again. A new policy wakes all of
+// them.
 func (g *Gate) SlotFreed() <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()

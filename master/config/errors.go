@@ -20,8 +20,8 @@ func (p Position) IsValid() bool { return p.Line > 0 }
 
 func (p Position) String() string { return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column) }
 
-// A ConfigError is one error in a configuration. It tells the person who wrote the
-// configuration in one line what was found and what is allowed.
+// A ConfigError is one error in a configuration. It tells the person who wrote
+// the configuration in one line what was found and what is allowed.
 type ConfigError struct {
 	At   Position
 	Text string
@@ -34,14 +34,14 @@ func (m ConfigError) Error() string {
 	return m.At.String() + ": " + m.Text
 }
 
-// ConfigErrors holds all errors in a configuration, in the order of the file. As an
-// error it is never empty.
+// ConfigErrors holds all errors in a configuration, in the order of the file.
+// As an error it is never empty.
 type ConfigErrors []ConfigError
 
 func (m ConfigErrors) Error() string {
 	lines := make([]string, len(m))
-	for i, mistake := range m {
-		lines[i] = mistake.Error()
+	for i, e := range m {
+		lines[i] = e.Error()
 	}
 	return strings.Join(lines, "\n")
 }
@@ -49,8 +49,8 @@ func (m ConfigErrors) Error() string {
 // Unwrap returns the single errors.
 func (m ConfigErrors) Unwrap() []error {
 	errs := make([]error, len(m))
-	for i, mistake := range m {
-		errs[i] = mistake
+	for i, e := range m {
+		errs[i] = e
 	}
 	return errs
 }

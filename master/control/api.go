@@ -105,7 +105,8 @@ type LogLevel struct {
 type Error struct {
 	Kind Kind
 	Text string
-	// ConfigErrors are the errors of a configuration file, with their positions.
+	// ConfigErrors are the errors of a configuration file, with their
+	// positions.
 	ConfigErrors []string
 }
 

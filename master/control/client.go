@@ -160,7 +160,7 @@ func (c *Client) request(ctx context.Context, method, target string, parameters,
 		if json.Unmarshal(text, &e) != nil || e.Error == "" {
 			return fmt.Errorf("what listens at %s is no preforkd: it answers %s", c.path, quoted(response.Status))
 		}
-		return &Error{Kind: Kind(response.StatusCode), Text: e.Error, ConfigErrors: e.Mistakes}
+		return &Error{Kind: Kind(response.StatusCode), Text: e.Error, ConfigErrors: e.ConfigErrors}
 	}
 	if err := json.Unmarshal(text, answer); err != nil {
 		return fmt.Errorf("what listens at %s is no preforkd that this one understands: %w", c.path, err)

@@ -138,8 +138,8 @@ func writeAnswer(w http.ResponseWriter, answer any, err error) {
 }
 
 type errorAnswer struct {
-	Error    string   `json:"error"`
-	Mistakes []string `json:"mistakes,omitempty"`
+	Error        string   `json:"error"`
+	ConfigErrors []string `json:"mistakes,omitempty"`
 }
 
 func isGet(method string) bool { return method == http.MethodGet || method == http.MethodHead }

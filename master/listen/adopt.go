@@ -93,11 +93,11 @@ func Check(fd int) error {
 	return errors.New("is a socket that does not listen")
 }
 
-// ReuseStored makes listeners of sockets that an earlier process has opened for addr
-// with Open, and has stored with the service manager. The caller passes what
-// Resolve returns for addr now. ReuseStored fails when OpenResolved would make other
-// sockets. Then the caller must open new ones. In both cases the caller keeps the
-// descriptors.
+// ReuseStored makes listeners of sockets that an earlier process has opened for
+// addr with Open, and has stored with the service manager. The caller passes
+// what Resolve returns for addr now. ReuseStored fails when OpenResolved would
+// make other sockets. Then the caller must open new ones. In both cases the
+// caller keeps the descriptors.
 func ReuseStored(addr config.Address, resolved []config.Address, o Options, fds []int) (listeners []*Listener, err error) {
 	defer func() {
 		if err != nil {
@@ -180,9 +180,9 @@ func (l *Listener) hasBindOptions(fd int, o Options, v6only bool) bool {
 		has(unix.SOL_SOCKET, unix.SO_REUSEPORT, o.ReusePort) && has(unix.IPPROTO_IP, unix.IP_FREEBIND, o.FreeBind)
 }
 
-// findFile finds the file of a unix socket that ReuseStored has taken, so Close can
-// remove it. If the file is missing, or belongs to another socket, nobody can
-// connect to this one any more, and findFile fails.
+// findFile finds the file of a unix socket that ReuseStored has taken, so Close
+// can remove it. If the file is missing, or belongs to another socket, nobody
+// can connect to this one any more, and findFile fails.
 func (l *Listener) findFile() error {
 	if strings.HasPrefix(l.path, "@") {
 		return nil

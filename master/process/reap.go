@@ -14,14 +14,14 @@ type Exit struct {
 	Usage  unix.Rusage
 }
 
-// WaitAll reaps every child that has ended, and yields each one once. It does not
-// wait. It returns when no ended child is left.
+// WaitAll reaps every child that has ended, and yields each one once. It does
+// not wait. It returns when no ended child is left.
 //
 // SIGCHLD is not queued. When several children end while one signal is pending,
 // it is delivered once (signal(7)). So the signal says only that there is
-// something to reap, and WaitAll repeats wait4 until there is nothing more. Some
-// of these children nobody has registered: those whose exec has failed, and
-// orphans, if the master is pid 1 or a subreaper.
+// something to reap, and WaitAll repeats wait4 until there is nothing more.
+// Some of these children nobody has registered: those whose exec has failed,
+// and orphans, if the master is pid 1 or a subreaper.
 func WaitAll() iter.Seq[Exit] { return waitAll(unix.Wait4) }
 
 type wait4 func(pid int, status *unix.WaitStatus, options int, usage *unix.Rusage) (int, error)

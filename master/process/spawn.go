@@ -141,8 +141,8 @@ func (c *Child) Reaped() bool {
 
 // ReleaseHandle releases Go's handle of the child, which closes its pidfd. The
 // master never calls os.Process.Wait, which would close it, too. The master
-// calls ReleaseHandle before the reap, so a live worker costs it no descriptor but
-// the control channel.
+// calls ReleaseHandle before the reap, so a live worker costs it no descriptor
+// but the control channel.
 //
 // Tests make a Child that has no process. It has no handle to release.
 func (c *Child) ReleaseHandle() {

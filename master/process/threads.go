@@ -5,7 +5,8 @@ import (
 	"sync"
 )
 
-// PreallocateThreads makes the Go runtime hold at least n threads, most of them idle.
+// PreallocateThreads makes the Go runtime hold at least n threads, most of them
+// idle.
 //
 // Go makes a thread when it needs one, and it ends the whole process when the
 // system refuses. Where RLIMIT_NPROC or the pids controller of a cgroup refuses
