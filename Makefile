@@ -1,5 +1,5 @@
-# `make help` lists what there is to make. Go and make are all that is needed
-# to start with.
+# `make help` lists the targets. Building needs Go as go.mod names it, and the
+# network once, for the modules. An older Go, from 1.21 on, fetches a newer one.
 
 STATICCHECK_VERSION := v0.8.2
 
@@ -38,8 +38,12 @@ help: ## List the targets
 
 # -buildvcs=false: the version is given, and a checkout that belongs to another
 # user would fail the build.
-build: ## Build all programs into bin/
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+GOBUILD  = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(BIN)/
+products = ./cmd/preforkd ./cmd/preforkd-worker
+
+# What tests and benchmarks need beside these two they build by themselves.
+build: ## Build preforkd and preforkd-worker into bin/
+	$(GOBUILD) $(products)
 
 run: build ## Build, then serve in the foreground (echo on 127.0.0.1:7007, or as ARGS says)
 	@exec $(BIN)/preforkd serve $(ARGS)
@@ -94,21 +98,43 @@ bench-check: bench-tools ## Fail when preforkd has become much slower than other
 # As root on Debian the other servers are installed; elsewhere those that are
 # missing are named and left out.
 bench-tools: build
+	$(GOBUILD) ./cmd/preforkd-bench
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then $(BIN)/preforkd-bench install; fi
 
 microbench: ## Run the Go benchmarks of single parts
 	go test -run '^$$' -bench . -benchmem ./...
 
-# The pages are the same whenever they are made of the same commit.
-man: build ## Write the manual pages into bin/man
+# Everything that is made of the texts of the commands: manual pages, and what
+# shells complete by. Pages of the same commit are the same, whenever they are
+# made. The tool runs on this machine, also when GOOS or GOARCH name another one.
+man: ## Write the manual pages and the shell completion into bin/man
 	rm -rf $(BIN)/man
-	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null)} $(BIN)/preforkd manual $(BIN)/man
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null)} GOOS= GOARCH= CGO_ENABLED=0 \
+		go run -tags manual -buildvcs=false -ldflags '$(LDFLAGS)' ./cmd/preforkd $(BIN)/man
+
+# What is installed is made again when a source is newer, and only then: after
+# `make build man`, `sudo make install` needs no Go.
+sources := $(shell find cmd master worker ipc -name '*.go' ! -name '*_test.go') go.mod go.sum
+made     = $(BIN)/preforkd $(BIN)/preforkd-worker
+$(made) &: $(sources)
+	$(GOBUILD) $(products)
+	touch $(made)
+$(BIN)/man/preforkd.1: $(sources)
+	$(MAKE) man
 
 # The files of deploy say where everything is under the default directories.
 place = sed -e 's,/usr/local/bin/,$(bindir)/,g' -e 's,/usr/local/share/doc/preforkd,$(docdir),g' \
 	-e 's,/etc/preforkd/,$(sysconfdir)/preforkd/,g'
 units     = preforkd.service preforkd.socket
-documents = README.md LICENSE
+documents = README.md $(wildcard deploy/doc/*.md)
+pictures  = $(wildcard deploy/doc/*.svg)
+# Documents link to files of the tree. What is installed is linked to where it
+# is then, and sources to where they are published.
+published = https://github.com/preforkd/preforkd/blob/main
+linked    = sed -e 's,](deploy/doc/,](,g' -e 's,](deploy/,](../,g' -e 's,](\.\./\.\./,](,g' \
+	-e 's,](\(cmd\|master\|worker\|ipc\|deploy\)\([/)]\),]($(published)/\1\2,g' \
+	-e 's,](\.\./\(preforkd\.s[a-z]*\)),]($(libdir)/systemd/system/\1),g' \
+	-e 's,](\.\./grafana/preforkd\.json),](grafana.json),g' -e 's,](\.\./,](,g'
 drop_ins  = $(notdir $(wildcard deploy/drop-in/*.conf))
 etc = $(DESTDIR)$(sysconfdir)/preforkd
 doc = $(DESTDIR)$(docdir)
@@ -120,7 +146,7 @@ fish = $(DESTDIR)$(prefix)/share/fish/vendor_completions.d
 zsh  = $(DESTDIR)$(prefix)/share/zsh/site-functions
 
 # A configuration that is there already stays as it is.
-install: build man ## Install programs, units, example configuration (DESTDIR, prefix)
+install: $(made) $(BIN)/man/preforkd.1 ## Install programs, units, manual, example configuration (DESTDIR, prefix)
 	install -d $(DESTDIR)$(bindir) $(lib)/preforkd $(lib)/systemd/system $(lib)/sysusers.d $(lib)/tmpfiles.d $(etc) $(doc)/drop-in
 	install -m 755 $(BIN)/preforkd $(DESTDIR)$(bindir)/preforkd
 	install -m 755 $(BIN)/preforkd-worker $(lib)/preforkd/preforkd-worker
@@ -129,15 +155,16 @@ install: build man ## Install programs, units, example configuration (DESTDIR, p
 	install -m 644 deploy/preforkd.tmpfiles $(lib)/tmpfiles.d/preforkd.conf
 	install -m 644 deploy/preforkd.toml $(doc)/preforkd.toml
 	[ -e $(etc)/preforkd.toml ] || install -m 644 deploy/preforkd.toml $(etc)/preforkd.toml
-	install -m 644 $(documents) $(doc)
+	for file in $(documents); do $(linked) $$file >$(doc)/$${file##*/} && chmod 644 $(doc)/$${file##*/} || exit 1; done
+	install -m 644 LICENSE $(pictures) $(doc)
 	cd deploy/drop-in && install -m 644 $(drop_ins) $(abspath $(doc))/drop-in
 	install -m 644 deploy/grafana/preforkd.json $(doc)/grafana.json
 	install -d $(man)/man1 $(man)/man5 $(bash) $(fish) $(zsh)
 	install -m 644 $(BIN)/man/*.1 $(man)/man1
 	install -m 644 $(BIN)/man/*.5 $(man)/man5
-	$(BIN)/preforkd completion bash >$(bash)/preforkd && chmod 644 $(bash)/preforkd
-	$(BIN)/preforkd completion fish >$(fish)/preforkd.fish && chmod 644 $(fish)/preforkd.fish
-	$(BIN)/preforkd completion zsh >$(zsh)/_preforkd && chmod 644 $(zsh)/_preforkd
+	install -m 644 $(BIN)/man/completion/preforkd.bash $(bash)/preforkd
+	install -m 644 $(BIN)/man/completion/preforkd.fish $(fish)/preforkd.fish
+	install -m 644 $(BIN)/man/completion/preforkd.zsh $(zsh)/_preforkd
 
 # Of what was installed, only a configuration that has been changed stays.
 uninstall: ## Remove what `make install` has placed (DESTDIR, prefix)

@@ -14,23 +14,23 @@ type Assignment struct {
 	Limits     Limits
 	Settings   []Pair // the handler's own settings, by ascending key
 
-	// Environment is what a program that a spare becomes sees, as name=value.
-	// It is empty for all others: those were born with theirs.
+	// Environment is the environment of a program that a spare executes, as name=value.
+	// It is empty for all other workers: they were started with their environment.
 	Environment []string
 
-	// More says that after this connection another may come: report, say that
-	// you are ready, and wait. Without it the worker reports and exits.
-	More bool
+	// Reusable says that another connection may follow this one. The worker then reports,
+	// sends "ready" again and waits. Without it the worker reports and exits.
+	Reusable bool
 }
 
-// Limits bounds a connection. Zero is no limit. Both are kept with a
-// resolution of a millisecond.
+// Limits bounds a connection. Zero means no limit. Both limits have a resolution of one
+// millisecond.
 type Limits struct {
-	Idle     time.Duration // without a byte in either direction
-	Lifetime time.Duration // from the assignment on
+	Idle     time.Duration // maximum time without a byte in either direction
+	Lifetime time.Duration // maximum time from the assignment on
 }
 
-// Setting returns the value of a key, or "" when it is not set.
+// Setting returns the value of a key, or "" when the key is not set.
 func (a *Assignment) Setting(key string) string {
 	for _, s := range a.Settings {
 		if s.Key == key {
@@ -44,11 +44,11 @@ func (a *Assignment) Setting(key string) string {
 // ErrTooLarge when the message would exceed MaxMessage.
 func (a *Assignment) Append(dst []byte) ([]byte, error) {
 	msg := appendHeader(dst, TypeAssignment)
-	more := byte(0)
-	if a.More {
-		more = 1
+	reusable := byte(0)
+	if a.Reusable {
+		reusable = 1
 	}
-	msg = append(msg, more)
+	msg = append(msg, reusable)
 	msg = appendMilliseconds(msg, a.Limits.Idle)
 	msg = appendMilliseconds(msg, a.Limits.Lifetime)
 	for _, s := range []string{a.Connection, a.Service, a.Peer, a.Local} {
@@ -67,7 +67,7 @@ func (a *Assignment) Append(dst []byte) ([]byte, error) {
 func DecodeAssignment(body []byte) (Assignment, error) {
 	d := decoder{body: body}
 	a := Assignment{
-		More:       d.bool(),
+		Reusable:   d.bool(),
 		Limits:     Limits{Idle: d.milliseconds(), Lifetime: d.milliseconds()},
 		Connection: d.string(),
 		Service:    d.string(),
@@ -75,29 +75,29 @@ func DecodeAssignment(body []byte) (Assignment, error) {
 		Local:      d.string(),
 		Settings:   d.pairs(),
 	}
-	for n := d.uint16(); n > 0 && !d.bad; n-- {
+	for n := d.uint16(); n > 0 && !d.failed; n-- {
 		a.Environment = append(a.Environment, d.string())
 	}
-	if err := d.end(TypeAssignment); err != nil {
+	if err := d.checkEnd(TypeAssignment); err != nil {
 		return Assignment{}, err
 	}
 	return a, nil
 }
 
-// maxMilliseconds is the longest time that a time.Duration can hold.
+// maxMilliseconds is the longest time that a time.Duration can hold, in milliseconds.
 const maxMilliseconds = uint64(1<<63-1) / uint64(time.Millisecond)
 
 func appendMilliseconds(dst []byte, d time.Duration) []byte {
 	d = max(d, 0)
 	ms := uint64(d / time.Millisecond)
 	if d%time.Millisecond > 0 && ms < maxMilliseconds {
-		ms++ // a limit of less than a millisecond is still a limit
+		ms++ // a limit below one millisecond must not become "no limit"
 	}
 	return binary.LittleEndian.AppendUint64(dst, ms)
 }
 
 func (d *decoder) milliseconds() time.Duration {
 	ms := d.uint64()
-	d.bad = d.bad || ms > maxMilliseconds
+	d.failed = d.failed || ms > maxMilliseconds
 	return time.Duration(ms) * time.Millisecond
 }

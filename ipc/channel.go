@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NewChannel returns the two ends of a control channel. Both are blocking,
-// both have FD_CLOEXEC, and the caller owns both; os/exec's ExtraFiles gives
-// the worker its end without the flag.
+// NewChannel returns the two ends of a control channel. Both descriptors are blocking
+// and have FD_CLOEXEC. The caller owns both. os/exec's ExtraFiles gives the worker its
+// end without FD_CLOEXEC.
 func NewChannel() (master, worker int, err error) {
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -20,14 +20,14 @@ func NewChannel() (master, worker int, err error) {
 
 // Send sends one encoded message without waiting. The caller keeps fd.
 //
-// It fails with EAGAIN when the other side has left so much unread that the
-// message does not fit, and with EPIPE when the other side is gone; it never
-// raises SIGPIPE.
+// Send fails with EAGAIN when the message does not fit into the socket buffer, because
+// the other side has not read earlier messages. It fails with EPIPE when the other side
+// has closed the channel. It never raises SIGPIPE.
 func Send(fd int, msg []byte) error { return send(fd, msg, nil) }
 
-// SendConnection sends an encoded assignment and a connection with it, as Send
-// does. The caller keeps fd and conn; the receiver gets a duplicate of conn,
-// which the kernel closes if nobody receives it (unix(7), SCM_RIGHTS).
+// SendConnection sends an encoded assignment together with a connection, as Send does.
+// The caller keeps fd and conn. The receiver gets a duplicate of conn. The kernel
+// closes the duplicate if nobody receives it (unix(7), SCM_RIGHTS).
 func SendConnection(fd int, msg []byte, conn int) error {
 	return send(fd, msg, unix.UnixRights(conn))
 }
@@ -41,35 +41,36 @@ func send(fd int, msg, rights []byte) error {
 	}
 }
 
-// Receive waits for one message and returns its type and its body, which
-// aliases buf. buf holds MaxMessage bytes. The caller keeps fd. With
-// unix.MSG_DONTWAIT in flags it does not wait and fails with EAGAIN instead.
+// Receive waits for one message and returns its type and its body. The body aliases
+// buf, which must hold MaxMessage bytes. The caller keeps fd. With unix.MSG_DONTWAIT in
+// flags, Receive does not wait and fails with EAGAIN instead.
 //
-// The error is io.EOF when the other side has closed the channel; it wraps
-// ErrVersion or ErrMalformed when the datagram is not a message of this
-// protocol; all others are the system's.
+// The error is io.EOF when the other side has closed the channel. The error wraps
+// ErrVersion or ErrMalformed when the datagram is not a message of this protocol. All
+// other errors come from the system call.
 func Receive(fd int, buf []byte, flags int) (Type, []byte, error) {
-	// Descriptors that come with a message would be installed in this process
-	// whether it wants them or not. Without a control buffer the kernel
-	// discards them and says so with MSG_CTRUNC (recvmsg(2), unix(7)).
+	// The kernel would install descriptors that come with a message in this process,
+	// even unwanted ones. Without a control buffer the kernel discards them and sets
+	// MSG_CTRUNC (recvmsg(2), unix(7)).
 	t, body, _, err := receive(fd, buf, nil, flags)
 	return t, body, err
 }
 
-// ReceiveConnection is Receive for a worker that waits for its assignment. It
-// also returns the connection that came with the message, with FD_CLOEXEC, or
-// -1; the caller owns it. More than one descriptor is malformed, and none of
-// them stays open.
+// ReceiveConnection is Receive for a worker that waits for its assignment. It also
+// returns the connection that came with the message, or -1. The connection has
+// FD_CLOEXEC and the caller owns it. A message with more than one descriptor is
+// malformed, and ReceiveConnection closes all of them.
 func ReceiveConnection(fd int, buf []byte, flags int) (t Type, body []byte, conn int, err error) {
-	// Room for two, because the kernel's alignment leaves room for two in any
-	// buffer that holds one: a surplus one may arrive and must be closed.
+	// The buffer has room for two descriptors. The kernel aligns the buffer size, so
+	// any buffer for one descriptor has room for two. A second descriptor may therefore
+	// arrive and must be closed.
 	t, body, fds, err := receive(fd, buf, make([]byte, unix.CmsgSpace(2*4)), flags)
 	if err == nil && len(fds) > 1 {
 		err = fmt.Errorf("%w: carries %d descriptors", ErrMalformed, len(fds))
 	}
 	if err != nil {
-		for _, surplus := range fds {
-			unix.Close(surplus)
+		for _, extra := range fds {
+			unix.Close(extra)
 		}
 		return 0, nil, -1, err
 	}
@@ -79,25 +80,25 @@ func ReceiveConnection(fd int, buf []byte, flags int) (t Type, body []byte, conn
 	return t, body, -1, nil
 }
 
-// receive returns the descriptors that were received even when it fails.
+// receive returns the received descriptors even when it fails.
 func receive(fd int, buf, control []byte, flags int) (Type, []byte, []int, error) {
 	for {
-		n, oobn, got, _, err := unix.RecvmsgBuffers(fd, [][]byte{buf}, control, flags|unix.MSG_CMSG_CLOEXEC)
+		n, oobn, recvFlags, _, err := unix.RecvmsgBuffers(fd, [][]byte{buf}, control, flags|unix.MSG_CMSG_CLOEXEC)
 		if err == unix.EINTR {
 			continue
 		}
 		if err != nil {
 			return 0, nil, nil, err
 		}
-		fds := rights(control[:oobn])
+		fds := parseRights(control[:oobn])
 		switch {
-		case got&unix.MSG_CTRUNC != 0:
+		case recvFlags&unix.MSG_CTRUNC != 0:
 			return 0, nil, fds, fmt.Errorf("%w: carries descriptors that it must not", ErrMalformed)
-		case got&unix.MSG_TRUNC != 0:
+		case recvFlags&unix.MSG_TRUNC != 0:
 			return 0, nil, fds, fmt.Errorf("%w: more than %d bytes", ErrMalformed, len(buf))
 		case n == 0:
-			// A datagram of no bytes reads the same as the end of the
-			// channel, and neither side sends one.
+			// An empty datagram cannot be distinguished from the end of the channel.
+			// Neither side sends empty datagrams.
 			return 0, nil, fds, io.EOF
 		}
 		t, body, err := Parse(buf[:n])
@@ -105,9 +106,9 @@ func receive(fd int, buf, control []byte, flags int) (Type, []byte, []int, error
 	}
 }
 
-// rights returns the descriptors of control messages, which are the kernel's
-// own and so always parse.
-func rights(control []byte) []int {
+// parseRights returns the descriptors in control messages. The kernel wrote the
+// messages, so they always parse.
+func parseRights(control []byte) []int {
 	var all []int
 	messages, _ := unix.ParseSocketControlMessage(control)
 	for i := range messages {

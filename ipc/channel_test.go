@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// channel returns both ends of a channel and closes what is left of them at the end.
+// channel returns both ends of a channel and closes them when the test ends.
 func channel(t *testing.T) (master, worker *os.File) {
 	t.Helper()
 	m, w, err := NewChannel()
@@ -50,7 +50,7 @@ func TestChannelCarriesMessages(t *testing.T) {
 	}
 }
 
-// A side that never reads must not block the one that sends.
+// A side that never reads must not block the sender.
 func TestSendNeverBlocks(t *testing.T) {
 	master, _ := channel(t)
 	msg, err := assignment.Append(nil)
@@ -160,8 +160,8 @@ func openFDs(t *testing.T) int {
 	return len(entries)
 }
 
-// FuzzReceiveConnection sends whole datagrams with any number of descriptors.
-// Whatever comes of it, none stays open beyond the one that is returned.
+// FuzzReceiveConnection sends whole datagrams with any number of descriptors. Whatever
+// happens, only the returned descriptor stays open.
 func FuzzReceiveConnection(f *testing.F) {
 	a, _ := assignment.Append(nil)
 	f.Add(a, uint8(1))
@@ -170,7 +170,7 @@ func FuzzReceiveConnection(f *testing.F) {
 	f.Add([]byte("garbage!"), uint8(5))
 	f.Fuzz(func(t *testing.T, datagram []byte, count uint8) {
 		if len(datagram) == 0 || len(datagram) > 2*MaxMessage {
-			return // not sent by anybody, or by the socket
+			return // nobody sends it, or the socket refuses it
 		}
 		master, worker := channel(t)
 		defer master.Close()
@@ -200,8 +200,7 @@ func FuzzReceiveConnection(f *testing.F) {
 	})
 }
 
-// BenchmarkChannel is one message from end to end: the master's way to hear
-// from a worker.
+// BenchmarkChannel sends one message from a worker and receives it at the master.
 func BenchmarkChannel(b *testing.B) {
 	master, worker, err := NewChannel()
 	if err != nil {

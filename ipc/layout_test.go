@@ -19,16 +19,16 @@ import (
 
 const module = "github.com/preforkd/preforkd"
 
-// The house, as the design has it. Imports of tests are free.
+// These are the rules of the design. They do not apply to imports of test files.
 var (
-	// topLevel is all that may stand beside these directories, apart from
+	// topLevel lists the only entries that the top directory may have, apart from
 	// dot-files and what git ignores.
 	topLevel = []string{
 		"cmd", "master", "worker", "ipc", "deploy",
 		"go.mod", "go.sum", "Makefile", "README.md", "LICENSE",
 	}
 
-	// mayImport says into which trees a tree's imports may reach.
+	// mayImport lists the trees that each tree may import from.
 	mayImport = map[string][]string{
 		"cmd":    {"cmd", "master", "worker", "ipc"},
 		"master": {"master", "ipc"},
@@ -37,8 +37,8 @@ var (
 		"deploy": {"deploy", "ipc"},
 	}
 
-	// heavy is what costs a worker's start too much, or has no business in a
-	// process that a stranger talks to: these and all below them.
+	// heavy lists packages that make a worker's start too slow, or that do not belong
+	// in a process that talks to strangers. Each entry includes the packages below it.
 	heavy = []string{
 		"net/http",
 		"go.uber.org/zap",
@@ -51,7 +51,7 @@ var (
 	}
 )
 
-// A goPackage is what go list tells of a package.
+// A goPackage is the output of go list for one package.
 type goPackage struct {
 	ImportPath string
 	Dir        string
@@ -60,7 +60,8 @@ type goPackage struct {
 	Deps       []string // transitive
 }
 
-// inModule returns the package's path below the module, "" for other modules' packages.
+// inModule returns the package's path below the module. It returns "" for packages of
+// other modules.
 func inModule(importPath string) string {
 	rest, _ := strings.CutPrefix(importPath, module+"/")
 	if rest == importPath {
@@ -106,8 +107,8 @@ func importViolations(packages []goPackage) []string {
 		}
 
 		slim := from == "ipc" || from == "worker" || isBelow(below, "cmd/preforkd-worker")
-		// An adapter below worker may link net; the core may not, nor what the
-		// worker program is made of.
+		// A package below worker may import net. Package worker itself may not, and
+		// neither may any package that the worker program uses.
 		noNet := slim && (from != "worker" || below == "worker")
 		for _, d := range p.Deps {
 			if slim && slices.ContainsFunc(heavy, func(root string) bool { return isBelow(d, root) }) {
@@ -154,11 +155,11 @@ func TestImportsRunOneWay(t *testing.T) {
 	}
 }
 
-// A rule that never fails proves nothing.
+// This test shows that the rules can fail.
 func TestForbiddenImportsAreFound(t *testing.T) {
 	for _, test := range []struct {
 		from    string
-		imports string // the one import, which is also what is linked
+		imports string // the package's only import, which it also links
 		deps    []string
 		want    string
 	}{
@@ -200,7 +201,7 @@ func TestForbiddenImportsAreFound(t *testing.T) {
 	}
 }
 
-func TestEveryPackageSaysWhatItIs(t *testing.T) {
+func TestEveryPackageHasADocComment(t *testing.T) {
 	for _, p := range listPackages(t) {
 		if len(p.GoFiles) == 0 {
 			continue // tests only
@@ -216,7 +217,7 @@ func TestEveryPackageSaysWhatItIs(t *testing.T) {
 	}
 }
 
-func TestTopLevelIsTheHouse(t *testing.T) {
+func TestTopLevelEntries(t *testing.T) {
 	ignored, err := os.ReadFile("../.gitignore")
 	if err != nil {
 		t.Fatal(err)
@@ -225,14 +226,14 @@ func TestTopLevelIsTheHouse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range strangers(entries, strings.Fields(string(ignored))) {
+	for _, name := range unexpectedEntries(entries, strings.Fields(string(ignored))) {
 		t.Errorf("%s stands at the top level, where only %s may", name, strings.Join(topLevel, ", "))
 	}
 }
 
-// strangers returns the entries that are neither of the house, nor dot-files,
-// nor ignored.
-func strangers(entries []os.DirEntry, ignored []string) []string {
+// unexpectedEntries returns the entries that are not in topLevel, not dot-files and not
+// ignored by git.
+func unexpectedEntries(entries []os.DirEntry, ignored []string) []string {
 	var found []string
 	for _, e := range entries {
 		name := e.Name()
@@ -248,7 +249,7 @@ func strangers(entries []os.DirEntry, ignored []string) []string {
 	return found
 }
 
-func TestStrangersAreFound(t *testing.T) {
+func TestUnexpectedEntriesAreFound(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"go.mod", ".ci", "bin", "cpu.prof", "internal", "notes.txt"} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
@@ -259,7 +260,7 @@ func TestStrangersAreFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := strangers(entries, []string{"/bin/", "*.prof"})
+	got := unexpectedEntries(entries, []string{"/bin/", "*.prof"})
 	if want := []string{"internal", "notes.txt"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

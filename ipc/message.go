@@ -6,20 +6,20 @@ import (
 	"fmt"
 )
 
-// The control channel carries these messages, one to a datagram. A worker that
-// was spawned for its connection finds the assignment waiting:
+// The control channel carries these messages, one per datagram. A worker that was
+// started for its connection finds the assignment already in the channel:
 //
 //	master                                                worker
 //	  |  assignment                                          |
 //	  |----------------------------------------------------->|  sent before the worker exists
 //	  |                                                      |  serves fd 3
 //	  |  drain                                               |
-//	  |----------------------------------------------------->|  perhaps: come to an end
+//	  |----------------------------------------------------->|  optional: finish soon
 //	  |  report                                              |
 //	  |<-----------------------------------------------------|  then it exits
 //
-// A spare is started with nothing on fd 3. It takes connections one after the
-// other for as long as the assignment says that more may come:
+// A spare starts without a connection on fd 3. It takes one connection after another
+// while each assignment says that more may follow:
 //
 //	|  ready                                               |
 //	|<-----------------------------------------------------|  again for each connection
@@ -30,13 +30,14 @@ import (
 //	|  report                                              |
 //	|<-----------------------------------------------------|
 //
-// Until it has read "taken", the master holds a copy of the connection: a spare
-// that dies sooner has not touched it, and it goes to another. End of file
-// means that there is nothing more to do, because the master is gone or because
-// it has too many spares; a connection under way is served to its end.
+// The master keeps a copy of the connection until it has read "taken". A spare that
+// dies before that has not read from the connection, and the master gives the
+// connection to another worker. End of file tells a spare that nothing is left to do:
+// the master has exited, or has too many spares. A worker always serves its current
+// connection to its end.
 //
-// Every message starts with the same eight bytes, integers in little endian
-// (both ends are always the same machine, but not always the same compiler):
+// Every message starts with the same eight bytes. Integers are little endian: both ends
+// run on the same machine, but different compilers may have built them.
 //
 //	offset  size  field
 //	     0     2  magic, "pf"
@@ -44,17 +45,17 @@ import (
 //	     3     1  type
 //	     4     4  length of the body that follows
 //
-// The socket keeps datagram boundaries, so the length is redundant; it is
-// checked, because a message that disagrees with itself comes from a bug.
+// The socket keeps datagram boundaries, so the length is redundant. The receiver checks
+// it all the same, because a wrong length shows a bug in the sender.
 type Type uint8
 
-// The message types. Numbers are never used again for something else.
+// These are the message types. A number is never reused for another type.
 const (
 	TypeAssignment Type = 1 // master to worker: serve this connection
-	TypeReport     Type = 2 // worker to master: how it went
+	TypeReport     Type = 2 // worker to master: result of the connection
 	TypeReady      Type = 3 // worker to master: give me a connection; no body
-	TypeTaken      Type = 4 // worker to master: the connection is mine; no body
-	TypeDrain      Type = 5 // master to worker: come to an end; no body
+	TypeAck        Type = 4 // worker to master: I have the connection, "taken" in logs; no body
+	TypeDrain      Type = 5 // master to worker: finish soon; no body
 )
 
 func (t Type) String() string {
@@ -65,7 +66,7 @@ func (t Type) String() string {
 		return "report"
 	case TypeReady:
 		return "ready"
-	case TypeTaken:
+	case TypeAck:
 		return "taken"
 	case TypeDrain:
 		return "drain"
@@ -77,27 +78,27 @@ const (
 	magic0, magic1 = 'p', 'f'
 	headerSize     = 8
 
-	// MaxMessage bounds a message, header included, in bytes. It is far above
-	// what any message needs and far below a socket's default send buffer, so
-	// that sending one on a fresh channel cannot block.
+	// MaxMessage is the maximum size of a message with its header, in bytes. It is far
+	// above the size of any real message. It is far below a socket's default send
+	// buffer, so the first message on a new channel never blocks.
 	MaxMessage = 16 << 10
 )
 
 var (
 	// ErrVersion reports a message of another protocol version.
 	ErrVersion = errors.New("other protocol version")
-	// ErrMalformed reports bytes that are no message of this protocol.
+	// ErrMalformed reports bytes that are not a message of this protocol.
 	ErrMalformed = errors.New("malformed message")
 	// ErrTooLarge reports a message that does not fit into MaxMessage.
 	ErrTooLarge = errors.New("message larger than MaxMessage")
 )
 
-// appendHeader appends a header whose length setLength fills in.
+// appendHeader appends a header without its length. setLength sets the length.
 func appendHeader(dst []byte, t Type) []byte {
 	return append(dst, magic0, magic1, Protocol, byte(t), 0, 0, 0, 0)
 }
 
-// setLength completes the message that is the whole of msg.
+// setLength writes the length of the body into the header. msg is the whole message.
 func setLength(msg []byte) error {
 	if len(msg) > MaxMessage {
 		return ErrTooLarge
@@ -106,19 +107,20 @@ func setLength(msg []byte) error {
 	return nil
 }
 
-// The messages without a body, encoded. They must not be changed. (Written out,
-// so that the compiler lays them down and no worker builds them at its start.)
+// These are the encoded messages without a body. Nobody may change them. They are
+// written as literals, so that the compiler builds them and not each worker at its
+// start.
 var (
 	Ready = []byte{magic0, magic1, Protocol, byte(TypeReady), 0, 0, 0, 0}
-	Taken = []byte{magic0, magic1, Protocol, byte(TypeTaken), 0, 0, 0, 0}
+	Ack   = []byte{magic0, magic1, Protocol, byte(TypeAck), 0, 0, 0, 0}
 	Drain = []byte{magic0, magic1, Protocol, byte(TypeDrain), 0, 0, 0, 0}
 )
 
-// Parse checks the header of one whole datagram and returns the message's type
-// and body. The body aliases datagram.
+// Parse checks the header of one whole datagram and returns the message's type and
+// body. The body aliases datagram.
 //
-// The error wraps ErrVersion when the header is one of preforkd's but of
-// another version, and ErrMalformed for everything else that is wrong.
+// The error wraps ErrVersion when the header is preforkd's but has another version. It
+// wraps ErrMalformed for every other fault.
 func Parse(datagram []byte) (Type, []byte, error) {
 	if len(datagram) < headerSize {
 		return 0, nil, fmt.Errorf("%w: %d bytes, a header has %d", ErrMalformed, len(datagram), headerSize)
@@ -134,7 +136,7 @@ func Parse(datagram []byte) (Type, []byte, error) {
 		return 0, nil, fmt.Errorf("%w: says %d bytes of body, has %d", ErrMalformed, n, len(body))
 	}
 	switch t := Type(datagram[3]); t {
-	case TypeReady, TypeTaken, TypeDrain:
+	case TypeReady, TypeAck, TypeDrain:
 		if len(body) > 0 {
 			return 0, nil, fmt.Errorf("%w: %v with %d bytes too many", ErrMalformed, t, len(body))
 		}
@@ -142,27 +144,27 @@ func Parse(datagram []byte) (Type, []byte, error) {
 	return Type(datagram[3]), body, nil
 }
 
-// A decoder takes fields off the front of a message's body. The first field
-// that does not fit sets bad; everything taken after that is zero. It never
-// allocates more than the body holds.
+// A decoder reads fields from the front of a message's body. The first field that does
+// not fit sets failed, and all later fields are zero. A decoder never allocates more
+// memory than the size of the body.
 type decoder struct {
-	body []byte
-	bad  bool
+	body   []byte
+	failed bool
 }
 
 func (d *decoder) take(n int) []byte {
-	if d.bad || n > len(d.body) {
-		d.bad = true
+	if d.failed || n > len(d.body) {
+		d.failed = true
 		return nil
 	}
-	field := d.body[:n]
+	taken := d.body[:n]
 	d.body = d.body[n:]
-	return field
+	return taken
 }
 
 func (d *decoder) bool() bool {
 	if b := d.take(1); b != nil {
-		d.bad = d.bad || b[0] > 1
+		d.failed = d.failed || b[0] > 1
 		return b[0] == 1
 	}
 	return false
@@ -186,18 +188,18 @@ func (d *decoder) string() string {
 	return string(d.take(int(d.uint16())))
 }
 
-// pairs decodes what appendPairs has encoded.
+// pairs decodes the result of appendPairs.
 func (d *decoder) pairs() []Pair {
 	var pairs []Pair
-	for n := d.uint16(); n > 0 && !d.bad; n-- {
+	for n := d.uint16(); n > 0 && !d.failed; n-- {
 		pairs = append(pairs, Pair{Key: d.string(), Value: d.string()})
 	}
 	return pairs
 }
 
-// end reports whether the whole body was understood: nothing missing, nothing left.
-func (d *decoder) end(t Type) error {
-	if d.bad {
+// checkEnd returns an error when a field was missing or when bytes are left over.
+func (d *decoder) checkEnd(t Type) error {
+	if d.failed {
 		return fmt.Errorf("%w: %v cut short", ErrMalformed, t)
 	}
 	if len(d.body) > 0 {
@@ -206,8 +208,8 @@ func (d *decoder) end(t Type) error {
 	return nil
 }
 
-// appendString appends a length and the string. A string that the length
-// cannot express makes the message too large for setLength as well.
+// appendString appends the length of s and then s. A string that is too long for the
+// length field also makes the message too large for setLength.
 func appendString(dst []byte, s string) []byte {
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(min(len(s), 1<<16-1)))
 	return append(dst, s...)
@@ -222,6 +224,6 @@ func appendPairs(dst []byte, pairs []Pair) []byte {
 	return dst
 }
 
-// A Pair is a key and its value: one of a handler's settings, or one of the
-// values of a report.
+// A Pair is a key and its value. A handler's settings and the values of a report are
+// Pairs.
 type Pair struct{ Key, Value string }

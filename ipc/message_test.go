@@ -18,7 +18,7 @@ var assignment = Assignment{
 	Local:      "[::1]:7007",
 	Settings:   []Pair{{"quit-word", "exit"}, {"zero", ""}},
 	Limits:     Limits{Idle: time.Minute, Lifetime: time.Hour},
-	More:       true,
+	Reusable:   true,
 
 	Environment: []string{"PROTO=TCP", "EMPTY="},
 }
@@ -71,8 +71,7 @@ func TestTooLargeIsRefusedBeforeItIsSent(t *testing.T) {
 	}
 }
 
-// What a worker may write into the log is bounded where it is sent and where
-// it is received.
+// The bounds of a report are checked by the sender and by the receiver.
 func TestReportBounds(t *testing.T) {
 	long := func(n int) string { return strings.Repeat("x", n) }
 	for name, r := range map[string]Report{
@@ -149,7 +148,7 @@ func TestParseRejects(t *testing.T) {
 	}
 }
 
-// Bodies that a decoder must reject whatever the header says.
+// A decoder must reject these bodies with any header.
 func TestDecodeRejects(t *testing.T) {
 	msg, err := assignment.Append(nil)
 	if err != nil {
@@ -169,15 +168,15 @@ func TestDecodeRejects(t *testing.T) {
 	}
 }
 
-// FuzzMessage feeds whole datagrams to everything that decodes. What decodes
-// must encode again to the very same bytes: there is one form of each message.
+// FuzzMessage passes whole datagrams to every decoder. A decoded message must encode to
+// the same bytes again, because each message has only one encoding.
 func FuzzMessage(f *testing.F) {
 	a, _ := assignment.Append(nil)
 	r, _ := (&Report{BytesIn: 5, BytesOut: 5, Reason: ReasonEOF}).Append(nil)
 	f.Add(a)
 	f.Add(r)
 	f.Add(Ready)
-	f.Add(Taken)
+	f.Add(Ack)
 	f.Add(Drain)
 	f.Add([]byte("pf\x01\x01\x02\x00\x00\x00\xff\xff"))
 	f.Fuzz(func(t *testing.T, datagram []byte) {
@@ -202,9 +201,9 @@ func FuzzMessage(f *testing.F) {
 				return
 			}
 			again, _ = r.Append(nil)
-		case TypeReady, TypeTaken, TypeDrain:
-			// Receivers do not look at the body of these. It must stay empty
-			// for the form to be the only one.
+		case TypeReady, TypeAck, TypeDrain:
+			// Receivers do not read the body of these messages. It must be empty, so
+			// that there is only one encoding.
 			if len(body) > 0 {
 				t.Errorf("%v with a body of %d bytes", typ, len(body))
 			}

@@ -5,19 +5,19 @@ import (
 	"fmt"
 )
 
-// A Report is a worker's own account of the connection that it served.
+// A Report is the worker's statement about the connection that it served.
 type Report struct {
 	BytesIn  uint64 // bytes read from the peer
 	BytesOut uint64 // bytes handed to the kernel for the peer
 	Reason   Reason // why the connection ended
 
-	// Values are what the handler has to say beyond that. They stand in the
-	// log event of the connection, below "report".
+	// Values are further facts that the handler reports. The log event of the
+	// connection shows them below "report".
 	Values []Pair
 }
 
-// Bounds of what a worker may put into the log. A key is made of lower-case
-// letters, digits and '_'.
+// These are the bounds of what a worker may put into the log. A key consists of
+// lower-case letters, digits and '_'.
 const (
 	maxReason = 64   // bytes of a reason
 	MaxValues = 16   // values of a report
@@ -25,13 +25,13 @@ const (
 	MaxValue  = 1024 // bytes of a value
 )
 
-// ValueUnconfined is the key under which a built-in handler's worker says what
-// of its confinement the kernel could not give it. It is absent when nothing
-// was missing. It is the same for all workers of a machine, so it is worth one
-// warning and no more.
+// ValueUnconfined is the key for the missing parts of a worker's confinement. A
+// built-in handler's worker reports what the kernel could not provide. The key is
+// absent when nothing was missing. The value is the same for all workers of a machine,
+// so the master logs one warning only.
 const ValueUnconfined = "unconfined"
 
-// check returns what is wrong with a report, or nil.
+// check returns an error when the report exceeds a bound.
 func (r *Report) check() error {
 	if len(r.Reason) > maxReason {
 		return fmt.Errorf("reason of %d bytes, at most %d", len(r.Reason), maxReason)
@@ -47,7 +47,7 @@ func (r *Report) check() error {
 	return nil
 }
 
-// CheckValue reports whether a key and value may stand in a report.
+// CheckValue returns an error when a key and a value must not be in a report.
 func CheckValue(key, value string) error {
 	if len(key) < 1 || len(key) > MaxKey {
 		return fmt.Errorf("key of %d bytes, allowed are 1 to %d", len(key), MaxKey)
@@ -63,25 +63,25 @@ func CheckValue(key, value string) error {
 	return nil
 }
 
-// A Reason says in one word why a connection ended. Reasons are stable: they
-// stand in the log, and people search for them.
+// A Reason says in one word why a connection ended. Reasons are stable: they are in the
+// log, and operators search for them.
 type Reason string
 
-// The reasons that workers give.
+// These are the reasons that workers report.
 const (
-	ReasonEOF      Reason = "eof"          // the client closed, or half-closed, its side
+	ReasonEOF      Reason = "eof"          // the client closed or half-closed its side
 	ReasonQuitWord Reason = "quit-word"    // the client sent the line that ends the connection
-	ReasonDone     Reason = "done"         // the handler ended the connection of its own accord
+	ReasonDone     Reason = "done"         // the handler decided to end the connection
 	ReasonReset    Reason = "reset"        // the client reset the connection or stopped answering
-	ReasonIdle     Reason = "idle-timeout" // no byte in either direction for too long
+	ReasonIdle     Reason = "idle-timeout" // no byte moved in either direction for too long
 	ReasonLifetime Reason = "max-lifetime" // the connection lasted too long
-	ReasonDrain    Reason = "drain"        // the handler ended it because the service stops
-	ReasonPanic    Reason = "panic"        // the handler panicked; the worker's stderr says where
-	ReasonError    Reason = "error"        // the handler failed; the worker's stderr says how
+	ReasonDrain    Reason = "drain"        // the handler ended the connection because the service stops
+	ReasonPanic    Reason = "panic"        // the handler panicked; stderr has the stack
+	ReasonError    Reason = "error"        // the handler failed; stderr has the error
 )
 
-// Append appends the report as one message to dst. It fails when the report
-// exceeds one of the bounds above.
+// Append appends the report as one message to dst. Append fails when the report exceeds
+// one of the bounds above.
 func (r *Report) Append(dst []byte) ([]byte, error) {
 	if err := r.check(); err != nil {
 		return nil, fmt.Errorf("report: %w", err)
@@ -99,7 +99,7 @@ func (r *Report) Append(dst []byte) ([]byte, error) {
 func DecodeReport(body []byte) (Report, error) {
 	d := decoder{body: body}
 	r := Report{BytesIn: d.uint64(), BytesOut: d.uint64(), Reason: Reason(d.string()), Values: d.pairs()}
-	if err := d.end(TypeReport); err != nil {
+	if err := d.checkEnd(TypeReport); err != nil {
 		return Report{}, err
 	}
 	if err := r.check(); err != nil {

@@ -1,8 +1,8 @@
 package ipc
 
-// Keys of the built-in handlers' settings (Assignment.Settings).
+// These are the keys of the built-in handlers' settings (Assignment.Settings).
 const (
-	// SettingQuitWord is echo's: a line that is exactly this word ends the
-	// connection from the server's side. Empty or not set: no line does.
+	// SettingQuitWord belongs to echo. A line that equals this word makes the server
+	// end the connection. When the setting is empty or missing, no line does.
 	SettingQuitWord = "quit-word"
 )

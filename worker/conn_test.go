@@ -29,8 +29,8 @@ func TestConnReadsWritesAndCounts(t *testing.T) {
 		if got, err := io.ReadAll(c); string(got) != "question" || err != nil {
 			t.Errorf("read: %q, %v", got, err)
 		}
-		// Half-close: the other direction still works, and takes more than
-		// any socket buffer in a single Write.
+		// After a half-close the other direction still works. One Write may be larger
+		// than any socket buffer.
 		answer := bytes.Repeat([]byte("answer"), 1<<20)
 		written := make(chan struct{})
 		go func() {
@@ -48,14 +48,14 @@ func TestConnReadsWritesAndCounts(t *testing.T) {
 			t.Errorf("client got %d of %d bytes, %v", len(got), len(answer), err)
 		}
 		<-written
-		c.Count(1, 2)
+		c.AddBytes(1, 2)
 		if in, out := c.Bytes(); in != 8+1 || out != uint64(len(answer))+2 {
 			t.Errorf("%d bytes in, %d out", in, out)
 		}
 	})
 }
 
-func TestConnTellsAResetFromOtherErrors(t *testing.T) {
+func TestPeerGoneErrors(t *testing.T) {
 	server, client := sockettest.TCP(t)
 	c := NewConn(server, ipc.Assignment{})
 	sockettest.Reset(t, client)
@@ -71,16 +71,16 @@ func TestConnTellsAResetFromOtherErrors(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Errorf("close: %v", err)
 	}
-	for _, err := range []error{c.Error("read from", unix.EBADF), c.Error("read from", unix.ENOTCONN), unix.EPIPE} {
+	for _, err := range []error{c.WrapError("read from", unix.EBADF), c.WrapError("read from", unix.ENOTCONN), unix.EPIPE} {
 		if errors.Is(err, ErrPeerGone) {
 			t.Errorf("%v counts as the client's doing", err)
 		}
 	}
 }
 
-// The answer must arrive although the client has sent more than was read: a
-// plain close would reset the connection and could destroy it.
-func TestCloseDestroysNothing(t *testing.T) {
+// The answer must arrive although the client has sent more than was read. A plain close
+// would reset the connection and could destroy the answer.
+func TestCloseDeliversAnswer(t *testing.T) {
 	sockettest.Each(t, func(t *testing.T, connect func(testing.TB) (int, sockettest.Client)) {
 		server, client := connect(t)
 		c := NewConn(server, ipc.Assignment{})
@@ -103,9 +103,9 @@ func TestCloseDestroysNothing(t *testing.T) {
 	})
 }
 
-// Neither a client that never stops sending nor one that never closes keeps a
-// worker for good.
-func TestCloseGivesUp(t *testing.T) {
+// A client that never stops sending delays a worker only for a bounded time. So does a
+// client that never closes.
+func TestCloseIsBounded(t *testing.T) {
 	server, client := sockettest.TCP(t)
 	c := NewConn(server, ipc.Assignment{})
 	go func() {

@@ -10,29 +10,29 @@ import (
 	"github.com/preforkd/preforkd/ipc"
 )
 
-// A control is this end of the control channel. One goroutine reads from it at
-// a time: the main one between connections, and during a connection, if its
-// handler asked for a context, the watcher, which has always ended before the
-// main one reads again.
+// A control is the worker's end of the control channel. Only one goroutine reads from
+// it at a time. Between connections that is the main goroutine. During a connection it
+// is the watcher, if the handler has asked for a context. The watcher has always ended
+// before the main goroutine reads again.
 type control struct {
-	fd       int
-	buf      []byte // of ipc.MaxMessage bytes
-	draining bool   // the master has said that this worker must come to an end
-	fault    error  // what the watcher found that the contract does not allow
+	fd          int
+	buf         []byte // ipc.MaxMessage bytes
+	draining    bool   // the master has asked this worker to finish
+	protocolErr error  // a violation of the contract that the watcher found
 }
 
 func newControl(fd int) *control {
 	return &control{fd: fd, buf: make([]byte, ipc.MaxMessage)}
 }
 
-// next waits for the next connection, which then lies on ipc.FDConnection, and
-// returns its assignment. With held the connection lies there already.
+// nextAssignment waits for the next connection and returns its assignment. The
+// connection is then on ipc.FDConnection. hasConn says that it is there already.
 //
-// Every error is an *exitError. One with ipc.ExitOK says that there is nothing
-// to do any more.
-func (c *control) next(held bool) (ipc.Assignment, error) {
-	if held {
-		return c.assignment()
+// Every error is an *exitError. An error with ipc.ExitOK says that nothing is left to
+// do.
+func (c *control) nextAssignment(hasConn bool) (ipc.Assignment, error) {
+	if hasConn {
+		return c.receiveAssignment()
 	}
 	if err := c.send(ipc.Ready); err != nil {
 		return ipc.Assignment{}, err
@@ -43,67 +43,67 @@ func (c *control) next(held bool) (ipc.Assignment, error) {
 	}
 	switch {
 	case err == io.EOF, err == unix.ECONNRESET:
-		// The master has too many spares, or is gone, which may leave the
-		// "ready" unread. Nothing was begun, so there is nothing to say.
+		// The master has too many spares, or has exited. A master that exited may have
+		// left the "ready" message unread. The worker had not begun a connection, so it
+		// reports nothing.
 		return ipc.Assignment{}, &exitError{code: ipc.ExitOK}
 	case err == nil && typ == ipc.TypeDrain && conn < 0:
 		return ipc.Assignment{}, &exitError{code: ipc.ExitOK}
 	}
-	a, err := decode(typ, body, err)
+	a, err := decodeAssignment(typ, body, err)
 	if err != nil {
 		return ipc.Assignment{}, err
 	}
 	if conn < 0 {
-		return ipc.Assignment{}, violation(errors.New("an assignment for a spare, without a connection"))
+		return ipc.Assignment{}, protocolError(errors.New("an assignment for a spare, without a connection"))
 	}
-	if err := place(conn); err != nil {
+	if err := moveToFD3(conn); err != nil {
 		return ipc.Assignment{}, err
 	}
-	// Nothing of the connection has been read so far: had this process died,
-	// it would have gone to another.
-	return a, c.send(ipc.Taken)
+	// The worker has read nothing from the connection so far. If it had died before
+	// this message, the master would have given the connection to another worker.
+	return a, c.send(ipc.Ack)
 }
 
-// assignment waits for the assignment of a connection that is held already. A
-// drain that comes sooner concerns that connection.
-func (c *control) assignment() (ipc.Assignment, error) {
+// receiveAssignment waits for the assignment of a connection that the worker already
+// has. A drain that arrives before the assignment applies to that connection.
+func (c *control) receiveAssignment() (ipc.Assignment, error) {
 	for {
 		typ, body, err := ipc.Receive(c.fd, c.buf, 0)
 		if err == nil && typ == ipc.TypeDrain {
 			c.draining = true
 			continue
 		}
-		return decode(typ, body, err)
+		return decodeAssignment(typ, body, err)
 	}
 }
 
-// decode turns what was received into an assignment, or into the end of this
-// worker.
-func decode(typ ipc.Type, body []byte, err error) (ipc.Assignment, error) {
+// decodeAssignment decodes a received message. Its error ends this worker.
+func decodeAssignment(typ ipc.Type, body []byte, err error) (ipc.Assignment, error) {
 	switch {
 	case err == io.EOF:
 		return ipc.Assignment{}, &exitError{ipc.ExitOrphaned, errors.New("receive assignment: the master is gone")}
 	case errors.Is(err, ipc.ErrVersion):
 		return ipc.Assignment{}, &exitError{ipc.ExitVersion, fmt.Errorf("receive assignment: %w; this worker's binary was probably replaced while the master was running", err)}
 	case err != nil:
-		return ipc.Assignment{}, violation(err)
+		return ipc.Assignment{}, protocolError(err)
 	case typ != ipc.TypeAssignment:
-		return ipc.Assignment{}, violation(fmt.Errorf("unexpected message: %v", typ))
+		return ipc.Assignment{}, protocolError(fmt.Errorf("unexpected message: %v", typ))
 	}
 	a, err := ipc.DecodeAssignment(body)
 	if err != nil {
-		return ipc.Assignment{}, violation(err)
+		return ipc.Assignment{}, protocolError(err)
 	}
 	return a, nil
 }
 
-func violation(err error) error {
+func protocolError(err error) error {
 	return &exitError{ipc.ExitProtocol, fmt.Errorf("receive assignment: %w", err)}
 }
 
-// send tells the master something that it must know before this worker goes
-// on. A master that is gone needs to know nothing: what is under way goes on
-// without it.
+// send sends a message that the master must have before this worker continues. When the
+// master has exited, send succeeds: the worker serves its current connection without a
+// master.
 func (c *control) send(msg []byte) error {
 	for {
 		switch err := ipc.Send(c.fd, msg); err {
@@ -120,9 +120,9 @@ func (c *control) send(msg []byte) error {
 	}
 }
 
-// place puts a connection that was received on its descriptor. The caller
-// still owns conn, which is a duplicate afterwards.
-func place(conn int) error {
+// moveToFD3 duplicates a received connection to ipc.FDConnection. The caller still owns
+// conn.
+func moveToFD3(conn int) error {
 	if err := checkConnection(conn); err != nil {
 		return &exitError{ipc.ExitDescriptors, fmt.Errorf("receive connection: %w", err)}
 	}

@@ -24,8 +24,8 @@ func TestReadDeadline(t *testing.T) {
 				t.Errorf("read with a deadline after %v: %d, %v", after, n, err)
 			}
 		}
-		// It stays in force, holds for one direction, and can be moved and
-		// taken away.
+		// The deadline stays in force and applies to one direction. It can be moved and
+		// removed.
 		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("read again: %v", err)
 		}
@@ -65,7 +65,7 @@ func TestWriteDeadline(t *testing.T) {
 	})
 }
 
-// A deadline reaches calls that wait already, in both directions at a time.
+// A deadline ends calls that already wait, in both directions at the same time.
 func TestDeadlineInterrupts(t *testing.T) {
 	server, client := sockettest.TCP(t)
 	c := NewConn(server, ipc.Assignment{})
@@ -75,7 +75,7 @@ func TestDeadlineInterrupts(t *testing.T) {
 	ends := make(chan error, 2)
 	go func() { _, err := c.Read(make([]byte, 1)); ends <- err }()
 	go func() { _, err := c.Write(make([]byte, 64<<20)); ends <- err }()
-	// Until the buffers are full, both have not begun to wait for sure.
+	// The write has certainly begun to wait only when the buffers are full.
 	for moved := uint64(0); ; {
 		time.Sleep(5 * time.Millisecond)
 		_, out := c.Bytes()

@@ -8,42 +8,42 @@ import (
 	"github.com/preforkd/preforkd/ipc"
 )
 
-// adopt takes over the two descriptors of the contract and reports whether the
-// connection is among them; a spare has /dev/null in its place. The numbers
-// are fixed, so whatever happens to be open there would be served: a worker
-// that was started by hand finds a shell's or a test runner's files. Both are
-// looked at before anything is read from or written to them. Errors are
-// *exitErrors.
+// adoptDescriptors takes over the two descriptors of the contract. It reports whether
+// the connection is one of them: a spare has /dev/null in its place. The numbers are
+// fixed, so a worker must not serve whatever file is open there. In a worker that a
+// person started, these may be files of a shell or of a test runner. Both descriptors
+// are therefore checked before the first read or write. Errors are *exitErrors.
 //
-// Both get FD_CLOEXEC, which inheritance has cleared: a program that a handler
-// starts must get neither the connection, which it would keep open, nor the
-// control channel, over which it could speak in the worker's name.
-func adopt() (held bool, err error) {
-	if held = !IsSpare(); held {
+// Both descriptors get FD_CLOEXEC, because the exec of the worker required it to be
+// clear. A program that a handler starts must not inherit the connection, or it would
+// keep the connection open. It must not inherit the control channel either, or it could
+// speak in the worker's name.
+func adoptDescriptors() (hasConn bool, err error) {
+	if hasConn = !IsSpare(); hasConn {
 		err = checkConnection(ipc.FDConnection)
 	}
 	if err == nil {
 		err = checkSocket(ipc.FDControl, unix.SOCK_SEQPACKET, "the control channel, a SOCK_SEQPACKET socket")
 	}
 	for fd := ipc.FDConnection; fd <= ipc.FDControl && err == nil; fd++ {
-		if _, failed := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); failed != nil {
-			err = fmt.Errorf("set FD_CLOEXEC on fd %d: %w", fd, failed)
+		if _, fcntlErr := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); fcntlErr != nil {
+			err = fmt.Errorf("set FD_CLOEXEC on fd %d: %w", fd, fcntlErr)
 		}
 	}
 	if err != nil {
 		return false, &exitError{ipc.ExitDescriptors, err}
 	}
-	return held, nil
+	return hasConn, nil
 }
 
-// checkConnection returns what keeps fd from being a connection.
+// checkConnection returns an error when fd is not a usable connection.
 func checkConnection(fd int) error {
 	if err := checkSocket(fd, unix.SOCK_STREAM, "a connected stream socket"); err != nil {
 		return err
 	}
-	// The mode lies in the open file description, so the master decides it for
-	// this process (fcntl(2), F_SETFL). A wrong one would show as EAGAIN at the
-	// first pause of a client; it is the master's mistake and said at once.
+	// The blocking mode belongs to the open file description, so the master sets it for
+	// this process too (fcntl(2), F_SETFL). In the wrong mode, reads would fail with
+	// EAGAIN when the client pauses. This fault of the master is reported at once.
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 	if err != nil {
 		return fmt.Errorf("look at fd %d: %w", fd, err)
@@ -54,17 +54,17 @@ func checkConnection(fd int) error {
 	return nil
 }
 
-// whoStarts is the way out for somebody who has started a worker by hand.
-const whoStarts = "this program is started by preforkd; by hand, set " + ipc.EnvStdin + "=1 to serve standard input and output"
+// startHint tells a person who started a worker by hand what to do.
+const startHint = "this program is started by preforkd; by hand, set " + ipc.EnvStdin + "=1 to serve standard input and output"
 
-// checkSocket returns what keeps fd from being a socket of that type.
+// checkSocket returns an error when fd is not a socket of type want.
 func checkSocket(fd, want int, role string) error {
 	got, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 	switch {
 	case err == unix.EBADF:
-		return fmt.Errorf("fd %d must be %s, and is not open: %s", fd, role, whoStarts)
+		return fmt.Errorf("fd %d must be %s, and is not open: %s", fd, role, startHint)
 	case err == unix.ENOTSOCK:
-		return fmt.Errorf("fd %d must be %s, and is no socket: %s", fd, role, whoStarts)
+		return fmt.Errorf("fd %d must be %s, and is no socket: %s", fd, role, startHint)
 	case err != nil:
 		return fmt.Errorf("look at fd %d: %w", fd, err)
 	case got != want:
@@ -73,18 +73,18 @@ func checkSocket(fd, want int, role string) error {
 	return nil
 }
 
-// IsSpare reports whether the process was started ahead of its connections:
-// it has /dev/null, whose device number is fixed (devices.txt in the kernel's
-// documentation), in the place of one. It is meant for the start of main.
+// IsSpare reports whether the process was started ahead of its connections. A spare has
+// /dev/null in place of the connection. The device number of /dev/null is fixed
+// (devices.txt in the kernel's documentation). Call IsSpare at the start of main.
 func IsSpare() bool {
 	var st unix.Stat_t
 	return unix.Fstat(ipc.FDConnection, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == unix.Mkdev(1, 3)
 }
 
-// vacate gives up fd and leaves standard input, which is /dev/null, in its
-// place. In a worker that waits for another connection the number must not be
-// taken by the next descriptor that somebody opens.
-func vacate(fd int) error {
+// replaceWithNull closes fd and puts a duplicate of standard input, /dev/null, in its
+// place. In a worker that waits for another connection, no other file may get the
+// number.
+func replaceWithNull(fd int) error {
 	if unix.Dup3(0, fd, unix.O_CLOEXEC) == nil {
 		return nil
 	}

@@ -13,18 +13,19 @@ import (
 	"github.com/preforkd/preforkd/ipc"
 )
 
-// A drain tells the handler of one connection that the master asks for an end.
+// A drain tells the handler of one connection that the master asks the worker to
+// finish.
 type drain struct {
-	control *control // nil: there is no master to ask
+	control *control // nil without a master
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	ctx    context.Context
 	cancel context.CancelFunc
-	stop   int           // eventfd that ends the watcher, valid while done is not nil
-	done   chan struct{} // closed when the watcher has ended, nil without one
+	stopFD int           // eventfd that stops the watcher, valid while done is not nil
+	done   chan struct{} // closed when the watcher has ended; nil without a watcher
 }
 
-// context returns the connection's context and starts the watcher with it.
+// context returns the connection's context. The first call starts the watcher.
 func (d *drain) context() context.Context {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -39,22 +40,22 @@ func (d *drain) context() context.Context {
 	default:
 		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
 		if err != nil {
-			// Out of descriptors. The connection is worth more than its
-			// context, and the master has a signal for those that do not end.
+			// No descriptor is available. Serving the connection matters more than its
+			// context, and the master can still stop the worker with a signal.
 			return d.ctx
 		}
-		d.stop, d.done = fd, make(chan struct{})
+		d.stopFD, d.done = fd, make(chan struct{})
 		go d.watch()
 	}
 	return d.ctx
 }
 
-// watch ends the context when the master says so. It never reads once it was
-// told to stop, so that the messages for the next connection stay where they
-// are, and it never waits in a read, so that it can be told.
+// watch ends the context when the master asks for it. After a stop it never reads
+// again, so that messages for the next connection stay in the channel. It never blocks
+// in a read, so that it can always be stopped.
 func (d *drain) watch() {
 	defer close(d.done)
-	fds := []unix.PollFd{{Fd: int32(d.stop), Events: unix.POLLIN}, {Fd: int32(d.control.fd), Events: unix.POLLIN}}
+	fds := []unix.PollFd{{Fd: int32(d.stopFD), Events: unix.POLLIN}, {Fd: int32(d.control.fd), Events: unix.POLLIN}}
 	for {
 		if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
 			return
@@ -67,14 +68,14 @@ func (d *drain) watch() {
 		case err == unix.EAGAIN:
 			continue
 		case err == io.EOF, err == unix.ECONNRESET:
-			// The master is gone, and the connection goes on.
+			// The master has exited. The connection continues.
 			return
 		case err == nil && typ == ipc.TypeDrain:
 			d.control.draining = true
 		case err == nil:
-			d.control.fault = violation(fmt.Errorf("unexpected message: %v", typ))
+			d.control.protocolErr = protocolError(fmt.Errorf("unexpected message: %v", typ))
 		case errors.Is(err, ipc.ErrVersion), errors.Is(err, ipc.ErrMalformed):
-			d.control.fault = violation(err)
+			d.control.protocolErr = protocolError(err)
 		default:
 			return
 		}
@@ -83,18 +84,18 @@ func (d *drain) watch() {
 	}
 }
 
-// end stops the watcher and reports whether the context had ended. No other
-// goroutine reads from the control channel afterwards.
-func (d *drain) end() bool {
+// stopWatching stops the watcher and reports whether the context had ended. Afterwards
+// no other goroutine reads from the control channel.
+func (d *drain) stopWatching() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.ctx == nil {
 		return false
 	}
 	if d.done != nil {
-		unix.Write(d.stop, binary.NativeEndian.AppendUint64(nil, 1))
+		unix.Write(d.stopFD, binary.NativeEndian.AppendUint64(nil, 1))
 		<-d.done
-		unix.Close(d.stop)
+		unix.Close(d.stopFD)
 		d.done = nil
 	}
 	ended := d.ctx.Err() != nil

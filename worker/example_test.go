@@ -13,8 +13,8 @@ import (
 	"github.com/preforkd/preforkd/worker"
 )
 
-// connect gives a handler a connection as its tests do, sends what a client
-// sends, and prints what it gets.
+// connect runs a handler on a connection, as a test of a handler does. It sends the
+// client's bytes and prints the answer.
 func connect(handler worker.Handler, send string) {
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -34,7 +34,7 @@ func connect(handler worker.Handler, send string) {
 	}
 }
 
-// The whole of an echo server is io.Copy. As a program it is
+// An echo server is only io.Copy. As a program it is
 //
 //	func main() { worker.Serve(echo) }
 func Example_echo() {
@@ -46,7 +46,8 @@ func Example_echo() {
 	// Output: hello
 }
 
-// A protocol of lines: a request and an answer each. The log learns how many.
+// This is a line protocol: each request is a line and has one line as its answer. The
+// log shows the number of requests.
 func Example_lines() {
 	shout := func(c *worker.Conn) error {
 		requests := 0
@@ -67,7 +68,7 @@ func Example_lines() {
 	// IS ANYBODY THERE!
 }
 
-// What a handler is told about its connection.
+// A handler can ask for the addresses and the service of its connection.
 func ExampleConn() {
 	about := func(c *worker.Conn) error {
 		_, err := fmt.Fprintf(c, "%s of %s\n", c.Peer(), c.Service())

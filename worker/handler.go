@@ -6,30 +6,31 @@ import (
 	"strings"
 )
 
-// A Handler serves one connection. It may read and write as it likes and
-// returns when it has nothing more to say; it does not close the connection,
-// which stays the package's.
+// A Handler serves one connection. It reads and writes, and returns when it has
+// finished. It does not close the connection, because the package owns it.
 //
-// What it returns decides how the worker ends. Nil is an end in order:
-// ipc.ExitOK, with the reason given by Conn.SetReason, else ipc.ReasonEOF when
-// the client's end was read, else ipc.ReasonDrain when the handler's context
-// had ended, else ipc.ReasonDone. An error for which
-// errors.Is(err, ErrPeerGone) holds, as it does for what Conn's methods return
-// when the client vanishes, is ipc.ExitReset. One for which
-// errors.Is(err, context.Canceled) holds after the context has ended is an end
-// in order. Any other error is the handler's own: it is written to stderr in
-// one line, and the code is ipc.ExitHandler.
+// The result of the handler decides how the worker ends.
 //
-// A connection that has reached one of its limits has ended for that reason,
-// ipc.ExitIdle or ipc.ExitLifetime, whatever the handler returns. A panic is
-// ipc.ExitPanic, with the stack on stderr; the client still gets what was
-// written for it, and a worker that panicked is given no other connection.
+//   - Nil is a normal end: ipc.ExitOK. The reason is the one from Conn.SetReason.
+//     Without it, the reason is ipc.ReasonEOF when end of file was read. Otherwise it
+//     is ipc.ReasonDrain when the handler's context had ended, else ipc.ReasonDone.
+//   - An error that matches ErrPeerGone is ipc.ExitReset. Conn's methods return such an
+//     error when the client has vanished.
+//   - An error that matches context.Canceled is a normal end when the context has
+//     ended.
+//   - Any other error is the handler's own. It is written to stderr in one line, and
+//     the exit code is ipc.ExitHandler.
+//
+// A connection that has reached one of its limits ends with ipc.ExitIdle or
+// ipc.ExitLifetime, whatever the handler returns. A panic is ipc.ExitPanic, with the
+// stack on stderr. The client still gets the bytes that were written for it. A worker
+// that panicked gets no other connection.
 type Handler func(*Conn) error
 
-// Handlers are a program's handlers by the names the master asks for.
+// Handlers are a program's handlers by name. The master's command line gives the name.
 type Handlers map[string]Handler
 
-// names lists the handlers for an error message, always in the same order.
+// names lists the handlers for an error message, in alphabetical order.
 func (h Handlers) names() string {
 	names := make([]string, 0, len(h))
 	for name := range h {
@@ -39,8 +40,8 @@ func (h Handlers) names() string {
 	return strings.Join(names, ", ")
 }
 
-// choose returns the handler that the arguments name.
-func (h Handlers) choose(args []string) (Handler, error) {
+// byArguments returns the handler that the arguments name.
+func (h Handlers) byArguments(args []string) (Handler, error) {
 	if len(args) != 1 {
 		return nil, fmt.Errorf("want one argument, the handler (%s), got %d", h.names(), len(args))
 	}

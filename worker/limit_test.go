@@ -15,7 +15,7 @@ import (
 
 const shortIdle = 40 * time.Millisecond
 
-// Both ways of waiting keep the idle limit, and a handler's own calls do.
+// Both ways of waiting apply the idle limit, and so do a handler's own system calls.
 func TestIdleLimit(t *testing.T) {
 	for name, call := range map[string]func(c *Conn) error{
 		"read":              func(c *Conn) error { _, err := c.Read(make([]byte, 1)); return err },
@@ -31,7 +31,7 @@ func TestIdleLimit(t *testing.T) {
 			for err = unix.EINTR; err == unix.EINTR; {
 				_, err = unix.Read(c.FD(), make([]byte, 1))
 			}
-			return c.Error("read from", err)
+			return c.WrapError("read from", err)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -44,14 +44,14 @@ func TestIdleLimit(t *testing.T) {
 					t.Errorf("%v", err)
 				}
 			}
-			if code, reason, _ := verdict(c, nil, false); code != ipc.ExitIdle || reason != ipc.ReasonIdle {
+			if code, reason, _ := classifyEnd(c, nil, false); code != ipc.ExitIdle || reason != ipc.ReasonIdle {
 				t.Errorf("%s, %s", ipc.ExitName(code), reason)
 			}
 		})
 	}
 }
 
-// A reader whose writer is at work is not idle.
+// A connection is not idle while its writer still writes, although its reader waits.
 func TestOtherDirectionIsNotIdle(t *testing.T) {
 	idle := slowtest.Scale(time.Second)
 	for range 10 {
@@ -62,15 +62,15 @@ func TestOtherDirectionIsNotIdle(t *testing.T) {
 		case pause < idle/2 || !errors.Is(err, ErrIdle):
 			t.Fatalf("read with at most %v between two writes: %v", pause, err)
 		}
-		// A busy machine has let the writer pause for so long that the limit
-		// may have been reached for good reason.
+		// On a busy machine the writer paused so long that the limit was rightly
+		// reached.
 	}
 	t.Fatal("no writer could write often enough")
 }
 
-// readWhileWriting reads on a connection that is written to for twice its idle
-// limit and then gets a byte. It returns the longest pause between two writes,
-// and what the reader got.
+// readWhileWriting reads on a connection while another goroutine writes to it for twice
+// the idle limit. Then the reader gets one byte. It returns the longest pause between
+// two writes, and the reader's error.
 func readWhileWriting(t *testing.T, idle time.Duration) (pause time.Duration, err error) {
 	server, client := sockettest.TCP(t)
 	c := NewConn(server, ipc.Assignment{Limits: ipc.Limits{Idle: idle}})
@@ -94,7 +94,7 @@ func readWhileWriting(t *testing.T, idle time.Duration) (pause time.Duration, er
 	return max(pause, time.Since(last)), err
 }
 
-func TestAbortEndsWhatWaits(t *testing.T) {
+func TestAbortEndsWaitingCalls(t *testing.T) {
 	for reason, want := range map[ipc.Reason]error{
 		ipc.ReasonLifetime: ErrLifetime,
 		ipc.ReasonIdle:     ErrIdle,
@@ -115,7 +115,7 @@ func TestAbortEndsWhatWaits(t *testing.T) {
 		if _, err := c.Write([]byte("after")); !errors.Is(err, want) {
 			t.Errorf("write: %v", err)
 		}
-		if _, got, _ := verdict(c, c.Ended(), false); got != reason {
+		if _, got, _ := classifyEnd(c, c.Err(), false); got != reason {
 			t.Errorf("reason %s, want %s", got, reason)
 		}
 		c.Close()

@@ -9,56 +9,55 @@ import (
 	"github.com/preforkd/preforkd/ipc"
 )
 
-// Serve is the whole of a program with one handler: it serves the connection
-// that the process was started with, or those that it is sent, and exits with
-// a code of package ipc. It does not return. The program's arguments are its
-// own; Serve looks at none of them.
+// Serve is the complete main function of a program with one handler. It serves the
+// connection that the process was started with, or the connections that it receives. It
+// exits with a code of package ipc and does not return. Serve ignores the program's
+// arguments.
 func Serve(handler Handler) {
 	exit(run(handler))
 }
 
-// Main is Serve for a program with several handlers. The first argument, and
-// there must be no other, names the one that is meant.
+// Main is Serve for a program with several handlers. The program must have exactly one
+// argument: the name of the handler.
 func Main(handlers Handlers) {
-	handler, err := handlers.choose(os.Args[1:])
+	handler, err := handlers.byArguments(os.Args[1:])
 	if err != nil {
 		exit(&exitError{ipc.ExitUnknownHandler, err})
 	}
 	exit(run(handler))
 }
 
-// run is the life of a worker: one connection, or as many as it is sent. It
-// returns nil or an *exitError.
+// run serves one connection, or as many as the worker receives. It returns nil or an
+// *exitError.
 func run(handler Handler) error {
-	held, err := adopt()
+	hasConn, err := adoptDescriptors()
 	if err != nil {
-		if conn, byHand := standardStreams(); byHand {
+		if conn, found := detectStdio(); found {
 			return conn.serve(handler)
 		}
 		return err
 	}
 	control := newControl(ipc.FDControl)
 	for {
-		a, err := control.next(held)
+		a, err := control.nextAssignment(hasConn)
 		if err != nil {
 			return err
 		}
 		err = serve(newConn(ipc.FDConnection, a, control), handler)
-		if !a.More || fatal(err) || control.draining {
+		if !a.Reusable || fatal(err) || control.draining {
 			return err
 		}
-		// The code of an end that others follow has nobody to go to, and the
-		// report has told the master; what is for stderr still goes there.
-		complain(err)
-		held = false
+		// The process continues, so nobody gets this exit code. The report has told the
+		// master. An error for the operator still goes to stderr.
+		printError(err)
+		hasConn = false
 	}
 }
 
-// An exitError is an end with an exit code of its own, and what stderr has to
-// say about it, which may be nothing.
+// An exitError is an error with an exit code. Its text goes to stderr.
 type exitError struct {
 	code int
-	err  error // nil: there is nothing to say
+	err  error // nil: nothing goes to stderr
 }
 
 func (e *exitError) Error() string {
@@ -70,24 +69,23 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
-// fatal reports whether a worker that has ended a connection like this must
-// not be given another.
+// fatal reports whether a worker must not get another connection after this error.
 func fatal(err error) bool {
 	var end *exitError
 	return errors.As(err, &end) && (end.code == ipc.ExitPanic || end.code == ipc.ExitProtocol)
 }
 
-// complain writes what belongs on stderr, in one write: many workers share it.
-func complain(err error) {
+// printError writes an error to stderr in one write, because many workers share stderr.
+func printError(err error) {
 	if end, ok := err.(*exitError); ok && end.err == nil || err == nil {
 		return
 	}
 	fmt.Fprintf(os.Stderr, "%s: %v\n", programName(), err)
 }
 
-// exit ends the process as run's result demands.
+// exit ends the process with the exit code of run's result.
 func exit(err error) {
-	complain(err)
+	printError(err)
 	code := ipc.ExitOK
 	if end, ok := err.(*exitError); ok {
 		code = end.code
@@ -95,8 +93,8 @@ func exit(err error) {
 	os.Exit(code)
 }
 
-// programName is what errors start with: the program's name without its
-// directories.
+// programName returns the program's name without its directories. Error messages start
+// with it.
 func programName() string {
 	return os.Args[0][strings.LastIndexByte(os.Args[0], '/')+1:]
 }

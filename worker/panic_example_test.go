@@ -9,14 +9,14 @@ import (
 	"github.com/preforkd/preforkd/worker"
 )
 
-// A handler that panics takes nobody with it. Its process writes the stack to
-// stderr, reports the reason "panic" and exits with ipc.ExitPanic; its client
-// gets what was written before. This example runs this one in a process of its
-// own, as a master does:
+// A panic in a handler ends only its own process. The process writes the stack to
+// stderr, reports the reason "panic" and exits with ipc.ExitPanic. The client gets what
+// was written before the panic. This example runs the following program in a process of
+// its own, as a master does:
 //
-//	func main() { worker.Serve(careless) }
+//	func main() { worker.Serve(indexPanic) }
 func Example_panic() {
-	w, client := spawn("careless")
+	w, client := spawn("index panic")
 	answer, _ := io.ReadAll(client)
 	code := w.exit()
 	first, _, _ := strings.Cut(w.stderr.String(), "\n")
@@ -27,7 +27,7 @@ func Example_panic() {
 	// stderr: mine: connection c1: panic: runtime error: index out of range [0] with length 0
 }
 
-func careless(c *worker.Conn) error {
+func indexPanic(c *worker.Conn) error {
 	fmt.Fprint(c, "just a moment")
 	words := strings.Fields(c.Setting("greeting"))
 	_, err := fmt.Fprint(c, words[0])

@@ -19,13 +19,13 @@ import (
 	"github.com/preforkd/preforkd/worker/sockettest"
 )
 
-// asHandler names the handler that a child of this test serves with instead of
-// testing.
-const asHandler = "PREFORKD_TEST_HANDLER"
+// envHandler names the handler that a child process serves with, instead of running
+// tests.
+const envHandler = "PREFORKD_TEST_HANDLER"
 
 func TestMain(m *testing.M) {
-	if name := os.Getenv(asHandler); name != "" {
-		if prepare := preparations[name]; prepare != nil {
+	if name := os.Getenv(envHandler); name != "" {
+		if prepare := beforeServing[name]; prepare != nil {
 			prepare()
 		}
 		worker.Serve(handlers[name])
@@ -33,16 +33,16 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// handlers are the programs of these tests. Each starts by telling the client
-// that it is there, where a test has to know.
+// handlers are the programs of these tests. Some first write to the client, so that a
+// test knows that they run.
 var handlers = map[string]worker.Handler{
 	"echo": func(c *worker.Conn) error {
 		_, err := io.Copy(c, c)
 		return err
 	},
-	"nothing":  func(c *worker.Conn) error { return nil },
-	"fail":     func(c *worker.Conn) error { return errors.New("no such record") },
-	"careless": careless,
+	"nothing":     func(c *worker.Conn) error { return nil },
+	"fail":        func(c *worker.Conn) error { return errors.New("no such record") },
+	"index panic": indexPanic,
 	"panic": func(c *worker.Conn) error {
 		fmt.Fprint(c, "last words")
 		return errors.New(os.Args[99])
@@ -96,27 +96,27 @@ var handlers = map[string]worker.Handler{
 	},
 }
 
-// preparations are what a program does before it serves, by its handler.
-var preparations = map[string]func(){}
+// beforeServing has functions that a program calls before it serves, by handler.
+var beforeServing = map[string]func(){}
 
-// A child is a worker, and the master's end of its control channel.
+// A child is a worker process with the master's end of its control channel.
 type child struct {
 	cmd     *exec.Cmd
 	stderr  bytes.Buffer
 	control int
 }
 
-// command is a child with this handler and these arguments, not yet started.
+// command returns a child that is not yet started.
 func command(handler string, args ...string) *child {
 	c := &child{cmd: exec.Command("/proc/self/exe", args...), control: -1}
 	c.cmd.Args[0] = "mine"
-	c.cmd.Env = append(os.Environ(), asHandler+"="+handler, "GORACE=atexit_sleep_ms=0")
+	c.cmd.Env = append(os.Environ(), envHandler+"="+handler, "GORACE=atexit_sleep_ms=0")
 	c.cmd.Stderr = &c.stderr
 	return c
 }
 
-// start starts a worker with fd as its connection, which it takes over, and
-// messages in its channel.
+// start starts a worker with fd as its connection and with messages in its channel. The
+// worker owns fd.
 func start(t *testing.T, handler string, fd int, messages ...[]byte) *child {
 	t.Helper()
 	c := command(handler, "--flag", "argument")
@@ -139,8 +139,8 @@ func start(t *testing.T, handler string, fd int, messages ...[]byte) *child {
 	return c
 }
 
-// spawn is start for an example: with a client, an assignment, and nobody to
-// fail.
+// spawn is start for an example: without a testing.T, and with a client and an
+// assignment.
 func spawn(handler string) (*child, io.Reader) {
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -176,7 +176,7 @@ func (c *child) send(t *testing.T, msg []byte) {
 	}
 }
 
-// expect waits for a message and returns its body.
+// expect waits for a message of the wanted type and returns its body.
 func (c *child) expect(t *testing.T, want ipc.Type) []byte {
 	t.Helper()
 	typ, body, err := ipc.Receive(c.control, make([]byte, ipc.MaxMessage), 0)
@@ -195,7 +195,7 @@ func (c *child) report(t *testing.T) ipc.Report {
 	return r
 }
 
-// exit waits for the end and returns the code.
+// exit waits until the process has ended and returns its exit code.
 func (c *child) exit() int {
 	c.cmd.Wait()
 	return c.cmd.ProcessState.ExitCode()
@@ -219,22 +219,22 @@ func devNull(t *testing.T) int {
 	return fd
 }
 
-// Every way in which a connection ends, for a worker that was spawned for it,
-// for a spare, and for a spare that might serve another.
-func TestHowAWorkerEnds(t *testing.T) {
+// This test covers every way in which a connection ends. It runs each for a worker that
+// was started for its connection, for a spare, and for a reusable spare.
+func TestExitCodesAndReports(t *testing.T) {
 	garbage := []byte("garbage!")
 	const short = 30 * time.Millisecond
 	for name, test := range map[string]struct {
 		handler string
 		limits  ipc.Limits
-		after   string // what the client waits for before
-		control []byte // the master sends this
-		client  string // the client sends this and its end, "" for neither, "reset" for that
-		got     string // all that the client gets
+		after   string // the client waits for this text first
+		control []byte // the master sends this message
+		client  string // the client sends this and half-closes; "" for neither, "reset" for a reset
+		got     string // everything that the client gets
 		code    int
 		reason  ipc.Reason
-		said    string // on stderr, "" for nothing
-		last    bool   // no other connection after this one
+		said    string // the text on stderr, "" for none
+		last    bool   // the worker takes no other connection after this one
 	}{
 		"eof":         {handler: "echo", client: "hello", got: "hello", reason: ipc.ReasonEOF},
 		"done":        {handler: "nothing", reason: ipc.ReasonDone},
@@ -258,7 +258,7 @@ func TestHowAWorkerEnds(t *testing.T) {
 	} {
 		for _, form := range []string{"spawned", "spare", "reused"} {
 			t.Run(name+"/"+form, func(t *testing.T) {
-				a := ipc.Assignment{Connection: "c1", Service: "s", Peer: "p:1", Limits: test.limits, More: form == "reused"}
+				a := ipc.Assignment{Connection: "c1", Service: "s", Peer: "p:1", Limits: test.limits, Reusable: form == "reused"}
 				server, client := sockettest.TCP(t)
 				var w *child
 				if form == "spawned" {
@@ -270,7 +270,7 @@ func TestHowAWorkerEnds(t *testing.T) {
 						t.Fatal(err)
 					}
 					unix.Close(server)
-					w.expect(t, ipc.TypeTaken)
+					w.expect(t, ipc.TypeAck)
 				}
 				before := make([]byte, len(test.after))
 				if _, err := io.ReadFull(client, before); err != nil || string(before) != test.after {
@@ -312,9 +312,9 @@ func TestHowAWorkerEnds(t *testing.T) {
 	}
 }
 
-// A drain that comes before the assignment concerns the connection that the
-// worker was spawned for.
-func TestContextOfADrainedWorker(t *testing.T) {
+// A drain that arrives before the assignment applies to the connection that the worker
+// was started for.
+func TestDrainBeforeAssignment(t *testing.T) {
 	server, client := sockettest.TCP(t)
 	w := start(t, "context", server, ipc.Drain, encode(t, ipc.Assignment{}))
 	if got, err := io.ReadAll(client); string(got) != "heregoodbye" || err != nil {
@@ -328,17 +328,17 @@ func TestContextOfADrainedWorker(t *testing.T) {
 	}
 }
 
-// The master's death is no reason to leave the client alone, for a handler
-// with a context either.
-func TestContextOutlivesTheMaster(t *testing.T) {
+// A worker serves its client to the end when the master dies. This includes a handler
+// with a context.
+func TestContextAfterMasterExit(t *testing.T) {
 	server, client := sockettest.TCP(t)
 	w := start(t, "context and echo", devNull(t))
 	w.expect(t, ipc.TypeReady)
-	if err := ipc.SendConnection(w.control, encode(t, ipc.Assignment{More: true}), server); err != nil {
+	if err := ipc.SendConnection(w.control, encode(t, ipc.Assignment{Reusable: true}), server); err != nil {
 		t.Fatal(err)
 	}
 	unix.Close(server)
-	w.expect(t, ipc.TypeTaken)
+	w.expect(t, ipc.TypeAck)
 	unix.Shutdown(w.control, unix.SHUT_RDWR)
 	client.Write([]byte("anybody there?"))
 	client.CloseWrite()
@@ -350,9 +350,9 @@ func TestContextOutlivesTheMaster(t *testing.T) {
 	}
 }
 
-// Contexts belong to connections: the watcher of one never takes a message
-// that is meant for the time after it.
-func TestContextsInTurn(t *testing.T) {
+// Each connection has its own context. The watcher of one connection never reads a
+// message for the next.
+func TestContextPerConnection(t *testing.T) {
 	w := start(t, "context and echo", devNull(t))
 	count := func() int {
 		fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", w.cmd.Process.Pid))
@@ -368,11 +368,11 @@ func TestContextsInTurn(t *testing.T) {
 			first = count()
 		}
 		server, client := sockettest.Unix(t)
-		if err := ipc.SendConnection(w.control, encode(t, ipc.Assignment{More: true}), server); err != nil {
+		if err := ipc.SendConnection(w.control, encode(t, ipc.Assignment{Reusable: true}), server); err != nil {
 			t.Fatal(err)
 		}
 		unix.Close(server)
-		w.expect(t, ipc.TypeTaken)
+		w.expect(t, ipc.TypeAck)
 		client.Write([]byte("x"))
 		client.CloseWrite()
 		if got, err := io.ReadAll(client); string(got) != "x" || err != nil {

@@ -12,13 +12,13 @@ import (
 	"github.com/preforkd/preforkd/worker/sockettest"
 )
 
-func TestHowAHandlerEnds(t *testing.T) {
+func TestHandlerResults(t *testing.T) {
 	own := errors.New("no such record")
 	for name, test := range map[string]struct {
-		handler   Handler
-		code      int
-		reason    ipc.Reason
-		complaint string
+		handler Handler
+		code    int
+		reason  ipc.Reason
+		message string
 	}{
 		"reads to the end": {func(c *Conn) error { _, err := io.ReadAll(c); return err }, ipc.ExitOK, ipc.ReasonEOF, ""},
 		"has enough":       {func(c *Conn) error { return nil }, ipc.ExitOK, ipc.ReasonDone, ""},
@@ -32,7 +32,7 @@ func TestHowAHandlerEnds(t *testing.T) {
 			return own
 		}, ipc.ExitHandler, ipc.ReasonError, "connection c1: no such record"},
 		"loses the client": {func(c *Conn) error {
-			return fmt.Errorf("answer: %w", c.Error("write to", unix.ETIMEDOUT))
+			return fmt.Errorf("answer: %w", c.WrapError("write to", unix.ETIMEDOUT))
 		}, ipc.ExitReset, ipc.ReasonReset, ""},
 		"loses something else": {func(c *Conn) error { return unix.EPIPE }, ipc.ExitHandler, ipc.ReasonError, "connection c1: broken pipe"},
 	} {
@@ -50,8 +50,8 @@ func TestHowAHandlerEnds(t *testing.T) {
 			if end.code != test.code {
 				t.Errorf("exit code %s, want %s", ipc.ExitName(end.code), ipc.ExitName(test.code))
 			}
-			if complaint := fmt.Sprint(end.err); complaint != test.complaint && (end.err != nil || test.complaint != "") {
-				t.Errorf("complaint %q, want %q", complaint, test.complaint)
+			if message := fmt.Sprint(end.err); message != test.message && (end.err != nil || test.message != "") {
+				t.Errorf("message %q, want %q", message, test.message)
 			}
 			typ, body, err := ipc.Receive(master, make([]byte, ipc.MaxMessage), unix.MSG_DONTWAIT)
 			if err != nil || typ != ipc.TypeReport {
@@ -64,8 +64,8 @@ func TestHowAHandlerEnds(t *testing.T) {
 	}
 }
 
-// A worker that outlives its master has nobody to report to, and that is all.
-func TestReportToNobody(t *testing.T) {
+// A report to a master that has exited is no error.
+func TestReportAfterMasterExit(t *testing.T) {
 	master, control := channel(t)
 	defer unix.Close(control)
 	unix.Close(master)

@@ -11,61 +11,59 @@ import (
 	"github.com/preforkd/preforkd/ipc"
 )
 
-// A streams is a connection that was not handed over by a master: what a
-// program that was started by hand, or by another server, has as standard
-// input and output.
-type streams struct {
-	socket bool // fd 0 is the connection, else it and fd 1 are made into one
-	tell   bool // somebody wants to read on stderr how it went
+// A stdioConn is a connection on standard input and output, without a master. A person
+// or another server has started the program.
+type stdioConn struct {
+	isSocket     bool // fd 0 is the connection; otherwise fds 0 and 1 are joined into one
+	printSummary bool // print a summary to stderr at the end
 }
 
-// standardStreams decides whether a worker without the descriptors of the
-// contract serves its standard input and output. Only these do:
+// detectStdio decides whether a worker without the contract's descriptors serves its
+// standard input and output. Only these workers do:
 //
-//   - one whose standard input is a stream socket, as inetd, tcpserver, socat
-//     with EXEC, and preforkd itself with the stdio handoff start programs;
-//   - one that is told to by ipc.EnvStdin, for pipes and terminals.
+//   - a worker whose standard input is a stream socket. inetd, tcpserver, socat with
+//     EXEC, and preforkd with the stdio handoff start programs so;
+//   - a worker that ipc.EnvStdin tells to, for pipes and terminals.
 //
-// None does that has a control channel: something is wrong with its connection
-// then, and its standard input is not what the client should get instead.
-func standardStreams() (s streams, ok bool) {
+// A worker with a control channel never does. There the connection is faulty, and the
+// client must not get the standard input instead.
+func detectStdio() (s stdioConn, ok bool) {
 	if checkSocket(ipc.FDControl, unix.SOCK_SEQPACKET, "") == nil {
-		return streams{}, false
+		return stdioConn{}, false
 	}
-	s.socket = checkSocket(0, unix.SOCK_STREAM, "") == nil
-	s.tell = os.Getenv(ipc.EnvStdin) == "1"
-	return s, s.socket || s.tell
+	s.isSocket = checkSocket(0, unix.SOCK_STREAM, "") == nil
+	s.printSummary = os.Getenv(ipc.EnvStdin) == "1"
+	return s, s.isSocket || s.printSummary
 }
 
-// serve is the life of such a worker. It returns nil or an *exitError.
-func (s streams) serve(handler Handler) error {
-	open := s.join
-	if s.socket {
-		open = s.move
+// serve serves such a connection. It returns nil or an *exitError.
+func (s stdioConn) serve(handler Handler) error {
+	open := s.joinPipes
+	if s.isSocket {
+		open = s.takeSocket
 	}
 	fd, flushed, err := open()
 	if err != nil {
 		return &exitError{ipc.ExitDescriptors, fmt.Errorf("serve standard input and output: %w", err)}
 	}
 	c := NewConn(fd, ipc.Assignment{
-		Connection: environ("stdin", ipc.EnvConnection),
-		Service:    environ(programName(), ipc.EnvService),
-		Peer:       address(ipc.EnvTCPRemoteIP, ipc.EnvTCPRemotePort, "SOCAT_PEERADDR", "SOCAT_PEERPORT"),
-		Local:      address(ipc.EnvTCPLocalIP, ipc.EnvTCPLocalPort, "SOCAT_SOCKADDR", "SOCAT_SOCKPORT"),
+		Connection: firstEnv("stdin", ipc.EnvConnection),
+		Service:    firstEnv(programName(), ipc.EnvService),
+		Peer:       envAddress(ipc.EnvTCPRemoteIP, ipc.EnvTCPRemotePort, "SOCAT_PEERADDR", "SOCAT_PEERPORT"),
+		Local:      envAddress(ipc.EnvTCPLocalIP, ipc.EnvTCPLocalPort, "SOCAT_SOCKADDR", "SOCAT_SOCKPORT"),
 	})
-	report, end := finish(c, handler)
+	report, end := runHandler(c, handler)
 	<-flushed
-	if s.tell {
+	if s.printSummary {
 		fmt.Fprintf(os.Stderr, "%s: %s, %d bytes in, %d bytes out%s\n",
-			programName(), report.Reason, report.BytesIn, report.BytesOut, values(report.Values))
+			programName(), report.Reason, report.BytesIn, report.BytesOut, formatValues(report.Values))
 	}
 	return end
 }
 
-// move takes the connection off the standard streams. What the handler prints
-// goes to stderr from there on, as it does under a master, and not to the
-// client.
-func (s streams) move() (fd int, flushed <-chan struct{}, err error) {
+// takeSocket moves the connection away from fds 0 and 1. Afterwards the handler's
+// prints go to stderr, as under a master, and not to the client.
+func (s stdioConn) takeSocket() (fd int, flushed <-chan struct{}, err error) {
 	if fd, err = unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 3); err != nil {
 		return -1, nil, err
 	}
@@ -85,42 +83,43 @@ func (s streams) move() (fd int, flushed <-chan struct{}, err error) {
 	return fd, done, err
 }
 
-// join makes one socket of the two streams, with a goroutine to carry the
-// bytes for each, so that a handler finds by hand what it will find in
-// earnest. flushed is closed when all that the handler wrote has been printed.
-func (s streams) join() (fd int, flushed <-chan struct{}, err error) {
+// joinPipes makes one socket from standard input and output. One goroutine copies bytes
+// in each direction. The handler therefore sees a socket, as it does under a master.
+// flushed is closed when everything that the handler wrote has been printed.
+func (s stdioConn) joinPipes() (fd int, flushed <-chan struct{}, err error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, nil, err
 	}
-	outside := os.NewFile(uintptr(pair[1]), "standard streams")
+	otherEnd := os.NewFile(uintptr(pair[1]), "standard streams")
 	go func() {
-		io.Copy(outside, os.Stdin)
+		io.Copy(otherEnd, os.Stdin)
 		unix.Shutdown(pair[1], unix.SHUT_WR)
 	}()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		io.Copy(os.Stdout, outside)
-		// Whoever still types types to nobody.
+		io.Copy(os.Stdout, otherEnd)
+		// Nobody reads further input.
 		unix.Shutdown(pair[1], unix.SHUT_RDWR)
 	}()
 	return pair[0], done, nil
 }
 
-// environ returns the first of the variables that is set, else otherwise.
-func environ(otherwise string, names ...string) string {
+// firstEnv returns the value of the first variable that is set and not empty. Otherwise
+// it returns fallback.
+func firstEnv(fallback string, names ...string) string {
 	for _, name := range names {
 		if value := os.Getenv(name); value != "" {
 			return value
 		}
 	}
-	return otherwise
+	return fallback
 }
 
-// address puts together what the server that started this program says of an
-// end of the connection. Names are pairs, of the host's and the port's variable.
-func address(names ...string) string {
+// envAddress builds one end's address from variables that the starting server has set.
+// names are pairs: the variable of the host and the variable of the port.
+func envAddress(names ...string) string {
 	for i := 0; i < len(names); i += 2 {
 		host, port := os.Getenv(names[i]), os.Getenv(names[i+1])
 		if host == "" || port == "" {
@@ -134,8 +133,8 @@ func address(names ...string) string {
 	return "stdin"
 }
 
-// values are a report's, as they follow in a line.
-func values(pairs []ipc.Pair) string {
+// formatValues formats the values of a report for one line.
+func formatValues(pairs []ipc.Pair) string {
 	var b strings.Builder
 	for _, p := range pairs {
 		fmt.Fprintf(&b, ", %s=%q", p.Key, p.Value)

@@ -16,7 +16,7 @@ import (
 	"github.com/preforkd/preforkd/worker/sockettest"
 )
 
-func TestByHandOverPipes(t *testing.T) {
+func TestStdioPipes(t *testing.T) {
 	w := command("echo")
 	w.cmd.Env = append(w.cmd.Env, ipc.EnvStdin+"=1")
 	w.cmd.Stdin = strings.NewReader("typed\n")
@@ -29,8 +29,8 @@ func TestByHandOverPipes(t *testing.T) {
 	}
 }
 
-// A handler that ends first does not wait for whoever types.
-func TestByHandHandlerEndsFirst(t *testing.T) {
+// A handler that ends first does not wait for more input.
+func TestStdioHandlerEndsFirst(t *testing.T) {
 	w := command("values")
 	w.cmd.Env = append(w.cmd.Env, ipc.EnvStdin+"=1")
 	in, err := w.cmd.StdinPipe()
@@ -46,7 +46,7 @@ func TestByHandHandlerEndsFirst(t *testing.T) {
 	}
 }
 
-func TestByHandFailure(t *testing.T) {
+func TestStdioHandlerFails(t *testing.T) {
 	w := command("panic")
 	w.cmd.Env = append(w.cmd.Env, ipc.EnvStdin+"=1")
 	w.cmd.Stdin = strings.NewReader("")
@@ -56,8 +56,8 @@ func TestByHandFailure(t *testing.T) {
 	}
 }
 
-// As inetd does it, and preforkd's own stdio handoff.
-func TestSocketOnStandardInput(t *testing.T) {
+// inetd and preforkd's stdio handoff start programs this way.
+func TestStdioSocket(t *testing.T) {
 	server, client := sockettest.TCP(t)
 	w := command("print", "-v")
 	conn := os.NewFile(uintptr(server), "connection")
@@ -76,9 +76,9 @@ func TestSocketOnStandardInput(t *testing.T) {
 	}
 }
 
-// Nothing but a socket is served without being told to, and nothing at all by
-// a worker that has a master.
-func TestNotByAccident(t *testing.T) {
+// Without EnvStdin only a socket is served. A worker with a master serves no standard
+// input at all.
+func TestStdioOnlyWhenAsked(t *testing.T) {
 	w := command("echo")
 	w.cmd.Stdin = strings.NewReader("x")
 	if out, _ := w.cmd.Output(); len(out) > 0 {
@@ -112,8 +112,8 @@ func TestNotByAccident(t *testing.T) {
 	}
 }
 
-// dial connects to a server that may not listen yet, sends, and returns as many
-// bytes of what comes back.
+// dial connects to a server that may not listen yet and sends bytes. It returns as many
+// bytes of the answer.
 func dial(t *testing.T, addr, send string) string {
 	t.Helper()
 	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
@@ -127,8 +127,8 @@ func dial(t *testing.T, addr, send string) string {
 		defer conn.Close()
 		conn.SetDeadline(time.Now().Add(slowtest.Scale(time.Minute)))
 		fmt.Fprint(conn, send)
-		// Both of these servers take the client's end for everybody's, so it
-		// must not come before the answer.
+		// Both of these servers close everything when the client half-closes. The
+		// half-close must therefore come after the answer.
 		got := make([]byte, len(send))
 		if n, err := io.ReadFull(conn, got); err != nil {
 			t.Fatalf("%q, %v", got[:n], err)
@@ -137,7 +137,7 @@ func dial(t *testing.T, addr, send string) string {
 	}
 }
 
-// freeAddr is an address that was free a moment ago.
+// freeAddr returns an address that was free a moment ago.
 func freeAddr(t *testing.T) (addr, port string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -157,7 +157,7 @@ func serveWith(t *testing.T, handler string, name string, args ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd.Env = append(os.Environ(), asHandler+"="+handler, "SELF="+self, "GORACE=atexit_sleep_ms=0")
+	cmd.Env = append(os.Environ(), envHandler+"="+handler, "SELF="+self, "GORACE=atexit_sleep_ms=0")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -9,9 +9,9 @@ import (
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/show"
 )
 
-// What the README says of other servers is what was measured.
-func TestReadmeShowsTheKeptRuns(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
+// What the document says of other servers is what was measured.
+func TestDocumentShowsTheKeptRuns(t *testing.T) {
+	readme, err := os.ReadFile("../../deploy/doc/benchmarks.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +28,7 @@ func TestReadmeShowsTheKeptRuns(t *testing.T) {
 		"markdown runs/servers.json":       show.ServerTable(servers),
 	} {
 		if !strings.Contains(string(readme), table) {
-			t.Errorf("README.md has not what preforkd-bench %s prints:\n%s", command, table)
+			t.Errorf("benchmarks.md has not what preforkd-bench %s prints:\n%s", command, table)
 		}
 	}
 	chart, err := os.ReadFile("runs/servers.svg")

@@ -15,9 +15,9 @@ import (
 	"github.com/preforkd/preforkd/worker/sockettest"
 )
 
-// bare is the least that a Go program can be that echoes fd 3: what any worker
-// written in Go costs.
-const bare = `package main
+// minimalProgram is the smallest Go program that echoes fd 3. It shows the cost of any
+// worker in Go.
+const minimalProgram = `package main
 
 import (
 	"os"
@@ -57,9 +57,9 @@ func build(b *testing.B, name, source string) string {
 	return out
 }
 
-// once has a program serve one connection of six bytes and returns the CPU
+// serveOnce runs a program that serves one connection of six bytes. It returns the CPU
 // time of the whole process, in seconds.
-func once(b *testing.B, path string, message []byte) float64 {
+func serveOnce(b *testing.B, path string, message []byte) float64 {
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		b.Fatal(err)
@@ -88,9 +88,9 @@ func once(b *testing.B, path string, message []byte) float64 {
 	return (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
 }
 
-// BenchmarkSpawnAndExit compares the CPU time of a worker's whole life with
-// that of the least Go program, in turn, so that a busy machine slows both.
-// worker/bare is the ratio of the medians; 1.25 is what it may be.
+// BenchmarkSpawnAndExit compares the CPU time of a worker's whole life with that of the
+// smallest Go program. The two run in turn, so that a busy machine slows both.
+// worker/bare is the ratio of the medians; it may be at most 1.25.
 //
 //	go test -run xxx -bench SpawnAndExit -benchtime 1000x ./cmd/preforkd-worker
 func BenchmarkSpawnAndExit(b *testing.B) {
@@ -100,7 +100,7 @@ func BenchmarkSpawnAndExit(b *testing.B) {
 	if said, err := cmd.CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, said)
 	}
-	programs := []string{build(b, "bare", bare), worker}
+	programs := []string{build(b, "bare", minimalProgram), worker}
 	message, err := (&ipc.Assignment{Connection: "c1", Service: "echo", Peer: "127.0.0.1:4242", Local: "127.0.0.1:7007"}).Append(nil)
 	if err != nil {
 		b.Fatal(err)
@@ -108,7 +108,7 @@ func BenchmarkSpawnAndExit(b *testing.B) {
 	times := make([][]float64, len(programs))
 	for b.Loop() {
 		for i, path := range programs {
-			times[i] = append(times[i], once(b, path, message))
+			times[i] = append(times[i], serveOnce(b, path, message))
 		}
 	}
 	median := func(all []float64) float64 {
@@ -120,19 +120,18 @@ func BenchmarkSpawnAndExit(b *testing.B) {
 	b.ReportMetric(median(times[1])/median(times[0]), "worker/bare")
 }
 
-// BenchmarkHandover measures the time from the moment that the master has a
-// connection to the first byte that the handler has answered: by a worker that
-// is spawned for it, by a spare that waits, and by a spare that has served
-// before.
+// BenchmarkHandover measures the time from accept to the first byte of the answer. It
+// compares a worker that is started for the connection, a waiting spare, and a spare
+// that has served before.
 func BenchmarkHandover(b *testing.B) {
 	encode := func(b *testing.B, more bool) []byte {
-		msg, err := (&ipc.Assignment{Connection: "c1", Service: "echo", More: more}).Append(nil)
+		msg, err := (&ipc.Assignment{Connection: "c1", Service: "echo", Reusable: more}).Append(nil)
 		if err != nil {
 			b.Fatal(err)
 		}
 		return msg
 	}
-	// first waits for the answer to a byte that was sent before.
+	// first waits for the answer to a byte that was already sent.
 	first := func(b *testing.B, client sockettest.Client) {
 		if _, err := io.ReadFull(client, make([]byte, 1)); err != nil {
 			b.Fatal(err)
@@ -163,7 +162,7 @@ func BenchmarkHandover(b *testing.B) {
 		}
 		return fd
 	}
-	// await reads the worker's next message, which must be this one.
+	// await reads the worker's next message, which must have the wanted type.
 	await := func(b *testing.B, control int, want ipc.Type) {
 		if typ, _, err := ipc.Receive(control, make([]byte, ipc.MaxMessage), 0); typ != want || err != nil {
 			b.Fatal(typ, err)
@@ -215,7 +214,7 @@ func BenchmarkHandover(b *testing.B) {
 			first(b, client)
 			total += time.Since(start)
 			client.Close()
-			await(b, control, ipc.TypeTaken)
+			await(b, control, ipc.TypeAck)
 			await(b, control, ipc.TypeReport)
 		}
 		unix.Close(control)

@@ -1,26 +1,25 @@
-// Command preforkd-worker is the program that built-in handlers run in. The
-// master starts it once for every connection, or ahead of its connections as a
-// spare; it is of no use by hand.
+// Command preforkd-worker is the program that built-in handlers run in. The master
+// starts one for every connection, or starts it in advance as a spare. It is not made
+// to be started by hand.
 //
 //	preforkd-worker HANDLER
 //
-// serves with the built-in handler of that name (echo). It runs confined from
-// its start to its end, see package confine.
+// serves with the built-in handler of that name (echo). The worker runs confined from
+// start to end; see package confine.
 //
 //	preforkd-worker exec-stdio   PATH ARG0 [ARG]...
 //	preforkd-worker exec-systemd PATH ARG0 [ARG]...
 //
-// get a connection in the same way and then become the program at PATH, with
-// the argument vector that follows, in the same process. With exec-stdio the
-// connection is its standard input and output; with exec-systemd it is fd 3,
-// with LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES as sd_listen_fds(3) has them.
-// These do not confine anything: the program is not of this house. See
-// ipc.ExecStdio for what exactly it is born with.
+// get a connection in the same way. Then they execute the program at PATH, with the
+// argument vector that follows, in the same process. With exec-stdio the connection is
+// the program's standard input and output. With exec-systemd it is fd 3, with
+// LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES as in sd_listen_fds(3). These two forms do
+// not confine the process, because the program is not part of preforkd. See
+// ipc.ExecStdio for the program's descriptors and environment.
 //
-// The exit codes of all forms, until the program has taken over, are those of
-// package ipc.
+// All forms exit with the codes of package ipc, until the other program has started.
 //
-// It is slim on purpose: every connection pays for starting and ending it, so
-// nothing is linked in that a handler does not need. A test lists what it may
-// not import, and BenchmarkSpawnAndExit measures what is left.
+// The program is small on purpose: every connection pays for its start and end, so
+// nothing is linked that a handler does not need. A test lists the forbidden imports,
+// and BenchmarkSpawnAndExit measures the cost.
 package main

@@ -9,7 +9,7 @@ import (
 	"github.com/preforkd/preforkd/worker/sockettest"
 )
 
-// The limits hold in confinement, where timers have to get by.
+// The limits also work in confinement, which restricts timers.
 func TestLimits(t *testing.T) {
 	const short = 30 * time.Millisecond
 	for want, limits := range map[int]ipc.Limits{
@@ -29,7 +29,7 @@ func TestLimits(t *testing.T) {
 		if r := p.report(t); len(r.Values) > 0 && r.Values[0].Key != ipc.ValueUnconfined {
 			t.Errorf("report %+v", r)
 		}
-		if code := p.wait(t, ""); code != want {
+		if code := p.expectExit(t, ""); code != want {
 			t.Errorf("exit code %s, want %s", ipc.ExitName(code), ipc.ExitName(want))
 		}
 	}

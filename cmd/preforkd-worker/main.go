@@ -1,6 +1,6 @@
-// The runtime of this program may skip a look at its cgroup's CPU quota: it
-// would read the mount table and keep the quota's files open for its whole
-// life, for the sake of a process that runs one goroutine.
+// Go's runtime does not need its cgroup's CPU quota here. It would read the mount table
+// and keep the quota's files open for the whole life of the process, which runs only
+// one goroutine.
 //
 //go:debug containermaxprocs=0
 //go:debug updatemaxprocs=0
@@ -15,13 +15,13 @@ import (
 )
 
 func main() {
-	if worker.Becomes(os.Args) {
-		worker.Become(os.Args)
+	if worker.IsExecMode(os.Args) {
+		worker.ExecProgram(os.Args)
 	}
-	// A spare that could not rehearse serves none the worse, only later.
-	_ = worker.Rehearse(echo.Serve, []byte("\n"))
-	// A handler of this program needs its descriptors and nothing else. The
-	// programs that it becomes are somebody else's and get what they ask for.
+	// A spare whose warm-up failed serves as well, but its first connection is slower.
+	_ = worker.WarmUp(echo.Serve, []byte("\n"))
+	// A built-in handler needs only its descriptors, so it is confined. A program that
+	// this worker executes is not part of preforkd and is not confined.
 	confined := confine.Apply(worker.IsSpare())
 	worker.Main(worker.Handlers{"echo": confined.Handler(echo.Serve)})
 }

@@ -17,12 +17,12 @@ import (
 	"github.com/preforkd/preforkd/worker/sockettest"
 )
 
-// binary is the program under test, built the way it is shipped: what it
-// holds open and how it ends would not be the same with the race detector in it.
+// binary is the program under test, built as it is shipped. With the race detector its
+// descriptors and its exit would be different.
 var binary string
 
 func TestMain(m *testing.M) {
-	// What the test itself was started with is not for the workers.
+	// The workers must not inherit the descriptors that this test was started with.
 	if err := unix.CloseRange(3, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		panic(err)
 	}
@@ -37,15 +37,15 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// A process is a running worker and the master's end of its control channel.
+// A process is a running worker with the master's end of its control channel.
 type process struct {
 	cmd     *exec.Cmd
 	stderr  bytes.Buffer
 	control int
 }
 
-// start runs the worker on a connection, with the messages already waiting in
-// its control channel. It takes over the server's end.
+// start runs the worker on a connection, with messages already waiting in its control
+// channel. start owns the server's end.
 func start(t *testing.T, server int, args []string, messages ...[]byte) *process {
 	t.Helper()
 	master, control, err := ipc.NewChannel()
@@ -63,13 +63,14 @@ func start(t *testing.T, server int, args []string, messages ...[]byte) *process
 	return p
 }
 
-// launch starts the worker with these files from fd 3 upwards and closes them here.
+// launch starts the worker with these files from fd 3 upwards, and then closes them in
+// this process.
 func launch(t *testing.T, args []string, files ...*os.File) *process {
 	t.Helper()
 	p := &process{cmd: exec.Command(binary, args...)}
 	if len(args) > 0 && strings.HasPrefix(args[0], "exec-") {
-		// Programs are sensitive to a limit that workers may raise.
-		p.cmd = exec.Command(shell(t), limited(t, args...)[1:]...)
+		// The file limit, which workers may raise for themselves, matters to programs.
+		p.cmd = exec.Command(shell(t), withFileLimit(t, args...)[1:]...)
 	}
 	p.cmd.ExtraFiles = files
 	p.cmd.Stderr = &p.stderr
@@ -85,9 +86,9 @@ func launch(t *testing.T, args []string, files ...*os.File) *process {
 	return p
 }
 
-// wait returns the exit code and checks that stderr holds one line with said
-// in it, or nothing when said is empty.
-func (p *process) wait(t *testing.T, said string) int {
+// expectExit waits for the end and returns the exit code. It checks that stderr has one
+// line that contains said. When said is empty, stderr must be empty.
+func (p *process) expectExit(t *testing.T, said string) int {
 	t.Helper()
 	p.cmd.Wait()
 	got := p.stderr.String()
@@ -145,7 +146,7 @@ func TestServesToTheEnd(t *testing.T) {
 		if got, want := p.report(t), (ipc.Report{BytesIn: n, BytesOut: n, Reason: ipc.ReasonEOF}); !reflect.DeepEqual(got, want) {
 			t.Errorf("report %+v, want %+v", got, want)
 		}
-		if code := p.wait(t, ""); code != ipc.ExitOK {
+		if code := p.expectExit(t, ""); code != ipc.ExitOK {
 			t.Errorf("exit code %d", code)
 		}
 	})
@@ -162,7 +163,7 @@ func TestQuitWord(t *testing.T) {
 	if got, want := p.report(t), (ipc.Report{BytesIn: 11, BytesOut: 6, Reason: ipc.ReasonQuitWord}); !reflect.DeepEqual(got, want) {
 		t.Errorf("report %+v, want %+v", got, want)
 	}
-	if code := p.wait(t, ""); code != ipc.ExitOK {
+	if code := p.expectExit(t, ""); code != ipc.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
 }
@@ -176,14 +177,13 @@ func TestReset(t *testing.T) {
 	if got, want := p.report(t), (ipc.Report{BytesIn: 1, BytesOut: 1, Reason: ipc.ReasonReset}); !reflect.DeepEqual(got, want) {
 		t.Errorf("report %+v, want %+v", got, want)
 	}
-	if code := p.wait(t, ""); code != ipc.ExitReset {
+	if code := p.expectExit(t, ""); code != ipc.ExitReset {
 		t.Errorf("exit code %d", code)
 	}
 }
 
-// The master's end is the connection's business last: its death in between
-// changes nothing for the client.
-func TestOutlivesItsMaster(t *testing.T) {
+// The connection continues unchanged when the master dies.
+func TestMasterDiesWhileServing(t *testing.T) {
 	server, client := sockettest.TCP(t)
 	master, control, err := ipc.NewChannel()
 	if err != nil {
@@ -204,7 +204,7 @@ func TestOutlivesItsMaster(t *testing.T) {
 	if back, err := io.ReadAll(client); string(back) != "b" || err != nil {
 		t.Errorf("%q, %v", back, err)
 	}
-	if code := p.wait(t, ""); code != ipc.ExitOK {
+	if code := p.expectExit(t, ""); code != ipc.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
 }
@@ -238,14 +238,14 @@ func TestRefusals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server, _ := sockettest.Unix(t)
 			p := start(t, server, test.args, test.message)
-			if code := p.wait(t, test.said); code != test.code {
+			if code := p.expectExit(t, test.said); code != test.code {
 				t.Errorf("exit code %s, want %s", ipc.ExitName(code), ipc.ExitName(test.code))
 			}
 		})
 	}
 }
 
-func TestMasterGoneBeforeTheAssignment(t *testing.T) {
+func TestMasterDiesBeforeAssignment(t *testing.T) {
 	server, _ := sockettest.Unix(t)
 	master, control, err := ipc.NewChannel()
 	if err != nil {
@@ -253,7 +253,7 @@ func TestMasterGoneBeforeTheAssignment(t *testing.T) {
 	}
 	unix.Close(master)
 	p := launch(t, []string{"echo"}, os.NewFile(uintptr(server), ""), os.NewFile(uintptr(control), ""))
-	if code := p.wait(t, "the master is gone"); code != ipc.ExitOrphaned {
+	if code := p.expectExit(t, "the master is gone"); code != ipc.ExitOrphaned {
 		t.Errorf("exit code %s", ipc.ExitName(code))
 	}
 }
@@ -264,14 +264,14 @@ func TestSurplusDescriptorsAreRefused(t *testing.T) {
 	if err := unix.Sendmsg(p.control, assignment(t), unix.UnixRights(0), nil, 0); err != nil {
 		t.Fatal(err)
 	}
-	if code := p.wait(t, "carries descriptors"); code != ipc.ExitProtocol {
+	if code := p.expectExit(t, "carries descriptors"); code != ipc.ExitProtocol {
 		t.Errorf("exit code %s", ipc.ExitName(code))
 	}
 }
 
 func TestStartedByHand(t *testing.T) {
 	file := func() *os.File {
-		// Not /dev/null, which a spare has in the place of its connection.
+		// The file must not be /dev/null, which a spare has in place of its connection.
 		f, err := os.Open("/dev/zero")
 		if err != nil {
 			t.Fatal(err)
@@ -287,7 +287,8 @@ func TestStartedByHand(t *testing.T) {
 	}
 	nonBlocking := func() *os.File {
 		f := socket(unix.SOCK_STREAM)
-		// Set behind the File's back: exec.Cmd would make it blocking again.
+		// Set the mode without the os.File's knowledge: otherwise exec.Cmd would
+		// restore blocking mode.
 		if err := unix.SetNonblock(int(f.Fd()), true); err != nil {
 			t.Fatal(err)
 		}
@@ -307,15 +308,15 @@ func TestStartedByHand(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := launch(t, []string{"echo"}, test.files...)
-			if code := p.wait(t, test.said); code != ipc.ExitDescriptors {
+			if code := p.expectExit(t, test.said); code != ipc.ExitDescriptors {
 				t.Errorf("exit code %s", ipc.ExitName(code))
 			}
 		})
 	}
 }
 
-// A serving worker holds five descriptors and keeps the two of the contract
-// from the programs that a handler may start.
+// A serving worker has five descriptors. Programs that a handler starts must not
+// inherit the contract's two.
 func TestDescriptorsOfAServingWorker(t *testing.T) {
 	server, client := sockettest.TCP(t)
 	p := start(t, server, []string{"echo"}, assignment(t))
@@ -348,7 +349,7 @@ func TestDescriptorsOfAServingWorker(t *testing.T) {
 		}
 	}
 	client.CloseWrite()
-	if code := p.wait(t, ""); code != ipc.ExitOK {
+	if code := p.expectExit(t, ""); code != ipc.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
 }

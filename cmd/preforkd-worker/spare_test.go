@@ -13,7 +13,7 @@ import (
 	"github.com/preforkd/preforkd/worker/sockettest"
 )
 
-// spare starts a worker that waits for its connections.
+// spare starts a worker that waits for connections.
 func spare(t *testing.T, args ...string) *process {
 	t.Helper()
 	null, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0)
@@ -23,7 +23,7 @@ func spare(t *testing.T, args ...string) *process {
 	return start(t, null, args)
 }
 
-// expect waits for a message and returns its body.
+// expect waits for a message of the wanted type and returns its body.
 func (p *process) expect(t *testing.T, want ipc.Type) []byte {
 	t.Helper()
 	typ, body, err := ipc.Receive(p.control, make([]byte, ipc.MaxMessage), 0)
@@ -33,7 +33,7 @@ func (p *process) expect(t *testing.T, want ipc.Type) []byte {
 	return body
 }
 
-// expectReport is expect for a report.
+// expectReport waits for a report and returns it.
 func (p *process) expectReport(t *testing.T) ipc.Report {
 	t.Helper()
 	r, err := ipc.DecodeReport(p.expect(t, ipc.TypeReport))
@@ -43,9 +43,9 @@ func (p *process) expectReport(t *testing.T) ipc.Report {
 	return r
 }
 
-// give sends an assignment with a connection and closes the connection here,
-// as the master does once it is taken.
-func (p *process) give(t *testing.T, a ipc.Assignment, conn int) {
+// sendConnection sends an assignment with a connection. Then it closes its copy of the
+// connection, as the master does after "taken".
+func (p *process) sendConnection(t *testing.T, a ipc.Assignment, conn int) {
 	t.Helper()
 	msg, err := a.Append(nil)
 	if err != nil {
@@ -57,15 +57,15 @@ func (p *process) give(t *testing.T, a ipc.Assignment, conn int) {
 	unix.Close(conn)
 }
 
-// closed checks that the worker has nothing more to say.
-func (p *process) closed(t *testing.T) {
+// expectEOF checks that the worker has closed its end of the channel.
+func (p *process) expectEOF(t *testing.T) {
 	t.Helper()
 	if typ, _, err := ipc.Receive(p.control, make([]byte, ipc.MaxMessage), 0); err != io.EOF && err != unix.ECONNRESET {
 		t.Errorf("after the end: %v, %v; want EOF", typ, err)
 	}
 }
 
-// exchange has the echo handler answer once.
+// exchange sends a text and expects the echo handler to return it.
 func exchange(t *testing.T, client sockettest.Client, text string) {
 	t.Helper()
 	back := make([]byte, len(text))
@@ -85,8 +85,8 @@ func TestSpareServesSeveralInTurn(t *testing.T) {
 			connect = sockettest.Unix
 		}
 		server, client := connect(t)
-		p.give(t, ipc.Assignment{Connection: fmt.Sprint("c", i), More: i < connections-1}, server)
-		p.expect(t, ipc.TypeTaken)
+		p.sendConnection(t, ipc.Assignment{Connection: fmt.Sprint("c", i), Reusable: i < connections-1}, server)
+		p.expect(t, ipc.TypeAck)
 		text := bytes.Repeat([]byte("x"), i+1)
 		exchange(t, client, string(text))
 		client.CloseWrite()
@@ -97,20 +97,20 @@ func TestSpareServesSeveralInTurn(t *testing.T) {
 			t.Errorf("report %+v", r)
 		}
 	}
-	p.closed(t)
-	if code := p.wait(t, ""); code != ipc.ExitOK {
+	p.expectEOF(t)
+	if code := p.expectExit(t, ""); code != ipc.ExitOK {
 		t.Errorf("exit code %s", ipc.ExitName(code))
 	}
 }
 
-// What a reset or a handler's error does to one connection is over with it.
-func TestSpareOutlivesAReset(t *testing.T) {
+// A reset or a handler's error affects only its own connection.
+func TestSpareServesAfterReset(t *testing.T) {
 	p := spare(t, "echo")
 	for range 2 {
 		p.expect(t, ipc.TypeReady)
 		server, client := sockettest.TCP(t)
-		p.give(t, ipc.Assignment{More: true}, server)
-		p.expect(t, ipc.TypeTaken)
+		p.sendConnection(t, ipc.Assignment{Reusable: true}, server)
+		p.expect(t, ipc.TypeAck)
 		exchange(t, client, "x")
 		sockettest.Reset(t, client)
 		if r := p.expectReport(t); r.Reason != ipc.ReasonReset {
@@ -120,12 +120,12 @@ func TestSpareOutlivesAReset(t *testing.T) {
 	p.expect(t, ipc.TypeReady)
 	unix.Close(p.control)
 	p.control = -1
-	if code := p.wait(t, ""); code != ipc.ExitOK {
+	if code := p.expectExit(t, ""); code != ipc.ExitOK {
 		t.Errorf("exit code %s", ipc.ExitName(code))
 	}
 }
 
-// A waiting spare may be dismissed in two ways and says nothing about either.
+// A waiting spare can be dismissed in two ways. It reports nothing in either case.
 func TestSpareDismissed(t *testing.T) {
 	for name, dismiss := range map[string]func(p *process) error{
 		"closed":  func(p *process) error { err := unix.Shutdown(p.control, unix.SHUT_RDWR); return err },
@@ -137,8 +137,8 @@ func TestSpareDismissed(t *testing.T) {
 				p.expect(t, ipc.TypeReady)
 				if served {
 					server, client := sockettest.Unix(t)
-					p.give(t, ipc.Assignment{More: true}, server)
-					p.expect(t, ipc.TypeTaken)
+					p.sendConnection(t, ipc.Assignment{Reusable: true}, server)
+					p.expect(t, ipc.TypeAck)
 					client.CloseWrite()
 					p.expect(t, ipc.TypeReport)
 					p.expect(t, ipc.TypeReady)
@@ -146,7 +146,7 @@ func TestSpareDismissed(t *testing.T) {
 				if err := dismiss(p); err != nil {
 					t.Fatal(err)
 				}
-				if code := p.wait(t, ""); code != ipc.ExitOK {
+				if code := p.expectExit(t, ""); code != ipc.ExitOK {
 					t.Errorf("exit code %s", ipc.ExitName(code))
 				}
 			})
@@ -154,13 +154,14 @@ func TestSpareDismissed(t *testing.T) {
 	}
 }
 
-// A drain during a connection lets it finish, and then there is no other.
+// A drain during a connection lets the worker finish it. The worker then takes no
+// further connection.
 func TestSpareDrainedWhileServing(t *testing.T) {
 	p := spare(t, "echo")
 	p.expect(t, ipc.TypeReady)
 	server, client := sockettest.TCP(t)
-	p.give(t, ipc.Assignment{More: true}, server)
-	p.expect(t, ipc.TypeTaken)
+	p.sendConnection(t, ipc.Assignment{Reusable: true}, server)
+	p.expect(t, ipc.TypeAck)
 	if err := ipc.Send(p.control, ipc.Drain); err != nil {
 		t.Fatal(err)
 	}
@@ -169,13 +170,13 @@ func TestSpareDrainedWhileServing(t *testing.T) {
 	if r := p.expectReport(t); r.Reason != ipc.ReasonEOF {
 		t.Errorf("report %+v", r)
 	}
-	if code := p.wait(t, ""); code != ipc.ExitOK {
+	if code := p.expectExit(t, ""); code != ipc.ExitOK {
 		t.Errorf("exit code %s", ipc.ExitName(code))
 	}
 }
 
-// A spawned worker that is drained before it has its assignment serves it.
-func TestDrainBeforeTheAssignment(t *testing.T) {
+// A worker that is drained before its assignment still serves that connection.
+func TestDrainBeforeAssignment(t *testing.T) {
 	server, client := sockettest.TCP(t)
 	p := start(t, server, []string{"echo"}, ipc.Drain, assignment(t))
 	exchange(t, client, "hello")
@@ -183,18 +184,18 @@ func TestDrainBeforeTheAssignment(t *testing.T) {
 	if r := p.report(t); r.Reason != ipc.ReasonEOF {
 		t.Errorf("report %+v", r)
 	}
-	if code := p.wait(t, ""); code != ipc.ExitOK {
+	if code := p.expectExit(t, ""); code != ipc.ExitOK {
 		t.Errorf("exit code %s", ipc.ExitName(code))
 	}
 }
 
-// The master's death ends a spare after its connection, not before.
-func TestSpareOutlivesItsMaster(t *testing.T) {
+// A spare whose master dies serves its connection to the end and then exits.
+func TestMasterDiesWhileSpareServes(t *testing.T) {
 	p := spare(t, "echo")
 	p.expect(t, ipc.TypeReady)
 	server, client := sockettest.TCP(t)
-	p.give(t, ipc.Assignment{More: true}, server)
-	p.expect(t, ipc.TypeTaken)
+	p.sendConnection(t, ipc.Assignment{Reusable: true}, server)
+	p.expect(t, ipc.TypeAck)
 	unix.Close(p.control)
 	p.control = -1
 	exchange(t, client, "anybody there?")
@@ -202,12 +203,12 @@ func TestSpareOutlivesItsMaster(t *testing.T) {
 	if rest, err := io.ReadAll(client); len(rest) > 0 || err != nil {
 		t.Errorf("at the end: %q, %v", rest, err)
 	}
-	if code := p.wait(t, ""); code != ipc.ExitOK {
+	if code := p.expectExit(t, ""); code != ipc.ExitOK {
 		t.Errorf("exit code %s", ipc.ExitName(code))
 	}
 }
 
-// Whatever a master does wrong ends that worker, with everything closed.
+// Every violation by the master ends the worker, with everything closed.
 func TestSpareRefusals(t *testing.T) {
 	good := assignment(t)
 	socket := func() int { server, _ := sockettest.Unix(t); return server }
@@ -249,8 +250,8 @@ func TestSpareRefusals(t *testing.T) {
 			if err := unix.Sendmsg(p.control, test.message, rights, nil, 0); err != nil {
 				t.Fatal(err)
 			}
-			p.closed(t)
-			if code := p.wait(t, test.said); code != test.code {
+			p.expectEOF(t)
+			if code := p.expectExit(t, test.said); code != test.code {
 				t.Errorf("exit code %s, want %s", ipc.ExitName(code), ipc.ExitName(test.code))
 			}
 		})

@@ -25,7 +25,7 @@ go on to their own end. A reload brings the service back.
 Without a service it stops the master, as SIGTERM does: connections have
 drain-timeout to finish. It does not wait for that.`,
 		example:   "  preforkd drain git\n  preforkd drain",
-		arguments: between(0, 1, "at most one service"),
+		arguments: argCount(0, 1, "at most one service"),
 		run: func(ctx context.Context, cmd *cobra.Command, client *control.Client, args []string) error {
 			service, who := "", "preforkd"
 			if len(args) > 0 {
@@ -36,7 +36,7 @@ drain-timeout to finish. It does not wait for that.`,
 			}
 			d, err := client.Drain(ctx, service)
 			if err != nil {
-				return refused(err)
+				return masterError(err)
 			}
 			within := ""
 			if d.Timeout > 0 && d.Live > 0 {
@@ -62,7 +62,7 @@ process id. If the control socket is not that master's, because the
 configuration names another one or none, the master gets SIGHUP. Then only the
 log says what has become of it.`,
 		example:   "  preforkd reload",
-		arguments: between(0, 0, "no arguments"),
+		arguments: argCount(0, 0, "no arguments"),
 		run: func(ctx context.Context, cmd *cobra.Command, client *control.Client, _ []string) error {
 			if cmd.Flags().Changed("pid") {
 				if pid <= 1 {
@@ -76,12 +76,12 @@ log says what has become of it.`,
 			r, err := client.Reload(ctx)
 			if e, ok := errors.AsType[*control.Error](err); ok && len(e.Mistakes) > 0 {
 				for _, mistake := range e.Mistakes {
-					fmt.Fprintln(os.Stderr, complaint(errors.New(mistake)))
+					fmt.Fprintln(os.Stderr, errorLine(errors.New(mistake)))
 				}
 				return failure(errors.New("not reloaded: nothing has changed"))
 			}
 			if err != nil {
-				return refused(err)
+				return masterError(err)
 			}
 			w := cmd.OutOrStdout()
 			changes := 0
@@ -93,7 +93,7 @@ log says what has become of it.`,
 				{"opened", r.Opened}, {"closed", r.Closed},
 			} {
 				if len(c.names) > 0 {
-					fmt.Fprintf(w, "%-8s %s\n", c.what, list(c.names))
+					fmt.Fprintf(w, "%-8s %s\n", c.what, joinPrintable(c.names))
 				}
 				changes += len(c.names)
 			}
@@ -124,14 +124,14 @@ func newKill() *cobra.Command {
 		long: `Kill signals the worker that serves a connection, and all that it has started in
 its process group. CONN is the connection's id, as the log and status show it.`,
 		example:   "  preforkd kill mwpr0gd0-1\n  preforkd kill mwpr0gd0-1 --signal KILL",
-		arguments: between(1, 1, "one connection"),
+		arguments: argCount(1, 1, "one connection"),
 		run: func(ctx context.Context, cmd *cobra.Command, client *control.Client, args []string) error {
 			if _, err := control.ParseSignal(signal); err != nil {
 				return err
 			}
 			k, err := client.Kill(ctx, args[0], signal)
 			if err != nil {
-				return refused(err)
+				return masterError(err)
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "sent %s to worker %d of connection %s, service %s\n", k.Signal, k.PID, k.Connection, k.Service)
 			return err
@@ -149,12 +149,12 @@ func newLogLevel() *cobra.Command {
 or error. It holds until the next change or the master's end. Without LEVEL it
 shows the present one.`,
 		example:   "  preforkd log-level debug",
-		arguments: between(0, 1, "at most one level"),
+		arguments: argCount(0, 1, "at most one level"),
 		run: func(ctx context.Context, cmd *cobra.Command, client *control.Client, args []string) error {
 			if len(args) == 0 {
 				l, err := client.LogLevel(ctx)
 				if err != nil {
-					return refused(err)
+					return masterError(err)
 				}
 				_, err = fmt.Fprintln(cmd.OutOrStdout(), l.Level)
 				return err
@@ -164,7 +164,7 @@ shows the present one.`,
 			}
 			l, err := client.SetLogLevel(ctx, args[0])
 			if err != nil {
-				return refused(err)
+				return masterError(err)
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s, was %s\n", l.Level, l.Before)
 			return err

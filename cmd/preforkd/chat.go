@@ -61,7 +61,7 @@ or unix:@name. With --listen port 0 lets the kernel choose one.`,
 		case listening && len(args) > 0:
 			return errors.New("chat takes --listen ADDR or ADDR, not both")
 		case listening:
-			args, open = []string{listen}, awaitPeer
+			args, open = []string{listen}, acceptPeer
 			if !cmd.Flags().Changed("timeout") {
 				timeout = 0
 			}
@@ -97,7 +97,7 @@ func dialPeer(s string, timeout time.Duration) (net.Conn, error) {
 	return conn, nil
 }
 
-func awaitPeer(s string, timeout time.Duration) (net.Conn, error) {
+func acceptPeer(s string, timeout time.Duration) (net.Conn, error) {
 	at, err := config.ParseAddress(s)
 	if err == nil {
 		err = checkTimeout(timeout)

@@ -11,23 +11,22 @@ import (
 	"github.com/preforkd/preforkd/master/human"
 )
 
-// completionTimeout is how long somebody who has pressed a key waits for a
+// completionTimeout is the maximum time that a user waits for a completion from a
 // running master.
 const completionTimeout = time.Second
 
-// completeNames lets shells complete what only a running master knows, its
-// services and connections, and names that are fixed.
+// completeNames lets shells complete fixed names, and the services and connections of
+// the running master.
 func completeNames(root *cobra.Command) {
 	fixed := func(names ...string) cobra.CompletionFunc {
-		return first(cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp))
+		return firstArgOnly(cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp))
 	}
 	functions := map[string]cobra.CompletionFunc{
-		"serve":     first(cobra.FixedCompletions(config.Handlers, cobra.ShellCompDirectiveDefault)),
-		"drain":     first(fromMaster(services)),
-		"kill":      first(fromMaster(connections)),
+		"serve":     firstArgOnly(cobra.FixedCompletions(config.Handlers, cobra.ShellCompDirectiveDefault)),
+		"drain":     firstArgOnly(completeFromMaster(serviceNames)),
+		"kill":      firstArgOnly(completeFromMaster(connectionIDs)),
 		"log-level": fixed("debug", "info", "warn", "error"),
-		"explain":   fromMaster(func(s control.Status, given int) []string { return secondOnly(given, services(s, given)) }),
-		"manual":    first(directories),
+		"explain":   completeFromMaster(func(s control.Status, given int) []string { return onlySecondArg(given, serviceNames(s, given)) }),
 	}
 	for _, cmd := range root.Commands() {
 		if complete, ok := functions[cmd.Name()]; ok {
@@ -36,19 +35,19 @@ func completeNames(root *cobra.Command) {
 	}
 }
 
-// first completes the first argument and no other.
-func first(complete cobra.CompletionFunc) cobra.CompletionFunc {
-	return func(cmd *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+// firstArgOnly completes only the first argument.
+func firstArgOnly(complete cobra.CompletionFunc) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		return complete(cmd, args, begun)
+		return complete(cmd, args, prefix)
 	}
 }
 
-// fromMaster completes by a look at the master that the command is about. Without
-// one, or without the right to look, there is nothing to complete.
-func fromMaster(names func(s control.Status, given int) []string) cobra.CompletionFunc {
+// completeFromMaster completes names from the status of the master that the command
+// concerns. Without a master, or without the right to ask it, there is no completion.
+func completeFromMaster(names func(s control.Status, given int) []string) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		path, err := cmd.Flags().GetString("control")
 		if err != nil || path == "" {
@@ -66,7 +65,7 @@ func fromMaster(names func(s control.Status, given int) []string) cobra.Completi
 	}
 }
 
-func services(s control.Status, _ int) []string {
+func serviceNames(s control.Status, _ int) []string {
 	var names []string
 	for _, service := range s.Services {
 		names = append(names, cobra.CompletionWithDesc(service.Name, human.Printable(service.Handler)))
@@ -74,7 +73,7 @@ func services(s control.Status, _ int) []string {
 	return names
 }
 
-func connections(s control.Status, _ int) []string {
+func connectionIDs(s control.Status, _ int) []string {
 	var names []string
 	for _, c := range s.Connections {
 		names = append(names, cobra.CompletionWithDesc(c.ID, human.Printable(c.Service+" "+c.Peer)))
@@ -82,13 +81,9 @@ func connections(s control.Status, _ int) []string {
 	return names
 }
 
-func secondOnly(given int, names []string) []string {
+func onlySecondArg(given int, names []string) []string {
 	if given != 1 {
 		return nil
 	}
 	return names
-}
-
-func directories(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	return nil, cobra.ShellCompDirectiveFilterDirs
 }

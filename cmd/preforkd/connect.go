@@ -74,8 +74,8 @@ or when not all input was sent, which a line on stderr says, 2 for bad usage.`,
 	return cmd
 }
 
-// newSender is the second process of connect and chat. It is started by them
-// and of no use by hand.
+// newSender is the second process of connect and chat, which start it. It is not made
+// to be started by hand.
 func newSender() *cobra.Command {
 	return &cobra.Command{
 		Use:    terminal.SenderCommand + " ADDR",
@@ -84,14 +84,14 @@ func newSender() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			code, err := terminal.RunSender()
 			if err == nil && code != exitOK {
-				return &exitError{code: code} // the first process has been told
+				return &exitError{code: code} // the first process has the reason already
 			}
 			return err
 		},
 	}
 }
 
-// oneAddress is what connect has for arguments.
+// oneAddress accepts exactly one argument.
 func oneAddress(cmd *cobra.Command, args []string) error {
 	if len(args) != 1 {
 		return fmt.Errorf("%s takes one address, and got %d: see %s --help", cmd.Name(), len(args), cmd.CommandPath())
@@ -99,7 +99,7 @@ func oneAddress(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// peerAddress parses the address of somebody to connect to.
+// peerAddress parses an address to connect to.
 func peerAddress(s string, timeout time.Duration) (config.Address, error) {
 	address, err := config.ParseAddress(s)
 	switch {
@@ -132,12 +132,12 @@ func checkTimeout(timeout time.Duration) error {
 	return nil
 }
 
-// sessionError gives the end of a session its exit code. A session that a
-// signal ended ends the program by it.
+// sessionError gives the end of a session its exit code. A session that a signal ended
+// ends the program with that signal.
 func sessionError(err error) error {
 	var signal *terminal.SignalError
 	if errors.As(err, &signal) {
-		signal.Die()
+		signal.ExitBySignal()
 	}
 	if err != nil {
 		return failure(err)

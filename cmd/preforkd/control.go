@@ -15,7 +15,7 @@ import (
 	"github.com/preforkd/preforkd/master/human"
 )
 
-// A controlCommand is a command that asks something of a running master.
+// A controlCommand is a command that sends a request to a running master.
 type controlCommand struct {
 	use, short, long, example string
 
@@ -23,13 +23,13 @@ type controlCommand struct {
 	run       func(ctx context.Context, cmd *cobra.Command, client *control.Client, args []string) error
 }
 
-// A master that is alive answers at once; a reload may have to ask name servers.
+// A running master answers at once. A reload may have to wait for name servers.
 const (
 	controlTimeout = 15 * time.Second
 	reloadTimeout  = time.Minute
 )
 
-// command makes a command of it, with the flag that says which master is meant.
+// command returns the cobra command, with the flag that selects the master.
 func (c controlCommand) command() *cobra.Command {
 	var path string
 	cmd := &cobra.Command{Use: c.use, Short: c.short, Long: c.long, Example: c.example, Args: c.arguments}
@@ -51,26 +51,26 @@ func (c controlCommand) command() *cobra.Command {
 	return cmd
 }
 
-// refused makes the program's error of a master's. What makes no sense to the
-// master is bad usage.
-func refused(err error) error {
+// masterError converts an error of the master to an error of this program. A request
+// that the master finds invalid is bad usage.
+func masterError(err error) error {
 	if e, ok := errors.AsType[*control.Error](err); ok && e.Kind == control.Invalid {
 		return err
 	}
 	return failure(err)
 }
 
-// between is the form of arguments that a control command takes.
-func between(least, most int, what string) cobra.PositionalArgs {
+// argCount accepts minArgs to maxArgs arguments.
+func argCount(minArgs, maxArgs int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) < least || len(args) > most {
+		if len(args) < minArgs || len(args) > maxArgs {
 			return fmt.Errorf("%s takes %s, and got %d arguments: see %s --help", cmd.Name(), what, len(args), cmd.CommandPath())
 		}
 		return nil
 	}
 }
 
-// printJSON prints a value for programs, and for people who read as they do.
+// printJSON prints a value as indented JSON.
 func printJSON(w io.Writer, value any) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
@@ -78,8 +78,9 @@ func printJSON(w io.Writer, value any) error {
 	return encoder.Encode(value)
 }
 
-// list writes names on one line, whatever is in them: a path may hold anything.
-func list(names []string) string {
+// joinPrintable joins names to one line and makes them safe to print. A path may
+// contain anything.
+func joinPrintable(names []string) string {
 	var printable []string
 	for _, name := range names {
 		printable = append(printable, human.Printable(name))

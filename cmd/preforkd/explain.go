@@ -22,7 +22,7 @@ nothing.
 
 ADDR is an IP address, or for unix sockets uid: and a user's name or number.`,
 		example:   "  preforkd explain 192.0.2.7\n  preforkd explain uid:www-data git",
-		arguments: between(1, 2, "an address and at most one service"),
+		arguments: argCount(1, 2, "an address and at most one service"),
 		run: func(ctx context.Context, cmd *cobra.Command, client *control.Client, args []string) error {
 			service := ""
 			if len(args) > 1 {
@@ -30,14 +30,14 @@ ADDR is an IP address, or for unix sockets uid: and a user's name or number.`,
 			}
 			e, err := client.Explain(ctx, args[0], service)
 			if err != nil {
-				return refused(err)
+				return masterError(err)
 			}
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), e)
 			}
 			now := time.Now()
 			for _, x := range e.Services {
-				if _, err := fmt.Fprintln(cmd.OutOrStdout(), explanation(x, now)); err != nil {
+				if _, err := fmt.Fprintln(cmd.OutOrStdout(), explainLine(x, now)); err != nil {
 					return err
 				}
 			}
@@ -48,8 +48,8 @@ ADDR is an IP address, or for unix sockets uid: and a user's name or number.`,
 	return cmd
 }
 
-// explanation is what a service would do, as a line.
-func explanation(x control.Explanation, now time.Time) string {
+// explainLine formats the explanation of one service as a line.
+func explainLine(x control.Explanation, now time.Time) string {
 	line := fmt.Sprintf("%s: %s", x.Service, x.Outcome)
 	if x.Reason != "" {
 		line += " for " + x.Reason

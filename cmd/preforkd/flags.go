@@ -15,17 +15,16 @@ import (
 	"github.com/preforkd/preforkd/master/logging"
 )
 
-// configFlags holds what serve and check are told: a file, or the keys of one
-// service as flags of the same names. Package config knows the keys; here they
-// are texts, so that a flag and a line of a file go through the same checks and
-// meet the same words.
+// configFlags holds the flags of serve and check: a file, or the keys of one service as
+// flags of the same names. Package config defines the keys. Here the values are texts,
+// so a flag and a line of a file go through the same checks and get the same messages.
 type configFlags struct {
 	file string
-	keys map[string][]string // what was given, by key
+	keys map[string][]string // the given values, by key
 	once bool
 	wrap string
-	// activated says that sockets are passed by a service manager.
-	activated bool
+	// socketsPassed says that a service manager passes sockets.
+	socketsPassed bool
 }
 
 func (f *configFlags) register(set *pflag.FlagSet) {
@@ -47,13 +46,13 @@ func (f *configFlags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.wrap, "wrap", "", "start every worker under `COMMAND`, for instance 'strace -f -o /tmp/w'")
 }
 
-// A keyFlag collects the texts of one flag.
+// A keyFlag collects the values of one flag.
 type keyFlag struct {
 	keys map[string][]string
 	config.Flag
 }
 
-// Set never fails: all that is wrong is told at once, later.
+// Set never fails. All errors are reported together later.
 func (k *keyFlag) Set(text string) error {
 	k.keys[k.Name] = append(k.keys[k.Name], text)
 	return nil
@@ -62,13 +61,13 @@ func (k *keyFlag) Set(text string) error {
 func (k *keyFlag) Type() string   { return k.Value }
 func (k *keyFlag) String() string { return strings.Join(k.keys[k.Name], " ") }
 
-// config makes a validated configuration of the flags and arguments. dash is
-// how many arguments stood before "--", or -1 when there was none.
+// config returns a validated configuration from the flags and arguments. dash is the
+// number of arguments before "--", or -1 without "--".
 func (f *configFlags) config(args []string, dash int) (config.Config, error) {
-	run := config.Run{Once: f.once, Activated: f.activated}
+	run := config.Run{Once: f.once, Activated: f.socketsPassed}
 	if f.wrap != "" {
-		// A parser stops without an error where a shell would begin another
-		// command, and says where.
+		// The parser stops without an error where a shell would begin another command.
+		// Position then says where.
 		parser := shellwords.NewParser()
 		words, err := parser.Parse(f.wrap)
 		if err != nil || len(words) == 0 || parser.Position >= 0 {
@@ -83,12 +82,12 @@ func (f *configFlags) config(args []string, dash int) (config.Config, error) {
 }
 
 func (f *configFlags) fromFile(args []string, run config.Run) (config.Config, error) {
-	var both []string
+	var conflicting []string
 	for key := range f.keys {
-		both = append(both, "--"+key)
+		conflicting = append(conflicting, "--"+key)
 	}
-	if slices.Sort(both); len(both) > 0 {
-		return config.Config{}, fmt.Errorf("%s: what has a key stands in the configuration file", strings.Join(both, ", "))
+	if slices.Sort(conflicting); len(conflicting) > 0 {
+		return config.Config{}, fmt.Errorf("%s: what has a key stands in the configuration file", strings.Join(conflicting, ", "))
 	}
 	if len(args) > 0 {
 		return config.Config{}, fmt.Errorf("%q: handlers and programs stand in the configuration file", args[0])
@@ -178,7 +177,7 @@ as a file that means the same. Instead of a file it takes the flags of serve.`,
 	}
 	cmd.Flags().SortFlags = false
 	flags.register(cmd.Flags())
-	cmd.Flags().BoolVar(&flags.activated, "activated", false, "suppose that sockets are passed by a service manager: services of a file may lack listen")
+	cmd.Flags().BoolVar(&flags.socketsPassed, "activated", false, "suppose that sockets are passed by a service manager: services of a file may lack listen")
 	log.register(cmd.Flags())
 	return cmd
 }

@@ -18,7 +18,7 @@ func BenchmarkHandover(b *testing.B) {
 		{"reused", "--min-spares 1 --max-spares 8 --connections-per-worker 1000000"},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			args := with(c.flags+" --handoff worker", "--", rig.Program(b, "cmd/internal/handlers"), "who")
+			args := with(c.flags+" --handoff worker", "--", rig.Program(b, "cmd/internal/rig/testworker"), "who")
 			m := rig.Start(b, args...)
 			if c.name == "spare" {
 				m.WaitSpares(b, 8)

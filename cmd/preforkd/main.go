@@ -11,16 +11,16 @@ import (
 	"github.com/preforkd/preforkd/master/config"
 )
 
-// Exit codes of preforkd itself. With serve --once the worker's own code takes
-// their place.
+// These are the exit codes of preforkd itself. serve --once exits with the worker's
+// code instead.
 const (
 	exitOK      = 0 // clean stop
 	exitFailure = 1 // failure at run time
 	exitUsage   = 2 // bad usage or configuration
 )
 
-// An exitError ends the program with a code of its choice. A nil err prints
-// nothing: whoever returned it has said all there is to say.
+// An exitError ends the program with its exit code. A nil err prints nothing, because
+// the message was already printed.
 type exitError struct {
 	code int
 	err  error
@@ -35,14 +35,17 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
-// failure marks an error as one of run time. Errors without a mark are those
-// of cobra and of validation: usage.
+// failure marks an error as a run-time failure. Unmarked errors come from cobra and
+// from validation and mean bad usage.
 func failure(err error) error { return &exitError{code: exitFailure, err: err} }
 
-func main() { os.Exit(run(os.Args[1:])) }
+// mainProgram is what main runs. With the tag manual it is another one.
+var mainProgram = run
 
-// run executes one command line and returns the exit code. An error is one
-// line on stderr; those of a configuration file are a line each.
+func main() { os.Exit(mainProgram(os.Args[1:])) }
+
+// run executes one command line and returns the exit code. It prints an error as one
+// line on stderr, and the errors of a configuration file as one line each.
 func run(args []string) int {
 	root := newRoot()
 	root.SetArgs(args)
@@ -59,14 +62,14 @@ func run(args []string) int {
 		}
 	}
 	if mistakes, ok := errors.AsType[config.Mistakes](err); ok && mistakes[0].At.IsValid() {
-		// Each on a line that begins with its place, as editors and people
-		// know them from compilers.
+		// Each line begins with the place in the file, as editors and people know it
+		// from compilers.
 		for _, mistake := range mistakes {
-			fmt.Fprintln(os.Stderr, complaint(mistake))
+			fmt.Fprintln(os.Stderr, errorLine(mistake))
 		}
 		return code
 	}
-	fmt.Fprintf(os.Stderr, "preforkd: %s\n", complaint(err))
+	fmt.Fprintf(os.Stderr, "preforkd: %s\n", errorLine(err))
 	return code
 }
 
@@ -83,7 +86,7 @@ so that a crash, a leak or a break-in stays in the connection it came with.`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.AddCommand(newServe(), newCheck(), newStatus(), newTop(), newDrain(), newReload(), newKill(), newLogLevel(), newExplain(),
-		newConnect(), newChat(), newSender(), newManual(), newVersion())
+		newConnect(), newChat(), newSender(), newVersion())
 	completeNames(root)
 	return root
 }

@@ -21,16 +21,16 @@ func startRogue(t *testing.T, flags string, steps ...string) *rig.Master {
 	if err := os.WriteFile(token, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	m := rig.Start(t, with("--handoff worker "+flags, append([]string{"--", rig.Program(t, "cmd/internal/rogue"), token}, steps...)...)...)
+	m := rig.Start(t, with("--handoff worker "+flags, append([]string{"--", rig.Program(t, "cmd/internal/rig/badworker"), token}, steps...)...)...)
 	// Nobody has connected yet, so it is a spare that has it.
-	rig.Until(t, "a rogue among the spares", func() bool {
+	rig.Until(t, "the bad worker among the spares", func() bool {
 		_, err := os.Lstat(token)
 		return errors.Is(err, os.ErrNotExist)
 	}, nil)
 	return m
 }
 
-// sparesFor returns how many spares a rogue with these steps is one of. One that
+// sparesFor returns how many spares a bad worker with these steps is one of. One that
 // waits for a connection is alone, so that the first one is its.
 func sparesFor(steps string) int {
 	if strings.HasPrefix(steps, "ready wait") {
@@ -290,7 +290,7 @@ func TestOddReports(t *testing.T) {
 				m := rig.Options{
 					LogFormat: format, Quiet: format == "console",
 					Args: []string{"--listen", "unix:" + filepath.Dir(token) + "/s", "--spares", "1", "--handoff", "worker", "--",
-						rig.Program(t, "cmd/internal/rogue"), token, "ready", "wait", "taken", "serve", c.step},
+						rig.Program(t, "cmd/internal/rig/badworker"), token, "ready", "wait", "taken", "serve", c.step},
 				}.Start(t)
 				var client *rig.Client
 				if format == "console" {
@@ -327,12 +327,12 @@ func TestOddReports(t *testing.T) {
 	}
 }
 
-// A rogue that lives on and on costs the master nothing: neither descriptors,
+// A bad worker that lives on and on costs the master nothing: neither descriptors,
 // which the end of every test counts, nor processes, nor memory for what it
 // sends.
 func TestEveryWorkerIsARogue(t *testing.T) {
 	t.Parallel()
-	rogue := rig.Program(t, "cmd/internal/rogue")
+	badWorker := rig.Program(t, "cmd/internal/rig/badworker")
 	for name, steps := range map[string]string{
 		"garbage at once":    "garbage hang",
 		"garbage and exit":   "garbage exit:0",
@@ -344,7 +344,7 @@ func TestEveryWorkerIsARogue(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			args := append(with("--spares 12 --handoff worker -- "+rogue+" -"), strings.Fields(steps)...)
+			args := append(with("--spares 12 --handoff worker -- "+badWorker+" -"), strings.Fields(steps)...)
 			m := rig.Start(t, args...)
 			spares := func(e rig.Event) bool { return e.Msg == rig.Reaped && e.Conn == "" }
 			first := m.Wait(t, 12, spares)
@@ -385,7 +385,7 @@ func TestSparesRecover(t *testing.T) {
 		}
 	}
 	good := filepath.Join(dir, "good")
-	rig.CopyProgram(t, rig.Program(t, "cmd/internal/rogue"), good)
+	rig.CopyProgram(t, rig.Program(t, "cmd/internal/rig/badworker"), good)
 	if err := os.Rename(good, path); err != nil {
 		t.Fatal(err)
 	}

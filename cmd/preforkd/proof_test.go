@@ -13,8 +13,8 @@ func TestProofOfRogues(t *testing.T) {
 	for _, spares := range []string{"0", "1"} {
 		s := rig.NewSupervisor(t)
 		r := rig.Options{Env: []string{s.Env()}}.Run(t, "serve", "--log-format", "json", "--listen", "127.0.0.1:0", "--control", "none",
-			"--handoff", "worker", "--spares", spares, "--", rig.Program(t, "cmd/internal/rogue"), "-", "garbage", "hang")
-		if r.Code != exitFailure || !strings.Contains(r.Stderr, `"msg":"not started","error":"service rogue: no worker can be started: `) ||
+			"--handoff", "worker", "--spares", spares, "--", rig.Program(t, "cmd/internal/rig/badworker"), "-", "garbage", "hang")
+		if r.Code != exitFailure || !strings.Contains(r.Stderr, `"msg":"not started","error":"service badworker: no worker can be started: `) ||
 			!strings.Contains(r.Stderr, "malformed") || strings.Contains(r.Stderr, "overdue") {
 			t.Errorf("exit %d: %s", r.Code, r.Stderr)
 		}

@@ -13,7 +13,7 @@ import (
 func reuse(t *testing.T) map[string][]string {
 	return map[string][]string{
 		"builtin": {"echo"},
-		"sdk":     {"--handoff", "worker", "--", rig.Program(t, "cmd/internal/handlers"), "echo"},
+		"sdk":     {"--handoff", "worker", "--", rig.Program(t, "cmd/internal/rig/testworker"), "echo"},
 	}
 }
 
@@ -139,7 +139,7 @@ func TestCrashOfAReusedWorker(t *testing.T) {
 // A worker whose handler panicked is given no other connection.
 func TestPanicEndsAReusedWorker(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, with("--spares 1 --connections-per-worker 10 --handoff worker", "--", rig.Program(t, "cmd/internal/handlers"), "lines")...)
+	m := rig.Start(t, with("--spares 1 --connections-per-worker 10 --handoff worker", "--", rig.Program(t, "cmd/internal/rig/testworker"), "lines")...)
 	m.WaitSpares(t, 1)
 	c := m.Dial(t)
 	c.Echo(t, "hello\n")
@@ -165,7 +165,7 @@ func TestPanicEndsAReusedWorker(t *testing.T) {
 // The values of one connection do not stand in the event of the next.
 func TestReusedWorkerForgets(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, with("--min-spares 0 --max-spares 2 --connections-per-worker 3 --handoff worker", "--", rig.Program(t, "cmd/internal/handlers"), "lines")...)
+	m := rig.Start(t, with("--min-spares 0 --max-spares 2 --connections-per-worker 3 --handoff worker", "--", rig.Program(t, "cmd/internal/rig/testworker"), "lines")...)
 	for n, value := range []string{"one", "", "three"} {
 		c := m.Dial(t)
 		want := 0

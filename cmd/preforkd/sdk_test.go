@@ -12,7 +12,7 @@ import (
 // sdk returns the arguments that serve with a handler built on the SDK.
 func sdk(t *testing.T, flags, handler string) []string {
 	t.Helper()
-	return with("--handoff worker "+flags, "--", rig.Program(t, "cmd/internal/handlers"), handler)
+	return with("--handoff worker "+flags, "--", rig.Program(t, "cmd/internal/rig/testworker"), handler)
 }
 
 // waysToStart are the flags for the ways in which an SDK worker comes to its

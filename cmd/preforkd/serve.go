@@ -40,12 +40,12 @@ says which port it is.`,
   preforkd serve --once --debug --wrap 'strace -f -o /tmp/w' -- /bin/cat`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			// Before anything else is started or opened.
+			// This must come before anything else is started or opened.
 			sockets, err := systemd.Passed()
 			if err != nil {
 				return err
 			}
-			flags.activated = systemd.Activated(sockets)
+			flags.socketsPassed = systemd.Activated(sockets)
 			cfg, err := flags.config(args, cmd.ArgsLenAtDash())
 			if err != nil {
 				return err
@@ -63,14 +63,14 @@ says which port it is.`,
 	return cmd
 }
 
-// logFlushTimeout is how long the end of the program waits for somebody to
-// read the last lines of the log.
+// logFlushTimeout is the maximum time that the exit waits until the last lines of the
+// log are read.
 const logFlushTimeout = 2 * time.Second
 
-// serve runs a master until it ends. Errors before it serves are the command's;
-// those of its work are in the log already.
+// serve runs a master until it ends. Errors before the master serves belong to the
+// command. Later errors are already in the log.
 func serve(cfg config.Config, file string, sockets []systemd.Socket, options logging.Options) error {
-	if err := prepare(); err != nil {
+	if err := resetInherited(); err != nil {
 		return failure(err)
 	}
 	logger, err := logging.New(options)
@@ -84,7 +84,7 @@ func serve(cfg config.Config, file string, sockets []systemd.Socket, options log
 	}
 	defer manager.Close()
 	m, err := master.New(cfg, file, master.Supervisor{Manager: manager, Sockets: sockets}, logger)
-	if _, mistaken := errors.AsType[config.Mistakes](err); mistaken {
+	if _, isConfigError := errors.AsType[config.Mistakes](err); isConfigError {
 		return err
 	}
 	if err != nil {
@@ -97,9 +97,9 @@ func serve(cfg config.Config, file string, sockets []systemd.Socket, options log
 	return nil
 }
 
-// prepare undoes what this process may have inherited and would hand on to
-// every worker: descriptors, ignored signals, a signal mask.
-func prepare() error {
+// resetInherited resets what this process may have inherited and every worker would
+// inherit too: descriptors, ignored signals and the signal mask.
+func resetInherited() error {
 	if err := process.SealDescriptors(); err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ import (
 func spareKinds(t *testing.T) map[string][]string {
 	return map[string][]string{
 		"builtin": {"echo"},
-		"sdk":     {"--handoff", "worker", "--", rig.Program(t, "cmd/internal/handlers"), "echo"},
+		"sdk":     {"--handoff", "worker", "--", rig.Program(t, "cmd/internal/rig/testworker"), "echo"},
 		"stdio":   program("/bin/cat"),
 		"systemd": {"--handoff", "systemd", "--", "/bin/sh", "-c", "exec cat <&3 >&3"},
 	}

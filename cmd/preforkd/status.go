@@ -9,14 +9,14 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/preforkd/preforkd/cmd/internal/show"
+	"github.com/preforkd/preforkd/cmd/internal/statusview"
 	"github.com/preforkd/preforkd/master/control"
 	"github.com/preforkd/preforkd/master/human"
 )
 
-// Exit codes of status beside exitOK.
+// These are the exit codes of status, besides exitOK.
 const (
-	exitDegraded   = 1 // it runs, and not all is well
+	exitDegraded   = 1 // the master runs and has a problem
 	exitNotRunning = 3
 )
 
@@ -33,16 +33,16 @@ it serves, 1 when it is degraded or stopping, and 3 when none is running.`,
 		example: `  preforkd status
   preforkd status --json | jq '.connections | length'
   preforkd status --check || systemctl restart preforkd`,
-		arguments: between(0, 0, "no arguments"),
+		arguments: argCount(0, 0, "no arguments"),
 		run: func(ctx context.Context, cmd *cobra.Command, client *control.Client, _ []string) error {
 			s, err := client.Status(ctx)
 			switch {
 			case errors.Is(err, control.ErrNotRunning):
 				return &exitError{exitNotRunning, err}
 			case err != nil:
-				return refused(err)
+				return masterError(err)
 			case check:
-				return checked(cmd.OutOrStdout(), s)
+				return printCheck(cmd.OutOrStdout(), s)
 			case asJSON:
 				return printJSON(cmd.OutOrStdout(), s)
 			}
@@ -59,13 +59,14 @@ it serves, 1 when it is degraded or stopping, and 3 when none is running.`,
 func printStatus(w io.Writer, s control.Status) error {
 	width := 0
 	if f, ok := w.(*os.File); ok {
-		width = show.TerminalWidth(f)
+		width = statusview.TerminalWidth(f)
 	}
-	return show.Status(w, s, width)
+	return statusview.Write(w, s, width)
 }
 
-// checked says how a master is, and ends the program accordingly.
-func checked(w io.Writer, s control.Status) error {
+// printCheck prints the state of a master and returns the matching exit code as an
+// error.
+func printCheck(w io.Writer, s control.Status) error {
 	if s.Master.State == "serving" && len(s.Master.Problems) == 0 {
 		fmt.Fprintln(w, "serving")
 		return nil

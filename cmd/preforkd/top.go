@@ -35,10 +35,10 @@ rates. Of the services, those in trouble come first, then the fullest.
 When the master does not answer, the last look stays, and top tries again.`,
 		Example: `  preforkd top
   preforkd top --control /run/preforkd/control.sock --interval 5s`,
-		Args: between(0, 0, "no arguments"),
+		Args: argCount(0, 0, "no arguments"),
 		RunE: func(*cobra.Command, []string) error {
-			if interval < leastInterval {
-				return fmt.Errorf("--interval %v: at least %v is needed", interval, leastInterval)
+			if interval < minInterval {
+				return fmt.Errorf("--interval %v: at least %v is needed", interval, minInterval)
 			}
 			if path == "" {
 				path = control.FindPath()
@@ -46,7 +46,7 @@ When the master does not answer, the last look stays, and top tries again.`,
 			client := control.NewClient(path)
 			defer client.Close()
 			err := top.Run(top.Options{
-				Source: watched{client}, Interval: interval,
+				Source: topSource{client}, Interval: interval,
 				Input: os.Stdin, Output: os.Stdout, Getenv: os.Getenv,
 			})
 			if err != nil && !errors.Is(err, top.ErrTerminal) {
@@ -60,14 +60,14 @@ When the master does not answer, the last look stays, and top tries again.`,
 	return cmd
 }
 
-// leastInterval is how often a master takes a look; in between it would only
-// repeat itself.
-const leastInterval = 100 * time.Millisecond
+// minInterval is the minimum interval between two statuses. Within it a master returns
+// the same status again.
+const minInterval = 100 * time.Millisecond
 
-// A watched master is what top looks at.
-type watched struct{ *control.Client }
+// A topSource is the master that top shows.
+type topSource struct{ *control.Client }
 
-func (m watched) Kill(ctx context.Context, conn, signal string) error {
+func (m topSource) Kill(ctx context.Context, conn, signal string) error {
 	_, err := m.Client.Kill(ctx, conn, signal)
 	return err
 }

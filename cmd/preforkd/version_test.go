@@ -15,7 +15,7 @@ import (
 func TestOtherVersion(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(rig.Dir(t), "worker")
-	right := rig.Program(t, "cmd/internal/rogue")
+	right := rig.Program(t, "cmd/internal/rig/badworker")
 	replace := func(text string) {
 		t.Helper()
 		rig.WriteProgram(t, path+".new", text)

@@ -1,5 +1,4 @@
-// Package needtest skips tests that need what a machine lacks. Where CI=true
-// says that the machine is one for tests, which installs all that they need
-// (.ci/run), nothing is skipped: there the lack is a failure. It belongs to
-// tests and is linked into no program.
+// Package needtest skips tests that need something which the machine lacks. CI=true
+// says that the machine is for tests and has everything installed (.ci/run). There
+// nothing is skipped, and a missing thing is a failure. Only tests import this package.
 package needtest

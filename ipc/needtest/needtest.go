@@ -7,14 +7,15 @@ import (
 	"testing"
 )
 
-// Forbidden reports whether no test may be skipped.
+// Forbidden reports whether skipping is forbidden.
 func Forbidden() bool { return os.Getenv("CI") == "true" }
 
 // EnvSkipped names a file to which every test that is skipped adds a line: its
 // name, a tab and the reason. `make test` sums up the lines.
 const EnvSkipped = "PREFORKD_TEST_SKIPPED"
 
-// Skip skips a test for a reason of one line, or fails it for that.
+// Skip skips a test and gives the reason in one line. Where skipping is forbidden, Skip
+// fails the test instead.
 func Skip(t testing.TB, reason string) {
 	t.Helper()
 	if Forbidden() {
@@ -38,7 +39,8 @@ func note(path, line string) error {
 	return errors.Join(err, f.Close())
 }
 
-// Program returns the path of a program that a test needs.
+// Program returns the path of a program that a test needs. It skips the test when the
+// program is missing.
 func Program(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)

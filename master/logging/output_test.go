@@ -21,8 +21,8 @@ import (
 // helperEnv makes the test binary the program that TestBrokenStderr runs.
 const helperEnv = "PREFORKD_LOGGING_HELPER"
 
-// helper logs to a broken stderr, if it is asked to, and says on stdout that
-// it lived to tell.
+// helper logs to a broken stderr if the environment says so. Then it writes to
+// stdout, which shows that it still runs.
 func helper() bool {
 	if os.Getenv(helperEnv) == "" {
 		return false
@@ -55,7 +55,7 @@ func TestBrokenStderr(t *testing.T) {
 	}
 }
 
-// newPipe returns a pipe; the write end is closed by the caller.
+// newPipe returns a pipe. The caller must close the write end.
 func newPipe(t *testing.T) (r, w *os.File) {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -89,7 +89,7 @@ func TestReaderThatStandsStill(t *testing.T) {
 		t.Error("closed, although nobody reads")
 	}
 
-	// Once somebody does, what was queued is there, and the count of the rest.
+	// A late reader gets the queued lines and the number of lost ones.
 	seen := 0
 	var last string
 	scanner := bufio.NewScanner(r)
@@ -116,8 +116,8 @@ func TestReaderThatStandsStill(t *testing.T) {
 	}
 }
 
-// O_NONBLOCK belongs to the open file, which others share: it is respected
-// and never changed.
+// O_NONBLOCK belongs to the open file description, which others share. The
+// logger respects it and never changes it.
 func TestNonBlockingPipe(t *testing.T) {
 	for _, nonblock := range []bool{true, false} {
 		r, w := newPipe(t)

@@ -11,7 +11,7 @@ import (
 	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
-// Who has scraped and stays connected keeps nobody else from it.
+// A client that stays connected after its scrape does not hinder others.
 func TestClientsThatStay(t *testing.T) {
 	s, err := Listen("127.0.0.1:0")
 	if err != nil {

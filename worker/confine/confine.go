@@ -10,53 +10,55 @@ import (
 	"github.com/preforkd/preforkd/worker"
 )
 
-// A State says how far the process was confined. The zero value is all the way.
+// A State says how far the process was confined. The zero value means fully confined.
 type State struct{ missing []string }
 
-// Apply confines the process and returns how far that went. It is called once.
+// Apply confines the process and returns how far that succeeded. Call it once.
 //
-// ahead says that no client waits for this process yet. Before Linux 7.0, which
-// can put all threads into a Landlock domain with one call, Go's runtime has to
-// stop each of them for it, and that costs more than all the rest of the
-// confinement (an eighth of what it takes to start and end a worker). So then
-// only a process that has the time does it; in others the domain holds for the
-// calling thread and those that it starts, and the filter for all.
+// ahead says that no client waits for this process yet. Linux 7.0 and later can put all
+// threads into a Landlock domain with one call. Before that, Go's runtime must stop
+// each thread, which costs more than the rest of the confinement: an eighth of a
+// worker's start and end. On these kernels only a process without a waiting client does
+// it. In other processes the domain applies to the calling thread and the threads that
+// it starts. The filter always applies to all threads.
 func Apply(ahead bool) State {
 	var s State
-	if instrumented {
-		s.miss("off", errInstrumented)
+	if raceDetector {
+		s.addMissing("off", errRaceDetector)
 		return s
 	}
-	// What prctl sets belongs to the thread, and so does the right to install
-	// a filter that comes with it.
+	// prctl sets no_new_privs for one thread, and with it the right to install a
+	// filter.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		s.miss("no_new_privs", err)
+		s.addMissing("no_new_privs", err)
 		return s
 	}
-	// Opened first, because the filter lets nothing be opened, and put in
-	// force last, because the filter gives no_new_privs to all threads.
+	// The ruleset is opened first, because the filter allows no open. It is applied
+	// last, because the filter sets no_new_privs for all threads.
 	ruleset, err := newRuleset()
 	if err != nil {
-		s.miss("landlock", err)
+		s.addMissing("landlock", err)
 	}
 	filtered := installFilter()
 	if filtered != nil {
-		s.miss("seccomp", filtered)
+		s.addMissing("seccomp", filtered)
 	}
 	if err == nil {
-		if err := restrict(ruleset, ahead, filtered == nil); err != nil {
-			s.miss("landlock", err)
+		if err := enterDomain(ruleset, ahead, filtered == nil); err != nil {
+			s.addMissing("landlock", err)
 		}
 		unix.Close(ruleset)
 	}
 	return s
 }
 
-func (s *State) miss(what string, err error) { s.missing = append(s.missing, what+": "+err.Error()) }
+func (s *State) addMissing(what string, err error) {
+	s.missing = append(s.missing, what+": "+err.Error())
+}
 
-// String is "full", or what is missing and why.
+// String returns "full", or the missing parts with their reasons.
 func (s State) String() string {
 	if len(s.missing) == 0 {
 		return "full"
@@ -64,8 +66,8 @@ func (s State) String() string {
 	return strings.Join(s.missing, ", ")
 }
 
-// Handler returns a handler that serves with h and puts what is missing, if
-// anything is, into the report of each connection.
+// Handler returns a handler that serves with h. When parts of the confinement are
+// missing, it adds them to the report of each connection.
 func (s State) Handler(h worker.Handler) worker.Handler {
 	if len(s.missing) == 0 {
 		return h

@@ -23,23 +23,23 @@ import (
 	"github.com/preforkd/preforkd/worker/sockettest"
 )
 
-// binary is this test built as a confined worker would be: without C code and
+// binary is this test program, built as a confined worker would be: without C code and
 // without the race detector, which turns confinement off.
 var binary string
 
 const (
-	role   = "PREFORKD_TEST_ROLE" // what a child of this test does instead of testing
-	thread = "PREFORKD_TEST_AHEAD"
+	envRole  = "PREFORKD_TEST_ROLE" // what a child process does instead of running tests
+	envAhead = "PREFORKD_TEST_AHEAD"
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(role) == "landlock" {
-		os.Exit(domainAlone())
+	if os.Getenv(envRole) == "landlock" {
+		os.Exit(landlockOnly())
 	}
-	if os.Getenv(role) != "" {
-		state := Apply(os.Getenv(thread) == "1")
-		handler := escape
-		if os.Getenv(role) == "echo" {
+	if os.Getenv(envRole) != "" {
+		state := Apply(os.Getenv(envAhead) == "1")
+		handler := tryForbidden
+		if os.Getenv(envRole) == "echo" {
 			handler = echo.Serve
 		}
 		worker.Serve(state.Handler(handler))
@@ -60,8 +60,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// attempts are what a stranger would do with a worker that is his.
-var attempts = map[string]func() error{
+// forbiddenCalls are calls that an attacker in control of a worker would make.
+var forbiddenCalls = map[string]func() error{
 	"open a file": func() error { return try(unix.Open("/etc/passwd", unix.O_RDONLY, 0)) },
 	"write a file": func() error {
 		return try(unix.Open("/tmp/preforkd-confine-test", unix.O_CREAT|unix.O_WRONLY, 0o600))
@@ -105,11 +105,11 @@ func errno(_, _ uintptr, errno unix.Errno) error {
 	return errno
 }
 
-// escape makes every attempt, on threads of its own too, and tells the client
-// of each that was not denied.
-func escape(c *worker.Conn) error {
+// tryForbidden makes every forbidden call, also on threads of its own. It tells the
+// client which calls were not denied.
+func tryForbidden(c *worker.Conn) error {
 	tell := func(where string) {
-		for name, attempt := range attempts {
+		for name, attempt := range forbiddenCalls {
 			if err := attempt(); !errors.Is(err, unix.EPERM) {
 				fmt.Fprintf(c, "%s, %s: %v\n", name, where, err)
 			}
@@ -128,8 +128,8 @@ func escape(c *worker.Conn) error {
 	return nil
 }
 
-// run starts this test as a worker and returns what comes back for what is
-// sent, its report, and what it wrote to stderr.
+// run starts this test program as a worker and sends bytes to it. It returns the
+// answer, the report, and the worker's stderr.
 func run(t *testing.T, what string, ahead bool, wrap []string, send []byte) (string, ipc.Report, string) {
 	t.Helper()
 	server, client := sockettest.TCP(t)
@@ -149,9 +149,9 @@ func run(t *testing.T, what string, ahead bool, wrap []string, send []byte) (str
 	cmd := exec.Command(args[0], args[1:]...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
-	cmd.Env = append(os.Environ(), role+"="+what)
+	cmd.Env = append(os.Environ(), envRole+"="+what)
 	if ahead {
-		cmd.Env = append(cmd.Env, thread+"=1")
+		cmd.Env = append(cmd.Env, envAhead+"=1")
 	}
 	cmd.ExtraFiles = []*os.File{os.NewFile(uintptr(server), "connection"), os.NewFile(uintptr(control), "control")}
 	if err := cmd.Start(); err != nil {
@@ -182,7 +182,7 @@ func run(t *testing.T, what string, ahead bool, wrap []string, send []byte) (str
 	return string(back), report, stderr.String()
 }
 
-// quitWord is "exit" for those that send it.
+// quitWord returns "exit" when the client sends that word.
 func quitWord(send []byte) string {
 	if bytes.Contains(send, []byte("exit\n")) {
 		return "exit"
@@ -190,7 +190,7 @@ func quitWord(send []byte) string {
 	return ""
 }
 
-// needConfinement skips on kernels that cannot confine.
+// needConfinement skips the test on kernels that cannot confine.
 func needConfinement(t *testing.T, report ipc.Report) {
 	t.Helper()
 	for _, v := range report.Values {
@@ -200,7 +200,7 @@ func needConfinement(t *testing.T, report ipc.Report) {
 	}
 }
 
-func TestNothingEscapes(t *testing.T) {
+func TestForbiddenCallsAreDenied(t *testing.T) {
 	for _, ahead := range []bool{false, true} {
 		back, report, stderr := run(t, "escape", ahead, nil, nil)
 		needConfinement(t, report)
@@ -228,9 +228,9 @@ func TestEchoWorksInConfinement(t *testing.T) {
 	}
 }
 
-// In order, no call of a worker is denied: the audit log stays empty. A tracer
-// sees what the kernel answered.
-func TestNothingIsDeniedInOrder(t *testing.T) {
+// A normal worker makes no call that is denied, so the audit log stays empty. strace
+// shows what the kernel answered.
+func TestNormalCallsAreAllowed(t *testing.T) {
 	strace := needtest.Program(t, "strace")
 	bulk := bytes.Repeat([]byte("0123456789abcdef"), 1<<17)
 	for _, ahead := range []bool{false, true} {
@@ -255,10 +255,10 @@ func TestNothingIsDeniedInOrder(t *testing.T) {
 	}
 }
 
-// domainAlone puts a process into a Landlock domain without a filter. It
-// returns 0 when all threads are denied what the domain is about, 77 when the
-// kernel has none.
-func domainAlone() int {
+// landlockOnly puts a process into a Landlock domain without a filter. It returns 0
+// when all threads are denied to open a file. It returns 77 when the kernel has no
+// Landlock.
+func landlockOnly() int {
 	ruleset, err := newRuleset()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -284,14 +284,14 @@ func domainAlone() int {
 			code = 1
 		}
 	}
-	for range 5 { // threads that are there before
+	for range 5 { // threads that exist before the domain
 		threads.Go(func() {
 			runtime.LockOSThread()
 			<-tell
 			probe()
 		})
 	}
-	if err := restrict(ruleset, true, false); err != nil {
+	if err := enterDomain(ruleset, true, false); err != nil {
 		fmt.Fprintln(os.Stderr, "restrict:", err)
 		return 1
 	}
@@ -301,9 +301,9 @@ func domainAlone() int {
 	return code
 }
 
-func TestDomainAlone(t *testing.T) {
+func TestLandlockOnly(t *testing.T) {
 	cmd := exec.Command(binary)
-	cmd.Env = append(os.Environ(), role+"=landlock")
+	cmd.Env = append(os.Environ(), envRole+"=landlock")
 	out, err := cmd.CombinedOutput()
 	if cmd.ProcessState.ExitCode() == 77 {
 		needtest.Skip(t, "needs a kernel with Landlock: "+strings.TrimSpace(string(out)))
@@ -313,7 +313,7 @@ func TestDomainAlone(t *testing.T) {
 	}
 }
 
-// The filter is as short as its jumps require, for this machine's rules.
+// The filter is short enough for its jumps, with this machine's rules.
 func TestFilterFits(t *testing.T) {
 	var f filter
 	f.addRules()

@@ -1,39 +1,37 @@
-// Package confine takes away from a worker what it does not need: after Apply
-// a process can move bytes between the descriptors that it has, start and end
-// threads of its own, and exit. It cannot open a file, create a socket or
-// connect one, start a program, look into or signal another process, make
-// memory executable, or gain privileges. A stranger who takes over a handler
-// has the client's connection, which is his own, and nothing else.
+// Package confine removes rights from a worker that it does not need. After Apply a
+// process can move bytes between its descriptors, start and end its own threads, and
+// exit. It cannot open a file, create or connect a socket, or start a program. It
+// cannot inspect or signal another process, make memory executable, or gain privileges.
+// An attacker who takes over a handler has only the client's connection, which is his
+// own.
 //
-// Three means are used, each where the kernel has it, and for all threads of
-// the process (with one exception, see Apply):
+// Apply uses three mechanisms, each where the kernel has it. They apply to all threads
+// of the process, with one exception (see Apply):
 //
 //   - no_new_privs (prctl(2)), which the others require.
-//   - A seccomp filter (seccomp(2)) that lets through the system calls of
-//     package worker, of Go's runtime and of the C library's threads, and
-//     these with such arguments only as they use.
-//   - A Landlock domain without any rights (landlock(7)). It denies nothing
-//     that the filter lets through; it is there for the day when the filter
-//     has a hole, or a kernel has no filter.
+//   - A seccomp filter (seccomp(2)). It allows the system calls of package worker, of
+//     Go's runtime and of the C library's threads, only with the arguments that these
+//     use.
+//   - A Landlock domain without any rights (landlock(7)). It denies nothing that the
+//     filter allows. It helps when the filter has a hole, or when a kernel has no
+//     filter.
 //
-// A call that is denied fails with EPERM, or with EACCES where Landlock was
-// first, and the process lives on: an upgrade of the runtime that tries
-// something new at worst does without it, and the client is served. The kernel
-// writes denied calls to the audit log (type SECCOMP, and LANDLOCK_ACCESS),
-// where they say that something is wrong: in order, a worker makes none. Only a
-// call in the manner of another architecture ends the process.
+// A denied call fails with EPERM, or with EACCES where Landlock comes first, and the
+// process continues. A new version of the runtime may try a new call. At worst it works
+// without that call, and the client is served. The kernel writes denied calls to the
+// audit log (types SECCOMP and LANDLOCK_ACCESS). A normal worker makes no such call, so
+// an entry shows a fault. Only a call of another architecture's ABI ends the process.
 //
-// What is missing is a matter for the operator and not for the client, who is
-// served all the same. It stands in the report of the connection, as the value
-// ipc.ValueUnconfined; the master warns of it once for a service.
+// A missing part concerns the operator and not the client, who is served all the same.
+// The report of the connection has it as the value ipc.ValueUnconfined. The master logs
+// one warning per service.
 //
-// Apply is for programs whose handlers get along with their connection, as the
-// built-in ones do. It is called at the start of main, so that a spare waits
-// in confinement:
+// Apply is for programs whose handlers need only their connection, as the built-in
+// handlers do. Call it at the start of main, so that a spare waits in confinement:
 //
 //	confined := confine.Apply(worker.IsSpare())
 //	worker.Serve(confined.Handler(serve))
 //
-// Nothing can be taken back afterwards, and programs that are
-// started later cannot be: exec is denied.
+// Nothing can be undone afterwards. No programs can be started later, because exec is
+// denied.
 package confine

@@ -9,73 +9,72 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A filter is being translated from rules. It is a program of the classic BPF
-// machine, which sees the number, the architecture and the arguments of a
-// system call and returns what becomes of it (seccomp(2), and
+// A filter is a seccomp program that is built from rules. The program runs on the
+// classic BPF machine. It sees the number, the architecture and the arguments of a
+// system call, and returns the action (seccomp(2), and
 // Documentation/networking/filter.rst in the kernel's source).
 //
-// Every worker pays for its translation and installation at its start, and two
-// things decide how much. The kernel runs the program for each number there is
-// to learn which ones it lets through without a look at the arguments, so the
-// number is searched for in halves. And each page that is touched for the
-// first time is a fault, so the heap is not used.
+// Every worker builds and installs the program at its start. Two things decide the
+// cost. First, the kernel runs the program once per call number, to find the numbers
+// that are allowed without a check of arguments. The program therefore uses a binary
+// search. Second, each newly touched page costs a page fault, so the heap is not used.
 type filter struct {
 	code   [maxCode]unix.SockFilter
 	length int
-	rules  [maxRules]rule // by ascending number
+	rules  [maxRules]rule // by ascending call number
 	count  int
 }
 
-// Bounds of a filter. Jumps reach 255 instructions far.
+// These are the bounds of a filter. A jump reaches 255 instructions at most.
 const (
 	maxCode  = 250
 	maxRules = 80
 )
 
-// Where a jump goes that ends the search, until translate knows how far that is.
+// These are placeholders for jumps that end the search. translate replaces them with
+// distances.
 const (
 	toAllow = 254
 	toDeny  = 255
 )
 
-// A rule lets one system call through, with such arguments only as pass all of
-// the checks.
+// A rule allows one system call when its arguments pass all checks.
 type rule struct {
 	number uint16
 	checks []check
 }
 
-// A check looks at the lower half of one argument, from 0: those that are
-// looked at are ints or flags to the kernel, which ignores the upper half too.
-// It passes when the argument, masked, is one of the values.
+// A check compares the lower half of one argument, counted from 0. The checked
+// arguments are ints or flags, and the kernel also ignores their upper half. The check
+// passes when the masked argument is one of the values.
 type check struct {
 	argument uint8
 	mask     uint32
 	values   []uint32
 }
 
-// everyBit is the mask of a check that looks at the whole.
-const everyBit = 1<<32 - 1
+// allBits is the mask of a check of the whole argument.
+const allBits = 1<<32 - 1
 
-// self among the values stands for the process's own pid.
-const self = everyBit
+// ownPID in values stands for the process's own pid.
+const ownPID = allBits
 
 // Offsets in struct seccomp_data.
 const (
 	offsetNumber    = 0
 	offsetArch      = 4
-	offsetArguments = 16 // six of 8 bytes, the lower half first on these machines
+	offsetArguments = 16 // six arguments of 8 bytes, the lower half first on these machines
 )
 
 const (
 	allow = unix.SECCOMP_RET_ALLOW
 	deny  = unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)
-	// The C library takes this answer to clone3, whose flags lie in memory
-	// where no filter sees them, for "use clone".
-	absent = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
+	// For clone3 the C library takes ENOSYS as "use clone". The flags of clone3 are in
+	// memory, where a filter cannot see them.
+	notImplemented = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
 )
 
-// add inserts a rule in its place.
+// add inserts a rule and keeps the order.
 func (f *filter) add(r rule) {
 	at := f.count
 	for ; at > 0 && f.rules[at-1].number > r.number; at-- {
@@ -90,29 +89,30 @@ func (f *filter) emit(code uint16, k uint32, yes, no int) {
 	f.length++
 }
 
-func (f *filter) load(offset uint32) { f.emit(unix.BPF_LD|unix.BPF_W|unix.BPF_ABS, offset, 0, 0) }
+func (f *filter) emitLoad(offset uint32) { f.emit(unix.BPF_LD|unix.BPF_W|unix.BPF_ABS, offset, 0, 0) }
 
-// ifEqual skips so many instructions when what was loaded is k, or is not.
-func (f *filter) ifEqual(k uint32, yes, no int) {
+// emitIfEqual skips yes instructions when the loaded value is k. Otherwise it skips no
+// instructions.
+func (f *filter) emitIfEqual(k uint32, yes, no int) {
 	f.emit(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K, k, yes, no)
 }
 
-func (f *filter) ret(action uint32) { f.emit(unix.BPF_RET|unix.BPF_K, action, 0, 0) }
+func (f *filter) emitReturn(action uint32) { f.emit(unix.BPF_RET|unix.BPF_K, action, 0, 0) }
 
-// translate makes the program. A number without a rule is denied, and so is
-// one with the bit of the x32 ABI, which is like no other number.
+// translate builds the program. A call number without a rule is denied. Numbers of the
+// x32 ABI have an extra bit, so no rule matches them.
 func (f *filter) translate(arch uint32) {
-	f.load(offsetArch)
-	f.ifEqual(arch, 1, 0)
-	// Numbers mean other calls there than in the rules.
-	f.ret(unix.SECCOMP_RET_KILL_PROCESS)
-	f.load(offsetNumber)
-	f.search(f.rules[:f.count])
+	f.emitLoad(offsetArch)
+	f.emitIfEqual(arch, 1, 0)
+	// On another architecture the numbers mean other calls.
+	f.emitReturn(unix.SECCOMP_RET_KILL_PROCESS)
+	f.emitLoad(offsetNumber)
+	f.emitSearch(f.rules[:f.count])
 	end := f.length
-	f.ret(deny)
-	f.ret(allow)
+	f.emitReturn(deny)
+	f.emitReturn(allow)
 	for i := range f.code[:end] {
-		// Not every instruction is a jump, but only jumps have these.
+		// Other instructions never contain the placeholder values.
 		for _, to := range []*uint8{&f.code[i].Jt, &f.code[i].Jf} {
 			switch *to {
 			case toDeny:
@@ -124,15 +124,15 @@ func (f *filter) translate(arch uint32) {
 	}
 }
 
-// search continues with the rule for the number that was loaded.
-func (f *filter) search(rules []rule) {
+// emitSearch emits a binary search for the rule of the loaded number.
+func (f *filter) emitSearch(rules []rule) {
 	if len(rules) > 2 {
-		half := len(rules) / 2
+		middle := len(rules) / 2
 		branch := f.length
-		f.emit(unix.BPF_JMP|unix.BPF_JGE|unix.BPF_K, uint32(rules[half].number), 0, 0)
-		f.search(rules[:half])
+		f.emit(unix.BPF_JMP|unix.BPF_JGE|unix.BPF_K, uint32(rules[middle].number), 0, 0)
+		f.emitSearch(rules[:middle])
 		f.code[branch].Jt = uint8(f.length - branch - 1)
-		f.search(rules[half:])
+		f.emitSearch(rules[middle:])
 		return
 	}
 	for i, r := range rules {
@@ -140,51 +140,52 @@ func (f *filter) search(rules []rule) {
 		branch := f.length
 		switch {
 		case len(r.checks) > 0 || r.number == unix.SYS_CLONE3:
-			f.ifEqual(uint32(r.number), 0, toDeny)
-			f.decide(r)
+			f.emitIfEqual(uint32(r.number), 0, toDeny)
+			f.emitRule(r)
 			if !last {
 				f.code[branch].Jf = uint8(f.length - branch - 1)
 			}
 		case last:
-			f.ifEqual(uint32(r.number), toAllow, toDeny)
+			f.emitIfEqual(uint32(r.number), toAllow, toDeny)
 		default:
-			f.ifEqual(uint32(r.number), toAllow, 0)
+			f.emitIfEqual(uint32(r.number), toAllow, 0)
 		}
 	}
 }
 
-// decide returns what becomes of the call that a rule is for.
-func (f *filter) decide(r rule) {
+// emitRule emits the checks and the action of one rule.
+func (f *filter) emitRule(r rule) {
 	if r.number == unix.SYS_CLONE3 {
-		f.ret(absent)
+		f.emitReturn(notImplemented)
 		return
 	}
 	for _, c := range r.checks {
-		f.load(offsetArguments + 8*uint32(c.argument))
-		if c.mask != everyBit {
+		f.emitLoad(offsetArguments + 8*uint32(c.argument))
+		if c.mask != allBits {
 			f.emit(unix.BPF_ALU|unix.BPF_AND|unix.BPF_K, c.mask, 0, 0)
 		}
 		for i, v := range c.values {
-			if v == self {
+			if v == ownPID {
 				v = uint32(os.Getpid())
 			}
 			if left := len(c.values) - 1 - i; left > 0 {
-				f.ifEqual(v, left, 0)
+				f.emitIfEqual(v, left, 0)
 			} else {
-				f.ifEqual(v, 0, toDeny)
+				f.emitIfEqual(v, 0, toDeny)
 			}
 		}
 	}
-	f.ret(allow)
+	f.emitReturn(allow)
 }
 
-// installed is the filter of this process, in memory that needs no heap.
-var installed filter
+// processFilter is the filter of this process. It is a global variable, so it needs no
+// heap.
+var processFilter filter
 
-// installFilter puts the filter in force for all threads. The calling thread
-// has no_new_privs, and all others have it afterwards.
+// installFilter applies the filter to all threads. The calling thread must have
+// no_new_privs. Afterwards all threads have it.
 func installFilter() error {
-	f := &installed
+	f := &processFilter
 	f.addRules()
 	f.translate(auditArch)
 	prog := unix.SockFprog{Len: uint16(f.length), Filter: &f.code[0]}
@@ -194,7 +195,7 @@ func installFilter() error {
 		return errno // ENOSYS: not built in; EINVAL: older than Linux 4.14
 	}
 	if thread != 0 {
-		return errDiverged
+		return errThreadFilter
 	}
 	return nil
 }

@@ -7,6 +7,6 @@ import (
 	"runtime"
 )
 
-// installFilter fails: nobody has tried the list of calls on this machine, and
-// a wrong one would be worse than none.
+// installFilter fails. Nobody has tested the list of calls on this architecture, and a
+// wrong list would be worse than none.
 func installFilter() error { return errors.New("no filter for " + runtime.GOARCH) }

@@ -9,22 +9,22 @@ import (
 	"github.com/preforkd/preforkd/worker/sockettest"
 )
 
-// copied is the peer to compare with: nothing but read and write, with a
-// buffer of the same size.
-func copied(c *worker.Conn) error {
+// readWrite is the handler to compare with. It only reads and writes, with a buffer of
+// the same size.
+func readWrite(c *worker.Conn) error {
 	_, err := io.CopyBuffer(struct{ io.Writer }{c}, struct{ io.Reader }{c}, make([]byte, bufferSize))
 	c.CloseWrite()
 	return err
 }
 
-var benched = []struct {
+var handlersToBench = []struct {
 	name    string
 	handler worker.Handler
 	setting ipc.Assignment
 }{
 	{"echo", Serve, ipc.Assignment{}},
 	{"echo with quit word", Serve, quitWord("exit")},
-	{"read and write", copied, ipc.Assignment{}},
+	{"read and write", readWrite, ipc.Assignment{}},
 }
 
 var kinds = []struct {
@@ -32,14 +32,14 @@ var kinds = []struct {
 	connect func(testing.TB) (int, sockettest.Client)
 }{{"tcp", sockettest.TCP}, {"unix", sockettest.Unix}}
 
-// BenchmarkEchoRoundTrip is one short question and its answer.
+// BenchmarkEchoRoundTrip measures one short request and its answer.
 func BenchmarkEchoRoundTrip(b *testing.B) {
 	for _, kind := range kinds {
-		for _, bench := range benched {
+		for _, bench := range handlersToBench {
 			b.Run(kind.name+"/"+bench.name, func(b *testing.B) {
 				server, client := kind.connect(b)
 				done := serve(server, bench.setting, bench.handler)
-				question, answer := noise(64), make([]byte, 64)
+				question, answer := testData(64), make([]byte, 64)
 				b.ReportAllocs()
 				for b.Loop() {
 					if _, err := client.Write(question); err != nil {
@@ -56,14 +56,14 @@ func BenchmarkEchoRoundTrip(b *testing.B) {
 	}
 }
 
-// BenchmarkEchoBulk is a long transfer, 16 MiB to the operation.
+// BenchmarkEchoBulk measures a long transfer of 16 MiB per operation.
 func BenchmarkEchoBulk(b *testing.B) {
 	for _, kind := range kinds {
-		for _, bench := range benched {
+		for _, bench := range handlersToBench {
 			b.Run(kind.name+"/"+bench.name, func(b *testing.B) {
 				server, client := kind.connect(b)
 				done := serve(server, bench.setting, bench.handler)
-				data, back := noise(16<<20), make([]byte, 1<<20)
+				data, back := testData(16<<20), make([]byte, 1<<20)
 				b.SetBytes(int64(len(data)))
 				for b.Loop() {
 					go client.Write(data)

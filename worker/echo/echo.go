@@ -8,47 +8,46 @@ import (
 	"github.com/preforkd/preforkd/worker"
 )
 
-// Serve is the echo handler. It returns nil when the client has ended its side
-// and everything is on the way back, or, with ipc.SettingQuitWord set, when
-// the client sent that word.
+// Serve is the echo handler. It returns nil when the client has ended its side and
+// every byte has been sent back. With ipc.SettingQuitWord it also returns nil when the
+// client has sent that word.
 func Serve(c *worker.Conn) error {
 	if word := c.Setting(ipc.SettingQuitWord); word != "" {
 		return serveQuitWord(c, word)
 	}
-	return relay(c, system)
+	return relay(c, systemCalls)
 }
 
 const (
-	// bufferSize is what is read at once, in bytes. Only the pages that a
-	// client fills are ever touched, so a short connection does not pay for it.
+	// bufferSize is the size of one read, in bytes. The kernel only provides the pages
+	// that a client fills, so a short connection does not pay for the whole buffer.
 	bufferSize = 64 << 10
 
-	// bulkAfter is how many times in a row a read must fill the buffer before
-	// a connection counts as bulk. Pipe and splice cost a handful of system
-	// calls to set up; a message that happens to fill one buffer is not worth
-	// them.
-	bulkAfter = 2
+	// bulkStartsAfter is the number of full reads in a row after which a connection
+	// counts as bulk. The set-up of pipe and splice costs a few system calls. It is not
+	// worth it for a single message that happens to fill the buffer.
+	bulkStartsAfter = 2
 )
 
-// kept is the buffer of an earlier connection of this process, or nil. A new one
-// for each would have to be cleared, and be collected after a few dozen. What is
-// left in it is written to nobody: only what was read over it is.
-var kept atomic.Pointer[[bufferSize]byte]
+// freeBuffer is the buffer of an earlier connection of this process, or nil. A new
+// buffer for each connection must be cleared, and the garbage collector runs after a
+// few dozen. No client gets old contents: only bytes that were just read are written.
+var freeBuffer atomic.Pointer[[bufferSize]byte]
 
-// relay echoes until the client's end. It starts with read and write, changes
-// to splice while the traffic is bulk, and comes back when it is not: a small
-// message is cheaper to copy than to pass through a pipe.
+// relay echoes until the client ends its side. It starts with read and write. It
+// changes to splice while the traffic is bulk and then changes back. Copying a small
+// message is cheaper than sending it through a pipe.
 //
-// There is never more than one buffer, or one pipe, of bytes under way. A
-// client that stops reading blocks the write, which stops the reading, and the
-// back-pressure reaches the client through its own send buffer.
+// At most one buffer or one pipe of bytes is in transit. When the client stops reading,
+// the write blocks and relay stops reading. The client then notices that its own send
+// buffer is full.
 func relay(c *worker.Conn, sys calls) error {
-	memory := kept.Swap(nil)
-	if memory == nil {
-		memory = new([bufferSize]byte)
+	buffer := freeBuffer.Swap(nil)
+	if buffer == nil {
+		buffer = new([bufferSize]byte)
 	}
-	defer kept.Store(memory)
-	buf := memory[:]
+	defer freeBuffer.Store(buffer)
+	buf := buffer[:]
 	var p *pipe // nil until the traffic is bulk
 	defer func() { p.close() }()
 	for full := 0; ; {
@@ -66,7 +65,7 @@ func relay(c *worker.Conn, sys calls) error {
 			full = 0
 			continue
 		}
-		if full++; full < bulkAfter {
+		if full++; full < bulkStartsAfter {
 			continue
 		}
 		full = 0

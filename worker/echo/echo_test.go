@@ -18,13 +18,13 @@ import (
 	"github.com/preforkd/preforkd/worker/sockettest"
 )
 
-// An outcome is what a handler left behind.
+// An outcome holds the results of a handler.
 type outcome struct {
 	err     error
 	in, out uint64
 }
 
-// serve runs a handler on a connection, closes it as Main does, and delivers
+// serve runs a handler on a connection, closes the connection as Main does, and sends
 // the outcome.
 func serve(fd int, a ipc.Assignment, handler worker.Handler) <-chan outcome {
 	done := make(chan outcome, 1)
@@ -38,8 +38,8 @@ func serve(fd int, a ipc.Assignment, handler worker.Handler) <-chan outcome {
 	return done
 }
 
-// want waits for a handler's end and compares.
-func want(t *testing.T, done <-chan outcome, bytes int) {
+// expectOutcome waits for a handler's end and compares its outcome.
+func expectOutcome(t *testing.T, done <-chan outcome, bytes int) {
 	t.Helper()
 	got := <-done
 	if got.err != nil || got.in != uint64(bytes) || got.out != uint64(bytes) {
@@ -47,8 +47,8 @@ func want(t *testing.T, done <-chan outcome, bytes int) {
 	}
 }
 
-// noise returns n bytes in which a lost, doubled or moved piece shows.
-func noise(n int) []byte {
+// testData returns n bytes in which a lost, doubled or moved part is visible.
+func testData(n int) []byte {
 	p := make([]byte, n)
 	source := rand.NewChaCha8([32]byte{byte(n)})
 	source.Read(p)
@@ -69,30 +69,30 @@ func send(t *testing.T, client sockettest.Client, data []byte) {
 
 func TestEchoReturnsEveryByte(t *testing.T) {
 	sockettest.Each(t, func(t *testing.T, connect func(testing.TB) (int, sockettest.Client)) {
-		for _, size := range []int{0, 1, bufferSize - 1, bufferSize, bufferSize + 1, bulkAfter*bufferSize + 1, 16<<20 + 1} {
+		for _, size := range []int{0, 1, bufferSize - 1, bufferSize, bufferSize + 1, bulkStartsAfter*bufferSize + 1, 16<<20 + 1} {
 			server, client := connect(t)
 			done := serve(server, ipc.Assignment{}, Serve)
-			data := noise(size)
+			data := testData(size)
 			send(t, client, data)
 			back, err := io.ReadAll(client)
 			if err != nil || !bytes.Equal(back, data) {
 				t.Fatalf("%d bytes sent: %d came back, equal %v, error %v", size, len(back), bytes.Equal(back, data), err)
 			}
-			want(t, done, size)
+			expectOutcome(t, done, size)
 		}
 	})
 }
 
-// A client that asks and waits after a bulk transfer must get the whole
-// answer: nothing may be held back for bytes that never come.
-func TestEchoAfterBulkTurnsInteractive(t *testing.T) {
+// A client that sends a request after a bulk transfer must get the whole answer. No
+// byte may be held back.
+func TestEchoInteractiveAfterBulk(t *testing.T) {
 	sockettest.Each(t, func(t *testing.T, connect func(testing.TB) (int, sockettest.Client)) {
 		server, client := connect(t)
 		done := serve(server, ipc.Assignment{}, Serve)
 		total := 0
 		for range 3 {
-			for _, size := range []int{4<<20 + 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, bulkChunk, 1, 100} {
-				data := noise(size)
+			for _, size := range []int{4<<20 + 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, minBulkBytes, 1, 100} {
+				data := testData(size)
 				go client.Write(data)
 				back := make([]byte, size)
 				if _, err := io.ReadFull(client, back); err != nil || !bytes.Equal(back, data) {
@@ -102,17 +102,17 @@ func TestEchoAfterBulkTurnsInteractive(t *testing.T) {
 			}
 		}
 		client.CloseWrite()
-		want(t, done, total)
+		expectOutcome(t, done, total)
 	})
 }
 
-// A client that sends and does not read must be stopped by its own full
-// buffers, and lose nothing by it.
+// A client that sends and does not read must be stopped by its own full buffers. It
+// must lose nothing.
 func TestEchoBackPressure(t *testing.T) {
 	sockettest.Each(t, func(t *testing.T, connect func(testing.TB) (int, sockettest.Client)) {
 		server, client := connect(t)
 		done := serve(server, ipc.Assignment{}, Serve)
-		data := noise(64 << 20)
+		data := testData(64 << 20)
 		sent := 0
 		for sent < len(data) {
 			client.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
@@ -133,7 +133,7 @@ func TestEchoBackPressure(t *testing.T) {
 		if err != nil || !bytes.Equal(back, data[:sent]) {
 			t.Fatalf("%d bytes sent: %d came back, error %v", sent, len(back), err)
 		}
-		want(t, done, sent)
+		expectOutcome(t, done, sent)
 	})
 }
 
@@ -142,9 +142,9 @@ func TestEchoReset(t *testing.T) {
 		for _, size := range []int{1, 8 << 20} {
 			server, client := connect(t)
 			done := serve(server, ipc.Assignment{}, Serve)
-			go client.Write(noise(size))
-			// One byte back shows that the handler is at work; the rest of
-			// what it sends is what the reset destroys.
+			go client.Write(testData(size))
+			// One echoed byte shows that the handler runs. The reset destroys the rest
+			// of the echo.
 			if _, err := io.ReadFull(client, make([]byte, 1)); err != nil {
 				t.Fatal(err)
 			}
@@ -160,7 +160,7 @@ func TestEchoReset(t *testing.T) {
 	})
 }
 
-// waitReadable returns when there is something to read, without reading it.
+// waitReadable returns when bytes can be read. It does not read them.
 func waitReadable(t *testing.T, client sockettest.Client) {
 	t.Helper()
 	raw, err := client.(syscall.Conn).SyscallConn()
@@ -181,11 +181,11 @@ func waitReadable(t *testing.T, client sockettest.Client) {
 	}
 }
 
-// The idle limit ends a connection whichever way its bytes travelled last.
+// The idle limit ends a connection, whichever direction its last bytes had.
 func TestEchoIdle(t *testing.T) {
 	sockettest.Each(t, func(t *testing.T, connect func(testing.TB) (int, sockettest.Client)) {
 		for _, size := range []int{0, 1, 8 << 20} {
-			data := noise(size) // before the limit runs: a busy machine takes its time
+			data := testData(size) // before the limit starts, because a busy machine is slow
 			server, client := connect(t)
 			done := serve(server, ipc.Assignment{Limits: ipc.Limits{Idle: slowtest.Scale(500 * time.Millisecond)}}, Serve)
 			go client.Write(data)

@@ -9,24 +9,24 @@ import (
 )
 
 const (
-	// pipeSize is the capacity asked for, in bytes. Over loopback the default
-	// of 64 KiB costs about a third more CPU, and 1 MiB gains nothing
-	// measurable; an unprivileged user can have 256 pipes of this size before
-	// the kernel refuses (pipe-user-pages-soft in proc(5)).
+	// pipeSize is the requested capacity, in bytes. Over loopback the default of 64 KiB
+	// costs about a third more CPU, and 1 MiB gains nothing measurable. An unprivileged
+	// user can have 256 pipes of this size before the kernel refuses more
+	// (pipe-user-pages-soft in proc(5)).
 	pipeSize = 256 << 10
 
-	// minPipeSize is the least capacity that is worth having. A user over that
-	// limit gets pipes of one or two pages, slower than copying.
+	// minPipeSize is the smallest useful capacity. A user above that limit gets pipes
+	// of one or two pages, which are slower than copying.
 	minPipeSize = 64 << 10
 
-	// bulkChunk is the fewest bytes that count as bulk in one round, and
-	// calmAfter how many smaller rounds in a row end it.
-	bulkChunk = 16 << 10
-	calmAfter = 8
+	// minBulkBytes is the smallest round that counts as bulk. bulkEndsAfter is the
+	// number of smaller rounds in a row that end the bulk mode.
+	minBulkBytes  = 16 << 10
+	bulkEndsAfter = 8
 )
 
-// calls are the system calls that splicing takes, so that a test can make each
-// of them fail where the kernel will not.
+// calls holds the system calls of splicing. A test replaces them to make each of them
+// fail.
 type calls struct {
 	pipe2   func(fds []int, flags int) error
 	setSize func(fd, size int) (int, error)
@@ -34,7 +34,7 @@ type calls struct {
 	splice  func(from, to, n int) (int, error)
 }
 
-var system = calls{
+var systemCalls = calls{
 	pipe2: unix.Pipe2,
 	setSize: func(fd, size int) (int, error) {
 		return unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, size)
@@ -48,22 +48,22 @@ var system = calls{
 	},
 }
 
-// A pipe carries bytes from a connection back into it without a copy through
-// this process: splice(2) moves references to the pages that the network put
-// them in, and needs a pipe on one side of each move.
+// A pipe moves bytes from a connection back to it without a copy through this process.
+// splice(2) moves references to the pages that the network stack filled. It needs a
+// pipe on one side of each move.
 //
-// It is empty whenever no method runs. That is what makes one goroutine
-// enough: filling an empty pipe waits only for the client to send, emptying it
-// only for the client to read.
+// The pipe is empty whenever no method runs, so one goroutine is enough. Filling an
+// empty pipe waits only until the client sends. Emptying it waits only until the client
+// reads.
 type pipe struct {
 	sys         calls
 	read, write int  // descriptors, owned
 	size        int  // capacity in bytes
-	broken      bool // splice does not work here: not again on this connection
+	broken      bool // splice failed; do not use it again on this connection
 }
 
-// newPipe returns a pipe, a broken one when there is none to be had: whoever
-// lacks descriptors for a pipe can still copy.
+// newPipe returns a pipe. Without free descriptors it returns a broken pipe, and the
+// caller copies instead.
 func newPipe(sys calls) *pipe {
 	p := &pipe{sys: sys, read: -1, write: -1, broken: true}
 	var fds [2]int
@@ -71,8 +71,8 @@ func newPipe(sys calls) *pipe {
 		return p
 	}
 	p.read, p.write, p.broken = fds[0], fds[1], false
-	// Enlarging may be refused (EPERM). The size that the kernel gave by
-	// itself still works, in more rounds.
+	// The kernel may refuse to enlarge the pipe (EPERM). The original size still works,
+	// in more rounds.
 	size, err := sys.setSize(p.write, pipeSize)
 	if err != nil {
 		size, err = sys.getSize(p.write)
@@ -89,12 +89,12 @@ func (p *pipe) close() {
 	}
 }
 
-// relay echoes by splice while the traffic is bulk. It returns nil when it no
-// longer is, when splice does not work on this connection, and at the client's
-// end, which the next Read meets again. What does not fit the mould is moved
-// through buf.
+// relay echoes with splice while the traffic is bulk. It returns nil when the traffic
+// is no longer bulk, or when splice does not work on this connection. It also returns
+// nil when the client ends its side; the next Read sees that again. Bytes that splice
+// cannot move go through buf.
 func (p *pipe) relay(c *worker.Conn, buf []byte) error {
-	for small := 0; small < calmAfter && !p.broken; {
+	for small := 0; small < bulkEndsAfter && !p.broken; {
 		n, err := p.fill(c)
 		if n == 0 || err != nil {
 			return err
@@ -102,31 +102,30 @@ func (p *pipe) relay(c *worker.Conn, buf []byte) error {
 		if err := p.empty(c, n, buf); err != nil {
 			return err
 		}
-		if small++; n >= bulkChunk {
+		if small++; n >= minBulkBytes {
 			small = 0
 		}
 	}
 	return nil
 }
 
-// fill waits for the client and moves what it sent, up to the pipe's capacity,
-// into the empty pipe. It returns 0 at the client's end, and when splice
-// refuses, with the pipe marked broken.
+// fill waits for the client and moves its bytes into the empty pipe, up to the pipe's
+// capacity. It returns 0 at end of file. It also returns 0 when splice fails, and then
+// marks the pipe broken.
 func (p *pipe) fill(c *worker.Conn) (int, error) {
 	for {
 		n, err := p.sys.splice(c.FD(), p.write, p.size)
 		switch {
 		case err == nil:
-			c.Count(int64(n), 0)
+			c.AddBytes(int64(n), 0)
 			return n, nil
 		case err == unix.EINTR:
 			continue
 		}
-		// A socket tells its error once: after it, Read would find a plain end
-		// of file, and a reset would pass for an end in order.
-		// And a call that ended at a limit of the connection must not be tried
-		// again in another way.
-		if err = c.Error("splice from", err); final(err) {
+		// A socket reports its error only once. A following Read would see a plain end
+		// of file, and a reset would look like a normal end. A call that ended at a
+		// limit of the connection must not be repeated in another way either.
+		if err = c.WrapError("splice from", err); isConnectionEnd(err) {
 			return 0, err
 		}
 		p.broken = true
@@ -134,9 +133,9 @@ func (p *pipe) fill(c *worker.Conn) (int, error) {
 	}
 }
 
-// empty moves the n bytes in the pipe to the client. It asks for exactly the
-// bytes that are there and never sets SPLICE_F_MORE: the kernel would hold the
-// last, incomplete segment back for bytes that nobody has announced.
+// empty moves the n bytes in the pipe to the client. It asks for exactly these bytes
+// and never sets SPLICE_F_MORE. With that flag the kernel would delay the last,
+// incomplete segment until more bytes come.
 func (p *pipe) empty(c *worker.Conn, n int, buf []byte) error {
 	for n > 0 && !p.broken {
 		moved, err := p.sys.splice(p.read, c.FD(), n)
@@ -144,24 +143,23 @@ func (p *pipe) empty(c *worker.Conn, n int, buf []byte) error {
 		case err == unix.EINTR:
 			continue
 		case err == nil && moved > 0:
-			c.Count(0, int64(moved))
+			c.AddBytes(0, int64(moved))
 			n -= moved
 			continue
 		}
-		if err = c.Error("splice to", err); final(err) {
+		if err = c.WrapError("splice to", err); isConnectionEnd(err) {
 			return err
 		}
 		p.broken = true
 	}
-	// What is left in a pipe that could not be spliced out is copied out, ahead
-	// of everything that comes after it.
+	// Bytes that splice could not move are copied, before any later bytes.
 	for n > 0 {
 		got, err := unix.Read(p.read, buf[:min(n, len(buf))])
 		switch {
 		case err == unix.EINTR:
 			continue
 		case err != nil:
-			return c.Error("read pipe of", err)
+			return c.WrapError("read pipe of", err)
 		}
 		if _, err := c.Write(buf[:got]); err != nil {
 			return err
@@ -171,8 +169,8 @@ func (p *pipe) empty(c *worker.Conn, n int, buf []byte) error {
 	return nil
 }
 
-// final reports whether an error of the connection is about its end, and not
-// about splice.
-func final(err error) bool {
+// isConnectionEnd reports whether an error means the end of the connection. Other
+// errors only mean that splice does not work.
+func isConnectionEnd(err error) bool {
 	return errors.Is(err, worker.ErrPeerGone) || errors.Is(err, worker.ErrIdle) || errors.Is(err, worker.ErrLifetime)
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/preforkd/preforkd/worker/sockettest"
 )
 
-// echoAll sends data through relay with the given system calls and returns
-// what comes back and the outcome.
+// echoAll sends data through relay with the given system calls. It returns the echo and
+// the outcome.
 func echoAll(t *testing.T, server int, client sockettest.Client, sys calls, data []byte) ([]byte, outcome) {
 	t.Helper()
 	done := serve(server, ipc.Assignment{}, func(c *worker.Conn) error { return relay(c, sys) })
@@ -31,31 +31,30 @@ func echoAll(t *testing.T, server int, client sockettest.Client, sys calls, data
 func TestBulkIsSpliced(t *testing.T) {
 	sockettest.Each(t, func(t *testing.T, connect func(testing.TB) (int, sockettest.Client)) {
 		spliced := 0
-		sys := system
+		sys := systemCalls
 		sys.splice = func(from, to, n int) (int, error) {
-			moved, err := system.splice(from, to, n)
+			moved, err := systemCalls.splice(from, to, n)
 			spliced += max(moved, 0)
 			return moved, err
 		}
 		server, client := connect(t)
-		data := noise(32 << 20)
+		data := testData(32 << 20)
 		back, got := echoAll(t, server, client, sys, data)
 		if !bytes.Equal(back, data) || got.err != nil {
 			t.Fatalf("%d of %d bytes came back, error %v", len(back), len(data), got.err)
 		}
-		// In and out again, but for what the first reads took.
+		// Every byte is spliced in and out, except the first reads.
 		if spliced < len(data) {
 			t.Errorf("%d of %d bytes were spliced", spliced/2, len(data))
 		}
 	})
 }
 
-// Each system call fails in turn, at the first and at later uses, on either
-// side of the pipe: what was sent must come back all the same, from whatever
-// place it had got to.
+// Each system call fails in turn, at its first use and at later uses, on either side of
+// the pipe. All bytes must come back all the same.
 func TestSpliceFallsBack(t *testing.T) {
 	sockettest.Each(t, func(t *testing.T, connect func(testing.TB) (int, sockettest.Client)) {
-		data := noise(2<<20 + 3)
+		data := testData(2<<20 + 3)
 		check := func(name string, sys calls) {
 			t.Run(name, func(t *testing.T) {
 				server, client := connect(t)
@@ -70,13 +69,13 @@ func TestSpliceFallsBack(t *testing.T) {
 		}
 		for _, errno := range []unix.Errno{unix.EINVAL, unix.ENOSYS, unix.EPERM, unix.ENOMEM} {
 			for at := range 6 {
-				sys := system
+				sys := systemCalls
 				use := 0
 				sys.splice = func(from, to, n int) (int, error) {
 					if use++; use > at {
 						return -1, errno
 					}
-					return system.splice(from, to, n)
+					return systemCalls.splice(from, to, n)
 				}
 				check(fmt.Sprintf("splice fails with %d from use %d", int(errno), at), sys)
 			}
@@ -85,7 +84,7 @@ func TestSpliceFallsBack(t *testing.T) {
 			"no pipe":           func(s *calls) { s.pipe2 = func([]int, int) error { return unix.EMFILE } },
 			"pipe not enlarged": func(s *calls) { s.setSize = func(int, int) (int, error) { return -1, unix.EPERM } },
 			"pipe of one page": func(s *calls) {
-				s.setSize = func(fd, _ int) (int, error) { return system.setSize(fd, 1) }
+				s.setSize = func(fd, _ int) (int, error) { return systemCalls.setSize(fd, 1) }
 			},
 			"pipe of unknown size": func(s *calls) {
 				s.setSize = func(int, int) (int, error) { return -1, unix.EPERM }
@@ -97,32 +96,32 @@ func TestSpliceFallsBack(t *testing.T) {
 					if use++; use%2 == 0 {
 						return 0, nil
 					}
-					return system.splice(from, to, n)
+					return systemCalls.splice(from, to, n)
 				}
 			},
 		} {
-			sys := system
+			sys := systemCalls
 			change(&sys)
 			check(name, sys)
 		}
 	})
 }
 
-// A client that vanishes is not mistaken for a kernel that cannot splice: the
-// socket would not repeat its error.
+// A vanished client must not look like a kernel that cannot splice. A socket reports
+// its error only once.
 func TestSpliceReportsReset(t *testing.T) {
 	for at := range 4 {
-		sys := system
+		sys := systemCalls
 		use := 0
 		sys.splice = func(from, to, n int) (int, error) {
 			if use++; use > at {
 				return -1, unix.ECONNRESET
 			}
-			return system.splice(from, to, n)
+			return systemCalls.splice(from, to, n)
 		}
 		server, client := sockettest.Unix(t)
 		done := serve(server, ipc.Assignment{}, func(c *worker.Conn) error { return relay(c, sys) })
-		go client.Write(noise(4 << 20))
+		go client.Write(testData(4 << 20))
 		go io.Copy(io.Discard, client)
 		if got := <-done; !errors.Is(got.err, worker.ErrPeerGone) {
 			t.Errorf("reset from use %d: %v", at, got.err)
@@ -131,16 +130,15 @@ func TestSpliceReportsReset(t *testing.T) {
 	}
 }
 
-// Whatever the sizes, the pauses and the answers of the kernel, bytes come
-// back as they were sent.
+// Bytes come back unchanged, whatever the sizes, the pauses and the results of splice.
 func TestRelayProperty(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		connect := rapid.SampledFrom([]func(testing.TB) (int, sockettest.Client){sockettest.TCP, sockettest.Unix}).Draw(r, "connect")
 		sizes := rapid.SliceOfN(rapid.OneOf(rapid.IntRange(1, 100), rapid.IntRange(1, 1<<20)), 1, 6).Draw(r, "sizes")
-		// One answer for each use of splice: 0 is the kernel's own, EINTR comes
-		// before the call, a short count takes what it says and no more.
+		// One result for each use of splice: 0 is the kernel's own result, and EINTR
+		// comes before the call. A short count moves exactly that many bytes.
 		plan := rapid.SliceOfN(rapid.SampledFrom([]int{0, 0, 0, -1, 1, 4096, -2}), 0, 12).Draw(r, "plan")
-		sys := system
+		sys := systemCalls
 		sys.splice = func(from, to, n int) (int, error) {
 			answer := 0
 			if len(plan) > 0 {
@@ -154,14 +152,14 @@ func TestRelayProperty(t *testing.T) {
 			case answer > 0:
 				n = min(n, answer)
 			}
-			return system.splice(from, to, n)
+			return systemCalls.splice(from, to, n)
 		}
 		server, client := connect(t)
 		defer client.Close()
 		done := serve(server, ipc.Assignment{}, func(c *worker.Conn) error { return relay(c, sys) })
 		var sent []byte
 		for i, size := range sizes {
-			sent = append(sent, noise(size+i)...)
+			sent = append(sent, testData(size+i)...)
 		}
 		go func() {
 			for rest := sent; len(rest) > 0; {

@@ -15,8 +15,8 @@ import (
 	"github.com/preforkd/preforkd/worker/sockettest"
 )
 
-// reference says what is echoed for a whole stream, the simple way: cut it
-// into lines and compare.
+// reference returns the echo of a whole stream. It simply cuts the stream into lines
+// and compares them.
 func reference(word, stream string) (echoed string, quit bool) {
 	for rest := stream; ; {
 		line, after, found := strings.Cut(rest, "\n")
@@ -30,14 +30,14 @@ func reference(word, stream string) (echoed string, quit bool) {
 	}
 }
 
-// scanAll feeds a stream to a scanner in the pieces that next cuts off, and
-// returns what it releases.
+// scanAll passes a stream to a scanner in pieces and returns the released bytes. next
+// returns the length of each piece.
 func scanAll(word, stream string, next func(left int) int) (echoed string, quit bool) {
 	s := newScanner(word)
 	var out bytes.Buffer
 	for rest := []byte(stream); len(rest) > 0; {
 		n := next(len(rest))
-		held := s.held()
+		held := s.pending()
 		before, now, quit := s.scan(rest[:n])
 		out.Write(held[:before])
 		out.Write(rest[:now])
@@ -46,7 +46,7 @@ func scanAll(word, stream string, next func(left int) int) (echoed string, quit 
 		}
 		rest = rest[n:]
 	}
-	out.Write(s.held())
+	out.Write(s.pending())
 	return out.String(), false
 }
 
@@ -59,7 +59,7 @@ func TestScannerExamples(t *testing.T) {
 		{"exit\n", "", true},
 		{"exit\r\n", "", true},
 		{"hello\nexit\nmore\n", "hello\n", true},
-		{"hello\nexit", "hello\nexit", false}, // no line: it was never ended
+		{"hello\nexit", "hello\nexit", false}, // not a line: it has no line end
 		{"exit\r", "exit\r", false},
 		{"exit\r\r\n", "exit\r\r\n", false},
 		{"\rexit\n", "\rexit\n", false},
@@ -81,7 +81,7 @@ func TestScannerExamples(t *testing.T) {
 	}
 }
 
-// Streams made of what matters, cut anywhere.
+// The streams consist of relevant parts and are cut anywhere.
 func TestScannerProperty(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		word := rapid.SampledFrom([]string{"exit", "e", "ee", "eexe", "exit\r", "\r", "ex it"}).Draw(r, "word")
@@ -94,15 +94,15 @@ func TestScannerProperty(t *testing.T) {
 	})
 }
 
-// FuzzScanner compares with the reference. Each byte of cuts is the length of
-// a piece; they repeat for as long as the stream lasts.
+// FuzzScanner compares the scanner with reference. Each byte of cuts is the length of a
+// piece. The lengths repeat until the stream ends.
 func FuzzScanner(f *testing.F) {
 	f.Add("exit", "hello\nexit\r\nmore", []byte{1})
 	f.Add("exit", "exi\nexitt\nexit", []byte{3, 1, 2})
 	f.Add("ee", "eee\nee\n", []byte{})
 	f.Fuzz(func(t *testing.T, word, stream string, cuts []byte) {
 		if word == "" || strings.Contains(word, "\n") {
-			return // never given to a scanner
+			return // a scanner never gets this word
 		}
 		at := 0
 		echoed, quit := scanAll(word, stream, func(left int) int {
@@ -122,8 +122,8 @@ func quitWord(word string) ipc.Assignment {
 	return ipc.Assignment{Settings: []ipc.Pair{{Key: ipc.SettingQuitWord, Value: word}}}
 }
 
-// The bytes before the quit line arrive even when the client goes on sending
-// and a plain close would destroy them with a reset.
+// The bytes before the quit line must arrive, even when the client continues to send. A
+// plain close would destroy them with a reset.
 func TestQuitWordOverSockets(t *testing.T) {
 	sockettest.Each(t, func(t *testing.T, connect func(testing.TB) (int, sockettest.Client)) {
 		for _, before := range []int{0, 10, 3 << 20} {
@@ -152,7 +152,7 @@ func TestQuitWordByteByByte(t *testing.T) {
 		if _, err := client.Write([]byte{b}); err != nil {
 			t.Fatal(err)
 		}
-		// Not asserted on: it only lets the bytes travel one by one.
+		// No assertion depends on this. It only makes the bytes travel one by one.
 		time.Sleep(time.Millisecond)
 	}
 	if back, err := io.ReadAll(client); string(back) != "exi\n" || err != nil {
@@ -164,7 +164,7 @@ func TestQuitWordByteByByte(t *testing.T) {
 	}
 }
 
-// Without the line's end, the word is data like any other.
+// Without a line end the word is ordinary data.
 func TestQuitWordThenEnd(t *testing.T) {
 	server, client := sockettest.TCP(t)
 	done := serve(server, quitWord("exit"), Serve)
@@ -172,7 +172,7 @@ func TestQuitWordThenEnd(t *testing.T) {
 	if back, err := io.ReadAll(client); string(back) != "a\nexit" || err != nil {
 		t.Errorf("%q, %v", back, err)
 	}
-	want(t, done, 6)
+	expectOutcome(t, done, 6)
 }
 
 func TestQuitWordWithLineBreakIsRefused(t *testing.T) {

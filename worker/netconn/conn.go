@@ -17,19 +17,18 @@ import (
 	"github.com/preforkd/preforkd/worker"
 )
 
-// A Conn is a worker's connection as a net.Conn. Its methods are for any
-// number of goroutines. Errors that mean that the client has vanished satisfy
-// errors.Is(err, worker.ErrPeerGone).
+// A Conn is a worker's connection as a net.Conn. Any number of goroutines may call its
+// methods. An error that means that the client has vanished matches worker.ErrPeerGone.
 type Conn struct {
-	stream // the duplicate; all that is not counted passes through
+	stream // the duplicate; methods that need no byte count are promoted
 	worker *worker.Conn
 	peer   net.Addr
-	idle   *time.Timer // nil without that limit
+	idle   *time.Timer // nil without an idle limit
 	once   sync.Once
 	closed chan struct{}
 }
 
-// A stream is what TCP and unix connections have in common.
+// A stream has the methods that TCP and unix connections share.
 type stream interface {
 	net.Conn
 	CloseWrite() error
@@ -37,13 +36,13 @@ type stream interface {
 	SyscallConn() (syscall.RawConn, error)
 }
 
-// New returns the connection as a net.Conn. It uses a duplicate of the
-// descriptor, which the caller closes; the connection ends when the handler
-// returns, not sooner. New takes the socket out of blocking mode, and Close
-// puts it back.
+// New returns the connection as a net.Conn. The net.Conn uses a duplicate of the
+// descriptor, and the caller closes it. The connection itself ends when the handler
+// returns. New takes the socket out of blocking mode, and Close restores it.
 func New(c *worker.Conn) (*Conn, error) {
-	// FileConn duplicates the descriptor and leaves this one to its owner, who
-	// must not lose it when the os.File is collected: so it gets one to keep.
+	// FileConn duplicates a descriptor and leaves the original to its os.File. The
+	// finalizer of an os.File closes its descriptor, so the os.File gets a descriptor
+	// of its own.
 	fd, err := unix.FcntlInt(uintptr(c.FD()), unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {
 		return nil, fmt.Errorf("duplicate connection: %w", err)
@@ -60,7 +59,7 @@ func New(c *worker.Conn) (*Conn, error) {
 		return nil, fmt.Errorf("adopt connection: %T is not for streams", conn)
 	}
 	n := &Conn{stream: s, worker: c, peer: s.RemoteAddr(), closed: make(chan struct{})}
-	// With the PROXY protocol the client is not who the socket says.
+	// With the PROXY protocol, the socket's peer is not the client.
 	if addr, err := netip.ParseAddrPort(c.Peer()); err == nil {
 		n.peer = net.TCPAddrFromAddrPort(addr)
 	}
@@ -70,10 +69,9 @@ func New(c *worker.Conn) (*Conn, error) {
 	return n, nil
 }
 
-// watchIdle keeps the idle limit, which the kernel does for blocking calls
-// only. It looks once in the time of the limit whether bytes have moved, so
-// that moving them costs nothing; a connection may be idle for up to twice the
-// limit.
+// watchIdle applies the idle limit. The kernel does that for blocking calls only.
+// watchIdle checks once per limit whether bytes have moved, so that moving bytes costs
+// nothing. A connection may therefore be idle for up to twice the limit.
 func (n *Conn) watchIdle(limit time.Duration) {
 	in, out := n.worker.Bytes()
 	seen := in + out
@@ -97,38 +95,38 @@ func (n *Conn) watchIdle(limit time.Duration) {
 	close(ready)
 }
 
-// Read is that of net.Conn.
+// Read implements net.Conn.
 func (n *Conn) Read(p []byte) (int, error) {
 	got, err := n.stream.Read(p)
-	n.worker.Count(int64(got), 0)
-	return got, n.explain("read from", err)
+	n.worker.AddBytes(int64(got), 0)
+	return got, n.wrapError("read from", err)
 }
 
-// Write is that of net.Conn.
+// Write implements net.Conn.
 func (n *Conn) Write(p []byte) (int, error) {
 	sent, err := n.stream.Write(p)
-	n.worker.Count(0, int64(sent))
-	return sent, n.explain("write to", err)
+	n.worker.AddBytes(0, int64(sent))
+	return sent, n.wrapError("write to", err)
 }
 
-// ReadFrom sends what it reads from r, by sendfile(2) or splice(2) where these
-// can. See io.ReaderFrom.
+// ReadFrom sends the bytes of r, with sendfile(2) or splice(2) where possible. See
+// io.ReaderFrom.
 func (n *Conn) ReadFrom(r io.Reader) (int64, error) {
 	to, ok := n.stream.(io.ReaderFrom)
 	if !ok {
 		return io.Copy(struct{ io.Writer }{n}, r)
 	}
 	sent, err := to.ReadFrom(r)
-	n.worker.Count(0, sent)
-	return sent, n.explain("write to", err)
+	n.worker.AddBytes(0, sent)
+	return sent, n.wrapError("write to", err)
 }
 
-// RemoteAddr is the client's address as the log has it.
+// RemoteAddr returns the client's address as the log shows it.
 func (n *Conn) RemoteAddr() net.Addr { return n.peer }
 
-// Close ends the client's input, waits for nothing, and gives up the
-// duplicate. What was written is delivered before the worker lets go of the
-// connection. Closing twice is harmless.
+// Close half-closes the connection and closes the duplicate. It does not wait. The
+// worker delivers the written bytes before it closes the connection itself. A second
+// call does nothing.
 func (n *Conn) Close() error {
 	var err error
 	n.once.Do(func() {
@@ -138,27 +136,27 @@ func (n *Conn) Close() error {
 		}
 		n.stream.CloseWrite()
 		err = n.stream.Close()
-		// The mode is the socket's, not the descriptor's, and the handler may
-		// go on with system calls of its own.
+		// The blocking mode belongs to the socket and not to the descriptor. The
+		// handler may continue with its own system calls.
 		unix.SetNonblock(n.worker.FD(), false)
 	})
 	return err
 }
 
-// explain makes an error of the network one that package worker understands.
-func (n *Conn) explain(op string, err error) error {
+// wrapError converts a network error to an error that package worker understands.
+func (n *Conn) wrapError(op string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if ended := n.worker.Ended(); ended != nil {
+	if ended := n.worker.Err(); ended != nil {
 		return ended
 	}
 	var errno unix.Errno
 	if errors.As(err, &errno) {
-		return n.worker.Error(op, errno)
+		return n.worker.WrapError(op, errno)
 	}
 	if err == io.EOF {
-		n.worker.SawEnd()
+		n.worker.MarkEOF()
 	}
 	return err
 }

@@ -1,13 +1,12 @@
-// Package netconn gives the connection of a worker to code that wants a
-// net.Conn or a net.Listener: net/http, crypto/tls, net/textproto and the
-// many libraries that speak a protocol over one of these.
+// Package netconn makes a net.Conn or a net.Listener from the connection of a worker.
+// net/http, crypto/tls, net/textproto and many other libraries need one of these.
 //
-// It is a package of its own because linking net makes every start of a worker
-// cost about twice as much, and net/http more again. That is nothing beside an
-// HTTP request that does some work; connections-per-worker and spares take it
-// off the path of the client where it matters.
+// Netconn is a separate package because linking net doubles the cost of a worker's
+// start. net/http costs still more. An HTTP request that does some work costs far more
+// than that. Spares and connections-per-worker hide the start from the client where it
+// matters.
 //
-// An HTTP server in a process per connection is
+// An HTTP server with one process per connection is
 //
 //	func main() { worker.Serve(serve) }
 //
@@ -15,13 +14,13 @@
 //		return netconn.Serve(c, &http.Server{Handler: http.HandlerFunc(hello)})
 //	}
 //
-// with the command that runs it
+// and this command runs it:
 //
 //	preforkd serve --listen :8080 --handoff worker -- ./hello
 //
-// and TLS is one line more: New(c) goes into tls.Server, or NewListener(c)
-// into tls.NewListener.
+// TLS needs one more line: pass New(c) to tls.Server, or NewListener(c) to
+// tls.NewListener.
 //
-// Limits, byte counts, reasons and exit codes are the same as with the methods
-// of worker.Conn, which must not be used beside those of this package.
+// Limits, byte counts, reasons and exit codes are the same as with the methods of
+// worker.Conn. Do not use those methods together with the ones of this package.
 package netconn

@@ -14,7 +14,7 @@ import (
 	"github.com/preforkd/preforkd/worker/netconn"
 )
 
-// HTTP over the one connection of a process, for as long as the client keeps
+// This example serves HTTP on the one connection of a process, while the client keeps
 // it open. As a program it is
 //
 //	func main() { worker.Serve(serve) }

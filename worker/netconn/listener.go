@@ -9,29 +9,29 @@ import (
 	"github.com/preforkd/preforkd/worker"
 )
 
-// A Listener has one connection to give. The first Accept returns it, the next
-// one waits until it is closed, by whoever has it by then, and fails with
-// net.ErrClosed. So a server that loops over Accept comes to its end with its
-// connection: keep-alive, hijacking and upgrades included.
+// A Listener has one connection. The first Accept returns it. The next Accept waits
+// until that connection is closed and then fails with net.ErrClosed. Code that has
+// hijacked the connection may be what closes it. A server that calls Accept in a loop
+// therefore ends with its connection. Keep-alive, hijacking and upgrades work.
 type Listener struct {
-	conn   *Conn
-	give   chan *Conn
-	closed chan struct{}
-	once   sync.Once
+	conn    *Conn
+	pending chan *Conn
+	closed  chan struct{}
+	once    sync.Once
 }
 
-// NewListener returns a listener for the one connection.
+// NewListener returns a listener with this one connection.
 func NewListener(c *worker.Conn) (*Listener, error) {
 	conn, err := New(c)
 	if err != nil {
 		return nil, err
 	}
-	l := &Listener{conn: conn, give: make(chan *Conn, 1), closed: make(chan struct{})}
-	l.give <- conn
+	l := &Listener{conn: conn, pending: make(chan *Conn, 1), closed: make(chan struct{})}
+	l.pending <- conn
 	return l, nil
 }
 
-// Accept is that of net.Listener.
+// Accept implements net.Listener.
 func (l *Listener) Accept() (net.Conn, error) {
 	select {
 	case <-l.closed:
@@ -39,7 +39,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	default:
 	}
 	select {
-	case conn := <-l.give:
+	case conn := <-l.pending:
 		return conn, nil
 	case <-l.conn.closed:
 	case <-l.closed:
@@ -47,16 +47,16 @@ func (l *Listener) Accept() (net.Conn, error) {
 	return nil, net.ErrClosed
 }
 
-// Addr is the address that the client connected to.
+// Addr returns the address that the client connected to.
 func (l *Listener) Addr() net.Addr { return l.conn.LocalAddr() }
 
-// Close makes Accept fail. A connection that was accepted goes on; one that
-// was not is closed.
+// Close makes Accept fail. An accepted connection continues. A connection that was not
+// accepted is closed.
 func (l *Listener) Close() error {
 	l.once.Do(func() {
 		close(l.closed)
 		select {
-		case conn := <-l.give:
+		case conn := <-l.pending:
 			conn.Close()
 		default:
 		}
@@ -64,20 +64,20 @@ func (l *Listener) Close() error {
 	return nil
 }
 
-// A Server is what an *http.Server is, and others that are made like it.
-// (Importing net/http here would make every program with a net.Conn link it.)
+// A Server has the methods of an *http.Server that Serve needs. Similar servers have
+// them too. Importing net/http here would make every program with a net.Conn link it.
 type Server interface {
 	Serve(net.Listener) error
 	Shutdown(context.Context) error
 }
 
-// Serve serves the one connection with a server made for many, and returns
-// when the connection has ended, be it one that was hijacked. When the service
-// drains, requests under way are answered and the connection is closed. The
-// server must serve nothing else.
+// Serve serves the one connection with a server that was made for many. It returns when
+// the connection has ended, also when the connection was hijacked. When the service
+// drains, current requests are answered and the connection is closed. The server must
+// serve nothing else.
 //
-// For TLS, give a server a tls.NewListener around NewListener instead; its
-// Serve ends in the same way, with net.ErrClosed.
+// For TLS, call the server's own Serve with a tls.NewListener around NewListener. It
+// ends in the same way, with net.ErrClosed.
 func Serve(c *worker.Conn, server Server) error {
 	l, err := NewListener(c)
 	if err != nil {
@@ -88,8 +88,8 @@ func Serve(c *worker.Conn, server Server) error {
 	stop := context.AfterFunc(ctx, func() { server.Shutdown(context.Background()) })
 	defer stop()
 	err = server.Serve(l)
-	// Serve returns when a shutdown begins. The connection is closed by the
-	// server when it has answered, or by whoever has hijacked it.
+	// server.Serve returns when a shutdown begins. The server closes the connection
+	// after its answer, or the code that hijacked the connection closes it.
 	<-l.conn.closed
 	if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 		return nil

@@ -60,15 +60,15 @@ func TestConnEchoes(t *testing.T) {
 	})
 }
 
-// The methods of worker.Conn work again after those of the adapter.
-func TestBlockingAgainAfterClose(t *testing.T) {
+// The methods of worker.Conn work again after the net.Conn is closed.
+func TestBlockingModeAfterClose(t *testing.T) {
 	server, client := sockettest.TCP(t)
 	_, done := serve(server, ipc.Assignment{Limits: ipc.Limits{Idle: time.Minute}}, func(c *worker.Conn) error {
 		n, err := netconn.New(c)
 		if err != nil {
 			return err
 		}
-		// Even while the socket is not in blocking mode.
+		// They work even while the socket is not in blocking mode.
 		if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
 			return err
 		}
@@ -84,7 +84,7 @@ func TestBlockingAgainAfterClose(t *testing.T) {
 	}
 }
 
-func TestConnKnowsWhoIsThere(t *testing.T) {
+func TestConnAddresses(t *testing.T) {
 	server, _ := sockettest.TCP(t)
 	c := worker.NewConn(server, ipc.Assignment{Peer: "[2001:db8::1]:4242"})
 	defer c.Close()
@@ -98,7 +98,7 @@ func TestConnKnowsWhoIsThere(t *testing.T) {
 	}
 }
 
-func TestConnIsLimited(t *testing.T) {
+func TestConnIdleLimit(t *testing.T) {
 	for name, test := range map[string]struct {
 		limits ipc.Limits
 		want   error
@@ -151,7 +151,7 @@ func serveHTTP(c *worker.Conn) error {
 	return netconn.Serve(c, &http.Server{Handler: http.HandlerFunc(hello)})
 }
 
-// get sends a request over an open connection and returns the body.
+// get sends a request over an open connection and returns the body of the answer.
 func get(t *testing.T, client net.Conn, r *bufio.Reader, path string, header string) string {
 	t.Helper()
 	fmt.Fprintf(client, "GET %s HTTP/1.1\r\nHost: h\r\n%s\r\n", path, header)

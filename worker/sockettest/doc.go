@@ -1,5 +1,4 @@
-// Package sockettest makes the connections that tests of workers and handlers
-// serve: the server's end is a bare descriptor in blocking mode, as the master
-// hands it over, and the client's end is a net.Conn. It belongs to tests and
-// is linked into no program.
+// Package sockettest makes connections for tests of workers and handlers. The server's
+// end is a descriptor in blocking mode, as the master hands it over. The client's end
+// is a net.Conn. Only tests import this package.
 package sockettest

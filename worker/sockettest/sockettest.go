@@ -10,21 +10,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Client is the client's end of a connection. Every operation on it fails
-// after a minute, so that a server that hangs fails the test with a message.
+// A Client is the client's end of a connection. Every operation on it fails after one
+// minute. A server that hangs then fails the test with a message.
 type Client interface {
 	net.Conn
 	CloseWrite() error
 }
 
-// Each runs a test once for each kind of socket that a worker may be given.
+// Each runs a test once for each kind of socket that a worker may get.
 func Each(t *testing.T, test func(t *testing.T, connect func(testing.TB) (server int, client Client))) {
 	t.Run("tcp", func(t *testing.T) { test(t, TCP) })
 	t.Run("unix", func(t *testing.T) { test(t, Unix) })
 }
 
-// TCP returns both ends of a connection over the loopback interface. The
-// caller owns server; client is closed when the test ends.
+// TCP returns both ends of a connection over the loopback interface. The caller owns
+// server. The client is closed when the test ends.
 func TCP(t testing.TB) (server int, client Client) {
 	t.Helper()
 	listener := listen(t, unix.AF_INET, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
@@ -38,13 +38,13 @@ func TCP(t testing.TB) (server int, client Client) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return accept(t, listener), guard(t, conn)
+	return accept(t, listener), withDeadline(t, conn)
 }
 
 // Unix is TCP over a unix stream socket.
 func Unix(t testing.TB) (server int, client Client) {
 	t.Helper()
-	// t.TempDir has the test's name in it and may exceed the 107 bytes of a path.
+	// t.TempDir contains the test's name and may exceed the 107 bytes of a socket path.
 	dir, err := os.MkdirTemp("", "socket")
 	if err != nil {
 		t.Fatal(err)
@@ -57,12 +57,11 @@ func Unix(t testing.TB) (server int, client Client) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return accept(t, listener), guard(t, conn)
+	return accept(t, listener), withDeadline(t, conn)
 }
 
-// Reset makes the client vanish: the server's end gets ECONNRESET. The client
-// must have been sent something that it has not read, which is what a unix
-// socket resets for.
+// Reset makes the client vanish: the server's end gets ECONNRESET. The client must have
+// unread bytes, because a unix socket resets only then.
 func Reset(t testing.TB, client Client) {
 	t.Helper()
 	if tcp, ok := client.(*net.TCPConn); ok {
@@ -104,7 +103,7 @@ func accept(t testing.TB, listener int) int {
 	}
 }
 
-func guard(t testing.TB, client Client) Client {
+func withDeadline(t testing.TB, client Client) Client {
 	t.Helper()
 	t.Cleanup(func() { client.Close() })
 	if err := client.SetDeadline(time.Now().Add(time.Minute)); err != nil {

@@ -50,7 +50,7 @@ func prepare() (err error) {
 }
 
 // smallPrograms are the workers that Program knows, by their directories.
-var smallPrograms = []string{"cmd/internal/handlers", "cmd/internal/rogue"}
+var smallPrograms = []string{"cmd/internal/rig/testworker", "cmd/internal/rig/badworker"}
 
 // BuildAll builds into a directory all that tests run:
 //

@@ -14,11 +14,11 @@ import (
 	"github.com/preforkd/preforkd/cmd/internal/rig"
 )
 
-// talk opens both windows of a chat; the arguments are for both.
+// talk opens both windows of a chat. The arguments are for both sides.
 func talk(t *testing.T, args ...string) (listening, connecting *window) {
 	t.Helper()
 	a, b := args, args
-	for i, arg := range args { // "--" parts the two sides
+	for i, arg := range args { // "--" separates the two sides
 		if arg == "--" {
 			a, b = args[:i], args[i+1:]
 		}
@@ -39,7 +39,7 @@ func talk(t *testing.T, args ...string) (listening, connecting *window) {
 	return listening, connecting
 }
 
-// address waits for a chat to say where it listens.
+// address waits until a chat prints the address at which it listens.
 func (w *window) address(t *testing.T) string {
 	t.Helper()
 	w.waitShown(t, ", for one peer")
@@ -52,14 +52,14 @@ func TestChat(t *testing.T) {
 	t.Parallel()
 	a, b := talk(t)
 	address := a.address(t)
-	// One peer is all it takes: the kernel refuses the next.
+	// The chat takes one peer only. The kernel refuses the next one.
 	if conn, err := net.Dial("tcp", address); err == nil {
 		conn.Close()
 		t.Error("a second peer got in")
 	} else if !strings.Contains(err.Error(), "connection refused") {
 		t.Error(err)
 	}
-	// Who came is said, by the address that the other side has.
+	// The notice names the peer by the address that the other side has.
 	a.waitShown(t, "connection from 127.0.0.1:")
 	b.waitShown(t, "connected to "+address)
 
@@ -69,7 +69,7 @@ func TestChat(t *testing.T) {
 	b.waitRows(t, "peer> hello", "you>")
 	a.waitRows(t, "you> hello", "you>")
 
-	// An incoming line leaves the one being typed whole.
+	// An incoming line does not break the line being typed.
 	a.keys(t, "I am still ty")
 	a.waitRows(t, "you> I am still ty")
 	b.keys(t, "a question\r")
@@ -78,7 +78,7 @@ func TestChat(t *testing.T) {
 	a.waitRows(t, "peer> a question", "you> I am still typing", "you>")
 	b.waitRows(t, "peer> hello", "you> a question", "peer> I am still typing", "you>")
 
-	// So it does when that has grown over several rows.
+	// This also holds for an input line of several rows.
 	long := strings.Repeat("typing ", 30)
 	b.keys(t, long)
 	b.waitShown(t, "typing typing")
@@ -94,8 +94,8 @@ func TestChat(t *testing.T) {
 	a.waitShown(t, "the peer closed the connection")
 }
 
-// Either side may end it: the one that has ended its input still hears the
-// other, the other ends at once although it waits for the keyboard.
+// Either side may end the chat. The side that has ended its input still receives. The
+// other side ends at once, although it waits for the keyboard.
 func TestChatEnd(t *testing.T) {
 	t.Parallel()
 	for _, listener := range []bool{true, false} {
@@ -117,7 +117,7 @@ func TestChatEnd(t *testing.T) {
 	}
 }
 
-// After the end of the own input the peer is heard until it ends.
+// After its own input has ended, a side receives until the peer ends.
 func TestChatHalfClose(t *testing.T) {
 	t.Parallel()
 	ended := make(chan struct{})
@@ -133,8 +133,8 @@ func TestChatHalfClose(t *testing.T) {
 	w.wantExit(t, "0")
 }
 
-// Whichever of the four processes is killed, its twin does not survive it, the
-// other side ends, and both terminals are as before.
+// When any of the four processes is killed, its other process ends too. The other side
+// ends, and both terminals are restored.
 func TestChatKilled(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -176,7 +176,7 @@ func TestChatKilled(t *testing.T) {
 	}
 }
 
-// The signal that ends the sender is SIGUSR1, sent by its receiver.
+// The receiver ends the sender with SIGUSR1.
 func TestChatSIGUSR1(t *testing.T) {
 	t.Parallel()
 	strace := rig.Need(t, "strace")
@@ -227,7 +227,7 @@ func TestChatReset(t *testing.T) {
 	wantGone(t, "the sender", sender)
 }
 
-// Ctrl-C ends both processes, whatever is on the line.
+// Ctrl-C ends both processes, also with a line being typed.
 func TestChatInterrupt(t *testing.T) {
 	t.Parallel()
 	for _, key := range []struct{ key, exit string }{{"\x03", "130"}, {"\x1c", "131"}} {
@@ -255,8 +255,8 @@ func TestChatInterruptListening(t *testing.T) {
 	w.wantExit(t, "130")
 }
 
-// Names, one's own and the peer's, stand before the lines; a peer cannot take
-// the name of the other.
+// The names of both sides stand before their lines. A peer cannot take the other's
+// name.
 func TestChatNames(t *testing.T) {
 	t.Parallel()
 	a, b := talk(t, "--name", "alice", "--", "--name", "bob")
@@ -277,7 +277,7 @@ func TestChatNames(t *testing.T) {
 	a.waitRows(t, "peer> hi", "alice>")
 }
 
-// Colour is for those who want it.
+// NO_COLOR turns colours off.
 func TestChatColour(t *testing.T) {
 	t.Parallel()
 	const cyan, green = "\x1b[36m", "\x1b[32m"
@@ -296,7 +296,7 @@ func TestChatColour(t *testing.T) {
 	}
 }
 
-// What a peer sends prints and does nothing else; with --raw it does.
+// The peer's text is only printed. With --raw its control sequences take effect.
 func TestChatEscapes(t *testing.T) {
 	t.Parallel()
 	const evil = "a\x1b[2J\x07\xff\u009b31m\rb\n"
@@ -315,7 +315,7 @@ func TestChatEscapes(t *testing.T) {
 	}
 }
 
-// A terminal without escape sequences is not sent any, and works.
+// A terminal without escape sequences gets none, and works.
 func TestChatDumb(t *testing.T) {
 	t.Parallel()
 	a, b := talk(t, "TERM=dumb", "--", "TERM=dumb")
@@ -330,7 +330,7 @@ func TestChatDumb(t *testing.T) {
 	}
 }
 
-// A stale socket of a killed chat does not keep the next one from listening.
+// A chat can listen at the path of a stale socket that a killed chat has left.
 func TestChatUnix(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(rig.Dir(t), "s")
@@ -354,7 +354,7 @@ func TestChatUnix(t *testing.T) {
 	p.wantExit(t, 0, "the peer closed")
 }
 
-// Output that is no terminal gets the peer's bytes and nothing else.
+// Output that is no terminal gets exactly the peer's bytes.
 func TestChatPiped(t *testing.T) {
 	t.Parallel()
 	const text = "a\x1b[2J\x07\xff\r\n* x is here\nq\n"

@@ -16,13 +16,13 @@ import (
 	"github.com/preforkd/preforkd/cmd/internal/rig"
 )
 
-// The quit word and the end of a pipe end the sending direction only: the
-// server sees the end of input, and what it says afterwards is still printed.
+// The quit word and the end of a pipe end only the sending direction. The server sees
+// end of file, and its later text is still printed.
 func TestConnectHalfClose(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name, input, sent string
-		keepOpen          bool // the pipe does not end
+		keepOpen          bool // the pipe stays open
 		args              []string
 	}{
 		{"q", "hello\nq\nlost\n", "hello\n", true, nil},
@@ -76,7 +76,7 @@ func TestConnectSplitQuitWord(t *testing.T) {
 	}
 }
 
-// A file on stdin is data: a q in it ends nothing, unless that is asked for.
+// A file on stdin is data: a line q in it ends nothing, unless a flag asks for that.
 func TestConnectFile(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -95,7 +95,7 @@ func TestConnectFile(t *testing.T) {
 	}
 }
 
-// Whoever produces the input is told that no more of it is read.
+// The program that writes the input notices that it is no longer read.
 func TestConnectQuitEndsProducer(t *testing.T) {
 	t.Parallel()
 	hold := make(chan struct{})
@@ -108,8 +108,8 @@ func TestConnectQuitEndsProducer(t *testing.T) {
 	}, nil)
 }
 
-// The connection is shared by two processes, of which each holds what it needs
-// and nothing else; the second one is reaped when its input has ended.
+// Two processes share the connection. Each has only the descriptors that it needs. The
+// second one is reaped when its input has ended.
 func TestConnectTwoProcesses(t *testing.T) {
 	t.Parallel()
 	hold := make(chan struct{})
@@ -132,7 +132,7 @@ func TestConnectTwoProcesses(t *testing.T) {
 				}
 			}
 		}
-		if sockets != 2 { // the connection and an end of the lifeline
+		if sockets != 2 { // the connection and one end of the status pipe
 			t.Errorf("process %d holds %d sockets: %v", pid, sockets, rig.FDs(pid))
 		}
 	}
@@ -291,7 +291,7 @@ func TestConnectReset(t *testing.T) {
 	wantGone(t, "the sender", sender)
 }
 
-// Input that the server did not take is not passed over in silence.
+// Input that the server did not take is reported.
 func TestConnectUnsentInput(t *testing.T) {
 	t.Parallel()
 	zero, err := os.Open("/dev/zero")
@@ -305,7 +305,7 @@ func TestConnectUnsentInput(t *testing.T) {
 	p.wantExit(t, 1, "preforkd: connection ")
 }
 
-// A closed stdout ends both processes the way it ends any filter.
+// A closed stdout ends both processes, as it ends any filter.
 func TestConnectClosedOutput(t *testing.T) {
 	t.Parallel()
 	r, w, err := os.Pipe()
@@ -347,7 +347,7 @@ func TestConnectFullOutput(t *testing.T) {
 	p.wantExit(t, 1, "preforkd: write output: no space left on device\n")
 }
 
-// A stdin that cannot be read ends the sending direction and is not forgotten.
+// A stdin that cannot be read ends the sending direction and is reported.
 func TestConnectUnreadableInput(t *testing.T) {
 	t.Parallel()
 	dir, err := os.Open(t.TempDir())
@@ -359,7 +359,7 @@ func TestConnectUnreadableInput(t *testing.T) {
 	p.wantExit(t, 1, "preforkd: read input: is a directory\n")
 }
 
-// Neither process survives the other, and neither Ctrl-C.
+// Neither process outlives the other one, or Ctrl-C.
 func TestConnectKilled(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -392,7 +392,7 @@ func TestConnectKilled(t *testing.T) {
 				p.wantSignal(t, c.by)
 			}
 			wantGone(t, "the sender", sender)
-			<-got // the server is told, too
+			<-got // the server sees the end too
 		})
 	}
 }
@@ -411,7 +411,7 @@ func TestConnectStoppedSender(t *testing.T) {
 	wantGone(t, "the sender", sender)
 }
 
-// Ctrl-C works while the output does not move.
+// Ctrl-C works while the output is blocked.
 func TestConnectSignalWhileBlocked(t *testing.T) {
 	t.Parallel()
 	r, w, err := os.Pipe()
@@ -434,7 +434,7 @@ func TestConnectSignalWhileBlocked(t *testing.T) {
 	wantGone(t, "the sender", sender)
 }
 
-// nohup's word is respected.
+// A signal that nohup ignores stays ignored.
 func TestConnectIgnoredSignal(t *testing.T) {
 	t.Parallel()
 	ready := make(chan struct{})

@@ -14,23 +14,22 @@ import (
 	"github.com/preforkd/preforkd/master/config"
 )
 
-// Dial connects to an address in any form that serve takes. Of a name all
-// addresses are tried. No host means this machine. A timeout of 0 leaves it to
-// the kernel when to give up, otherwise timeout is for everything from the
-// question to the name server to the connection. The caller closes the
-// connection.
+// Dial connects to an address in any form that serve takes. For a name it tries all
+// addresses. No host means this machine. timeout limits the whole time from the name
+// lookup to the connection. With a timeout of 0 the kernel decides when to give up. The
+// caller closes the connection.
 func Dial(ctx context.Context, to config.Address, timeout time.Duration) (net.Conn, error) {
 	dialer := net.Dialer{Timeout: timeout}
 	dialer.SetMultipathTCP(false)
 	if err := checkZone(to); err != nil {
 		return nil, fmt.Errorf("connect %v: %w", to, err)
 	}
-	network, address := target(to)
+	network, address := networkAddress(to)
 	conn, err := dialer.DialContext(ctx, network, address)
 	if err == nil {
 		return conn, nil
 	}
-	err = Plain(err)
+	err = ShortError(err)
 	if err == error(unix.ECONNREFUSED) && isNoSocket(to) {
 		err = errors.New("not a socket")
 	}
@@ -41,8 +40,8 @@ func Dial(ctx context.Context, to config.Address, timeout time.Duration) (net.Co
 	return nil, fmt.Errorf("connect %v: %w", to, err)
 }
 
-// target returns an address as package net wants it.
-func target(a config.Address) (network, address string) {
+// networkAddress returns an address in the form of package net.
+func networkAddress(a config.Address) (network, address string) {
 	if a.IsUnix() {
 		return "unix", a.Path
 	}
@@ -53,8 +52,8 @@ func target(a config.Address) (network, address string) {
 	return "tcp", net.JoinHostPort(host, strconv.Itoa(int(a.Port)))
 }
 
-// isNoSocket reports whether the path of a unix address is some other file, of
-// which the kernel says no more than of a socket without a listener.
+// isNoSocket reports whether the path of a unix address is a file of another type. The
+// kernel returns the same error for such a file and for a socket without a listener.
 func isNoSocket(a config.Address) bool {
 	if !a.IsUnix() || a.Path[0] == '@' {
 		return false
@@ -63,8 +62,8 @@ func isNoSocket(a config.Address) bool {
 	return err == nil && info.Mode().Type() != os.ModeSocket
 }
 
-// checkZone refuses a zone that is no interface of this machine; the kernel's
-// word for it would be "invalid argument".
+// checkZone returns an error for a zone that is no interface of this machine. The
+// kernel's error would be "invalid argument".
 func checkZone(a config.Address) error {
 	zone := a.IP.Zone()
 	if zone == "" {
@@ -81,14 +80,14 @@ func checkZone(a config.Address) error {
 	return fmt.Errorf("no network interface %s", zone)
 }
 
-// AcceptOne listens at an address, says where through listening, and returns
-// the first peer's connection. By then the listener is closed and, if it is a
-// path, removed. A timeout of 0 waits for ever. The caller closes the
-// connection.
+// AcceptOne listens at an address and returns the connection of the first peer. It
+// calls listening with the real address. Before it returns, it closes the listener and
+// removes the path of a unix socket. A timeout of 0 means no limit. The caller closes
+// the connection.
 func AcceptOne(at config.Address, timeout time.Duration, listening func(address string)) (net.Conn, error) {
 	listener, err := listen(at)
 	if err != nil {
-		return nil, fmt.Errorf("listen %v: %w", at, Plain(err))
+		return nil, fmt.Errorf("listen %v: %w", at, ShortError(err))
 	}
 	defer listener.Close()
 	where := listener.Addr().String()
@@ -104,7 +103,7 @@ func AcceptOne(at config.Address, timeout time.Duration, listening func(address 
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			err = fmt.Errorf("no peer within %v", timeout)
 		}
-		return nil, fmt.Errorf("accept at %s: %w", where, Plain(err))
+		return nil, fmt.Errorf("accept at %s: %w", where, ShortError(err))
 	}
 	return conn, nil
 }

@@ -1,50 +1,52 @@
-// Package terminal is the client's side: a connection shared by two processes,
-// one of which receives and prints while the other reads the keyboard and
-// sends.
+// Package terminal is the client of preforkd connect and preforkd chat. Two processes
+// share a connection. One receives and prints; the other reads the keyboard and sends.
 //
 //	           receiver (preforkd connect, preforkd chat)
 //	socket ──► read ──► stdout, and the screen
 //	   ▲          │  ▲
-//	   │  SIGUSR1 ▼  │ lifeline: what is typed, what is sent, how it ended
+//	   │  SIGUSR1 ▼  │ status pipe: typed text, sent text, how the sender ended
 //	   └─────── write ◄── stdin
 //	           sender (preforkd sender, started by the receiver)
 //
-// The receiver is the parent: it is the one that the shell waits for, so the
-// exit code is that of the connection, and the terminal is back in its old
-// state before the shell prompts again. The sender is the same program started
-// once more, with the socket and one end of a socket pair, the lifeline, as
-// inherited descriptors.
+// The receiver is the parent process, for which the shell waits. The exit code is
+// therefore that of the connection. The terminal is in its original state before the
+// shell prompts again. The sender is the same program, started again. It inherits the
+// socket and one end of a socket pair, the status pipe.
 //
-// # Who ends whom
+// # How the processes end
 //
-// The receiver sees end of file from the peer and sends SIGUSR1. A sender that
-// waits for a terminal exits at once; one that has other input sends that to its
-// end, because the peer may have half-closed only. A sender whose input ended half-closes the connection, says
-// so on the lifeline, exits, and is reaped; the receiver goes on. Any other
-// death of the sender, kill -9 included, is an end of the lifeline without that
-// word, and the receiver stops. The death of the receiver is an end of the
-// lifeline too, and the sender stops. PR_SET_PDEATHSIG would be of no use: it
-// fires when the thread that started the process ends, and Go ends threads as
-// it likes.
+// When the receiver reads end of file from the peer, it sends SIGUSR1 to the sender. A
+// sender that reads from a terminal then exits at once. A sender with other input sends
+// that input to its end, because the peer may only have half-closed.
+//
+// When the input ends, the sender half-closes the connection, says so on the status
+// pipe and exits. The receiver reaps the sender and continues. A sender that dies in
+// any other way, also by kill -9, closes the status pipe without that message. Then the
+// receiver stops. When the receiver dies, the status pipe ends too, and the sender
+// stops. PR_SET_PDEATHSIG would not work: it fires when the thread that started the
+// process ends, and Go ends threads at any time.
 //
 // # The line being typed
 //
-// While stdin and stdout are the same terminal, the terminal's own line editing
-// and echo are off (ICANON and ECHO; signals stay the kernel's), and this
-// package does both. The alternative, to leave them on, cannot keep an incoming
-// line from tearing a typed one: nobody can ask the kernel what has been typed
-// and not yet ended, reprinting by VREPRINT needs TIOCSTI, which kernels now
-// refuse, and the line ends at 4095 bytes without a word. The price is a state
-// that has to be given back, and it is, by whoever is left: the receiver on
-// every way out and on suspension, the sender when the receiver was killed.
-// Both change the terminal only while it still is in the state that the
-// receiver set, so that a shell that was faster is not disturbed. The terminal
-// is touched only after the sender is there to give it back.
+// While stdin and stdout are the same terminal, this package does the line editing and
+// the echo itself. The terminal's own are off (ICANON and ECHO). The kernel still
+// handles signals.
 //
-// The sender edits and the receiver paints, so the screen has one writer. A
-// line is sent when the receiver has confirmed that it is on the screen;
-// otherwise a fast answer could appear above the question.
+// With the kernel's line editing, incoming text would break the line being typed. No
+// program can ask the kernel for the unfinished line. Reprinting with VREPRINT needs
+// TIOCSTI, which recent kernels refuse. The kernel also silently cuts lines at 4095
+// bytes.
 //
-// This package never sets O_NONBLOCK on an inherited descriptor: that flag
-// belongs to the open terminal, and so to every program on it.
+// The changed state of the terminal must be restored by the process that is left. The
+// receiver restores it on every exit and on suspension. The sender restores it when the
+// receiver was killed. Both change the terminal only while it is still in the state
+// that the receiver set. A faster shell is therefore not disturbed. The receiver
+// changes the terminal only after the sender is ready to restore it.
+//
+// The sender edits and the receiver draws, so the screen has one writer. The sender
+// sends a line only after the receiver has confirmed that the line is on the screen.
+// Otherwise a fast answer could appear above its question.
+//
+// This package never sets O_NONBLOCK on an inherited descriptor. That flag belongs to
+// the open terminal, and so to every program that uses it.
 package terminal

@@ -8,22 +8,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxTyped is how long a typed line may get, in bytes, before what is there is
-// sent without waiting for its end.
-const maxTyped = 64 << 10
+// maxInputLine is the maximum length of a typed line, in bytes. A longer line is sent
+// in parts.
+const maxInputLine = 64 << 10
 
-// An editor does what the kernel's line editing does, with the user's own keys
-// (stty erase, kill, werase, eof, lnext, reprint), for a terminal whose own is
-// off. It decides and never reads or writes.
+// An editor does the work of the kernel's line editing while that is off. It uses the
+// user's own keys (stty erase, kill, werase, eof, lnext, reprint). It never reads or
+// writes.
 type editor struct {
-	keys  [19]uint8 // c_cc of the terminal
-	line  []byte
-	quote bool // the next byte is taken as it is (lnext)
-	esc   escapeState
+	keys        [19]uint8 // c_cc of the terminal
+	line        []byte
+	literalNext bool // the next byte is taken literally (lnext)
+	esc         escapeState
 }
 
-// escapeState is how far an escape sequence of a function key has come. Such
-// keys have no meaning here, and their sequences are dropped.
+// escapeState is the progress in an escape sequence of a function key. Such keys have
+// no meaning here, and their sequences are dropped.
 type escapeState int
 
 const (
@@ -33,61 +33,61 @@ const (
 	singleByte             // ESC O seen: one more byte
 )
 
-// action is what one byte of typing asks for.
+// action is the result of one typed byte.
 type action int
 
 const (
-	edited  action = iota // the line may have changed
-	entered               // send the line, which includes its newline
-	pushed                // send the line as it is; more of it is to come
-	endOfInput
+	actionEdit     action = iota // the line may have changed
+	actionSendLine               // send the line with its newline
+	actionSendPart               // send the line without a newline; more of it follows
+	actionEOF
 )
 
-func (e *editor) is(key int, c byte) bool {
+func (e *editor) isKey(key int, c byte) bool {
 	const disabled = 0 // _POSIX_VDISABLE
 	return e.keys[key] != disabled && e.keys[key] == c
 }
 
-// key takes one byte of typing.
-func (e *editor) key(c byte) action {
+// handleByte handles one typed byte.
+func (e *editor) handleByte(c byte) action {
 	switch {
-	case e.quote:
-		e.quote = false
+	case e.literalNext:
+		e.literalNext = false
 		return e.insert(c)
 	case e.esc != noEscape:
 		e.escapeByte(c)
-	case e.is(unix.VLNEXT, c):
-		e.quote = true
-	case c == '\n', e.is(unix.VEOL, c), e.is(unix.VEOL2, c):
+	case e.isKey(unix.VLNEXT, c):
+		e.literalNext = true
+	case c == '\n', e.isKey(unix.VEOL, c), e.isKey(unix.VEOL2, c):
 		e.line = append(e.line, c)
-		return entered
-	case e.is(unix.VEOF, c):
+		return actionSendLine
+	case e.isKey(unix.VEOF, c):
 		if len(e.line) == 0 {
-			return endOfInput
+			return actionEOF
 		}
-		return pushed
-	case e.is(unix.VERASE, c), c == 0x7f, c == '\b':
-		// Terminals disagree on which of the two the key sends.
+		return actionSendPart
+	case e.isKey(unix.VERASE, c), c == 0x7f, c == '\b':
+		// Terminals send one or the other for the erase key.
 		e.erase()
-	case e.is(unix.VWERASE, c):
+	case e.isKey(unix.VWERASE, c):
 		e.eraseWord()
-	case e.is(unix.VKILL, c):
+	case e.isKey(unix.VKILL, c):
 		e.line = e.line[:0]
-	case e.is(unix.VREPRINT, c):
+	case e.isKey(unix.VREPRINT, c):
 	case c == 0x1b:
 		e.esc = escape
 	default:
 		return e.insert(c)
 	}
-	return edited
+	return actionEdit
 }
 
 func (e *editor) insert(c byte) action {
 	e.line = append(e.line, c)
-	if len(e.line) >= maxTyped {
-		return pushed
+	if len(e.line) >= maxInputLine {
+		return actionSendPart
 	}
-	return edited
+	return actionEdit
 }
 
 func (e *editor) escapeByte(c byte) {
@@ -119,8 +119,8 @@ func (e *editor) eraseWord() {
 	e.line = bytes.TrimRightFunc(e.line, func(r rune) bool { return !unicode.IsSpace(r) })
 }
 
-// take returns the line to be sent and starts the next one.
-func (e *editor) take() []byte {
+// takeLine returns the line and starts the next one.
+func (e *editor) takeLine() []byte {
 	line := e.line
 	e.line = nil
 	return line

@@ -7,22 +7,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// usualKeys are the keys of a terminal that nobody set up.
+// usualKeys are the default keys of a terminal.
 func usualKeys() (keys [19]uint8) {
 	keys[unix.VERASE], keys[unix.VKILL], keys[unix.VWERASE] = 0x7f, 'U'-'@', 'W'-'@'
 	keys[unix.VEOF], keys[unix.VLNEXT], keys[unix.VREPRINT] = 'D'-'@', 'V'-'@', 'R'-'@'
 	return keys
 }
 
-// typed returns what is sent of typing, a part in each string, "EOF" for the
-// end of input; and what is left on the line.
+// typed returns what is sent after some typing, one string per part, with "EOF" for the
+// end of input. It also returns the text that is left on the line.
 func typed(typing string) (sent []string, left string) {
 	e := editor{keys: usualKeys()}
 	for _, c := range []byte(typing) {
-		switch e.key(c) {
-		case entered, pushed:
-			sent = append(sent, string(e.take()))
-		case endOfInput:
+		switch e.handleByte(c) {
+		case actionSendLine, actionSendPart:
+			sent = append(sent, string(e.takeLine()))
+		case actionEOF:
 			sent = append(sent, "EOF")
 		}
 	}
@@ -59,17 +59,17 @@ func TestEditor(t *testing.T) {
 	}
 }
 
-// The kernel loses what a line has beyond 4095 bytes. Here nothing is lost.
+// The kernel drops the part of a line beyond 4095 bytes. The editor drops nothing.
 func TestEditorLongLine(t *testing.T) {
-	line := strings.Repeat("0123456789", 3*maxTyped/10) + "\n"
+	line := strings.Repeat("0123456789", 3*maxInputLine/10) + "\n"
 	sent, left := typed(line)
 	if strings.Join(sent, "") != line || left != "" {
 		t.Errorf("a line of %d bytes was sent as %d, and %d are left", len(line), len(strings.Join(sent, "")), len(left))
 	}
 }
 
-// Whatever is typed, a line is bounded, and one that is sent as entered ends
-// where it should.
+// A line has a maximum length, whatever is typed. A complete line ends with an
+// end-of-line character.
 func FuzzEditor(f *testing.F) {
 	f.Add("hello\n\x04")
 	f.Add("\x16\x1b[A\x1b\x1b[")
@@ -78,14 +78,14 @@ func FuzzEditor(f *testing.F) {
 	f.Fuzz(func(t *testing.T, typing string) {
 		e := editor{keys: usualKeys()}
 		for _, c := range []byte(typing) {
-			switch a := e.key(c); a {
-			case entered, pushed:
-				line := e.take()
-				// A line that is only pushed may end in a newline too, a quoted one.
-				if len(line) == 0 || len(line) > maxTyped || a == entered && !strings.HasSuffix(string(line), "\n") {
+			switch a := e.handleByte(c); a {
+			case actionSendLine, actionSendPart:
+				line := e.takeLine()
+				// A line that is sent in parts may also end in a quoted newline.
+				if len(line) == 0 || len(line) > maxInputLine || a == actionSendLine && !strings.HasSuffix(string(line), "\n") {
 					t.Fatalf("sent %q", line)
 				}
-			case endOfInput:
+			case actionEOF:
 				if len(e.line) > 0 {
 					t.Fatalf("input ended within %q", e.line)
 				}

@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// Plain reduces an error of package net, which repeats the operation, the
-// network and the address, to its reason: those are known to whoever asked.
-func Plain(err error) error {
+// ShortError reduces an error of package net to its reason. Such an error repeats the
+// operation, the network and the address, which the user has given.
+func ShortError(err error) error {
 	var dns *net.DNSError
 	var number syscall.Errno
 	switch {

@@ -11,8 +11,7 @@ import (
 	"github.com/preforkd/preforkd/cmd/internal/rig"
 )
 
-// A client on a terminal: the question stands above its answer, and q, Q and
-// Ctrl-D end the input.
+// On a terminal, a question stands above its answer. q, Q and Ctrl-D end the input.
 func TestConnectTerminal(t *testing.T) {
 	t.Parallel()
 	address := echo(t)
@@ -35,7 +34,7 @@ func TestConnectTerminal(t *testing.T) {
 	}
 }
 
-// With --no-quit-word q is a line like any other.
+// With --no-quit-word, q is an ordinary line.
 func TestConnectTerminalNoQuitWord(t *testing.T) {
 	t.Parallel()
 	w := open(t, "connect", "--no-quit-word", echo(t))
@@ -46,8 +45,8 @@ func TestConnectTerminalNoQuitWord(t *testing.T) {
 	w.wantExit(t, "0")
 }
 
-// What is typed before the program is ready is not lost, an end of input
-// included.
+// Text that is typed before the program is ready is not lost, and neither is an end of
+// input.
 func TestConnectTypeAhead(t *testing.T) {
 	t.Parallel()
 	w := newWindow(t)
@@ -72,8 +71,8 @@ func TestConnectLongLine(t *testing.T) {
 	}
 }
 
-// A server's prompt has the answer typed behind it, and survives what comes
-// meanwhile.
+// The answer is typed behind a server's prompt. The prompt stays when more text
+// arrives.
 func TestConnectPrompt(t *testing.T) {
 	t.Parallel()
 	typed, rest := make(chan struct{}), make(chan struct{})
@@ -92,7 +91,7 @@ func TestConnectPrompt(t *testing.T) {
 	w.wantExit(t, "0")
 }
 
-// The keys that edit a line are the user's own.
+// The editing keys are the user's own.
 func TestConnectEditing(t *testing.T) {
 	t.Parallel()
 	w := newWindow(t)
@@ -105,7 +104,7 @@ func TestConnectEditing(t *testing.T) {
 	w.wantExit(t, "0")
 }
 
-// Somebody who has turned echo or line editing off meant it.
+// When echo or line editing is already off, it stays off.
 func TestConnectOwnMode(t *testing.T) {
 	t.Parallel()
 	w := newWindow(t)
@@ -113,7 +112,7 @@ func TestConnectOwnMode(t *testing.T) {
 	w.start(t, "connect", echo(t))
 	w.sender(t)
 	w.keys(t, "secret\r")
-	w.waitRows(t, "secret") // the echo service's, and no other
+	w.waitRows(t, "secret") // from the echo service only
 	if strings.Count(w.shown(), "secret") != 1 || w.stty(t) != w.before {
 		t.Errorf("shown: %q", w.shown())
 	}
@@ -131,8 +130,8 @@ func TestConnectOwnMode(t *testing.T) {
 	}
 }
 
-// What somebody else changes meanwhile neither keeps the terminal from being
-// given back nor is undone.
+// Changes of other programs to the terminal's modes are kept, and the terminal is still
+// restored.
 func TestConnectTerminalChangedMeanwhile(t *testing.T) {
 	t.Parallel()
 	w := open(t, "connect", echo(t))
@@ -147,7 +146,7 @@ func TestConnectTerminalChangedMeanwhile(t *testing.T) {
 	}
 }
 
-// A killed process leaves the terminal as it was, whichever of the two it is.
+// When either process is killed, the terminal is restored.
 func TestConnectTerminalKilled(t *testing.T) {
 	t.Parallel()
 	for _, killSender := range []bool{false, true} {
@@ -168,8 +167,8 @@ func TestConnectTerminalKilled(t *testing.T) {
 	}
 }
 
-// When only stdout or only stdin is the terminal, lines are not edited, and
-// what is printed is still safe there and only there.
+// When only stdout or only stdin is the terminal, lines are not edited. Output is made
+// safe on the terminal only.
 func TestConnectHalfTerminal(t *testing.T) {
 	t.Parallel()
 	const evil = "\x1b[2J\r\n"
@@ -180,7 +179,7 @@ func TestConnectHalfTerminal(t *testing.T) {
 	p.run(t, fileOf(t, evil))
 	p.wantExit(t, 0, "the server closed the connection")
 	w.waitShown(t, "^[[2J\r")
-	// stdin is
+	// stdin is the terminal
 	w = newWindow(t)
 	p = &program{Cmd: exec.Command(rig.Preforkd(t), "connect", echo(t))}
 	p.Stdout, p.Stderr = &p.stdout, &p.stderr
@@ -193,7 +192,7 @@ func TestConnectHalfTerminal(t *testing.T) {
 	w.wantTerminal(t)
 }
 
-// Nobody makes the terminal non-blocking: all programs on it would notice.
+// The terminal is never made non-blocking, because all programs on it would notice.
 func TestConnectBlockingTerminal(t *testing.T) {
 	t.Parallel()
 	w := open(t, "connect", echo(t))
@@ -209,8 +208,7 @@ func TestConnectBlockingTerminal(t *testing.T) {
 	w.wantExit(t, "0")
 }
 
-// Ctrl-Z gives the terminal to the shell as it was; fg goes on where it was
-// left.
+// Ctrl-Z restores the terminal for the shell. fg continues the session.
 func TestConnectSuspend(t *testing.T) {
 	t.Parallel()
 	bash := rig.Need(t, "bash")
@@ -230,8 +228,8 @@ func TestConnectSuspend(t *testing.T) {
 	w.editing(t)
 	w.keys(t, " a line\r")
 	w.waitRows(t, "> half a line", "half a line", ">")
-	// Stopped and killed in the background: nothing is left, and the terminal
-	// is the shell's.
+	// A client that is stopped and killed in the background leaves nothing behind, and
+	// the shell keeps the terminal.
 	w.keys(t, "\x1a")
 	rig.Until(t, "stopped again", func() bool { return strings.Count(w.shown(), "Stopped") == 2 }, w.shown)
 	w.keys(t, "kill %1; fg\r")
@@ -240,11 +238,11 @@ func TestConnectSuspend(t *testing.T) {
 	w.keys(t, "exit\r")
 }
 
-// Started in the background, a client waits for its turn with the terminal.
+// A client that is started in the background waits until it may use the terminal.
 func TestConnectBackground(t *testing.T) {
 	t.Parallel()
 	bash := rig.Need(t, "bash")
-	for _, busy := range []bool{false, true} { // the shell's own line editing is on, or off
+	for _, busy := range []bool{false, true} { // whether the shell's own line editing is on
 		w := newWindow(t)
 		w.run(t, exec.Command(bash, "--norc", "-i"))
 		line := rig.Preforkd(t) + " connect " + echo(t) + " & "
@@ -264,7 +262,7 @@ func TestConnectBackground(t *testing.T) {
 		if busy {
 			gate.Open(t)
 		}
-		// A shell that has not heard of the stop would not continue the job.
+		// A shell that has not noticed the stop would not continue the job.
 		for !strings.Contains(w.shown(), "Stopped") {
 			before := strings.Count(w.shown(), "[1]+")
 			w.keys(t, "jobs\r")
@@ -282,7 +280,7 @@ func TestConnectBackground(t *testing.T) {
 	}
 }
 
-// A window that changes its size has the typed line painted anew.
+// When the window changes its size, the input line is drawn again.
 func TestConnectResize(t *testing.T) {
 	t.Parallel()
 	w := open(t, "connect", echo(t))

@@ -12,15 +12,15 @@ import (
 	"github.com/preforkd/preforkd/master/config"
 )
 
-// listen opens a listener with a queue of one: a second peer shall not believe
-// that somebody is going to talk to it.
+// listen opens a listener with a queue of one. A second peer must not get the
+// impression that it is connected.
 func listen(at config.Address) (net.Listener, error) {
 	if err := checkZone(at); err != nil {
 		return nil, err
 	}
 	var settings net.ListenConfig
 	settings.SetMultipathTCP(false)
-	network, address := target(at)
+	network, address := networkAddress(at)
 	listener, err := settings.Listen(context.Background(), network, address)
 	if errors.Is(err, unix.EADDRINUSE) && at.IsUnix() && removeStale(at.Path) {
 		listener, err = settings.Listen(context.Background(), network, address)
@@ -30,7 +30,7 @@ func listen(at config.Address) (net.Listener, error) {
 	}
 	raw, err := listener.(syscall.Conn).SyscallConn()
 	if err == nil {
-		err = raw.Control(func(fd uintptr) { unix.Listen(int(fd), 0) }) // 0 is a queue of one
+		err = raw.Control(func(fd uintptr) { unix.Listen(int(fd), 0) }) // 0 means a queue of one
 	}
 	if err != nil {
 		listener.Close()
@@ -39,9 +39,9 @@ func listen(at config.Address) (net.Listener, error) {
 	return listener, nil
 }
 
-// removeStale removes the path of a unix socket that nobody listens at, as a
-// killed program leaves it, and reports whether it did. Whether somebody
-// listens is asked by connecting; a file that is no socket is never removed.
+// removeStale removes the path of a unix socket without a listener, as a killed program
+// leaves it. It reports whether it removed the path. It connects to find out whether a
+// program listens. It never removes a file that is no socket.
 func removeStale(path string) bool {
 	info, err := os.Lstat(path)
 	if err != nil || info.Mode().Type() != os.ModeSocket {

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// PeerName says who is at the other end of a connection: the address, or, for
-// a unix socket, whose clients have none, the process.
+// PeerName returns the address of the peer. Clients of a unix socket have no address,
+// so there PeerName returns the peer's process and user.
 func PeerName(conn net.Conn) string {
 	if _, ok := conn.(*net.UnixConn); !ok {
 		return conn.RemoteAddr().String()
@@ -29,6 +29,6 @@ func PeerName(conn net.Conn) string {
 	return fmt.Sprintf("process %d of user %d", who.Pid, who.Uid)
 }
 
-// InputIsFile reports whether stdin is a file, as after <file: data to be sent
-// as it is, rather than lines from somebody who means what they say.
+// InputIsFile reports whether stdin is a file, as after <file. A file is data and is
+// sent unchanged. Other input may be lines from a person.
 func InputIsFile() bool { return isRegular(os.Stdin) }

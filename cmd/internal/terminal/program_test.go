@@ -17,8 +17,8 @@ import (
 	"github.com/preforkd/preforkd/cmd/internal/rig"
 )
 
-// environ is the environment of the programs under test. Without the first two
-// the instrumented ones would complain on stderr, or take a second to end.
+// environ is the environment of the programs under test. Instrumented programs need the
+// first two variables. Without them they would print warnings or end a second later.
 func environ(t testing.TB, more ...string) []string {
 	dir := os.Getenv("PREFORKD_COVERDIR")
 	if dir == "" {
@@ -30,7 +30,7 @@ func environ(t testing.TB, more ...string) []string {
 	}, more...)
 }
 
-// A capture collects what a program writes.
+// A capture collects the output of a program.
 type capture struct {
 	mu   sync.Mutex
 	data bytes.Buffer
@@ -62,7 +62,7 @@ type program struct {
 	ended          chan struct{}
 }
 
-// start starts preforkd. A file given as stdin takes the pipe's place.
+// start starts preforkd. A file given as stdin replaces the pipe.
 func start(t testing.TB, stdin *os.File, args ...string) *program {
 	t.Helper()
 	p := &program{Cmd: exec.Command(rig.Preforkd(t), args...)}
@@ -71,7 +71,7 @@ func start(t testing.TB, stdin *os.File, args ...string) *program {
 	return p
 }
 
-// run starts the command of a program that has its outputs already.
+// run starts the command of a program whose outputs are already set.
 func (p *program) run(t testing.TB, stdin *os.File) {
 	t.Helper()
 	p.Env = environ(t)
@@ -149,8 +149,8 @@ func (p *program) released(t testing.TB) {
 	}, nil)
 }
 
-// wantExit waits for the end of the program and holds it to its exit code and
-// its line on stderr, if it is to have one.
+// wantExit waits for the end of the program and checks its exit code and its line on
+// stderr.
 func (p *program) wantExit(t testing.TB, code int, says ...string) {
 	t.Helper()
 	select {
@@ -181,14 +181,14 @@ func (p *program) wantSignal(t testing.TB, s syscall.Signal) {
 	}
 }
 
-// wantGone waits until a process is no more.
+// wantGone waits until a process has ended.
 func wantGone(t testing.TB, what string, pid int) {
 	t.Helper()
 	rig.Until(t, "the end of "+what, func() bool { _, exists := rig.Stat(pid); return !exists }, nil)
 }
 
-// serve accepts one connection on a loopback address and gives it to a
-// function, which runs in a goroutine of its own. The test ends after it.
+// serve accepts one connection on a loopback address. A function handles it in a
+// goroutine of its own. The test ends after the function.
 func serve(t testing.TB, handle func(conn *net.TCPConn)) (address string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -213,7 +213,7 @@ func serve(t testing.TB, handle func(conn *net.TCPConn)) (address string) {
 	return listener.Addr().String()
 }
 
-// readAll is what a server got until the end of a client's direction.
+// readAll returns what a server receives until the client ends its direction.
 func readAll(conn net.Conn) string {
 	data, err := io.ReadAll(conn)
 	if err != nil {

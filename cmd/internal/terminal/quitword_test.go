@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// scanAll scans the pieces of a stream and returns what is sent of it.
+// scanAll scans the pieces of a stream and returns the bytes to send.
 func scanAll(pieces ...string) (sent string, quit bool) {
 	var s QuitScanner
 	var out []byte
@@ -45,8 +45,8 @@ func TestQuitScanner(t *testing.T) {
 	}
 }
 
-// However a stream is cut, the same is sent of it: everything before the first
-// line that is exactly q or Q.
+// The result does not depend on how a stream is cut. Everything before the first line
+// that is exactly q or Q is sent.
 func FuzzQuitScanner(f *testing.F) {
 	f.Add([]byte("hello\nq\nmore"), uint(3))
 	f.Add([]byte("q"), uint(1))
@@ -73,7 +73,7 @@ func FuzzQuitScanner(f *testing.F) {
 	})
 }
 
-// cut cuts a stream into pieces of a size.
+// cut cuts a stream into pieces of a given size.
 func cut(stream []byte, size uint) []string {
 	n := int(size%64) + 1
 	var pieces []string

@@ -14,72 +14,72 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Session is a connection and how it is to be shown. The zero values are
-// those of a connection without names.
+// A Session is a connection with its display settings. The zero values are right for a
+// connection without names.
 type Session struct {
-	Conn net.Conn // owned by Run
+	Conn net.Conn // Run owns it
 
 	QuitWord bool   // a line q or Q ends the input
-	Raw      bool   // print the peer's bytes as they are, even on a terminal
-	Chat     bool   // name the lines
-	Name     string // in a chat: one's own name, to be told to the peer; or ""
-	Hello    string // a notice for a terminal, before anything else
-	Goodbye  string // a notice for when the peer closes: always in a chat, else on a terminal
+	Raw      bool   // print the peer's bytes unchanged, even on a terminal
+	Chat     bool   // put names before the lines
+	Name     string // the user's own name in a chat, which is sent to the peer; or ""
+	Hello    string // a first notice, for a terminal
+	Goodbye  string // a notice when the peer closes: always in a chat, otherwise on a terminal only
 
-	// HalfClosedTimeout is how long input that is neither a file nor a terminal
-	// may pause once the peer has ended its side. A longer pause ends the session
-	// with an error. 0 is without limit: the input is sent to its end.
+	// HalfClosedTimeout is the maximum pause of input that is neither a file nor a
+	// terminal, after the peer has ended its side. A longer pause ends the session with
+	// an error. 0 means no limit: the input is sent to its end.
 	HalfClosedTimeout time.Duration
 }
 
-// A SignalError says that a signal ended the session. Whoever gets it should
-// call Die, so that a shell sees what ended the program.
+// A SignalError says that a signal ended the session. The caller should call
+// ExitBySignal, so that the shell sees which signal ended the program.
 type SignalError struct{ Signal syscall.Signal }
 
 func (e *SignalError) Error() string { return "ended by " + unix.SignalName(e.Signal) }
 
-// The descriptors every program has.
+// These are the standard descriptors of every program.
 const (
 	stdin  = 0
 	stdout = 1
 )
 
-// A receiver is the process that receives and prints. One goroutine, in run,
-// owns all of it; the others read one source each and send what they got.
+// A receiver is the process that receives and prints. One goroutine, in run, owns all
+// its fields. Each other goroutine reads from one source and sends the results to run.
 type receiver struct {
 	Session
 	sender *senderProcess
-	tty    *ttyState // not nil: lines are edited, and this is to be given back
-	screen *screen   // not nil: stdout is a terminal, to be protected
+	tty    *ttyState // not nil: lines are edited, and this state must be restored
+	screen *screen   // not nil: stdout is a terminal and needs safe text
 
 	chunks  chan chunk
 	signals chan os.Signal
-	intro   introducer
+	intro   introParser
 
-	ready      bool // the sender can be signalled
-	peerGone   bool
-	senderGone bool
-	ended      bool  // the sender reached the end of its input
-	failure    error // what the exit code is 1 for
+	ready        bool // the sender's signal handlers are installed
+	peerClosed   bool
+	senderReaped bool
+	inputEnded   bool  // the sender has reached the end of its input
+	failure      error // the reason for exit code 1
 }
 
-// A chunk is what one read from the connection gave. Its bytes are overwritten
+// A chunk is the result of one read from the connection. Its bytes are overwritten
 // after the next chunk was taken.
 type chunk struct {
 	data []byte
 	err  error
 }
 
-// Run shares the connection with a second process and goes on until the peer
-// closes and, unless stdin is a terminal, the input ends. A nil error is an orderly end. The terminal is left as it was found,
-// the second process is reaped and the connection closed.
+// Run shares the connection with a second process. It returns when the peer has closed
+// and, unless stdin is a terminal, the input has ended. A nil error means a normal end.
+// Run restores the terminal, reaps the second process and closes the connection.
 func (s Session) Run() error {
 	defer s.Conn.Close()
 	r := &receiver{Session: s, chunks: make(chan chunk), signals: make(chan os.Signal)}
 	if err := r.prepare(); err != nil {
 		return err
 	}
-	r.catch()
+	r.catchSignals()
 	go r.read()
 	err := r.run()
 	r.restoreTerminal()
@@ -89,51 +89,51 @@ func (s Session) Run() error {
 	return err
 }
 
-// prepare finds out what stdin and stdout are, and starts the sender.
+// prepare examines stdin and stdout and starts the sender.
 func (r *receiver) prepare() error {
-	with := settings{QuitWord: r.QuitWord, HalfClosedTimeout: r.HalfClosedTimeout}
+	settings := senderSettings{QuitWord: r.QuitWord, HalfClosedTimeout: r.HalfClosedTimeout}
 	onTerminal := isTerminal(os.Stdout) && !r.Raw
 	if onTerminal && sameTerminal(os.Stdin, os.Stdout) {
-		// What state a terminal is in is nobody's business in the background.
+		// A background process must not use the terminal's state.
 		if inBackground(stdin) {
-			stopHere()
+			stopProcess()
 		}
 		state, err := readTTYState(stdin)
 		if err != nil {
 			return fmt.Errorf("read the terminal's state: %w", err)
 		}
-		with.TTY = state
+		settings.TTY = state
 	}
 	if r.Name != "" && isTerminal(os.Stdin) {
-		with.Introduction = []byte(Introduction(r.Name))
+		settings.Introduction = []byte(Introduction(r.Name))
 	}
 	if onTerminal {
 		r.screen = &screen{
-			style: r.style(), out: descriptor(stdout), notices: os.Stderr,
+			style: r.style(), out: fdWriter(stdout), notices: os.Stderr,
 			size: func() (int, int) { return windowSize(stdout) },
 		}
 	}
 	r.intro.done = !r.Chat || r.screen == nil
-	if r.Hello != "" && (r.Chat || with.TTY != nil) {
+	if r.Hello != "" && (r.Chat || settings.TTY != nil) {
 		fmt.Fprintln(os.Stderr, r.Hello)
 	}
-	sender, err := startSender(r.Conn, with)
+	sender, err := startSender(r.Conn, settings)
 	if err != nil {
 		return err
 	}
-	r.sender, r.tty = sender, with.TTY
+	r.sender, r.tty = sender, settings.TTY
 	if r.tty == nil {
-		dropStdin()
+		releaseStdin()
 	}
 	return nil
 }
 
-// dropStdin lets go of input that is the sender's: whoever writes to a pipe is
-// to notice when the sender has read enough.
-func dropStdin() {
+// releaseStdin closes input that belongs to the sender. A program that writes to the
+// pipe can then notice when the sender has read enough.
+func releaseStdin() {
 	null, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return // it only is a courtesy
+		return // the program works without it
 	}
 	unix.Dup3(null, stdin, 0)
 	unix.Close(null)
@@ -150,8 +150,8 @@ func (r *receiver) style() style {
 	return newStyle(own+"> ", "peer> ", os.Getenv)
 }
 
-// read reads the connection to its end, into two buffers in turn: one is
-// printed while the other is filled.
+// read reads the connection to its end, into two buffers in turn. One buffer is printed
+// while the other is filled.
 func (r *receiver) read() {
 	var buffers [2][]byte
 	for i := 0; ; i = 1 - i {
@@ -169,11 +169,11 @@ func (r *receiver) read() {
 	}
 }
 
-// run is the loop that owns the receiver. It returns when the peer has closed
-// and the sender is reaped, or when either has failed.
+// run is the loop that owns the receiver. It returns when the peer has closed and the
+// sender is reaped, or when one of them has failed.
 func (r *receiver) run() error {
 	for {
-		if r.peerGone && r.senderGone {
+		if r.peerClosed && r.senderReaped {
 			return r.failure
 		}
 		var err error
@@ -182,19 +182,19 @@ func (r *receiver) run() error {
 			if c.err != nil {
 				err = r.peerEnded(c.err)
 			} else {
-				err = r.show(c.data)
+				err = r.printPeerData(c.data)
 			}
 		case report, alive := <-r.reports():
 			if !alive {
 				err = r.senderEnded()
 			} else {
-				err = r.handle(report)
+				err = r.handleReport(report)
 			}
 		case s := <-r.signals:
-			err = r.signal(s)
+			err = r.handleSignal(s)
 		}
 		if err != nil {
-			if !r.senderGone {
+			if !r.senderReaped {
 				r.sender.kill()
 			}
 			return err
@@ -202,131 +202,131 @@ func (r *receiver) run() error {
 	}
 }
 
-// reports is the sender's channel until it is gone.
+// reports returns the sender's channel, and nil when the sender is reaped.
 func (r *receiver) reports() <-chan report {
-	if r.senderGone {
+	if r.senderReaped {
 		return nil
 	}
 	return r.sender.reports
 }
 
-func (r *receiver) handle(report report) error {
+func (r *receiver) handleReport(report report) error {
 	switch report.Kind {
 	case reportReady:
 		r.ready = true
-		if r.peerGone {
-			r.sender.release()
+		if r.peerClosed {
+			r.sender.signalPeerClosed()
 		}
-		if r.tty == nil || r.peerGone {
+		if r.tty == nil || r.peerClosed {
 			return nil
 		}
-		// From here the terminal has somebody to put it in order whichever of
-		// the two processes is killed.
+		// From here on the other process can restore the terminal if one of the two is
+		// killed.
 		r.screen.typing = true
 		if err := r.resume(); err != nil {
 			return err
 		}
-		r.sender.lifeline.Encode(shown{})
+		r.sender.pipe.Encode(confirmation{})
 		return nil
 	case reportTyping:
-		if r.peerGone {
+		if r.peerClosed {
 			return nil
 		}
 		return r.screen.edit(report.Text)
 	case reportSending:
-		if r.peerGone {
-			// It is not told to go on, and about to end.
-			notSent(string(Safe(bytes.TrimSpace(report.Text))))
+		if r.peerClosed {
+			// The sender gets no confirmation and ends soon.
+			printUnsent(string(Sanitize(bytes.TrimSpace(report.Text))))
 			return nil
 		}
-		if err := r.screen.sent(report.Text); err != nil {
+		if err := r.screen.commitInput(report.Text); err != nil {
 			return err
 		}
-		// A sender that cannot be told is gone, which its channel says too.
-		r.sender.lifeline.Encode(shown{})
+		// If this fails, the sender has ended, and its channel says so too.
+		r.sender.pipe.Encode(confirmation{})
 	case reportEnded:
-		r.ended = true
+		r.inputEnded = true
 	case reportFailed:
-		// What the peer said before is still to be shown.
-		r.ended = true
+		// The peer's earlier text must still be printed.
+		r.inputEnded = true
 		r.failure = errors.New(string(report.Text))
 	}
 	return nil
 }
 
-// senderEnded is for a sender that has been reaped.
+// senderEnded handles the end of the sender, which has been reaped.
 func (r *receiver) senderEnded() error {
-	r.senderGone = true
+	r.senderReaped = true
 	if err := r.leaveTerminal(); err != nil {
 		return err
 	}
-	if r.ended || r.peerGone && r.sender.cmd.ProcessState.Success() {
+	if r.inputEnded || r.peerClosed && r.sender.cmd.ProcessState.Success() {
 		return nil
 	}
-	by, err := r.sender.death()
+	by, err := r.sender.exitReason()
 	switch by {
 	case unix.SIGINT, unix.SIGTERM, unix.SIGHUP:
-		// The terminal, or whoever else, meant both.
+		// The terminal, or another program, sent the signal to both processes.
 		return &SignalError{by}
 	}
 	return err
 }
 
-// peerEnded is for a connection with nothing more to read.
+// peerEnded handles the end of the connection.
 func (r *receiver) peerEnded(err error) error {
-	r.peerGone = true
+	r.peerClosed = true
 	r.chunks = nil
-	if err := r.show(r.intro.flush()); err != nil {
+	if err := r.printPeerData(r.intro.flush()); err != nil {
 		return err
 	}
 	if errors.Is(err, unix.ECONNRESET) {
 		return errReset
 	}
 	if err != io.EOF {
-		return fmt.Errorf("receive: %w", Plain(err))
+		return fmt.Errorf("receive: %w", ShortError(err))
 	}
 	if r.screen != nil {
 		unsent := r.screen.line
 		if err := r.screen.close(); err != nil {
 			return err
 		}
-		notSent(unsent)
+		printUnsent(unsent)
 	}
 	if r.Goodbye != "" && (r.Chat || r.screen != nil) {
 		fmt.Fprintln(os.Stderr, r.Goodbye)
 	}
-	// Before it is ready the signal would end it without a look at its input,
-	// or, between the start of Go's runtime and that of main, do nothing.
-	if r.ready && !r.senderGone {
-		r.sender.release()
+	// A signal to a sender that is not ready could end it before it reads its input.
+	// Between the start of Go's runtime and main it would have no effect.
+	if r.ready && !r.senderReaped {
+		r.sender.signalPeerClosed()
 	}
 	return nil
 }
 
-// notSent keeps typed text from getting lost without a word.
-func notSent(line string) {
+// printUnsent prints typed text that was not sent, so that it is not lost silently.
+func printUnsent(line string) {
 	if line != "" {
 		fmt.Fprintf(os.Stderr, "not sent: %s\n", line)
 	}
 }
 
-// show prints what the peer sent.
-func (r *receiver) show(data []byte) error {
+// printPeerData prints bytes of the peer.
+func (r *receiver) printPeerData(data []byte) error {
 	if r.screen == nil {
-		_, err := descriptor(stdout).Write(data)
+		_, err := fdWriter(stdout).Write(data)
 		return err
 	}
 	data, name := r.intro.take(data)
-	if name != "" && usable(name, r.Name) {
+	if name != "" && peerNameAllowed(name, r.Name) {
 		r.screen.peer = name + "> "
 		if err := r.screen.notice("the peer is " + name); err != nil {
 			return err
 		}
 	}
-	return r.screen.receive(data)
+	return r.screen.showPeerText(data)
 }
 
-// leaveTerminal gives the terminal back while the peer still talks.
+// leaveTerminal restores the terminal while the peer still sends.
 func (r *receiver) leaveTerminal() error {
 	r.restoreTerminal()
 	if r.screen == nil || !r.screen.typing {
@@ -339,16 +339,16 @@ func (r *receiver) leaveTerminal() error {
 
 func (r *receiver) restoreTerminal() {
 	if r.tty != nil {
-		signal.Ignore(unix.SIGTTOU) // even from the background
+		signal.Ignore(unix.SIGTTOU) // restore the terminal even from the background
 		r.tty.restore(stdin)
 	}
 }
 
-// A descriptor is written to with write(2). It may block, or may have been made
-// non-blocking by another program that shares it.
-type descriptor int
+// An fdWriter writes with write(2). The descriptor may block. Another program that
+// shares it may have made it non-blocking.
+type fdWriter int
 
-func (d descriptor) Write(p []byte) (int, error) {
+func (d fdWriter) Write(p []byte) (int, error) {
 	fd, all := int(d), len(p)
 	for len(p) > 0 {
 		n, err := unix.Write(fd, p)

@@ -6,30 +6,30 @@ import (
 	"unicode/utf8"
 )
 
-// maxMarks is how many combining marks in a row are shown. No script needs as
-// many; stacks of hundreds are made to cover the lines above.
+// maxMarks is the maximum number of combining marks in a row that are shown. No script
+// needs as many. Stacks of hundreds of marks would cover the lines above.
 const maxMarks = 16
 
-// A Sanitizer turns bytes from the network into text that is safe to print. Its
-// zero value is ready for use. What comes out is UTF-8 that holds graphic
-// characters, newlines and tabs only, the same however the input was cut into
-// pieces. Everything else is shown, not dropped:
+// A Sanitizer converts bytes from the network to text that is safe to print. Its zero
+// value is ready for use. The output is UTF-8 with graphic characters, newlines and
+// tabs only. It does not depend on how the input is cut into pieces. Everything else is
+// shown in another form, not dropped:
 //
 //	^[ ^G ^M ^?     control characters; CR LF is a newline, a CR alone is ^M
 //	\x9b            bytes that are not UTF-8, among them the 8-bit C1 controls
-//	\u{9b}          C1 controls as UTF-8, and what changes the order or the
-//	                place of other text, is invisible, or has no meaning yet
+//	\u{9b}          C1 controls as UTF-8, and characters that change the order or
+//	                place of other text, are invisible, or have no meaning yet
 //
-// Text is not escaped twice: a peer may well send the four characters \x9b. The
-// promise is that a terminal does nothing but print, not that the bytes can be
-// told from what is shown.
+// Text is not escaped twice: a peer may send the four characters \x9b. The guarantee is
+// that a terminal only prints. The original bytes cannot always be told from the
+// output.
 type Sanitizer struct {
-	partial []byte // the beginning of a character, not yet complete
-	cr      bool   // a carriage return that may be half of a CR LF
+	partial []byte // the first bytes of an incomplete character
+	cr      bool   // the last byte was a carriage return, perhaps half of a CR LF
 	marks   int    // combining marks since the last other character
 }
 
-// Append appends p in its safe form to dst.
+// Append appends the safe form of p to dst.
 func (s *Sanitizer) Append(dst, p []byte) []byte {
 	if len(s.partial) > 0 {
 		p = append(s.partial, p...)
@@ -53,7 +53,7 @@ func (s *Sanitizer) Append(dst, p []byte) []byte {
 	return dst
 }
 
-// Flush appends what was held back, for the end of the stream.
+// Flush appends the held-back bytes at the end of the stream.
 func (s *Sanitizer) Flush(dst []byte) []byte {
 	dst = s.endCR(dst)
 	for _, c := range s.partial {
@@ -93,23 +93,22 @@ func (s *Sanitizer) append(dst []byte, r rune) []byte {
 		return append(dst, '\t')
 	case r < 0x20 || r == 0x7f:
 		return append(dst, '^', byte(r)^0x40)
-	case harmless(r):
+	case isSafe(r):
 		return utf8.AppendRune(dst, r)
 	}
 	return fmt.Appendf(dst, `\u{%x}`, r)
 }
 
-// harmless reports whether a terminal prints r where it stands and does
-// nothing else. The two joiners are invisible but belong to the spelling of
-// several languages and of many emoji; the other format characters of Unicode
-// reorder text or hide in it.
-func harmless(r rune) bool {
+// isSafe reports whether a terminal only prints r where it stands. The two joiners are
+// invisible, but they belong to the spelling of several languages and of many emoji.
+// The other format characters of Unicode reorder or hide text.
+func isSafe(r rune) bool {
 	const nonJoiner, joiner = 0x200c, 0x200d
 	return unicode.IsGraphic(r) || r == nonJoiner || r == joiner
 }
 
-// Safe returns a whole text in its safe form.
-func Safe(text []byte) []byte {
+// Sanitize returns the safe form of a whole text.
+func Sanitize(text []byte) []byte {
 	var s Sanitizer
 	return s.Flush(s.Append(nil, text))
 }

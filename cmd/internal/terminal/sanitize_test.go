@@ -26,25 +26,25 @@ func TestSanitizer(t *testing.T) {
 		{"\ufffd", "\ufffd"},
 		{"e" + strings.Repeat("\u0301", maxMarks+1), "e" + strings.Repeat("\u0301", maxMarks) + `\u{301}`},
 	} {
-		if got := string(Safe([]byte(c.in))); got != c.out {
+		if got := string(Sanitize([]byte(c.in))); got != c.out {
 			t.Errorf("%q became %q, want %q", c.in, got, c.out)
 		}
 	}
 }
 
-// Whatever comes, what goes to the terminal prints and does nothing else; it
-// is the same for every cut; and text that needs no care is not changed.
+// The output only prints on a terminal, whatever the input is. It is the same for every
+// cut, and safe text is not changed.
 func FuzzSanitizer(f *testing.F) {
 	f.Add([]byte("hello\r\nworld\r"), uint(1))
 	f.Add([]byte("\x1b[31m\xc2\x9b\xe2\x82"), uint(2))
 	f.Add([]byte("日本\u202e語e\u0301\u0301\xf0\x9f"), uint(0))
 	f.Fuzz(func(t *testing.T, in []byte, size uint) {
-		whole := string(Safe(in))
+		whole := string(Sanitize(in))
 		if !utf8.ValidString(whole) {
 			t.Fatalf("%q became %q, which is not UTF-8", in, whole)
 		}
 		for _, r := range whole {
-			if r != '\n' && r != '\t' && (unicode.IsControl(r) || !harmless(r)) {
+			if r != '\n' && r != '\t' && (unicode.IsControl(r) || !isSafe(r)) {
 				t.Fatalf("%q became %q, which holds %U", in, whole, r)
 			}
 		}
@@ -56,7 +56,7 @@ func FuzzSanitizer(f *testing.F) {
 		if out = s.Flush(out); string(out) != whole {
 			t.Fatalf("in pieces %q became %q, in one %q", in, out, whole)
 		}
-		if again := string(Safe([]byte(whole))); again != whole {
+		if again := string(Sanitize([]byte(whole))); again != whole {
 			t.Fatalf("%q is safe and was changed to %q", whole, again)
 		}
 	})

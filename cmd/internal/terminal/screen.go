@@ -6,111 +6,111 @@ import (
 	"strings"
 )
 
-// A screen is a terminal on which text is received while a line is typed. The
-// line being typed is always last: it is taken away before anything else is
-// written and put back below it.
+// A screen is a terminal that shows received text while a line is typed. The input line
+// is always the last one. The screen erases it before it writes anything else, and
+// draws it again below.
 //
-// In a chat, where lines have names before them, the typed line stands on a row
-// of its own even while a line of the peer is incomplete. Without names it
-// follows directly, as after a server's prompt.
+// In a chat, lines have names before them. There the input line has its own row, even
+// while a line of the peer is incomplete. Without names the input line follows the
+// peer's text directly, as after a server's prompt.
 //
-// Methods write what they have to in one go, so that no half of it is seen.
+// Each method writes its output in one write, so that no part of it is visible alone.
 type screen struct {
 	style
 	out     io.Writer
-	notices io.Writer // stderr: the same terminal, or not
+	notices io.Writer // stderr, which may be the same terminal
 	size    func() (columns, rows int)
-	typing  bool // a line is being typed; without this it only prints
+	typing  bool // there is an input line; without it the screen only prints
 
-	clean  Sanitizer
-	column int  // where the text above the typed line ended
-	open   bool // it ended within a line of the peer
-	mine   bool // it ended within a line of one's own
-	filled bool // it filled its last row, and the cursor is on the next one
+	sanitizer  Sanitizer
+	column     int  // the column where the text above the input line ends
+	onPeerLine bool // that text ends within a line of the peer
+	onOwnLine  bool // that text ends within one of the user's own lines
+	rowFull    bool // that text fills its last row, and the cursor is on the next row
 
-	line  string // what is typed, safe to print
-	typed typedLine
+	line  string // the typed text, safe to print
+	input inputLine
 
-	buffer []byte // what the method under way writes
+	buffer []byte // the output of the current method
 }
 
-// chat reports whether lines have names before them.
-func (s *screen) chat() bool { return s.peer != "" }
+// hasNames reports whether lines have names before them.
+func (s *screen) hasNames() bool { return s.peer != "" }
 
-// receive shows text from the peer.
-func (s *screen) receive(p []byte) error {
-	s.print(string(s.clean.Append(nil, p)))
+// showPeerText shows text of the peer.
+func (s *screen) showPeerText(p []byte) error {
+	s.print(string(s.sanitizer.Append(nil, p)))
 	return s.flush()
 }
 
-// edit shows the line as it is typed now.
+// edit shows the typed text.
 func (s *screen) edit(line []byte) error {
-	s.line = string(Safe(line))
-	s.paint()
+	s.line = string(Sanitize(line))
+	s.drawInput()
 	return s.flush()
 }
 
-// sent turns the line being typed into one that has been said. One that was
-// sent before its end goes on behind it.
-func (s *screen) sent(line []byte) error {
+// commitInput turns the input line into a sent line. The rest of a line that was sent
+// in parts follows on the same line.
+func (s *screen) commitInput(line []byte) error {
 	said, whole := strings.CutSuffix(string(line), "\n")
-	s.erase()
-	if s.column > 0 && !s.mine && s.chat() {
+	s.eraseInput()
+	if s.column > 0 && !s.onOwnLine && s.hasNames() {
 		s.freshLine()
 	}
 	if s.column == 0 {
-		s.label(ownColour, s.own)
+		s.writeLabel(ownColour, s.own)
 	}
-	p := s.pen(s.own)
-	s.buffer = p.put(s.buffer, string(Safe([]byte(said))))
-	s.column, s.mine, s.open, s.filled = p.column, true, false, false
+	p := s.newPainter(s.own)
+	s.buffer = p.write(s.buffer, string(Sanitize([]byte(said))))
+	s.column, s.onOwnLine, s.onPeerLine, s.rowFull = p.column, true, false, false
 	if whole {
 		s.freshLine()
 	}
 	s.line = ""
-	s.paint()
+	s.drawInput()
 	return s.flush()
 }
 
-// notice writes a line about the connection to stderr. That it cannot be
-// written is no reason to end the connection.
+// notice writes a line about the connection to stderr. An error of this write does not
+// end the connection.
 func (s *screen) notice(text string) error {
-	s.erase()
+	s.eraseInput()
 	s.freshLine()
 	if err := s.flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(s.notices, "%s\n", strings.Join(strings.Fields(string(Safe([]byte(text)))), " "))
-	s.paint()
+	fmt.Fprintf(s.notices, "%s\n", strings.Join(strings.Fields(string(Sanitize([]byte(text)))), " "))
+	s.drawInput()
 	return s.flush()
 }
 
-// close shows what was held back of the peer's text, takes the typed line away
-// for good and leaves the cursor on a fresh line.
+// close shows the held-back text of the peer. It removes the input line and leaves the
+// cursor at the start of a line.
 func (s *screen) close() error {
-	s.print(string(s.clean.Flush(nil)))
+	s.print(string(s.sanitizer.Flush(nil)))
 	s.suspend()
 	s.typing = false
 	return s.flush()
 }
 
-// suspend takes the typed line away until resume, for somebody else to write.
+// suspend removes the input line until resume, so that another program can write.
 func (s *screen) suspend() error {
-	s.erase()
+	s.eraseInput()
 	s.freshLine()
 	return s.flush()
 }
 
-// resume puts the typed line back.
+// resume draws the input line again.
 func (s *screen) resume() error {
-	s.paint()
+	s.drawInput()
 	return s.flush()
 }
 
-// resized repaints the typed line for a screen of another width.
+// resized draws the input line again for a new width.
 func (s *screen) resized() error {
-	s.erase()
-	s.paint()
+	s.eraseInput()
+	s.drawInput()
 	return s.flush()
 }
 
@@ -123,70 +123,70 @@ func (s *screen) flush() error {
 	return err
 }
 
-// print appends safe text of the peer to what is above the typed line.
+// print appends safe text of the peer to the text above the input line.
 func (s *screen) print(text string) {
 	if text == "" {
 		return
 	}
-	s.erase()
-	if s.mine {
+	s.eraseInput()
+	if s.onOwnLine {
 		s.freshLine()
 	}
 	for line := range strings.Lines(text) {
 		content, whole := strings.CutSuffix(line, "\n")
 		switch {
-		case s.chat() && !s.open:
+		case s.hasNames() && !s.onPeerLine:
 			s.freshLine()
-			s.label(peerColour, s.peer)
-		case s.filled && content != "":
+			s.writeLabel(peerColour, s.peer)
+		case s.rowFull && content != "":
 			indent := s.indent(s.peer)
 			s.buffer = append(s.buffer, strings.Repeat(" ", indent)...)
 			s.column = indent
 		}
-		p := s.pen(s.peer)
-		s.buffer = p.put(s.buffer, content)
-		s.column, s.open = p.column, true
+		p := s.newPainter(s.peer)
+		s.buffer = p.write(s.buffer, content)
+		s.column, s.onPeerLine = p.column, true
 		if content != "" {
-			s.filled = false
+			s.rowFull = false
 		}
 		switch {
-		case whole && s.filled: // the end of the row has ended the line
-			s.column, s.open, s.filled = 0, false, false
+		case whole && s.rowFull: // the end of the row has ended the line
+			s.column, s.onPeerLine, s.rowFull = 0, false, false
 		case whole:
 			s.buffer = append(s.buffer, '\r', '\n')
-			s.column, s.open = 0, false
+			s.column, s.onPeerLine = 0, false
 		}
 	}
-	s.paint()
+	s.drawInput()
 }
 
-// label writes what stands before a line.
-func (s *screen) label(colour, text string) {
-	s.buffer = append(s.buffer, s.style.paint(colour, text)...)
-	s.column, s.filled = textWidth(text), false
+// writeLabel writes the name before a line.
+func (s *screen) writeLabel(colour, text string) {
+	s.buffer = append(s.buffer, s.style.colourize(colour, text)...)
+	s.column, s.rowFull = textWidth(text), false
 }
 
-// pen returns a pen for text above the typed line, on a line that begins with
-// label.
-func (s *screen) pen(label string) pen {
+// newPainter returns a painter for text above the input line. label is the name before
+// the line.
+func (s *screen) newPainter(label string) painter {
 	width, _ := s.size()
-	return pen{width: width, column: s.column, indent: s.indent(label)}
+	return painter{width: width, column: s.column, indent: s.indent(label)}
 }
 
-// indent keeps the rows that a long line goes on to clear of the first columns
-// in a chat, or the peer could make them look like somebody else's lines.
+// indent returns the free columns of continuation rows in a chat. Without them a peer
+// could make a continuation row look like another person's line.
 func (s *screen) indent(label string) int {
-	if !s.chat() {
+	if !s.hasNames() {
 		return 0
 	}
 	width, _ := s.size()
 	return min(textWidth(label), width/2)
 }
 
-// freshLine ends a row that has been written on.
+// freshLine moves to the start of a row, unless the cursor is there.
 func (s *screen) freshLine() {
 	if s.column > 0 {
 		s.buffer = append(s.buffer, '\r', '\n')
 	}
-	s.column, s.open, s.mine, s.filled = 0, false, false, false
+	s.column, s.onPeerLine, s.onOwnLine, s.rowFull = 0, false, false, false
 }

@@ -39,7 +39,7 @@ func newTestScreen(columns, rows int, chat bool, env ...string) *testScreen {
 	return s
 }
 
-// Write is what the terminal does: the kernel adds the CR that notices lack.
+// Write acts as the terminal. The kernel adds the CR that notices lack.
 func (s *testScreen) Write(p []byte) (int, error) {
 	s.record.Write(p)
 	if s.vt == nil {
@@ -49,8 +49,7 @@ func (s *testScreen) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// rows returns the rows of the screen without the blanks at their ends, and
-// without the empty rows below.
+// rows returns the rows of the screen, without trailing blanks and trailing empty rows.
 func (s *testScreen) rows() []string { return screenRows(s.vt) }
 
 func screenRows(vt vt10x.Terminal) []string {
@@ -84,13 +83,13 @@ func (s *testScreen) want(t *testing.T, want ...string) {
 func TestScreenKeepsTypedLine(t *testing.T) {
 	s := newTestScreen(20, 6, true)
 	s.edit([]byte("hello wor"))
-	s.receive([]byte("one\ntw"))
+	s.showPeerText([]byte("one\ntw"))
 	s.want(t, "peer> one", "peer> tw", "you> hello wor")
-	s.receive([]byte("o\n"))
+	s.showPeerText([]byte("o\n"))
 	s.edit([]byte("hello world, it is a long line"))
-	s.receive([]byte("three\n"))
+	s.showPeerText([]byte("three\n"))
 	s.want(t, "peer> one", "peer> two", "peer> three", "you> hello world, it", " is a long line")
-	s.sent([]byte("hello world, it is a long line\n"))
+	s.commitInput([]byte("hello world, it is a long line\n"))
 	s.want(t, "peer> one", "peer> two", "peer> three", "you> hello world, it", "      is a long line", "you>")
 	s.notice("a notice")
 	s.want(t, "peer> two", "peer> three", "you> hello world, it", "      is a long line", "a notice", "you>")
@@ -100,31 +99,31 @@ func TestScreenKeepsTypedLine(t *testing.T) {
 
 func TestScreenPrompt(t *testing.T) {
 	s := newTestScreen(20, 6, false)
-	s.receive([]byte("login: "))
+	s.showPeerText([]byte("login: "))
 	s.edit([]byte("me"))
 	s.want(t, "login: me")
-	s.receive([]byte("\nagain: "))
+	s.showPeerText([]byte("\nagain: "))
 	s.want(t, "login:", "again: me")
-	s.sent([]byte("me\n"))
+	s.commitInput([]byte("me\n"))
 	s.want(t, "login:", "again: me", ">")
 }
 
-// A line of the peer's that is as wide as the screen takes one row, not two.
+// A line of the peer that is as wide as the screen takes one row, not two.
 func TestScreenExactWidth(t *testing.T) {
 	for _, chat := range []bool{false, true} {
 		s := newTestScreen(20, 8, chat)
 		line := strings.Repeat("x", 20-len(s.peer))
-		s.receive([]byte(line))
+		s.showPeerText([]byte(line))
 		s.edit([]byte("abc"))
-		s.receive([]byte("\nnext\n"))
+		s.showPeerText([]byte("\nnext\n"))
 		s.want(t, s.peer+line, s.peer+"next", s.own+"abc")
 	}
 }
 
-// A peer cannot make the continuation of a long line look like another line.
+// The continuation of a peer's long line cannot look like another line.
 func TestScreenForgedLine(t *testing.T) {
 	s := newTestScreen(20, 6, true)
-	s.receive([]byte(strings.Repeat(" ", 20-len("peer> ")) + "you> I agree\n"))
+	s.showPeerText([]byte(strings.Repeat(" ", 20-len("peer> ")) + "you> I agree\n"))
 	for _, row := range s.rows()[:2] {
 		if strings.HasPrefix(row, "you>") {
 			t.Errorf("a row reads %q", row)
@@ -136,14 +135,14 @@ func TestScreenDumb(t *testing.T) {
 	for _, chat := range []bool{false, true} {
 		s := newTestScreen(20, 6, chat, "TERM=dumb")
 		s.edit([]byte("hello wor"))
-		s.receive([]byte("one\n"))
-		s.receive([]byte("tw"))
-		s.receive([]byte("o\n"))
+		s.showPeerText([]byte("one\n"))
+		s.showPeerText([]byte("tw"))
+		s.showPeerText([]byte("o\n"))
 		s.edit([]byte("hello world, this is long"))
 		if rows := s.rows(); !strings.HasSuffix(rows[len(rows)-1], "is long") {
 			t.Errorf("the end of a long line is not shown: %q", rows)
 		}
-		s.sent([]byte("hello world\n"))
+		s.commitInput([]byte("hello world\n"))
 		rows := s.rows()
 		if got := rows[len(rows)-2]; got != s.own+"hello world" {
 			t.Errorf("the line sent is shown as %q", got)
@@ -156,18 +155,18 @@ func TestScreenDumb(t *testing.T) {
 
 func TestScreenColour(t *testing.T) {
 	s := newTestScreen(40, 6, true, "TERM=xterm")
-	s.receive([]byte("hi\n"))
+	s.showPeerText([]byte("hi\n"))
 	if got := s.record.String(); !strings.Contains(got, peerColour+"peer> "+resetStyle) || !strings.Contains(got, ownColour+"you> "+resetStyle) {
 		t.Errorf("the names are not in colour: %q", got)
 	}
 	s = newTestScreen(40, 6, true, "TERM=xterm", "NO_COLOR=1")
-	s.receive([]byte("hi\n"))
+	s.showPeerText([]byte("hi\n"))
 	if got := s.record.String(); strings.Contains(got, "m") && strings.Contains(got, "\x1b[3") {
 		t.Errorf("NO_COLOR is set, and there is colour: %q", got)
 	}
 }
 
-// A newline in a name, a notice or a typed line cannot get out of its place.
+// A newline in a name, a notice or an input line does not start a new line.
 func TestScreenNoticeIsSafe(t *testing.T) {
 	s := newTestScreen(40, 6, true)
 	s.notice("the peer is \x1b[2J\x07")
@@ -176,8 +175,8 @@ func TestScreenNoticeIsSafe(t *testing.T) {
 	}
 }
 
-// Whatever the order of pieces received and keys typed, the screen ends up as
-// if everything had been written in lines, with the typed line below.
+// The screen ends up as if everything had been written in whole lines, with the input
+// line below. The order of received pieces and typed keys does not matter.
 func TestScreenProperty(t *testing.T) {
 	for seed := range uint64(3000) {
 		r := rand.New(rand.NewPCG(seed, 4))
@@ -186,7 +185,7 @@ func TestScreenProperty(t *testing.T) {
 		env := "NO_COLOR=" + []string{"", "1"}[r.IntN(2)]
 		s := newTestScreen(columns, height, chat, env)
 		var story []string
-		var model []string // what it should look like, row by row
+		var model []string // the expected screen, row by row
 		line := func(label, text string) {
 			indent := 0
 			if chat {
@@ -202,10 +201,10 @@ func TestScreenProperty(t *testing.T) {
 				line(s.peer, text)
 				for rest := text + "\n"; rest != ""; {
 					n := 1 + r.IntN(len(rest))
-					s.receive([]byte(rest[:n]))
+					s.showPeerText([]byte(rest[:n]))
 					rest = rest[n:]
 					story = append(story, "receive")
-					if r.IntN(3) == 0 { // typing goes on meanwhile
+					if r.IntN(3) == 0 { // typing continues meanwhile
 						typing = retype(r, typing, columns)
 						s.edit([]byte(typing))
 					}
@@ -215,7 +214,7 @@ func TestScreenProperty(t *testing.T) {
 				s.edit([]byte(typing))
 				story = append(story, fmt.Sprintf("type %q", typing))
 			case 3:
-				s.sent([]byte(typing + "\n"))
+				s.commitInput([]byte(typing + "\n"))
 				line(s.own, typing)
 				story = append(story, fmt.Sprintf("send %q", typing))
 				typing = ""
@@ -223,7 +222,7 @@ func TestScreenProperty(t *testing.T) {
 		}
 		edit := wrap(s.own+typing, columns, 0)
 		if len(s.own+typing) > max(height-2, 1)*columns-1 {
-			continue // shown in part only
+			continue // only a part is shown
 		}
 		want := append(model, edit...)
 		for i := range want {
@@ -232,8 +231,8 @@ func TestScreenProperty(t *testing.T) {
 		for len(want) > 0 && want[len(want)-1] == "" {
 			want = want[:len(want)-1]
 		}
-		// A typed line that was long and is short has scrolled more away than
-		// it needs now, so the screen may end earlier, but not otherwise.
+		// An input line that was long has scrolled more text away than a short one
+		// needs. The screen may therefore end earlier.
 		got := s.rows()
 		if len(got) < min(len(want), len(edit)) || len(got) > len(want) || !slices.Equal(got, want[len(want)-len(got):]) {
 			t.Fatalf("seed %d, %dx%d, chat %v:\n%s\nshows\n\t%s\nwant\n\t%s", seed, columns, height, chat,
@@ -242,8 +241,8 @@ func TestScreenProperty(t *testing.T) {
 	}
 }
 
-// Whatever happens in whatever order on a screen of whatever size, what is
-// written are printing characters and the few sequences used here.
+// The output has only printing characters and the few used sequences, for any events
+// and any screen size.
 func FuzzScreen(f *testing.F) {
 	f.Add("2hello\n1wor0ld\n3say\n4x5", uint8(20), uint8(5), uint8(1))
 	f.Add("1\n\n00", uint8(20), uint8(5), uint8(1))
@@ -260,11 +259,11 @@ func FuzzScreen(f *testing.F) {
 			}
 			switch op % 6 {
 			case 0:
-				s.receive(text)
+				s.showPeerText(text)
 			case 1:
 				s.edit(text)
 			case 2:
-				s.sent(text)
+				s.commitInput(text)
 			case 3:
 				s.notice(string(text))
 			case 4:

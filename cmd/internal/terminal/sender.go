@@ -13,58 +13,58 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bufferSize is the size of a read: large enough that system calls cost little
-// beside the copying, small enough that nobody notices the memory.
+// bufferSize is the size of a read. It is large enough that system calls are cheap
+// beside the copying, and small enough for the memory not to matter.
 const bufferSize = 256 << 10
 
-// ErrNotStarted is returned by RunSender in a process that no receiver started.
+// ErrNotStarted is the error of RunSender in a process that no receiver started.
 var ErrNotStarted = errors.New("sender is started by connect and chat only")
 
-// A stream is a connection with two directions that end one by one.
+// A stream is a connection with two directions that end separately.
 type stream interface {
 	net.Conn
 	CloseWrite() error
 }
 
-// A sender is the process that reads the keyboard, or whatever else is stdin,
-// and sends. It prints nothing but a crash.
+// A sender is the process that reads the keyboard, or any other stdin, and sends. It
+// prints nothing, except for a crash.
 type sender struct {
-	settings
-	conn     stream
-	receiver *lifeline
-	stdin    int
-	ended    int        // an eventfd: readable once the peer has ended its side
-	shown    chan shown // the receiver's confirmations
-	quit     QuitScanner
-	out      []byte // reused for what is sent
+	senderSettings
+	conn      stream
+	receiver  *statusPipe
+	stdin     int
+	ended     int               // an eventfd, readable after the peer has ended its side
+	confirmed chan confirmation // confirmations of the receiver
+	quit      QuitScanner
+	out       []byte // reused buffer for the bytes to send
 }
 
-// RunSender is the whole life of the second process. It returns the exit code
-// of a process whose receiver has been told the reason already, or an error
-// for one that has none.
+// RunSender is the complete main function of the second process. It returns the exit
+// code when the receiver already knows the reason. It returns an error when there is no
+// receiver.
 func RunSender() (code int, err error) {
-	socket, err := inherited(fdSocket)
+	socket, err := inheritedConn(fdSocket)
 	if err != nil {
 		return 0, ErrNotStarted
 	}
 	conn, ok := socket.(stream)
-	pair, err := inherited(fdLifeline)
+	pair, err := inheritedConn(fdStatusPipe)
 	if err != nil || !ok {
 		return 0, ErrNotStarted
 	}
-	s := &sender{conn: conn, receiver: newLifeline(pair), shown: make(chan shown, 1)}
-	if err := s.receiver.Decode(&s.settings); err != nil {
+	s := &sender{conn: conn, receiver: newStatusPipe(pair), confirmed: make(chan confirmation, 1)}
+	if err := s.receiver.Decode(&s.senderSettings); err != nil {
 		return 0, ErrNotStarted
 	}
 	if s.ended, err = unix.Eventfd(0, unix.EFD_CLOEXEC); err != nil {
 		return 0, fmt.Errorf("create eventfd: %w", err)
 	}
-	s.attend()
+	s.watchReceiver()
 	if s.receiver.Encode(report{Kind: reportReady}) != nil {
 		return 1, nil
 	}
 	if err := s.send(); err != nil {
-		// The peer is to see an end whatever the reason is.
+		// The peer must see an end in any case.
 		s.conn.CloseWrite()
 		s.receiver.Encode(report{Kind: reportFailed, Text: []byte(err.Error())})
 		return 1, nil
@@ -72,49 +72,50 @@ func RunSender() (code int, err error) {
 	return 0, nil
 }
 
-// inherited makes a connection of an inherited descriptor.
-func inherited(fd int) (net.Conn, error) {
+// inheritedConn makes a connection from an inherited descriptor.
+func inheritedConn(fd int) (net.Conn, error) {
 	unix.CloseOnExec(fd)
 	f := os.NewFile(uintptr(fd), "inherited")
 	if f == nil {
 		return nil, os.ErrInvalid
 	}
-	defer f.Close() // FileConn makes a copy
+	defer f.Close() // FileConn duplicates the descriptor
 	return net.FileConn(f)
 }
 
-// attend starts what watches the receiver while stdin or the socket blocks.
+// watchReceiver starts the goroutines that watch the receiver while stdin or the socket
+// blocks.
 //
-// SIGINT and its like are left to end the process: the terminal sends them to
-// the receiver as well, which puts the terminal in order. Ctrl-\ would make Go
-// print its stacks, so the receiver alone deals with it.
-func (s *sender) attend() {
+// SIGINT and similar signals may end the process. The terminal also sends them to the
+// receiver, which restores the terminal. SIGQUIT would make Go's runtime print its
+// stacks, so only the receiver handles it.
+func (s *sender) watchReceiver() {
 	signal.Ignore(unix.SIGQUIT, unix.SIGPIPE)
-	over := make(chan os.Signal, 1)
-	signal.Notify(over, unix.SIGUSR1)
+	peerClosed := make(chan os.Signal, 1)
+	signal.Notify(peerClosed, unix.SIGUSR1)
 	atTerminal := isTerminal(os.Stdin)
 	go func() {
-		<-over
+		<-peerClosed
 		if atTerminal {
-			os.Exit(0) // wherever the others are blocked
+			os.Exit(0) // even if the other goroutines are blocked
 		}
 		unix.Write(s.ended, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 	}()
 	go func() {
 		for {
-			var m shown
+			var m confirmation
 			if s.receiver.Decode(&m) != nil {
-				s.abandon()
+				s.exitWithoutReceiver()
 			}
-			s.shown <- m
+			s.confirmed <- m
 		}
 	}()
 }
 
-// abandon ends a sender whose receiver is gone: killed, most likely, so that
-// the terminal is for this process to put in order. It may have to do so from
-// the background, because the shell took the terminal back.
-func (s *sender) abandon() {
+// exitWithoutReceiver ends a sender whose receiver has died. The receiver was probably
+// killed, so this process restores the terminal. It may have to do so from the
+// background, because the shell took the terminal back.
+func (s *sender) exitWithoutReceiver() {
 	if s.TTY != nil {
 		signal.Ignore(unix.SIGTTOU)
 		s.TTY.restore(s.stdin)
@@ -122,7 +123,7 @@ func (s *sender) abandon() {
 	os.Exit(1)
 }
 
-// send copies stdin to the connection until its end, and half-closes.
+// send sends stdin to its end and then half-closes the connection.
 func (s *sender) send() error {
 	if err := s.write(s.Introduction); err != nil {
 		return err
@@ -130,7 +131,7 @@ func (s *sender) send() error {
 	var err error
 	switch {
 	case s.TTY != nil:
-		err = s.sendTyped()
+		err = s.sendKeyboard()
 	case !s.QuitWord && isRegular(os.Stdin):
 		err = s.sendFile()
 	default:
@@ -139,24 +140,25 @@ func (s *sender) send() error {
 	if err != nil {
 		return err
 	}
-	// ENOTCONN: the peer had closed, and has reset the connection when more came.
+	// ENOTCONN means that the peer had closed, and reset the connection when more bytes
+	// came.
 	err = s.conn.CloseWrite()
 	if errors.Is(err, unix.ENOTCONN) {
 		return errNotTaken
 	}
 	if err != nil {
-		return fmt.Errorf("half-close: %w", Plain(err))
+		return fmt.Errorf("half-close: %w", ShortError(err))
 	}
 	if s.peerEnded() {
-		if err := s.awaitAcknowledgement(); err != nil {
+		if err := s.awaitAck(); err != nil {
 			return err
 		}
 	}
 	return s.receiver.Encode(report{Kind: reportEnded})
 }
 
-// sendFile lets the kernel copy a file (sendfile). Nobody waits for its input,
-// so it is sent to its end even when the peer has nothing more to say.
+// sendFile lets the kernel copy a file (sendfile). A file never pauses, so it is sent
+// to its end even when the peer has ended its side.
 func (s *sender) sendFile() error {
 	_, err := io.Copy(s.conn, os.Stdin)
 	return sendError(err)
@@ -211,7 +213,7 @@ func (s *sender) sendStream() error {
 		if n == 0 {
 			return s.write(s.quit.Flush(nil))
 		}
-		if quit, err := s.scan(buffer[:n]); quit || err != nil {
+		if quit, err := s.sendUntilQuitWord(buffer[:n]); quit || err != nil {
 			return err
 		}
 	}
@@ -232,13 +234,13 @@ func (s *sender) socket() (int, error) {
 }
 
 // acknowledgedWithin bounds the wait for a peer that says nothing any more.
-const acknowledgedWithin = 10 * time.Second
+const ackTimeout = 10 * time.Second
 
 // awaitAcknowledgement waits until the kernel of a TCP peer has everything. A
 // peer that has closed answers more input with a reset, one round trip later.
 // What a silent peer does not acknowledge in time is left to the kernel, as it
 // is with any program that exits.
-func (s *sender) awaitAcknowledgement() error {
+func (s *sender) awaitAck() error {
 	if _, ok := s.conn.(*net.TCPConn); !ok {
 		return nil // what is written is there at once
 	}
@@ -246,7 +248,7 @@ func (s *sender) awaitAcknowledgement() error {
 	if err != nil {
 		return err
 	}
-	for end := time.Now().Add(acknowledgedWithin); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(ackTimeout); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		// A reset empties the queue, so the error is looked at after the queue.
 		n, err := unix.IoctlGetInt(socket, unix.SIOCOUTQ)
 		if number, err := unix.GetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_ERROR); err == nil && number != 0 {
@@ -259,8 +261,8 @@ func (s *sender) awaitAcknowledgement() error {
 	return nil
 }
 
-// scan sends p up to the quit word.
-func (s *sender) scan(p []byte) (quit bool, err error) {
+// sendUntilQuitWord sends p up to the quit word.
+func (s *sender) sendUntilQuitWord(p []byte) (quit bool, err error) {
 	if s.QuitWord {
 		s.out, quit = s.quit.Scan(s.out[:0], p)
 		p = s.out
@@ -276,50 +278,51 @@ func (s *sender) write(p []byte) error {
 	return sendError(err)
 }
 
-// sendTyped is the keyboard: it edits lines, has them shown and sends them.
-func (s *sender) sendTyped() error {
-	e := editor{keys: s.TTY.Found.Cc}
-	buffer := make([]byte, 4096) // all that a terminal holds
-	<-s.shown                    // the terminal is prepared
+// sendKeyboard reads the keyboard. It edits lines, has the receiver show them, and
+// sends them.
+func (s *sender) sendKeyboard() error {
+	e := editor{keys: s.TTY.Original.Cc}
+	buffer := make([]byte, 4096) // the maximum that a terminal holds
+	<-s.confirmed                // wait until the terminal is prepared
 	for ahead := true; ; ahead = false {
 		n, err := read(s.stdin, buffer)
 		if err != nil {
 			return err
 		}
-		if n == 0 { // the terminal is in its own mode again, and has ended
+		if n == 0 { // the terminal is in its original modes again and has ended
 			return s.write(s.quit.Flush(nil))
 		}
 		for _, c := range buffer[:n] {
 			if ahead && c == 0 {
-				// An end of input typed before the terminal was prepared.
-				c = s.TTY.Found.Cc[unix.VEOF]
+				// The user typed the end of input before the terminal was prepared.
+				c = s.TTY.Original.Cc[unix.VEOF]
 			}
-			switch e.key(c) {
-			case entered, pushed:
-				quit, err := s.sendLine(e.take())
+			switch e.handleByte(c) {
+			case actionSendLine, actionSendPart:
+				quit, err := s.sendLine(e.takeLine())
 				if quit || err != nil {
 					return err
 				}
-			case endOfInput:
+			case actionEOF:
 				return s.write(s.quit.Flush(nil))
 			}
 		}
 		if s.receiver.Encode(report{Kind: reportTyping, Text: e.line}) != nil {
-			s.abandon()
+			s.exitWithoutReceiver()
 		}
 	}
 }
 
 func (s *sender) sendLine(line []byte) (quit bool, err error) {
 	if s.receiver.Encode(report{Kind: reportSending, Text: line}) != nil {
-		s.abandon()
+		s.exitWithoutReceiver()
 	}
-	<-s.shown
-	return s.scan(line)
+	<-s.confirmed
+	return s.sendUntilQuitWord(line)
 }
 
-// read is read(2) on a descriptor that may block, and that may have been made
-// non-blocking by another program that shares it.
+// read is read(2) on a descriptor that may block. Another program that shares it may
+// have made it non-blocking.
 func read(fd int, p []byte) (int, error) {
 	for {
 		n, err := unix.Read(fd, p)
@@ -353,7 +356,7 @@ func sendError(err error) error {
 	case errors.Is(err, unix.ECONNRESET):
 		return errReset
 	}
-	return fmt.Errorf("send: %w", Plain(err))
+	return fmt.Errorf("send: %w", ShortError(err))
 }
 
 var errReset = errors.New("connection reset by the peer")

@@ -11,51 +11,51 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// catch starts to receive the signals that need something done first. One that
-// was ignored from the start, as nohup has it, stays ignored.
+// catchSignals starts to catch the signals that need some work before the program ends.
+// A signal that was ignored from the start, as with nohup, stays ignored.
 //
-// SIGPIPE is among them for a write to stdout to fail, with the terminal still
-// in need of order, instead of ending the program.
-func (r *receiver) catch() {
-	caught := make(chan os.Signal, 8)
+// SIGPIPE is caught so that a write to stdout fails instead of ending the program. The
+// terminal must be restored first.
+func (r *receiver) catchSignals() {
+	signals := make(chan os.Signal, 8)
 	for _, s := range []syscall.Signal{
 		unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT,
 		unix.SIGPIPE, unix.SIGTSTP, unix.SIGCONT, unix.SIGWINCH,
 	} {
 		if !signal.Ignored(s) {
-			signal.Notify(caught, s)
+			signal.Notify(signals, s)
 		}
 	}
 	go func() {
-		for s := range caught {
-			if deadly(s) {
-				time.AfterFunc(tooLong, func() { r.force(s.(syscall.Signal)) })
+		for s := range signals {
+			if endsProgram(s) {
+				time.AfterFunc(forceExitAfter, func() { r.forceExit(s.(syscall.Signal)) })
 			}
 			r.signals <- s
 		}
 	}()
 }
 
-// tooLong is how long an end by a signal may take before it is forced. The
-// loop may be blocked in a write: a terminal may be stopped, a pipe full.
-const tooLong = time.Second
+// forceExitAfter is the time after which an exit by a signal is forced. The loop may be
+// blocked in a write, because a terminal is stopped or a pipe is full.
+const forceExitAfter = time.Second
 
-// force ends the program without the loop.
-func (r *receiver) force(s syscall.Signal) {
+// forceExit ends the program without the loop.
+func (r *receiver) forceExit(s syscall.Signal) {
 	r.restoreTerminal()
 	r.sender.cmd.Process.Kill()
-	(&SignalError{s}).Die()
+	(&SignalError{s}).ExitBySignal()
 }
 
-func deadly(s os.Signal) bool {
+func endsProgram(s os.Signal) bool {
 	return s == unix.SIGINT || s == unix.SIGTERM || s == unix.SIGHUP || s == unix.SIGQUIT
 }
 
-// signal handles one signal to the receiver.
-func (r *receiver) signal(s os.Signal) error {
+// handleSignal handles one signal.
+func (r *receiver) handleSignal(s os.Signal) error {
 	switch s {
 	case unix.SIGTSTP:
-		return r.stop()
+		return r.suspend()
 	case unix.SIGCONT:
 		return r.resume()
 	case unix.SIGWINCH:
@@ -63,15 +63,15 @@ func (r *receiver) signal(s os.Signal) error {
 			return r.screen.resized()
 		}
 	}
-	if deadly(s) {
+	if endsProgram(s) {
 		return &SignalError{s.(syscall.Signal)}
 	}
-	// What is left is SIGPIPE, and the write that failed says so itself.
+	// The remaining signal is SIGPIPE. The failed write reports it itself.
 	return nil
 }
 
-// stop is Ctrl-Z: the shell is to find the terminal as it left it.
-func (r *receiver) stop() error {
+// suspend handles Ctrl-Z. The shell must find the terminal in its original state.
+func (r *receiver) suspend() error {
 	if r.screen != nil {
 		if err := r.screen.suspend(); err != nil {
 			return err
@@ -80,48 +80,48 @@ func (r *receiver) stop() error {
 	if r.tty != nil {
 		r.tty.restore(stdin)
 	}
-	stopHere()
+	stopProcess()
 	return r.resume()
 }
 
-// stopHere stops the process until somebody continues it. In an orphaned
-// process group, where nobody could, it does nothing.
+// stopProcess stops the process until another program continues it. In an orphaned
+// process group, where no program could, it has no effect.
 //
-// Go gives a signal that was caught no default action again, so SIGTTIN, which
-// never was, does what SIGTSTP would have. A signal to the own thread is
+// Go never gives a caught signal its default action again. SIGTTIN is never caught, and
+// its default action is the same as that of SIGTSTP. A signal to the own thread is
 // delivered before the system call returns.
-func stopHere() {
+func stopProcess() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	unix.Tgkill(unix.Getpid(), unix.Gettid(), unix.SIGTTIN)
 }
 
-// resume takes the terminal, at first and after a stop of any kind, unless the
-// program is in the background. There it is stopped when the sender reads the
-// keyboard, and comes here again.
+// resume prepares the terminal for editing, at first and after every stop. It does
+// nothing in the background. There the process stops when the sender reads the
+// keyboard, and resume runs again afterwards.
 func (r *receiver) resume() error {
-	if r.tty == nil || !r.ready || r.peerGone || r.senderGone || inBackground(stdin) {
+	if r.tty == nil || !r.ready || r.peerClosed || r.senderReaped || inBackground(stdin) {
 		return nil
 	}
-	if err := r.tty.edit(stdin); err != nil {
+	if err := r.tty.enterEditing(stdin); err != nil {
 		return fmt.Errorf("prepare the terminal: %w", err)
 	}
 	return r.screen.resume()
 }
 
-// Die ends this process by the signal that ended the session, as if it had
-// never been caught.
-func (e *SignalError) Die() {
+// ExitBySignal ends this process with the signal that ended the session, as if the
+// signal had never been caught.
+func (e *SignalError) ExitBySignal() {
 	signal.Reset(e.Signal)
 	switch e.Signal {
 	case unix.SIGPIPE:
-		// Go dies of it at a write to a broken stdout only.
+		// Go's runtime ends with SIGPIPE only at a write to a broken stdout.
 		os.Stdout.Write([]byte{0})
 	case unix.SIGQUIT:
-		// Go prints the stacks of all goroutines then.
+		// Go's runtime would print the stacks of all goroutines.
 	default:
 		unix.Kill(os.Getpid(), e.Signal)
-		select {} // it may be another thread that gets the signal
+		select {} // another thread may get the signal
 	}
 	os.Exit(128 + int(e.Signal))
 }

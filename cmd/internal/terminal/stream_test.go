@@ -21,7 +21,7 @@ import (
 	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
-// A sum takes bytes and keeps their number and hash.
+// A sum keeps the number and the hash of bytes.
 type sum struct {
 	hash.Hash
 	bytes int64
@@ -92,7 +92,7 @@ func TestConnectKeepsNothing(t *testing.T) {
 	}
 }
 
-// The same with files on both sides, which take other ways through the kernel.
+// The same with files on both sides, which use other system calls.
 func TestConnectFiles(t *testing.T) {
 	t.Parallel()
 	address := echo(t)
@@ -123,7 +123,7 @@ func TestConnectFiles(t *testing.T) {
 	}
 }
 
-// Two files cross in a chat, both whole.
+// Two files pass through a chat in opposite directions, both complete.
 func TestChatFiles(t *testing.T) {
 	t.Parallel()
 	a, b := strings.Repeat("from a\x1b[2J\xff\n", 1<<19), strings.Repeat("from b\n", 10)
@@ -139,7 +139,7 @@ func TestChatFiles(t *testing.T) {
 	}
 }
 
-// listeningAddress waits for a chat to say where it listens.
+// listeningAddress waits until a chat prints the address at which it listens.
 func listeningAddress(t *testing.T, output *capture) string {
 	t.Helper()
 	output.waitFor(t, ", for one peer")
@@ -178,7 +178,7 @@ func TestConnectAddresses(t *testing.T) {
 	}
 }
 
-// The other tool of this kind understands us, on either side.
+// nc works with connect and chat, on either side.
 func TestNetcat(t *testing.T) {
 	t.Parallel()
 	nc := rig.Need(t, "nc")
@@ -228,7 +228,7 @@ func TestNetcat(t *testing.T) {
 	}
 }
 
-// An address may look like a flag to the second process, but is none.
+// An address that looks like a flag works in the second process.
 func TestConnectDash(t *testing.T) {
 	t.Parallel()
 	dir := rig.Dir(t)
@@ -242,7 +242,7 @@ func TestConnectDash(t *testing.T) {
 	}
 }
 
-// What goes wrong is one line and the right exit code.
+// Every error is one line with the right exit code.
 func TestBadInput(t *testing.T) {
 	t.Parallel()
 	taken := echo(t)
@@ -330,7 +330,7 @@ func TestConnectTimeout(t *testing.T) {
 	p.wantExit(t, 1, "no peer within 100ms\n")
 }
 
-// A machine without a network has no way to anywhere.
+// A machine without a network has no route.
 func TestConnectUnreachable(t *testing.T) {
 	t.Parallel()
 	unshare := rig.Need(t, "unshare")

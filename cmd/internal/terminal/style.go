@@ -8,39 +8,38 @@ import (
 	"unicode/utf8"
 )
 
-// Colours as ECMA-48 sequences (SGR) that every terminal with colours knows.
+// These are colours as ECMA-48 sequences (SGR) that every terminal with colours knows.
 const (
 	ownColour  = "\x1b[32m" // green
 	peerColour = "\x1b[36m" // cyan
 	resetStyle = "\x1b[0m"
 )
 
-// A style is how the two sides are told apart: by what stands before their
-// lines and, unless the user asked for none, by its colour.
+// A style tells the two sides apart: by the name before their lines and by its colour.
 type style struct {
-	own, peer string // what stands before a line, safe to print; peer may be ""
+	own, peer string // the text before a line, safe to print; peer may be ""
 	colour    bool
-	dumb      bool // the terminal understands no escape sequences at all
+	dumb      bool // the terminal has no escape sequences
 }
 
-// newStyle looks at the environment: NO_COLOR (no-color.org) and TERM.
+// newStyle reads the environment: NO_COLOR (no-color.org) and TERM.
 func newStyle(own, peer string, getenv func(string) string) style {
 	dumb := getenv("TERM") == "dumb"
 	return style{own: own, peer: peer, dumb: dumb, colour: !dumb && getenv("NO_COLOR") == ""}
 }
 
-func (s style) paint(colour, text string) string {
+func (s style) colourize(colour, text string) string {
 	if !s.colour || text == "" {
 		return text
 	}
 	return colour + text + resetStyle
 }
 
-// maxName is how long a name may be, in characters.
+// maxName is the maximum length of a name, in characters.
 const maxName = 32
 
-// CheckName returns what is wrong with a name for a chat: it has to fit before
-// a line, and must not be taken for anything else that stands there.
+// CheckName returns an error for a name that is not allowed in a chat. A name must fit
+// before a line, and must not look like other text there.
 func CheckName(name string) error {
 	switch {
 	case name == "":
@@ -57,28 +56,28 @@ func CheckName(name string) error {
 	return nil
 }
 
-// Introduction is the line that tells the peer a name. It is an ordinary line,
-// so that a peer without this program reads it just as well.
+// Introduction returns the line that tells the peer a name. It is an ordinary line, so
+// a person with another program can read it too.
 func Introduction(name string) string { return "* " + name + " is here\n" }
 
-// An introducer looks for an introduction in the first line of a stream. Its
-// zero value expects one.
-type introducer struct {
-	held []byte
-	done bool
+// An introParser finds an introduction in the first line of a stream. Its zero value is
+// ready for use.
+type introParser struct {
+	pending []byte
+	done    bool
 }
 
-// take returns what is to be shown of p, and the name if p completed an
-// introduction. Bytes that may yet be part of one are held back.
-func (i *introducer) take(p []byte) (show []byte, name string) {
+// take returns the part of p to show. It also returns the name when p completed an
+// introduction. Bytes that may be part of an introduction are held back.
+func (i *introParser) take(p []byte) (show []byte, name string) {
 	if i.done {
 		return p, ""
 	}
-	i.held = append(i.held, p...)
+	i.pending = append(i.pending, p...)
 	const longest = len("* ") + maxName*utf8.UTFMax + len(" is here\n")
-	line, rest, complete := strings.Cut(string(i.held), "\n")
+	line, rest, complete := strings.Cut(string(i.pending), "\n")
 	possible := strings.HasPrefix(line, "* ") || strings.HasPrefix("* ", line)
-	if !complete && possible && len(i.held) < longest {
+	if !complete && possible && len(i.pending) < longest {
 		return nil, ""
 	}
 	held := i.flush()
@@ -93,16 +92,16 @@ func (i *introducer) take(p []byte) (show []byte, name string) {
 	return []byte(rest), name
 }
 
-// flush returns what is held back, for the end of the stream.
-func (i *introducer) flush() []byte {
+// flush returns the held-back bytes at the end of the stream.
+func (i *introParser) flush() []byte {
 	i.done = true
-	held := i.held
-	i.held = nil
+	held := i.pending
+	i.pending = nil
 	return held
 }
 
-// usable reports whether a peer may go by a name: not by the one that stands
-// before one's own lines.
-func usable(name, own string) bool {
+// peerNameAllowed reports whether a peer may use a name. It must differ from the name
+// before the user's own lines.
+func peerNameAllowed(name, own string) bool {
 	return !strings.EqualFold(name, own) && !strings.EqualFold(name, "you")
 }

@@ -49,7 +49,7 @@ func TestIntroducer(t *testing.T) {
 		{"", "", ""},
 	} {
 		for size := range uint(20) {
-			var i introducer
+			var i introParser
 			var name, shown string
 			for _, p := range cut([]byte(c.stream), size) {
 				show, n := i.take([]byte(p))
@@ -62,8 +62,8 @@ func TestIntroducer(t *testing.T) {
 			}
 		}
 	}
-	// A first line that is none is not kept waiting for its end.
-	var i introducer
+	// A first line that is no introduction is not held back until its end.
+	var i introParser
 	if show, _ := i.take([]byte("h")); string(show) != "h" {
 		t.Errorf("the first byte of a line was held back, %q was shown", show)
 	}
@@ -74,7 +74,7 @@ func TestUsableName(t *testing.T) {
 		name, own string
 		want      bool
 	}{{"alice", "", true}, {"alice", "bob", true}, {"You", "", false}, {"Bob", "bob", false}, {"you", "bob", false}} {
-		if usable(c.name, c.own) != c.want {
+		if peerNameAllowed(c.name, c.own) != c.want {
 			t.Errorf("%q beside %q: usable is %v", c.name, c.own, !c.want)
 		}
 	}

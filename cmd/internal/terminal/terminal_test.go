@@ -15,22 +15,22 @@ import (
 	"github.com/preforkd/preforkd/cmd/internal/rig"
 )
 
-// A window is a terminal with preforkd in it, started by a shell: it is the
-// shell that has the terminal as its own, as for a user, so that the death of
-// preforkd does not take the terminal away. The shell prints the exit code.
+// A window is a terminal in which a shell runs preforkd. As for a user, the shell owns
+// the terminal, so that the terminal stays when preforkd dies. The shell prints the
+// exit code.
 type window struct {
 	shell    *exec.Cmd
 	near     *os.File
-	far      *os.File // kept open, for stty
-	before   string   // what stty -g said at first
+	far      *os.File // open for stty
+	before   string   // output of stty -g before preforkd started
 	receiver int
 
 	mu     sync.Mutex
 	screen vt10x.Terminal
-	record strings.Builder // every byte that was shown
+	record strings.Builder // every byte of the output
 }
 
-// newWindow makes a terminal of 80 columns and 24 rows.
+// newWindow creates a terminal of 80 columns and 24 rows.
 func newWindow(t *testing.T) *window {
 	t.Helper()
 	near, far, err := pty.Open()
@@ -69,8 +69,8 @@ func newWindow(t *testing.T) *window {
 	return w
 }
 
-// open starts preforkd in a new window and waits for its two processes, unless
-// it waits for a peer. An environment comes as NAME=value before the arguments.
+// open starts preforkd in a new window. It waits for the two processes, unless preforkd
+// waits for a peer. Environment variables come as NAME=value before the arguments.
 func open(t *testing.T, args ...string) *window {
 	t.Helper()
 	w := newWindow(t)
@@ -80,8 +80,8 @@ func open(t *testing.T, args ...string) *window {
 
 func (w *window) start(t *testing.T, args ...string) {
 	t.Helper()
-	// The traps are there for the shell to outlive Ctrl-C; caught signals are
-	// not handed down. In the end it waits for the window to close.
+	// With the traps, the shell survives Ctrl-C. Children do not inherit caught
+	// signals. At the end the shell waits until the window closes.
 	line := `trap : INT QUIT; "$0" "$@"; echo "[exit $?]"; while read -r line; do :; done`
 	w.run(t, exec.Command("/bin/sh", "-c", line), args...)
 	rig.Until(t, "the receiver", func() bool {
@@ -94,7 +94,7 @@ func (w *window) start(t *testing.T, args ...string) {
 	}, nil)
 }
 
-// run starts a shell with the terminal as its own.
+// run starts a shell that owns the terminal.
 func (w *window) run(t *testing.T, shell *exec.Cmd, args ...string) {
 	t.Helper()
 	env := environ(t)
@@ -120,7 +120,7 @@ func (w *window) run(t *testing.T, shell *exec.Cmd, args ...string) {
 	})
 }
 
-// stty returns the state of the terminal.
+// stty returns the modes of the terminal.
 func (w *window) stty(t *testing.T) string {
 	t.Helper()
 	cmd := exec.Command("stty", "-g")
@@ -132,7 +132,7 @@ func (w *window) stty(t *testing.T) string {
 	return string(out)
 }
 
-// set changes the terminal, before preforkd is started in it.
+// set changes the terminal's modes before preforkd starts in it.
 func (w *window) set(t *testing.T, args ...string) {
 	t.Helper()
 	stty(t, w, args...)
@@ -148,25 +148,25 @@ func stty(t *testing.T, w *window, args ...string) {
 	}
 }
 
-// wantTerminal waits until the terminal is as it was at first.
+// wantTerminal waits until the terminal has its original modes.
 func (w *window) wantTerminal(t *testing.T) {
 	t.Helper()
 	rig.Until(t, "the terminal as before", func() bool { return w.stty(t) == w.before }, func() string { return w.stty(t) })
 }
 
-// sender waits for the second process.
+// sender waits until the second process exists.
 func (w *window) sender(t *testing.T) int {
 	t.Helper()
 	return senderOf(t, w.receiver)
 }
 
-// editing waits until preforkd has taken over the terminal.
+// editing waits until preforkd edits lines on the terminal.
 func (w *window) editing(t *testing.T) {
 	t.Helper()
 	rig.Until(t, "a line editor", func() bool { return w.stty(t) != w.before }, w.shown)
 }
 
-// keys types.
+// keys types text.
 func (w *window) keys(t *testing.T, keys string) {
 	t.Helper()
 	if _, err := w.near.WriteString(keys); err != nil {
@@ -174,20 +174,20 @@ func (w *window) keys(t *testing.T, keys string) {
 	}
 }
 
-// shown returns every byte the terminal got so far.
+// shown returns all output so far.
 func (w *window) shown() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.record.String()
 }
 
-// waitShown waits for text anywhere in what the terminal got.
+// waitShown waits until a text occurs in the output.
 func (w *window) waitShown(t *testing.T, text string) {
 	t.Helper()
 	rig.Until(t, "shown: "+text, func() bool { return strings.Contains(w.shown(), text) }, w.shown)
 }
 
-// rows returns what is on the screen now.
+// rows returns the current rows of the screen.
 func (w *window) rows() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -206,7 +206,7 @@ func (w *window) rows() []string {
 	return rows
 }
 
-// waitRows waits until the last rows on the screen are these.
+// waitRows waits until the last rows of the screen are these.
 func (w *window) waitRows(t *testing.T, want ...string) {
 	t.Helper()
 	rig.Until(t, "on the screen:\n"+strings.Join(want, "\n"), func() bool {
@@ -215,8 +215,8 @@ func (w *window) waitRows(t *testing.T, want ...string) {
 	}, func() string { return "\n" + strings.Join(w.rows(), "\n") })
 }
 
-// wantExit waits for the shell to print preforkd's exit code, and for both
-// processes and the terminal to be in the state in which they should be then.
+// wantExit waits until the shell prints preforkd's exit code. It checks that both
+// processes have ended and that the terminal has its original modes.
 func (w *window) wantExit(t *testing.T, code string) {
 	t.Helper()
 	w.waitShown(t, "[exit ")

@@ -19,17 +19,17 @@ func sameTerminal(a, b *os.File) bool {
 		unix.Fstat(int(a.Fd()), &x) == nil && unix.Fstat(int(b.Fd()), &y) == nil && x.Rdev == y.Rdev
 }
 
-// A ttyState is the state in which a terminal was found and the one it has
-// while lines are edited here. It travels to the sender as JSON.
+// A ttyState has the original modes of a terminal and the modes during editing. The
+// receiver sends it to the sender as JSON.
 type ttyState struct {
-	Found, Editing unix.Termios
+	Original, Editing unix.Termios
 }
 
-// editingFlags are what the kernel does for a line being typed.
+// editingFlags are the flags of the kernel's line editing and echo.
 const editingFlags = unix.ICANON | unix.ECHO
 
-// readTTYState reads the state of a terminal and changes nothing. It returns
-// nil for one whose line editing or echo is off already: somebody meant that,
+// readTTYState reads the modes of a terminal and changes nothing. It returns nil for a
+// terminal whose line editing or echo is already off. A user has done that on purpose,
 // to send single keys or to type a secret.
 func readTTYState(fd int) (*ttyState, error) {
 	found, err := unix.IoctlGetTermios(fd, unix.TCGETS)
@@ -39,55 +39,55 @@ func readTTYState(fd int) (*ttyState, error) {
 	if found.Lflag&editingFlags != editingFlags {
 		return nil, nil
 	}
-	s := &ttyState{Found: *found, Editing: *found}
+	s := &ttyState{Original: *found, Editing: *found}
 	s.Editing.Lflag &^= editingFlags
 	s.Editing.Cc[unix.VMIN], s.Editing.Cc[unix.VTIME] = 1, 0
 	return s, nil
 }
 
-// edit prepares the terminal for editing, unless it is already.
-func (s *ttyState) edit(fd int) error {
+// enterEditing sets the modes for editing, unless they are already set.
+func (s *ttyState) enterEditing(fd int) error {
 	now, err := unix.IoctlGetTermios(fd, unix.TCGETS)
-	if err != nil || same(now, &s.Editing) {
+	if err != nil || sameModes(now, &s.Editing) {
 		return err
 	}
-	return set(fd, &s.Editing)
+	return setModes(fd, &s.Editing)
 }
 
-// restore gives the terminal back. What somebody else has changed meanwhile is
-// kept, and a terminal that was given to somebody else, most likely the shell,
-// is left alone unless it still is in the very state that was set here.
+// restore restores the terminal's modes. It keeps changes of other programs. A terminal
+// that now belongs to another program, most likely the shell, is left alone. The
+// exception is a terminal that is still in the exact editing modes.
 func (s *ttyState) restore(fd int) error {
 	now, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil {
 		return err
 	}
-	if !same(now, &s.Editing) && (inBackground(fd) || now.Lflag&editingFlags != 0) {
+	if !sameModes(now, &s.Editing) && (inBackground(fd) || now.Lflag&editingFlags != 0) {
 		return nil
 	}
 	now.Lflag |= editingFlags
-	now.Cc[unix.VMIN], now.Cc[unix.VTIME] = s.Found.Cc[unix.VMIN], s.Found.Cc[unix.VTIME]
-	return set(fd, now)
+	now.Cc[unix.VMIN], now.Cc[unix.VTIME] = s.Original.Cc[unix.VMIN], s.Original.Cc[unix.VTIME]
+	return setModes(fd, now)
 }
 
-// same leaves out c_cflag, of which kernels and emulators have their own ideas.
-func same(a, b *unix.Termios) bool {
+// sameModes ignores c_cflag, which kernels and emulators change themselves.
+func sameModes(a, b *unix.Termios) bool {
 	return a.Iflag == b.Iflag && a.Oflag == b.Oflag && a.Lflag == b.Lflag && a.Cc == b.Cc
 }
 
-// set uses TCSETS, which takes effect at once: TCSETSW would wait for ever on a
+// setModes uses TCSETS, which takes effect at once. TCSETSW would wait for ever on a
 // terminal whose output is stopped.
-func set(fd int, state *unix.Termios) error { return unix.IoctlSetTermios(fd, unix.TCSETS, state) }
+func setModes(fd int, state *unix.Termios) error { return unix.IoctlSetTermios(fd, unix.TCSETS, state) }
 
-// inBackground reports whether the terminal belongs to another job of the shell
-// at the moment. A terminal that is not this session's belongs to no job.
+// inBackground reports whether the terminal currently belongs to another job of the
+// shell. A terminal of another session belongs to no job.
 func inBackground(fd int) bool {
 	group, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
 	return err == nil && group != unix.Getpgrp()
 }
 
-// windowSize returns the columns and rows of a terminal, or 80 and 24 where it
-// does not know them.
+// windowSize returns the columns and rows of a terminal. It returns 80 and 24 when the
+// terminal does not know them.
 func windowSize(fd int) (columns, rows int) {
 	size, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ)
 	if err != nil || size.Col == 0 || size.Row == 0 {

@@ -1,19 +1,18 @@
-// Package top is preforkd top: a status that is looked at again and again, drawn
-// on the whole terminal, with keys to sort it, to look for connections and to
-// end them.
+// Package top is preforkd top. It fetches a status again and again and draws it on the
+// whole terminal. Keys sort and filter the connections and end them.
 //
-//	source ──► look ──► model ──► frame ──► the terminal
-//	   ▲                 │  ▲
-//	   └───── kill ◄─────┘  └── keys, and the size of the terminal
+//	source ──► fetchStatus ──► model ──► frame ──► the terminal
+//	   ▲                        │  ▲
+//	   └──────── kill ◄─────────┘  └── keys, and the size of the terminal
 //
-// Bubble Tea runs the loop in the middle: the model is touched by nobody else,
-// and what takes time, a look or a kill, is a command beside the loop. A frame
-// is made of the tables of package show and is plain text: bold and reversed
-// are added to it, colours are not, and nothing is told by either alone.
+// Bubble Tea runs the loop in the middle. Only this loop uses the model. Slow work, a
+// status request or a kill, is a command that runs beside the loop. A frame consists of
+// the tables of package statusview in plain text. Bold and reversed are added to it,
+// but no colours. The text alone says everything.
 //
-// When the master does not answer, the last look stays on the terminal under a
-// line that says so, and looking goes on: a master that is back is shown again.
+// When the master does not answer, the last status stays on the terminal below a line
+// that says so. The requests continue, so a master that answers again is shown again.
 //
-// The terminal is given back on every way out: a key, the end of the terminal,
-// SIGINT, SIGTERM and SIGHUP.
+// Top restores the terminal on every exit: a key, the end of the terminal, SIGINT,
+// SIGTERM and SIGHUP.
 package top

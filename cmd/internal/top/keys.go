@@ -9,22 +9,22 @@ import (
 	tea "charm.land/bubbletea/v2"
 )
 
-// press acts on a key.
-func (m *model) press(key tea.KeyPressMsg) tea.Cmd {
+// onKey handles a key.
+func (m *model) onKey(key tea.KeyPressMsg) tea.Cmd {
 	name := key.String()
 	switch {
 	case name == "ctrl+c":
 		return tea.Quit
 	case m.confirm != nil:
-		return m.answer(name)
-	case m.typing:
-		m.typeFilter(name, key.Text)
+		return m.onConfirmKey(name)
+	case m.typingFilter:
+		m.onFilterKey(name, key.Text)
 		return nil
 	}
 	m.notice = ""
 	if sort, ok := sortKeys[name]; ok {
 		m.sort, m.reverse = sort, false
-		m.arrange()
+		m.updateRows()
 		return nil
 	}
 	switch name {
@@ -32,9 +32,9 @@ func (m *model) press(key tea.KeyPressMsg) tea.Cmd {
 		return tea.Quit
 	case "r":
 		m.reverse = !m.reverse
-		m.arrange()
+		m.updateRows()
 	case "/":
-		m.typing = true
+		m.typingFilter = true
 	case "esc":
 		m.setFilter("")
 	case "s":
@@ -42,17 +42,17 @@ func (m *model) press(key tea.KeyPressMsg) tea.Cmd {
 	case "space":
 		return m.pause()
 	case "k":
-		m.ask("TERM")
+		m.confirmKill("TERM")
 	case "K":
-		m.ask("KILL")
+		m.confirmKill("KILL")
 	case "up":
 		m.moveTo(m.cursor - 1)
 	case "down":
 		m.moveTo(m.cursor + 1)
 	case "pgup":
-		m.moveTo(m.cursor - m.page())
+		m.moveTo(m.cursor - m.pageSize())
 	case "pgdown":
-		m.moveTo(m.cursor + m.page())
+		m.moveTo(m.cursor + m.pageSize())
 	case "home":
 		m.moveTo(0)
 	case "end":
@@ -61,13 +61,13 @@ func (m *model) press(key tea.KeyPressMsg) tea.Cmd {
 	return nil
 }
 
-// typeFilter takes a key of a filter that is being typed.
-func (m *model) typeFilter(name, text string) {
+// onFilterKey handles a key while the filter is being typed.
+func (m *model) onFilterKey(name, text string) {
 	switch name {
 	case "enter":
-		m.typing = false
+		m.typingFilter = false
 	case "esc":
-		m.typing = false
+		m.typingFilter = false
 		m.setFilter("")
 	case "backspace":
 		runes := []rune(m.filter)
@@ -79,10 +79,10 @@ func (m *model) typeFilter(name, text string) {
 	}
 }
 
-// maxFilter is longer than any address; more was pasted by mistake.
+// maxFilter is longer than any address. Longer text was pasted by mistake.
 const maxFilter = 128
 
-// setFilter shows only the connections that a text occurs in.
+// setFilter shows only the connections that contain a text.
 func (m *model) setFilter(text string) {
 	text = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -93,39 +93,39 @@ func (m *model) setFilter(text string) {
 	if len(text) <= maxFilter {
 		m.filter = text
 	}
-	m.arrange()
+	m.updateRows()
 }
 
-// nextService shows one service's connections, then the next one's, and after
-// the last all again.
+// nextService shows the connections of the next service. After the last service it
+// shows all connections.
 func (m *model) nextService() {
 	names := []string{""}
 	for _, s := range m.status.Services {
 		names = append(names, s.Name)
 	}
 	m.service = names[(slices.Index(names, m.service)+1)%len(names)]
-	m.arrange()
+	m.updateRows()
 }
 
-// pause keeps what is shown as it is, or looks again.
+// pause stops the updates, or resumes them.
 func (m *model) pause() tea.Cmd {
-	m.round++
+	m.generation++
 	if m.paused = !m.paused; m.paused {
 		return nil
 	}
-	return m.look()
+	return m.fetchStatus()
 }
 
-// ask asks whether to send a signal. The connection is the one that is chosen
-// now, whatever the rows look like when the answer comes.
-func (m *model) ask(signal string) {
-	if c := m.chosen(); c != nil {
-		m.confirm = &kill{*c, signal}
+// confirmKill asks whether to send a signal to the selected connection. The connection
+// stays the same, even if the rows change before the answer.
+func (m *model) confirmKill(signal string) {
+	if c := m.selectedConnection(); c != nil {
+		m.confirm = &killRequest{*c, signal}
 	}
 }
 
-// answer takes the key after the question. Only y is a yes.
-func (m *model) answer(name string) tea.Cmd {
+// onConfirmKey handles the answer to confirmKill. Only y means yes.
+func (m *model) onConfirmKey(name string) tea.Cmd {
 	k := *m.confirm
 	m.confirm = nil
 	if name != "y" {
@@ -134,8 +134,8 @@ func (m *model) answer(name string) tea.Cmd {
 	}
 	parent, source := m.ctx, m.source
 	return func() tea.Msg {
-		ctx, cancel := context.WithTimeout(parent, patience)
+		ctx, cancel := context.WithTimeout(parent, requestTimeout)
 		defer cancel()
-		return killed{k, source.Kill(ctx, k.connection.ID, k.signal)}
+		return killMsg{k, source.Kill(ctx, k.connection.ID, k.signal)}
 	}
 }

@@ -13,12 +13,12 @@ import (
 	"github.com/preforkd/preforkd/master/control"
 )
 
-// programFile is the variable that makes the test binary a top that looks into
-// the file it names.
-const programFile = "TOP_TEST_FILE"
+// envStatusFile names a file. With it the test program runs top, with the status of
+// this file.
+const envStatusFile = "TOP_TEST_FILE"
 
 func TestMain(m *testing.M) {
-	if path := os.Getenv(programFile); path != "" {
+	if path := os.Getenv(envStatusFile); path != "" {
 		err := Run(Options{
 			Source: fileSource{path}, Interval: 5 * time.Millisecond,
 			Input: os.Stdin, Output: os.Stdout, Getenv: os.Getenv,
@@ -32,8 +32,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// A fileSource is a master whose status is a file. It is away while there is no
-// file, and writes down whom it should have killed.
+// A fileSource is a master whose status is in a file. Without the file it does not
+// answer. It writes down which connection a kill was for.
 type fileSource struct{ path string }
 
 func (s fileSource) Status(context.Context) (control.Status, error) {

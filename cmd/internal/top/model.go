@@ -11,60 +11,61 @@ import (
 	"github.com/preforkd/preforkd/master/human"
 )
 
-// A model is all that top knows. Bubble Tea's loop owns it.
+// A model is the whole state of top. Bubble Tea's loop owns it.
 type model struct {
-	ctx      context.Context // of looks and kills
+	ctx      context.Context // for status requests and kills
 	source   Source
 	interval time.Duration
 
 	width, height int
 
-	// The last look that was answered, what has changed since the one before,
-	// and why the last one was not answered.
-	status control.Status
-	looked bool
-	rates  rates
-	err    error
+	// The last status, its differences from the one before, and the error of the last
+	// request.
+	status    control.Status
+	hasStatus bool
+	rates     rates
+	err       error
 
-	// A look is followed by the next one, but while it is paused by none. One
-	// that has begun before a pause does not count after it.
-	paused bool
-	round  int // how often it was paused or resumed
+	// While top is paused, no request follows a status. A request that began before a
+	// pause does not count after it.
+	paused     bool
+	generation int // number of pauses and resumes
 
-	// Which connections are shown, and in which order.
-	sort    sortKey
-	reverse bool
-	filter  string
-	typing  bool   // the filter is being typed
-	service string // only this service's; "" for all
-	rows    []control.Connection
+	// These fields decide which connections are shown, and in which order.
+	sort         sortKey
+	reverse      bool
+	filter       string
+	typingFilter bool   // whether the filter is being typed
+	service      string // show only this service; "" for all
+	rows         []control.Connection
 
-	// The row that keys act on. It is the one of a connection, wherever that
-	// moves, or with selected == "" the first one, whichever that is.
+	// The selected row, on which keys act. selected is the id of its connection, so the
+	// selection follows the connection. "" selects the first row, whatever connection
+	// it has.
 	selected string
-	cursor   int // its index in rows
-	offset   int // of the first row on the screen
+	cursor   int // index of the selected row
+	offset   int // index of the first row on the screen
 
-	confirm *kill  // a kill that waits for a yes
-	notice  string // what became of the last one
+	confirm *killRequest // a kill that waits for the answer y
+	notice  string       // the result of the last kill
 }
 
-// A kill is a signal for a connection.
-type kill struct {
+// A killRequest is a signal for a connection.
+type killRequest struct {
 	connection control.Connection
 	signal     string
 }
 
-// The messages of the loop's commands.
+// These are the messages of the loop's commands.
 type (
-	looked struct {
-		round  int
-		status control.Status
-		err    error
+	statusMsg struct {
+		generation int
+		status     control.Status
+		err        error
 	}
-	timeToLook struct{ round int }
-	killed     struct {
-		kill
+	pollMsg struct{ generation int }
+	killMsg struct {
+		killRequest
 		err error
 	}
 )
@@ -75,42 +76,42 @@ func newModel(ctx context.Context, source Source, interval time.Duration) *model
 	return m
 }
 
-func (m *model) Init() tea.Cmd { return m.look() }
+func (m *model) Init() tea.Cmd { return m.fetchStatus() }
 
-// look returns the command that asks for a status.
-func (m *model) look() tea.Cmd {
-	parent, source, round := m.ctx, m.source, m.round
+// fetchStatus returns the command that requests a status.
+func (m *model) fetchStatus() tea.Cmd {
+	parent, source, generation := m.ctx, m.source, m.generation
 	return func() tea.Msg {
-		ctx, cancel := context.WithTimeout(parent, patience)
+		ctx, cancel := context.WithTimeout(parent, requestTimeout)
 		defer cancel()
 		status, err := source.Status(ctx)
-		return looked{round, status, err}
+		return statusMsg{generation, status, err}
 	}
 }
 
-// Update takes a message in.
+// Update handles a message.
 func (m *model) Update(message tea.Msg) (tea.Model, tea.Cmd) {
 	switch message := message.(type) {
 	case tea.WindowSizeMsg:
 		m.resize(message.Width, message.Height)
 	case tea.KeyPressMsg:
-		return m, m.press(message)
+		return m, m.onKey(message)
 	case tea.PasteMsg:
-		if m.typing {
+		if m.typingFilter {
 			m.setFilter(m.filter + message.Content)
 		}
-	case looked:
-		if message.round != m.round {
+	case statusMsg:
+		if message.generation != m.generation {
 			return m, nil
 		}
-		m.take(message.status, message.err)
-		round := m.round
-		return m, tea.Tick(m.interval, func(time.Time) tea.Msg { return timeToLook{round} })
-	case timeToLook:
-		if message.round == m.round {
-			return m, m.look()
+		m.onStatus(message.status, message.err)
+		generation := m.generation
+		return m, tea.Tick(m.interval, func(time.Time) tea.Msg { return pollMsg{generation} })
+	case pollMsg:
+		if message.generation == m.generation {
+			return m, m.fetchStatus()
 		}
-	case killed:
+	case killMsg:
 		m.notice = fmt.Sprintf("sent SIG%s to connection %s", message.signal, human.Printable(message.connection.ID))
 		if message.err != nil {
 			m.notice = fmt.Sprintf("connection %s got no SIG%s: %s", human.Printable(message.connection.ID), message.signal,
@@ -120,8 +121,7 @@ func (m *model) Update(message tea.Msg) (tea.Model, tea.Cmd) {
 	return m, nil
 }
 
-// resize is for a terminal of another size; one that does not know it has the
-// usual one.
+// resize sets the size of the terminal. For an unknown size it uses 80 by 24.
 func (m *model) resize(width, height int) {
 	if width <= 0 || height <= 0 {
 		width, height = 80, 24
@@ -129,22 +129,22 @@ func (m *model) resize(width, height int) {
 	m.width, m.height = width, height
 }
 
-// take takes a look in.
-func (m *model) take(status control.Status, err error) {
+// onStatus handles the result of a status request.
+func (m *model) onStatus(status control.Status, err error) {
 	if m.err = err; err != nil {
 		return
 	}
-	// A master may answer with a look that it has answered with before.
-	if !m.looked || !status.Taken.Equal(m.status.Taken) {
-		m.rates = ratesBetween(m.status, status)
+	// A master may return the same status twice.
+	if !m.hasStatus || !status.Taken.Equal(m.status.Taken) {
+		m.rates = computeRates(m.status, status)
 	}
-	m.status, m.looked = status, true
-	m.arrange()
+	m.status, m.hasStatus = status, true
+	m.updateRows()
 }
 
-// arrange makes the rows anew and finds the selected one among them.
-func (m *model) arrange() {
-	m.rows = m.sorted(m.matching())
+// updateRows computes the rows again and finds the selected one among them.
+func (m *model) updateRows() {
+	m.rows = m.sortConnections(m.matchingConnections())
 	if m.selected == "" {
 		m.cursor = 0
 		return
@@ -155,12 +155,12 @@ func (m *model) arrange() {
 			return
 		}
 	}
-	// It has ended, or is not shown any more; the one that took its place is
-	// as near as can be.
+	// The selected connection has ended or is hidden. The row that took its place is
+	// the nearest one.
 	m.moveTo(m.cursor)
 }
 
-// moveTo selects the row at an index, or the nearest that there is.
+// moveTo selects the row at an index, or the nearest row.
 func (m *model) moveTo(index int) {
 	m.cursor = max(0, min(index, len(m.rows)-1))
 	m.selected = ""
@@ -169,8 +169,8 @@ func (m *model) moveTo(index int) {
 	}
 }
 
-// chosen is the connection that keys act on, or nil.
-func (m *model) chosen() *control.Connection {
+// selectedConnection returns the connection that keys act on, or nil.
+func (m *model) selectedConnection() *control.Connection {
 	if m.cursor >= len(m.rows) {
 		return nil
 	}

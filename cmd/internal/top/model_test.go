@@ -17,7 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
-	"github.com/preforkd/preforkd/cmd/internal/show"
+	"github.com/preforkd/preforkd/cmd/internal/statusview"
 	"github.com/preforkd/preforkd/master/control"
 )
 
@@ -25,16 +25,16 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 func pointer[T any](v T) *T { return &v }
 
-// begun is when the master of these tests began.
-var begun = time.Date(2026, 11, 21, 2, 0, 0, 0, time.UTC)
+// masterStart is the start of the master in these tests.
+var masterStart = time.Date(2026, 11, 21, 2, 0, 0, 0, time.UTC)
 
-// statusAt is the status of a master some seconds after its beginning, with a
+// statusAt returns the status of a master some seconds after its start. It has one
 // connection for each second so far, up to a dozen.
 func statusAt(seconds int) control.Status {
-	taken := begun.Add(time.Duration(seconds) * time.Second)
+	taken := masterStart.Add(time.Duration(seconds) * time.Second)
 	s := control.Status{Taken: taken}
 	s.Master = control.Master{
-		Version: "1.4.0", PID: 4711, Started: begun, Uptime: float64(seconds), State: "serving", LogLevel: "info",
+		Version: "1.4.0", PID: 4711, Started: masterStart, Uptime: float64(seconds), State: "serving", LogLevel: "info",
 		Counts: control.Counts{Accepted: uint64(20 * seconds), Refused: uint64(seconds), Reaped: uint64(seconds)},
 		RSS:    19_300_000, OpenFiles: 33, UserTime: 0.1 * float64(seconds), SysTime: 0.05 * float64(seconds),
 	}
@@ -52,7 +52,7 @@ func statusAt(seconds int) control.Status {
 		c := control.Connection{
 			ID: fmt.Sprintf("mwpr0gd0-%d", i+1), Service: service, PID: 5000 + i, State: "serving",
 			Peer: fmt.Sprintf("10.0.0.%d:%d", 200-10*i, 40000+i), Local: "127.0.0.1:7007",
-			Since: begun.Add(time.Duration(i) * time.Second), Age: float64(age),
+			Since: masterStart.Add(time.Duration(i) * time.Second), Age: float64(age),
 			CPU: pointer(float64(age*(i%5)) / 10), RSS: pointer(uint64(4+i%3) << 20),
 			BytesIn: pointer(uint64(age * i * 1000)), BytesOut: pointer(uint64(age)),
 		}
@@ -62,7 +62,7 @@ func statusAt(seconds int) control.Status {
 	return s
 }
 
-// A fixedSource answers what it is told.
+// A fixedSource returns the status and the error that a test has set.
 type fixedSource struct {
 	status control.Status
 	err    error
@@ -76,28 +76,28 @@ func (s *fixedSource) Kill(_ context.Context, conn, signal string) error {
 	return s.err
 }
 
-// A session is a model without Bubble Tea.
-type session struct {
+// A modelTest is a model without Bubble Tea.
+type modelTest struct {
 	*model
 	t      rapid.TB
 	source *fixedSource
 }
 
-func newSession(t rapid.TB, width, height int) *session {
-	s := &session{t: t, source: &fixedSource{}}
+func newSession(t rapid.TB, width, height int) *modelTest {
+	s := &modelTest{t: t, source: &fixedSource{}}
 	s.model = newModel(context.Background(), s.source, time.Hour)
 	s.Update(tea.WindowSizeMsg{Width: width, Height: height})
 	return s
 }
 
-// at takes a look some seconds after the master's beginning.
-func (s *session) at(seconds int) {
+// at fetches the status some seconds after the master's start.
+func (s *modelTest) at(seconds int) {
 	s.source.status = statusAt(seconds)
-	s.Update(s.look()())
+	s.Update(s.fetchStatus()())
 }
 
-// press presses keys, given as Bubble Tea names them, and runs what follows.
-func (s *session) press(names ...string) {
+// press presses keys, by Bubble Tea's names, and runs the resulting commands.
+func (s *modelTest) press(names ...string) {
 	s.t.Helper()
 	special := map[string]rune{
 		"up": tea.KeyUp, "down": tea.KeyDown, "pgup": tea.KeyPgUp, "pgdown": tea.KeyPgDown,
@@ -119,8 +119,8 @@ func (s *session) press(names ...string) {
 	}
 }
 
-// text returns the frame without attributes.
-func (s *session) text() string {
+// text returns the frame without its attributes.
+func (s *modelTest) text() string {
 	var lines []string
 	for _, l := range s.frame() {
 		lines = append(lines, l.text)
@@ -128,7 +128,7 @@ func (s *session) text() string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-func (s *session) golden(name string) {
+func (s *modelTest) golden(name string) {
 	s.t.Helper()
 	golden(s.t, name, s.text())
 }
@@ -150,7 +150,7 @@ func golden(t rapid.TB, name, got string) {
 	}
 }
 
-func (s *session) order() []string {
+func (s *modelTest) order() []string {
 	var ids []string
 	for _, c := range s.rows {
 		ids = append(ids, strings.TrimPrefix(c.ID, "mwpr0gd0-"))
@@ -158,7 +158,7 @@ func (s *session) order() []string {
 	return ids
 }
 
-func (s *session) want(what string, got any, want any) {
+func (s *modelTest) want(what string, got any, want any) {
 	s.t.Helper()
 	if diff := cmp.Diff(want, got); diff != "" {
 		s.t.Errorf("%s (-want +got):\n%s", what, diff)
@@ -193,7 +193,7 @@ func TestOrder(t *testing.T) {
 		{nil, "5 4 3 2 1 6"},
 		{[]string{"a"}, "1 2 3 4 5 6"},
 		{[]string{"r"}, "6 5 4 3 2 1"},
-		{[]string{"p"}, "6 5 4 3 2 1"}, // another key turns it back again
+		{[]string{"p"}, "6 5 4 3 2 1"}, // another sort key resets the reversal
 		{[]string{"m"}, "3 6 2 5 1 4"},
 		{[]string{"b"}, "4 3 5 2 6 1"},
 		{[]string{"c", "r"}, "6 1 2 3 4 5"},
@@ -203,14 +203,14 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// Peers are sorted as addresses, not as texts.
+// Peers are sorted by address and not by text.
 func TestOrderOfPeers(t *testing.T) {
 	s := newSession(t, 80, 24)
 	s.source.status = statusAt(4)
 	for i, peer := range []string{"10.0.0.10:1", "unix:uid=0", "10.0.0.9:2", "[2001:db8::1]:5"} {
 		s.source.status.Connections[i].Peer = peer
 	}
-	s.Update(s.look()())
+	s.Update(s.fetchStatus()())
 	s.press("p")
 	s.want("order", strings.Join(s.order(), " "), "2 3 1 4")
 }
@@ -222,7 +222,7 @@ func TestFilter(t *testing.T) {
 	s.want("a filter that nothing matches", len(s.rows), 0)
 	s.press("backspace", "t", "enter")
 	s.want("a filter by service", len(s.rows), 4)
-	s.press("q") // a key again, not text
+	s.press("q") // a command key again, not text
 	s.at(13)
 	s.want("after the next look", len(s.rows), 4)
 	s.press("esc")
@@ -245,40 +245,40 @@ func TestServiceFocus(t *testing.T) {
 		s.press("s")
 	}
 	s.want("connections", shown, []int{12, 8, 4, 12})
-	// A service that is gone after a reload.
+	// The service was removed by a reload.
 	s.source.status = statusAt(13)
 	s.source.status.Services = nil
-	s.Update(s.look()())
+	s.Update(s.fetchStatus()())
 	s.press("s")
 	s.want("focus", s.service, "")
 }
 
-// The choice stays with a connection wherever that moves, and is taken over by
-// a neighbour when it ends.
-func TestChoice(t *testing.T) {
+// The selection follows its connection. When the connection ends, its neighbour is
+// selected.
+func TestSelection(t *testing.T) {
 	s := newSession(t, 80, 24)
 	s.at(6)
 	s.press("a", "down", "down")
-	s.want("chosen", s.chosen().ID, "mwpr0gd0-3")
+	s.want("chosen", s.selectedConnection().ID, "mwpr0gd0-3")
 	s.press("r")
-	s.want("chosen after another order", s.chosen().ID, "mwpr0gd0-3")
+	s.want("chosen after another order", s.selectedConnection().ID, "mwpr0gd0-3")
 	s.press("r")
 	s.source.status.Connections = slices.Delete(s.source.status.Connections, 2, 3)
-	s.Update(s.look()())
-	s.want("chosen after its end", s.chosen().ID, "mwpr0gd0-4")
+	s.Update(s.fetchStatus()())
+	s.want("chosen after its end", s.selectedConnection().ID, "mwpr0gd0-4")
 	s.press("end")
-	s.want("the last", s.chosen().ID, "mwpr0gd0-6")
+	s.want("the last", s.selectedConnection().ID, "mwpr0gd0-6")
 	s.press("down", "pgdown")
-	s.want("beyond the last", s.chosen().ID, "mwpr0gd0-6")
+	s.want("beyond the last", s.selectedConnection().ID, "mwpr0gd0-6")
 	s.press("home", "up", "pgup")
 	s.want("before the first", s.cursor, 0)
 	s.press("r")
-	s.want("the first is whichever is first", s.chosen().ID, "mwpr0gd0-6")
+	s.want("the first is whichever is first", s.selectedConnection().ID, "mwpr0gd0-6")
 	s.source.status.Connections = nil
-	s.Update(s.look()())
+	s.Update(s.fetchStatus()())
 	s.press("k", "down", "end", "pgup")
-	if s.chosen() != nil || s.confirm != nil {
-		t.Errorf("chosen of none: %v, %v", s.chosen(), s.confirm)
+	if s.selectedConnection() != nil || s.confirm != nil {
+		t.Errorf("chosen of none: %v, %v", s.selectedConnection(), s.confirm)
 	}
 }
 
@@ -287,7 +287,7 @@ func TestKill(t *testing.T) {
 	s.at(6)
 	s.press("a", "down", "k")
 	s.want("before an answer", s.source.killed, []string(nil))
-	// What is asked about stays the same, whatever moves meanwhile.
+	// The question stays about the same connection, whatever rows move meanwhile.
 	s.at(7)
 	s.press("n", "K", "q", "k", "esc", "K")
 	s.want("without a yes", s.source.killed, []string(nil))
@@ -304,21 +304,21 @@ func TestKill(t *testing.T) {
 func TestPause(t *testing.T) {
 	s := newSession(t, 80, 24)
 	s.at(6)
-	underWay := s.look()
+	underWay := s.fetchStatus()
 	s.press("space")
-	if _, command := s.Update(timeToLook{0}); command != nil {
+	if _, command := s.Update(pollMsg{0}); command != nil {
 		t.Error("it looks in a pause")
 	}
 	s.source.status = statusAt(9)
 	s.Update(underWay())
 	s.want("look in a pause", len(s.rows), 6)
 	s.source.status = statusAt(10)
-	s.press("space") // looks at once
+	s.press("space") // requests a status at once
 	s.want("look after the pause", len(s.rows), 10)
-	if _, command := s.Update(timeToLook{0}); command != nil {
+	if _, command := s.Update(pollMsg{0}); command != nil {
 		t.Error("the round before the pause goes on beside the one after it")
 	}
-	if _, command := s.Update(timeToLook{2}); command == nil {
+	if _, command := s.Update(pollMsg{2}); command == nil {
 		t.Error("no look follows after the pause")
 	}
 }
@@ -326,7 +326,7 @@ func TestPause(t *testing.T) {
 func TestMasterGoesAway(t *testing.T) {
 	s := newSession(t, 80, 24)
 	s.source.err = errors.New("dial /run/preforkd/control.sock: connection refused")
-	_, next := s.Update(s.look()())
+	_, next := s.Update(s.fetchStatus()())
 	if next == nil {
 		t.Error("it does not look again")
 	}
@@ -339,7 +339,7 @@ func TestMasterGoesAway(t *testing.T) {
 		t.Errorf("with an answer:\n%s", text)
 	}
 	s.source.err = errors.New("EOF")
-	s.Update(s.look()())
+	s.Update(s.fetchStatus()())
 	if text := s.text(); !strings.Contains(text, "NO ANSWER since") || !strings.Contains(text, "mwpr0gd0-6") {
 		t.Errorf("the last look is not shown:\n%s", text)
 	}
@@ -352,7 +352,7 @@ func TestMasterGoesAway(t *testing.T) {
 
 func TestRates(t *testing.T) {
 	a, b := statusAt(10), statusAt(12)
-	r := ratesBetween(a, b)
+	r := computeRates(a, b)
 	if r.accepted != 20 || r.refused != 1 || r.services["git"] != 5 || r.out != 10 {
 		t.Errorf("got %+v", r)
 	}
@@ -369,21 +369,21 @@ func TestRates(t *testing.T) {
 	} {
 		other := statusAt(12)
 		change(&other)
-		if ratesBetween(a, other).known {
+		if computeRates(a, other).known {
 			t.Errorf("%s: rates are known", name)
 		}
 	}
 	b.Services[0].Accepted = 0
-	if got := ratesBetween(a, b).services["echo"]; got != 0 {
+	if got := computeRates(a, b).services["echo"]; got != 0 {
 		t.Errorf("a service that counts anew has a rate of %v", got)
 	}
 }
 
-func TestScrolled(t *testing.T) {
+func TestScrollOffset(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rows, room := rapid.IntRange(0, 50).Draw(t, "rows"), rapid.IntRange(-2, 20).Draw(t, "room")
 		cursor := rapid.IntRange(0, max(0, rows-1)).Draw(t, "cursor")
-		offset := scrolled(rapid.IntRange(0, 60).Draw(t, "offset"), cursor, rows, room)
+		offset := scrollOffset(rapid.IntRange(0, 60).Draw(t, "offset"), cursor, rows, room)
 		room = max(room, 1)
 		if offset < 0 || cursor < offset || cursor >= offset+room {
 			t.Fatalf("cursor %d is not among the %d rows from %d", cursor, room, offset)
@@ -394,8 +394,8 @@ func TestScrolled(t *testing.T) {
 	})
 }
 
-// Whatever is pressed on a terminal of whatever size, the frame fills it, no
-// line is too long, and nothing but printable characters is in it.
+// The frame fills the terminal for any keys and any size. No line is too long, and all
+// characters are printable.
 func TestFrameFits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := newSession(t, rapid.IntRange(1, 150).Draw(t, "width"), rapid.IntRange(1, 50).Draw(t, "height"))
@@ -407,7 +407,7 @@ func TestFrameFits(t *testing.T) {
 					s.source.status.Connections[i].Peer = rapid.String().Draw(t, "peer")
 				}
 				s.source.err = rapid.SampledFrom([]error{nil, nil, errors.New("gone\n")}).Draw(t, "error")
-				s.Update(s.look()())
+				s.Update(s.fetchStatus()())
 			default:
 				name := rapid.SampledFrom(strings.Fields("up down pgup pgdown home end esc enter backspace k K y n a c m b p r s / x 1 space")).Draw(t, "key")
 				s.press(name)
@@ -417,8 +417,8 @@ func TestFrameFits(t *testing.T) {
 				t.Fatalf("%d lines on a terminal of %d", len(lines), s.height)
 			}
 			for _, l := range lines {
-				if show.Width(l.text) > s.width {
-					t.Fatalf("%d cells on a terminal of %d: %q", show.Width(l.text), s.width, l.text)
+				if statusview.Width(l.text) > s.width {
+					t.Fatalf("%d cells on a terminal of %d: %q", statusview.Width(l.text), s.width, l.text)
 				}
 				if strings.ContainsFunc(l.text, func(r rune) bool { return !unicode.IsPrint(r) }) {
 					t.Fatalf("not printable: %q", l.text)
@@ -436,7 +436,7 @@ func BenchmarkFrame(b *testing.B) {
 		c.ID = fmt.Sprint("mwpr0gd0-", i)
 		s.source.status.Connections = append(s.source.status.Connections, c)
 	}
-	s.Update(s.look()())
+	s.Update(s.fetchStatus()())
 	for b.Loop() {
 		s.frame()
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/preforkd/preforkd/master/control"
 )
 
-// A sortKey is what connections are sorted by.
+// A sortKey names the order of connections.
 type sortKey string
 
 const (
@@ -21,12 +21,12 @@ const (
 	byPeer   sortKey = "peer"
 )
 
-// sortKeys are the keys of the keyboard.
+// sortKeys maps the keys of the keyboard.
 var sortKeys = map[string]sortKey{"a": byAge, "c": byCPU, "m": byMemory, "b": byBytes, "p": byPeer}
 
-// matching returns the connections of the service in focus in which the filter
-// occurs.
-func (m *model) matching() []control.Connection {
+// matchingConnections returns the connections of the selected service that contain the
+// filter.
+func (m *model) matchingConnections() []control.Connection {
 	filter := strings.ToLower(m.filter)
 	var found []control.Connection
 	for _, c := range m.status.Connections {
@@ -42,18 +42,18 @@ func (m *model) matching() []control.Connection {
 	return found
 }
 
-// sorted sorts connections in place: by what costs most, is most or is oldest
-// first, by peers in the order of their addresses. Equal ones stand in the order
-// of their age, so that they keep their places from look to look.
-func (m *model) sorted(connections []control.Connection) []control.Connection {
+// sortConnections sorts connections in place. The most expensive, the largest or the
+// oldest comes first. Peers are in the order of their addresses. Equal connections are
+// in the order of their age, so that they keep their places.
+func (m *model) sortConnections(connections []control.Connection) []control.Connection {
 	compare := map[sortKey]func(a, b control.Connection) int{
 		byAge: func(a, b control.Connection) int { return 0 },
-		byCPU: func(a, b control.Connection) int { return cmp.Compare(m.rates.load(b), m.rates.load(a)) },
+		byCPU: func(a, b control.Connection) int { return cmp.Compare(m.rates.cpuLoad(b), m.rates.cpuLoad(a)) },
 		byMemory: func(a, b control.Connection) int {
-			return cmp.Compare(known(b.RSS), known(a.RSS))
+			return cmp.Compare(orZero(b.RSS), orZero(a.RSS))
 		},
 		byBytes: func(a, b control.Connection) int {
-			return cmp.Compare(known(b.BytesIn)+known(b.BytesOut), known(a.BytesIn)+known(a.BytesOut))
+			return cmp.Compare(orZero(b.BytesIn)+orZero(b.BytesOut), orZero(a.BytesIn)+orZero(a.BytesOut))
 		},
 	}[m.sort]
 	if m.sort == byPeer {
@@ -75,8 +75,8 @@ func (m *model) sorted(connections []control.Connection) []control.Connection {
 	return connections
 }
 
-// known returns a number; one that is not known is 0.
-func known(n *uint64) uint64 {
+// orZero returns a number, and 0 for an unknown one.
+func orZero(n *uint64) uint64 {
 	if n == nil {
 		return 0
 	}

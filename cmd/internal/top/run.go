@@ -14,41 +14,41 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Options say what is looked at and where it is drawn.
+// Options are the parameters of Run.
 type Options struct {
 	Source   Source
-	Interval time.Duration // between two looks; 0 for Interval
+	Interval time.Duration // between two requests; 0 means Interval
 	Input    *os.File      // the terminal, as is Output
 	Output   *os.File
 	Getenv   func(string) string
 }
 
-// ErrTerminal is the error of a terminal that nothing can be drawn on.
+// ErrTerminal is the error when top cannot draw on the terminal.
 var ErrTerminal = errors.New("preforkd status prints one look anywhere")
 
-// Run draws until somebody has seen enough. It returns nil after a key, SIGINT,
-// SIGTERM or SIGHUP, and an ErrTerminal when there is nothing to draw on.
+// Run draws until the user quits. It returns nil after a key, SIGINT, SIGTERM or
+// SIGHUP. It returns an ErrTerminal when it cannot draw on the terminal.
 func Run(o Options) error {
-	found, err := usable(o)
+	savedModes, err := checkTerminal(o)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel() // what is under way in the end is of no interest any more
+	defer cancel() // requests that still run are no longer needed
 	program := tea.NewProgram(newModel(ctx, o.Source, cmp.Or(o.Interval, Interval)),
 		tea.WithInput(o.Input), tea.WithOutput(o.Output),
-		tea.WithoutSignalHandler(), tea.WithFilter(quitInstead))
-	caught := make(chan os.Signal, 1)
-	signal.Notify(caught, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
-	defer signal.Stop(caught)
+		tea.WithoutSignalHandler(), tea.WithFilter(interruptToQuit))
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	defer signal.Stop(signals)
 	ended := make(chan struct{})
 	defer close(ended)
 	go func() {
 		select {
-		case s := <-caught:
-			// The loop may be blocked in a write: nobody may be reading the
-			// terminal any more.
-			force := time.AfterFunc(tooLong, func() { die(s.(syscall.Signal), int(o.Input.Fd()), found) })
+		case s := <-signals:
+			// The loop may be blocked in a write, because nobody reads from the
+			// terminal.
+			force := time.AfterFunc(forceQuitAfter, func() { exitBySignal(s.(syscall.Signal), int(o.Input.Fd()), savedModes) })
 			program.Quit()
 			<-ended
 			force.Stop()
@@ -61,9 +61,10 @@ func Run(o Options) error {
 	return nil
 }
 
-// usable returns the state of the terminal, or why nothing can be drawn on it.
-func usable(o Options) (*unix.Termios, error) {
-	found, err := unix.IoctlGetTermios(int(o.Input.Fd()), unix.TCGETS)
+// checkTerminal returns the modes of the terminal. It returns an error when top cannot
+// draw on the terminal.
+func checkTerminal(o Options) (*unix.Termios, error) {
+	modes, err := unix.IoctlGetTermios(int(o.Input.Fd()), unix.TCGETS)
 	if err == nil {
 		_, err = unix.IoctlGetTermios(int(o.Output.Fd()), unix.TCGETS)
 	}
@@ -73,25 +74,25 @@ func usable(o Options) (*unix.Termios, error) {
 	if kind := o.Getenv("TERM"); kind == "dumb" || kind == "" {
 		return nil, fmt.Errorf("top cannot draw on a terminal of the kind TERM=%q; %w", kind, ErrTerminal)
 	}
-	return found, nil
+	return modes, nil
 }
 
-// quitInstead turns an interruption into an orderly end: after the other kind,
-// Bubble Tea closes the descriptors of its reader while that still uses them.
-func quitInstead(_ tea.Model, message tea.Msg) tea.Msg {
+// interruptToQuit turns an interrupt into a normal quit. After an interrupt, Bubble Tea
+// closes the descriptors of its reader while the reader still uses them.
+func interruptToQuit(_ tea.Model, message tea.Msg) tea.Msg {
 	if _, interrupted := message.(tea.InterruptMsg); interrupted {
 		return tea.QuitMsg{}
 	}
 	return message
 }
 
-// tooLong is how long an end by a signal may take before it is forced.
-const tooLong = 2 * time.Second
+// forceQuitAfter is the time after which an exit by a signal is forced.
+const forceQuitAfter = 2 * time.Second
 
-// die ends the program by a signal, with the terminal's modes as they were.
-// What is drawn cannot be taken away: the terminal takes no more.
-func die(s syscall.Signal, terminal int, found *unix.Termios) {
-	unix.IoctlSetTermios(terminal, unix.TCSETS, found)
+// exitBySignal restores the terminal's modes and ends the program with a signal. The
+// drawn frame stays, because the terminal accepts no more output.
+func exitBySignal(s syscall.Signal, terminal int, savedModes *unix.Termios) {
+	unix.IoctlSetTermios(terminal, unix.TCSETS, savedModes)
 	signal.Reset(s)
 	unix.Kill(os.Getpid(), s)
 }

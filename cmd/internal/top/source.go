@@ -7,19 +7,18 @@ import (
 	"github.com/preforkd/preforkd/master/control"
 )
 
-// A Source is a master that is looked at. Its methods are called from several
-// goroutines, and end when their context does.
+// A Source is the master that top shows. Several goroutines call its methods. The
+// methods return when their context ends.
 type Source interface {
-	// Status takes a look. It connects anew where that is needed.
+	// Status fetches a status. It connects again when that is necessary.
 	Status(context.Context) (control.Status, error)
-	// Kill sends a signal, TERM or KILL, to the worker of a connection and to
-	// what it has started.
+	// Kill sends a signal, TERM or KILL, to the worker of a connection and to the
+	// worker's children.
 	Kill(ctx context.Context, conn, signal string) error
 }
 
-// Interval is how long after a look the next one is taken, unless Options say
-// otherwise.
+// Interval is the default time between a status and the next request.
 const Interval = time.Second
 
-// patience is how long a look or a kill may take before it has failed.
-const patience = 5 * time.Second
+// requestTimeout is the maximum time of a status request or a kill.
+const requestTimeout = 5 * time.Second

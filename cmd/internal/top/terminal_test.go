@@ -22,38 +22,38 @@ import (
 	"github.com/preforkd/preforkd/master/control"
 )
 
-// A window is a terminal with top in it.
-type window struct {
-	t      *testing.T
-	path   string // the file with the status
-	near   *os.File
-	far    *os.File
-	before string // what stty -g said at first
-	cmd    *exec.Cmd
-	stderr strings.Builder
-	ended  chan error
+// A terminalWindow is a pseudo-terminal in which top runs.
+type terminalWindow struct {
+	t          *testing.T
+	path       string // file with the status
+	near       *os.File
+	far        *os.File
+	sttyBefore string // output of stty -g before top started
+	cmd        *exec.Cmd
+	stderr     strings.Builder
+	ended      chan error
 
 	mu     sync.Mutex
 	screen vt10x.Terminal
-	record strings.Builder // every byte that was shown
+	record strings.Builder // every byte of the output
 }
 
-func open(t *testing.T, columns, rows int, env ...string) *window {
+func open(t *testing.T, columns, rows int, env ...string) *terminalWindow {
 	t.Helper()
 	near, far, err := pty.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
 	near = pollable(t, near)
-	w := &window{
+	w := &terminalWindow{
 		t: t, path: filepath.Join(t.TempDir(), "status"), near: near, far: far,
 		screen: vt10x.New(vt10x.WithSize(columns, rows)), ended: make(chan error, 1),
 	}
 	w.resize(columns, rows)
-	w.before = w.stty()
+	w.sttyBefore = w.stty()
 	w.write(statusAt(60))
 	w.cmd = exec.Command(os.Args[0])
-	w.cmd.Env = append(os.Environ(), append([]string{"TERM=xterm-256color", "NO_COLOR=", "GORACE=atexit_sleep_ms=0", programFile + "=" + w.path}, env...)...)
+	w.cmd.Env = append(os.Environ(), append([]string{"TERM=xterm-256color", "NO_COLOR=", "GORACE=atexit_sleep_ms=0", envStatusFile + "=" + w.path}, env...)...)
 	w.cmd.Stdin, w.cmd.Stdout, w.cmd.Stderr = far, far, &w.stderr
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := w.cmd.Start(); err != nil {
@@ -91,7 +91,8 @@ func open(t *testing.T, columns, rows int, env ...string) *window {
 	return w
 }
 
-// pollable returns a terminal's near side in a form in which Close ends a Read.
+// pollable returns the near side of a pseudo-terminal as a file whose Close ends a
+// Read.
 func pollable(t *testing.T, near *os.File) *os.File {
 	t.Helper()
 	defer near.Close()
@@ -105,8 +106,8 @@ func pollable(t *testing.T, near *os.File) *os.File {
 	return os.NewFile(uintptr(fd), near.Name())
 }
 
-// write gives the master another status; what top reads is never half of it.
-func (w *window) write(s control.Status) {
+// write replaces the master's status. top never reads a part of it.
+func (w *terminalWindow) write(s control.Status) {
 	w.t.Helper()
 	text, err := json.Marshal(s)
 	if err == nil {
@@ -120,7 +121,7 @@ func (w *window) write(s control.Status) {
 	}
 }
 
-func (w *window) resize(columns, rows int) {
+func (w *terminalWindow) resize(columns, rows int) {
 	w.t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -131,8 +132,8 @@ func (w *window) resize(columns, rows int) {
 	}
 }
 
-// stty returns the state of the terminal.
-func (w *window) stty() string {
+// stty returns the modes of the terminal.
+func (w *terminalWindow) stty() string {
 	w.t.Helper()
 	cmd := exec.Command("stty", "-g")
 	cmd.Stdin = w.far
@@ -143,15 +144,15 @@ func (w *window) stty() string {
 	return string(out)
 }
 
-func (w *window) press(keys string) {
+func (w *terminalWindow) press(keys string) {
 	w.t.Helper()
 	if _, err := w.near.WriteString(keys); err != nil {
 		w.t.Fatal(err)
 	}
 }
 
-// text returns what the terminal shows, without the blanks at the ends of rows.
-func (w *window) text() string {
+// text returns what the terminal shows, without blanks at the ends of rows.
+func (w *terminalWindow) text() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	columns, rows := w.screen.Size()
@@ -170,15 +171,15 @@ func (w *window) text() string {
 	return text.String()
 }
 
-func (w *window) waitFor(what string, pattern string) {
+func (w *terminalWindow) waitFor(what string, pattern string) {
 	w.t.Helper()
 	expression := regexp.MustCompile(pattern)
 	rig.Until(w.t, what, func() bool { return expression.MatchString(w.text()) }, w.text)
 }
 
-// golden waits until the terminal shows the frame of that name: what is read
-// from it comes in pieces, and after frames that nobody asked for.
-func (w *window) golden(name string) {
+// golden waits until the terminal shows the frame of that name. The output arrives in
+// parts, after other frames.
+func (w *terminalWindow) golden(name string) {
 	w.t.Helper()
 	want, err := os.ReadFile(filepath.Join("testdata", name+".txt"))
 	if err != nil {
@@ -189,8 +190,8 @@ func (w *window) golden(name string) {
 	})
 }
 
-// ends waits for the end, and looks whether the terminal is as it was.
-func (w *window) ends() {
+// expectEnd waits until top has ended, and checks that the terminal is as before.
+func (w *terminalWindow) expectEnd() {
 	w.t.Helper()
 	select {
 	case err := <-w.ended:
@@ -200,10 +201,10 @@ func (w *window) ends() {
 	case <-time.After(rig.Deadline()):
 		w.t.Fatal("it does not end")
 	}
-	if after := w.stty(); after != w.before {
-		w.t.Errorf("the terminal was\n%sand is\n%s", w.before, after)
+	if after := w.stty(); after != w.sttyBefore {
+		w.t.Errorf("the terminal was\n%sand is\n%s", w.sttyBefore, after)
 	}
-	// The reader may be behind.
+	// The reader may not have read everything yet.
 	rig.Until(w.t, "the screen from before and a cursor", func() bool {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -215,7 +216,7 @@ func (w *window) ends() {
 
 const up, down, escape = "\x1b[A", "\x1b[B", "\x1b"
 
-// What the terminal shows is the frame, cell by cell.
+// The terminal shows exactly the frame, cell by cell.
 func TestScreenshot(t *testing.T) {
 	w := open(t, 120, 24)
 	w.golden("first")
@@ -228,7 +229,7 @@ func TestScreenshot(t *testing.T) {
 	w.press("n")
 	w.waitFor("no question", `nothing was sent`)
 	w.press("q")
-	w.ends()
+	w.expectEnd()
 }
 
 func TestKeys(t *testing.T) {
@@ -258,7 +259,7 @@ func TestKeys(t *testing.T) {
 	w.press(" ")
 	w.waitFor("resumption", `up 1m03s\n`)
 	w.press("\x03")
-	w.ends()
+	w.expectEnd()
 }
 
 func TestResize(t *testing.T) {
@@ -269,7 +270,7 @@ func TestResize(t *testing.T) {
 	w.resize(120, 24)
 	w.golden("first")
 	w.press("q")
-	w.ends()
+	w.expectEnd()
 }
 
 func TestMasterRestarts(t *testing.T) {
@@ -284,7 +285,7 @@ func TestMasterRestarts(t *testing.T) {
 	w.write(another)
 	w.waitFor("the new master", `(?s)^preforkd 1.4.0   serving   pid 4712.*5 of 5 connections`)
 	w.press("q")
-	w.ends()
+	w.expectEnd()
 }
 
 func TestSignals(t *testing.T) {
@@ -293,12 +294,12 @@ func TestSignals(t *testing.T) {
 			w := open(t, 80, 24)
 			w.waitFor("connections", `mwpr0gd0-1 `)
 			w.cmd.Process.Signal(s)
-			w.ends()
+			w.expectEnd()
 		})
 	}
 }
 
-// A terminal that is closed ends it, too.
+// Top also ends when its terminal is closed.
 func TestHangup(t *testing.T) {
 	w := open(t, 80, 24)
 	w.waitFor("connections", `mwpr0gd0-1 `)
@@ -317,13 +318,13 @@ func TestHangup(t *testing.T) {
 	}
 }
 
-// Nobody needs colours: there are none, whatever NO_COLOR says.
+// Top uses no colours, whatever NO_COLOR says.
 func TestWithoutColour(t *testing.T) {
 	for _, env := range []string{"NO_COLOR=", "NO_COLOR=1"} {
 		w := open(t, 80, 24, env)
 		w.waitFor("connections", `mwpr0gd0-1 `)
 		w.press("qq")
-		w.ends()
+		w.expectEnd()
 		if found := regexp.MustCompile(`\x1b\[[0-9;]*\b[349][0-7][;m]`).FindString(w.record.String()); found != "" {
 			t.Errorf("%s: %q", env, found)
 		}
@@ -340,7 +341,7 @@ func TestDumbTerminal(t *testing.T) {
 		if text := w.stderr.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "preforkd status") {
 			t.Errorf("TERM=%q: it says %q", kind, text)
 		}
-		if after := w.stty(); after != w.before {
+		if after := w.stty(); after != w.sttyBefore {
 			t.Errorf("TERM=%q: the terminal was changed", kind)
 		}
 	}
@@ -348,7 +349,7 @@ func TestDumbTerminal(t *testing.T) {
 
 func TestNoTerminal(t *testing.T) {
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "TERM=xterm", programFile+"=x")
+	cmd.Env = append(os.Environ(), "TERM=xterm", envStatusFile+"=x")
 	out, err := cmd.CombinedOutput()
 	if err == nil || strings.Count(string(out), "\n") != 1 || !strings.Contains(string(out), "needs a terminal") {
 		t.Errorf("it ended with %v and says %q", err, out)

@@ -1,0 +1,96 @@
+package statusview
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+
+	"github.com/preforkd/preforkd/master/control"
+	"github.com/preforkd/preforkd/master/human"
+)
+
+// Write writes a status in lines of at most width cells. A width of 0 means no limit;
+// it is for an output that is no terminal. Write includes all connections, however many
+// there are. The error comes from the writer.
+func Write(w io.Writer, s control.Status, width int) error {
+	out := bufio.NewWriter(w)
+	block := func(lines ...string) {
+		for _, line := range lines {
+			fmt.Fprintln(out, line)
+		}
+	}
+	block(MasterLines(s, width)...)
+	block(ProblemLines(s, width)...)
+	block("")
+	if len(s.Services) == 0 {
+		block("no services")
+	} else {
+		block(ServiceTable(s, nil).Lines(width)...)
+		block(outcomeLines(s, width)...)
+	}
+	block("")
+	if len(s.Connections) == 0 {
+		block("no connections")
+	} else {
+		block(ConnectionTable(sortConnections(s.Connections), nil).Lines(width)...)
+	}
+	return out.Flush()
+}
+
+// MasterLines returns the lines about the master itself and about the sums of all
+// services.
+func MasterLines(s control.Status, width int) []string {
+	m := s.Master
+	who := []string{
+		"preforkd " + printable(m.Version), printable(m.State),
+		fmt.Sprintf("pid %d", m.PID), "up " + Seconds(m.Uptime),
+	}
+	if m.Config != "" {
+		who = append(who, "config "+printable(m.Config))
+	}
+	who = append(who, "log level "+printable(m.LogLevel))
+	lines := Flow(who, "   ", width)
+	lines = append(lines, Flow([]string{
+		fmt.Sprintf("connections: %d live", m.Live),
+		fmt.Sprintf("%d accepted", m.Accepted),
+		fmt.Sprintf("%d refused", m.Refused),
+		fmt.Sprintf("%d failed", m.Failed),
+		fmt.Sprintf("%d reaped", m.Reaped),
+	}, ", ", width)...)
+	return append(lines, Flow([]string{
+		"the master itself: cpu " + Seconds(m.UserTime+m.SysTime),
+		"rss " + human.Size(m.RSS),
+		fmt.Sprintf("%d open files", m.OpenFiles),
+	}, ", ", width)...)
+}
+
+// ProblemLines returns one or more lines for each reason why the master is degraded.
+func ProblemLines(s control.Status, width int) []string {
+	var lines []string
+	for _, p := range s.Master.Problems {
+		text := "PROBLEM: "
+		if p.Service != "" {
+			text += printable(p.Service) + ": "
+		}
+		lines = append(lines, Wrap(text+printable(p.Reason), width)...)
+	}
+	return lines
+}
+
+// outcomeLines returns lines that split refusals and failures by their reasons. The
+// table of services has only the sums.
+func outcomeLines(s control.Status, width int) []string {
+	var lines []string
+	for _, v := range sortServices(s) {
+		if reasons := formatCounts(v.RefusedByReason); reasons != "" {
+			lines = append(lines, Wrap(printable(v.Name)+" refused: "+reasons, width)...)
+		}
+		if causes := formatCounts(v.FailedByCause); causes != "" {
+			lines = append(lines, Wrap(printable(v.Name)+" failed: "+causes, width)...)
+		}
+		if v.Penalized > 0 {
+			lines = append(lines, Wrap(fmt.Sprintf("%s penalizes %d of %d sources", printable(v.Name), v.Penalized, v.Sources), width)...)
+		}
+	}
+	return lines
+}

@@ -1,0 +1,199 @@
+package master_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const masterPath = "github.com/preforkd/preforkd/master"
+
+// floors places every package below master, from the bottom to the top. A package may
+// import only packages of earlier rows. Its tests may also import packages of its own
+// floor. A new package fails the test until it has a place here.
+//
+// Rows with the same number are one floor of the design. The rows of a floor are in the
+// order of its imports, so that no floor has a cycle. A listed package need not exist yet.
+var floors = []struct {
+	number   int
+	packages []string
+}{
+	// Each of these packages knows one subject and nothing of services.
+	{0, []string{"admit", "backoff", "coalesce", "config", "human", "logging/human", "osthread", "proxy", "sockdiag"}},
+	{0, []string{"box", "fdpark", "listen", "logging", "process", "systemd"}},
+	{0, []string{"control"}},
+	{0, []string{"metrics"}},
+	// What a service is, what is counted for it, and what the log may say of peers.
+	{1, []string{"ledger", "redact"}},
+	{1, []string{"service"}},
+	{1, []string{"service/servicetest"}}, // for tests only
+	// The processes and the listening sockets.
+	{2, []string{"endpoints", "workers"}},
+	// A connection gets its worker.
+	{3, []string{"dispatch"}},
+	// Connections arrive, operators see them, topics spread, a new version takes over.
+	{4, []string{"accept", "hub", "status", "upgrade"}},
+	// The loop.
+	{5, []string{"."}},
+}
+
+// place returns the floor and the row of a package of the master, or a row of -1.
+func place(name string) (floor, row int) {
+	for i, f := range floors {
+		if slices.Contains(f.packages, name) {
+			return f.number, i
+		}
+	}
+	return -1, -1
+}
+
+// A goPackage is the output of go list for one package.
+type goPackage struct {
+	ImportPath   string
+	Imports      []string
+	TestImports  []string // of test files of the package itself
+	XTestImports []string // of test files of package NAME_test
+}
+
+// inMaster returns the path of a package below master, "." for master itself and "" for a
+// package of another tree.
+func inMaster(importPath string) string {
+	if importPath == masterPath {
+		return "."
+	}
+	name, found := strings.CutPrefix(importPath, masterPath+"/")
+	if !found {
+		return ""
+	}
+	return name
+}
+
+// upwardImports returns a line for every import that does not go down, and for every
+// package without a place.
+func upwardImports(packages []goPackage) []string {
+	var found []string
+	for _, p := range packages {
+		from := inMaster(p.ImportPath)
+		fromFloor, fromRow := place(from)
+		if fromRow < 0 {
+			found = append(found, fmt.Sprintf("%s has no floor: give it a place in floors", from))
+			continue
+		}
+		for _, path := range p.Imports {
+			to := inMaster(path)
+			if to == "" {
+				continue
+			}
+			if toFloor, toRow := place(to); toRow >= fromRow {
+				found = append(found, fmt.Sprintf("%s (floor %d) imports %s (floor %d)", from, fromFloor, to, toFloor))
+			}
+		}
+		for _, path := range slices.Concat(p.TestImports, p.XTestImports) {
+			to := inMaster(path)
+			if to == "" {
+				continue
+			}
+			if toFloor, _ := place(to); toFloor > fromFloor {
+				found = append(found, fmt.Sprintf("a test of %s (floor %d) imports %s (floor %d)", from, fromFloor, to, toFloor))
+			}
+		}
+	}
+	return found
+}
+
+func TestImportsGoDown(t *testing.T) {
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,TestImports,XTestImports", masterPath+"/...")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr.Bytes())
+	}
+	var packages []goPackage
+	for decoder := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
+		err := decoder.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		packages = append(packages, p)
+	}
+	if !slices.ContainsFunc(packages, func(p goPackage) bool { return p.ImportPath == masterPath && len(p.Imports) > 0 }) {
+		t.Fatal("go list did not find package master with its imports")
+	}
+	for _, line := range upwardImports(packages) {
+		t.Error(line)
+	}
+}
+
+func TestEveryPackageHasOnePlace(t *testing.T) {
+	seen := map[string]bool{}
+	last := 0
+	for _, f := range floors {
+		if f.number < last {
+			t.Errorf("floor %d comes after floor %d", f.number, last)
+		}
+		last = f.number
+		for _, name := range f.packages {
+			if seen[name] {
+				t.Errorf("%s has two places", name)
+			}
+			seen[name] = true
+		}
+	}
+}
+
+// This test shows that the rules can fail.
+func TestUpwardImportsAreFound(t *testing.T) {
+	for _, test := range []struct {
+		from, imports string
+		inTest        bool
+		want          string
+	}{
+		{from: ".", imports: "accept"},
+		{from: "accept", imports: "dispatch"},
+		{from: "service", imports: "ledger"},
+		{from: "metrics", imports: "control"},
+		{from: "workers", imports: "endpoints", inTest: true},
+		{from: "workers", imports: "workers", inTest: true},
+
+		{from: "accept", imports: ".", want: "accept (floor 4) imports . (floor 5)"},
+		{from: "workers", imports: "dispatch", want: "workers (floor 2) imports dispatch (floor 3)"},
+		{from: "accept", imports: "status", want: "accept (floor 4) imports status (floor 4)"},
+		{from: "ledger", imports: "service", want: "ledger (floor 1) imports service (floor 1)"},
+		{from: "admit", imports: "listen", want: "admit (floor 0) imports listen (floor 0)"},
+		{from: "admit", imports: "service", inTest: true, want: "a test of admit (floor 0) imports service (floor 1)"},
+		{from: "attic2", imports: "admit", want: "attic2 has no floor: give it a place in floors"},
+	} {
+		path := masterPath
+		if test.from != "." {
+			path += "/" + test.from
+		}
+		imported := []string{masterPath + "/" + test.imports, "os"}
+		if test.imports == "." {
+			imported[0] = masterPath
+		}
+		var want []string
+		if test.want != "" {
+			want = []string{test.want}
+		}
+		lists := []goPackage{{ImportPath: path, Imports: imported}}
+		if test.inTest {
+			lists = []goPackage{{ImportPath: path, TestImports: imported}, {ImportPath: path, XTestImports: imported}}
+		}
+		for _, p := range lists {
+			if got := upwardImports([]goPackage{p}); !slices.Equal(got, want) {
+				t.Errorf("%s importing %s:\n got %q\nwant %q", test.from, test.imports, got, want)
+			}
+		}
+	}
+}
