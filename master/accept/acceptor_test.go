@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/sys/unix"
 
+	"github.com/preforkd/preforkd/ipc/slowtest"
 	"github.com/preforkd/preforkd/master/admit"
 	"github.com/preforkd/preforkd/master/endpoints"
 	"github.com/preforkd/preforkd/master/redact"
@@ -105,7 +106,7 @@ func (st *stage) dial() *net.TCPConn {
 // refused waits until so many connections were refused for a reason.
 func (st *stage) refused(reason admit.Reason, n uint64) {
 	st.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(slowtest.Scale(time.Minute)); ; time.Sleep(time.Millisecond) {
 		counts := st.spec.Of().Gate.Counts()
 		if counts.Refused[reason] == n && counts.Total() == n {
 			return

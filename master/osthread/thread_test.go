@@ -13,6 +13,8 @@ import (
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
 // helper is the environment variable that makes this program a helper process.
@@ -55,7 +57,7 @@ func exists(tid int) bool {
 // waitGone waits until the kernel has ended a thread.
 func waitGone(t *testing.T, tid int) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); exists(tid); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(slowtest.Scale(time.Minute)); exists(tid); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("thread %d has not ended", tid)
 		}

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/ipc/needtest"
+	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
 // Idle counts from the last byte that has come or gone.
@@ -43,7 +44,7 @@ func TestIdle(t *testing.T) {
 		reapOne(t, children)
 	}()
 	const pause = 100 * time.Millisecond
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(slowtest.Scale(time.Minute)); ; time.Sleep(time.Millisecond) {
 		idle, err := Idle(child.Pid)
 		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) {
 			needtest.Skip(t, "needs pidfd_getfd(2)")

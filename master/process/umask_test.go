@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
 func TestUmask(t *testing.T) {
@@ -87,7 +89,7 @@ func TestUmaskFails(t *testing.T) {
 	if u != nil || err != errRefused {
 		t.Fatalf("%v, %v", u, err)
 	}
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(slowtest.Scale(time.Minute))
 	for _, id := range threads {
 		for {
 			if _, err := os.Stat("/proc/self/task/" + strconv.Itoa(id)); err != nil {

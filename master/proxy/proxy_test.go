@@ -14,6 +14,8 @@ import (
 
 	"github.com/pires/go-proxyproto"
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
 func ap(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
@@ -124,7 +126,7 @@ func TestHeaders(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				h, err := r.Read(time.Now().Add(time.Minute))
+				h, err := r.Read(time.Now().Add(slowtest.Scale(time.Minute)))
 				if !errors.Is(err, c.err) || err == nil && h != c.want {
 					t.Errorf("in pieces of %d: got %+v, %v; want %+v, %v", size, h, err, c.want, c.err)
 				}
