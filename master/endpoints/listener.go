@@ -4,8 +4,6 @@ import (
 	"strconv"
 	"sync/atomic"
 
-	"go.uber.org/zap"
-
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/listen"
 	"github.com/preforkd/preforkd/master/logging"
@@ -48,11 +46,9 @@ func (l *Listener) close() {
 		end = l.CloseStored
 	}
 	if err := end(); err != nil {
-		l.log().Warn("close listener", logging.Local(l.Local()), logging.Error(err))
+		l.Spec().Of().Log.Warn("close listener", logging.Local(l.Local()), logging.Error(err))
 	}
 }
-
-func (l *Listener) log() *zap.Logger { return l.Spec().Of().Log }
 
 // An endpoint is what a listener was opened for: an address as it is configured.
 // An address with port 0 is another endpoint for each service, and each time

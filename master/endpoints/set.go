@@ -62,7 +62,7 @@ func (s *Set) Store(listeners []*Listener) {
 		}
 		err := l.Descriptor(func(fd int) error { return s.manager.Store(l.endpoint.storeName(), fd) })
 		if err != nil {
-			l.log().Warn("store listener", logging.Local(l.Local()), logging.Error(err))
+			l.Spec().Of().Log.Warn("store listener", logging.Local(l.Local()), logging.Error(err))
 			continue
 		}
 		l.stored = true

@@ -37,6 +37,7 @@ func (l *Listener) Accept(slots Slots) (*Conn, error) {
 		from unix.Sockaddr
 		err  error
 	)
+	l.inUse.RLock()
 	readErr := l.raw.Read(func(listener uintptr) (done bool) {
 		if !slots.Reserve() {
 			err = ErrFull
@@ -56,6 +57,7 @@ func (l *Listener) Accept(slots Slots) (*Conn, error) {
 		}
 		return err != unix.EAGAIN
 	})
+	l.inUse.RUnlock()
 	switch {
 	case readErr != nil && l.closed.Load():
 		// A syscall.RawConn does not return os.ErrClosed, but an error of its

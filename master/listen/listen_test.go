@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -421,4 +422,27 @@ func TestInode(t *testing.T) {
 			t.Errorf("%s: a closed listener has an inode", address)
 		}
 	}
+}
+
+// When Close returns, the address is free, however many wait in Accept.
+func TestCloseFreesTheAddress(t *testing.T) {
+	l := listenAt(t, "127.0.0.1:0")
+	address := l.Local()
+	for range 200 {
+		var waiting sync.WaitGroup
+		for range 8 {
+			waiting.Go(func() {
+				if _, err := l.Accept(&slots{free: 1}); !errors.Is(err, ErrClosed) {
+					t.Errorf("unexpected error: %v", err)
+				}
+			})
+		}
+		runtime.Gosched()
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		l = listenAt(t, address)
+		waiting.Wait()
+	}
+	l.Close()
 }

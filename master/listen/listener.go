@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -23,6 +24,10 @@ type Listener struct {
 	bound   *boundPath  // the file that Close removes, or nil
 	adopted bool        // a service manager has bound the socket and keeps it
 	closed  atomic.Bool // set before the descriptor is closed
+
+	// inUse is held for reading by Accept. The descriptor is really closed only
+	// when the last Accept has left it, and Close waits for that.
+	inUse sync.RWMutex
 }
 
 // newListener takes ownership of fd, a non-blocking listening socket.
@@ -91,7 +96,8 @@ func (l *Listener) Queue() (waiting, limit int, ok bool) {
 	return waiting, limit, ok && err == nil
 }
 
-// Close closes the socket and makes every Accept return ErrClosed. It also
+// Close closes the socket and makes every Accept return ErrClosed. When it
+// returns, the address is free, unless somebody else holds the socket. It also
 // removes the socket file that Open has created, unless another one has taken
 // its place.
 func (l *Listener) Close() error {
@@ -105,5 +111,9 @@ func (l *Listener) Close() error {
 		}
 		l.bound = nil
 	}
-	return errors.Join(removed, l.file.Close())
+	err := l.file.Close()
+	l.inUse.Lock()
+	//lint:ignore SA2001 every Accept has left once the lock is free
+	l.inUse.Unlock()
+	return errors.Join(removed, err)
 }
