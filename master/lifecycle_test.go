@@ -2,7 +2,6 @@ package master
 
 import (
 	"fmt"
-	"iter"
 	"os"
 	"testing"
 	"time"
@@ -93,7 +92,7 @@ func newStage(t rapid.TB, keys string) *stage {
 			Background: func(f func()) { f() },
 			KeepFilled: func(func()) {}, // the test decides when a spare is started
 		},
-		kernel: workers.Kernel{WaitAll: st.waitAll, WaitPID: st.waitPID},
+		wait: st.wait,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -193,19 +192,14 @@ func (st *stage) Start(c *process.Command, conn *os.File, _ []string, message []
 	return child, nil
 }
 
-func (st *stage) waitAll() iter.Seq[process.Exit] {
-	return func(yield func(process.Exit) bool) {
-		for len(st.dead) > 0 {
-			exit := st.dead[0]
-			st.dead = st.dead[1:]
-			if !yield(exit) {
-				return
-			}
-		}
+func (st *stage) wait(pid int) (e process.Exit, ok bool) {
+	if pid != process.AnyChild || len(st.dead) == 0 {
+		return e, false
 	}
+	e = st.dead[0]
+	st.dead = st.dead[1:]
+	return e, true
 }
-
-func (st *stage) waitPID(int) (e process.Exit, ok bool) { return e, false }
 
 // accept has a connection admitted and dispatched, as an accept goroutine does
 // that has a Spec in hand.

@@ -85,7 +85,7 @@ func New(cfg config.Config, file string, by Supervisor, logger *logging.Logger) 
 // the real thing.
 type seams struct {
 	dispatch dispatch.Config
-	kernel   workers.Kernel
+	wait     workers.Wait
 }
 
 // assemble puts the rooms together. Nothing is bound or caught yet.
@@ -103,7 +103,7 @@ func assemble(cfg config.Config, file string, manager *systemd.Manager, logger *
 	}
 	// With Once there is no next process that would take from the queue.
 	m.endpoints = endpoints.NewSet(manager, manager != nil && !cfg.Once, logger.Logger)
-	if m.workers, err = workers.NewSet(lifecycle{m}, logger.Logger, s.kernel); err != nil {
+	if m.workers, err = workers.NewSet(lifecycle{m}, logger.Logger, s.wait); err != nil {
 		m.services.close()
 		return nil, err
 	}

@@ -202,7 +202,7 @@ func (m *Master) awaitProbeExit(child *process.Child) (process.Exit, error) {
 	timeout := time.NewTimer(killTime)
 	defer timeout.Stop()
 	for killed := false; ; {
-		for exit := range process.WaitAll() {
+		for exit, ok := process.Wait(process.AnyChild); ok; exit, ok = process.Wait(process.AnyChild) {
 			if exit.Pid == child.Pid && child.Reaped() {
 				return exit, nil
 			}

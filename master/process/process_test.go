@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestWaitAllRetriesAndEnds(t *testing.T) {
+func TestWaitRetriesAndEnds(t *testing.T) {
 	type answer struct {
 		pid int
 		err error
@@ -34,7 +34,7 @@ func TestWaitAllRetriesAndEnds(t *testing.T) {
 	} {
 		answers := c.answers
 		var got []int
-		for e := range waitAll(func(pid int, status *unix.WaitStatus, options int, usage *unix.Rusage) (int, error) {
+		play := func(pid int, status *unix.WaitStatus, options int, usage *unix.Rusage) (int, error) {
 			if pid != -1 || options != unix.WNOHANG {
 				t.Fatalf("%s: wait4(%d, %d)", name, pid, options)
 			}
@@ -44,7 +44,8 @@ func TestWaitAllRetriesAndEnds(t *testing.T) {
 			a := answers[0]
 			answers = answers[1:]
 			return a.pid, a.err
-		}) {
+		}
+		for e, ok := wait(play, AnyChild); ok; e, ok = wait(play, AnyChild) {
 			got = append(got, e.Pid)
 		}
 		if len(answers) > 0 || !slices.Equal(got, c.want) {
@@ -57,7 +58,7 @@ func TestWaitAllRetriesAndEnds(t *testing.T) {
 func reapOne(t *testing.T, children <-chan os.Signal) Exit {
 	t.Helper()
 	for {
-		for e := range WaitAll() {
+		if e, ok := Wait(AnyChild); ok {
 			return e
 		}
 		<-children

@@ -47,7 +47,7 @@ func TestUsageOf(t *testing.T) {
 	if u, ok := UsageOf(child.Pid, buf); ok {
 		t.Errorf("a zombie: %+v", u)
 	}
-	if exit, ok := WaitPID(child.Pid); !ok || exit.Pid != child.Pid {
+	if exit, ok := Wait(child.Pid); !ok || exit.Pid != child.Pid {
 		t.Fatalf("reaped %+v, %v", exit, ok)
 	}
 	if u, ok := UsageOf(child.Pid, buf); ok {

@@ -44,7 +44,7 @@ func (n child) Start(_ *process.Command, conn *os.File, _ []string, _ []byte) (*
 func newRooms(t *testing.T, keys string, pid int) (*Rooms, *service.Spec) {
 	t.Helper()
 	spec := servicetest.Spec(t, keys, zap.NewNop())
-	set, err := workers.NewSet(sink{}, zap.NewNop(), workers.Kernel{})
+	set, err := workers.NewSet(sink{}, zap.NewNop(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func TestLogSummary(t *testing.T) {
 func BenchmarkCollect(b *testing.B) {
 	const n = 10_000
 	spec := servicetest.Spec(b, "program = ['/bin/cat']\nmax-connections = 20000\n", zap.NewNop())
-	set, err := workers.NewSet(sink{}, zap.NewNop(), workers.Kernel{})
+	set, err := workers.NewSet(sink{}, zap.NewNop(), nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -40,43 +40,44 @@ func (c *Channel) isOpen() bool {
 	return c.fd > 0
 }
 
-// on runs f with the descriptor, on the thread where its number is valid. It
-// does nothing when there is none. c.mu is held.
-func (c *Channel) on(f func(fd int)) {
-	switch {
-	case c.fd <= 0:
-	case c.parked == nil:
-		f(c.fd)
-	default:
-		c.parked.Do(func() { f(c.fd) })
-	}
-}
-
 // receive reads the next message into buf, if there is one, and never waits. It
 // fails with unix.EAGAIN when there is nothing to read, with errChannelClosed
 // at the end, and with an error of package ipc for what is no message.
-func (c *Channel) receive(buf []byte) (t ipc.Type, body []byte, err error) {
+//
+// Nearly every connection passes here, and nearly none with a parked channel. So
+// only that case has a closure, which costs memory.
+func (c *Channel) receive(buf []byte) (ipc.Type, []byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	err = unix.EAGAIN
-	c.on(func(fd int) {
-		for {
-			t, body, err = ipc.Receive(fd, buf, unix.MSG_DONTWAIT)
-			// ECONNRESET: the worker ended with its assignment unread. The
-			// socket says so first and once; what was sent before that comes
-			// after it.
-			if err != unix.ECONNRESET {
-				break
-			}
+	switch {
+	case c.fd <= 0:
+		return 0, nil, unix.EAGAIN
+	case c.parked == nil:
+		return receive(c.fd, buf)
+	}
+	var r struct {
+		t    ipc.Type
+		body []byte
+		err  error
+	}
+	c.parked.Do(func() { r.t, r.body, r.err = receive(c.fd, buf) })
+	return r.t, r.body, r.err
+}
+
+func receive(fd int, buf []byte) (ipc.Type, []byte, error) {
+	t, body, err := ipc.Receive(fd, buf, unix.MSG_DONTWAIT)
+	if err == unix.ECONNRESET {
+		// The worker ended with its assignment unread. The socket says so
+		// first and once; what was sent before that comes after it.
+		t, body, err = ipc.Receive(fd, buf, unix.MSG_DONTWAIT)
+	}
+	if err == io.EOF {
+		if peerClosed(fd) {
+			return 0, nil, errChannelClosed
 		}
-		if err == io.EOF {
-			// A datagram of no bytes reads the same.
-			err = fmt.Errorf("%w: empty message", ipc.ErrMalformed)
-			if peerClosed(fd) {
-				err = errChannelClosed
-			}
-		}
-	})
+		// A datagram of no bytes reads the same.
+		return 0, nil, fmt.Errorf("%w: empty message", ipc.ErrMalformed)
+	}
 	return t, body, err
 }
 
@@ -89,20 +90,28 @@ func peerClosed(fd int) bool {
 
 // Send sends a message, and never waits.
 func (c *Channel) Send(message []byte) error {
-	return c.send(func(fd int) error { return ipc.Send(fd, message) })
-}
-
-// sendConnection sends an assignment with its connection.
-func (c *Channel) sendConnection(assignment []byte, conn int) error {
-	return c.send(func(fd int) error { return ipc.SendConnection(fd, assignment, conn) })
-}
-
-func (c *Channel) send(f func(fd int) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	err := error(unix.EPIPE)
-	c.on(func(fd int) { err = f(fd) })
+	switch {
+	case c.fd <= 0:
+		return unix.EPIPE
+	case c.parked == nil:
+		return ipc.Send(c.fd, message)
+	}
+	var err error
+	c.parked.Do(func() { err = ipc.Send(c.fd, message) })
 	return err
+}
+
+// sendConnection sends an assignment with its connection. A channel that may be
+// sent one is never parked.
+func (c *Channel) sendConnection(assignment []byte, conn int) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fd <= 0 || c.parked != nil {
+		return unix.EPIPE
+	}
+	return ipc.SendConnection(c.fd, assignment, conn)
 }
 
 // Close closes the master's end, which tells a worker that waits to go. It may
@@ -110,7 +119,13 @@ func (c *Channel) send(f func(fd int) error) error {
 func (c *Channel) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.on(func(fd int) { unix.Close(fd) })
+	switch {
+	case c.fd <= 0:
+	case c.parked == nil:
+		unix.Close(c.fd)
+	default:
+		c.parked.Do(func() { unix.Close(c.fd) })
+	}
 	c.fd, c.parked = 0, nil
 }
 

@@ -1,7 +1,6 @@
 package workers
 
 import (
-	"iter"
 	"slices"
 	"time"
 
@@ -30,10 +29,9 @@ const (
 // A reaper decides whom to ask for, and when to scan. The loop owns it. It calls
 // exited for each child that it has reaped.
 type reaper struct {
-	waitAll func() iter.Seq[process.Exit]
-	waitPID func(pid int) (process.Exit, bool)
-	has     func(pid int) bool // is the pid a worker's
-	exited  func(process.Exit)
+	wait   Wait
+	has    func(pid int) bool // is the pid a worker's
+	exited func(process.Exit)
 
 	recent       [recentSize]int // pids that were registered last, in a ring
 	next         int
@@ -77,7 +75,7 @@ func (r *reaper) pause() time.Duration {
 // all reaps every child that has ended.
 func (r *reaper) all() {
 	begun, scans := time.Now(), 1
-	for exit := range r.waitAll() {
+	for exit, ok := r.wait(process.AnyChild); ok; exit, ok = r.wait(process.AnyChild) {
 		r.exited(exit)
 		scans++
 	}
@@ -101,7 +99,7 @@ func (r *reaper) some() bool {
 func (r *reaper) recentOnes() {
 	for _, pid := range r.recent {
 		if r.has(pid) {
-			if exit, ended := r.waitPID(pid); ended {
+			if exit, ended := r.wait(pid); ended {
 				r.exited(exit)
 			}
 		}
@@ -117,7 +115,7 @@ func (r *reaper) recentOnes() {
 func (r *reaper) large() {
 	r.recentOnes()
 	begun, scans, partial := time.Now(), 1, false
-	for exit := range r.waitAll() {
+	for exit, ok := r.wait(process.AnyChild); ok; exit, ok = r.wait(process.AnyChild) {
 		partial = r.partialScans < maxPartialScans && slices.Contains(r.recent[:], exit.Pid)
 		r.exited(exit)
 		if partial {

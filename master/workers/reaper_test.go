@@ -62,7 +62,12 @@ func TestPartialScans(t *testing.T) {
 		// One more ends after the recent ones were asked by pid: the kernel
 		// finds it first.
 		recent := all[len(all)-1-i]
-		st.set.reaper.waitPID = func(int) (e process.Exit, ok bool) { return e, false }
+		st.set.reaper.wait = func(pid int) (e process.Exit, ok bool) {
+			if pid != process.AnyChild {
+				return e, false
+			}
+			return st.wait(pid)
+		}
 		st.die(recent)
 		old := all[i]
 		st.die(old)

@@ -43,27 +43,21 @@ type Sink interface {
 	Reaped(pid int)
 }
 
-// A Kernel is how children are reaped. Its zero fields stand for the system
-// calls; tests have others.
-type Kernel struct {
-	WaitAll func() iter.Seq[process.Exit]
-	WaitPID func(pid int) (process.Exit, bool)
-}
+// A Wait reaps one child that has ended, as process.Wait does. Tests have others.
+type Wait func(pid int) (process.Exit, bool)
 
-// NewSet returns an empty set. The caller ends it with Close.
-func NewSet(sink Sink, log *zap.Logger, kernel Kernel) (*Set, error) {
+// NewSet returns an empty set, which reaps by wait; nil stands for process.Wait.
+// The caller ends the set with Close.
+func NewSet(sink Sink, log *zap.Logger, wait Wait) (*Set, error) {
 	poller, err := newPoller()
 	if err != nil {
 		return nil, err
 	}
-	if kernel.WaitAll == nil {
-		kernel.WaitAll = process.WaitAll
-	}
-	if kernel.WaitPID == nil {
-		kernel.WaitPID = process.WaitPID
+	if wait == nil {
+		wait = process.Wait
 	}
 	s := &Set{log: log, sink: sink, table: newTable(), poller: poller}
-	s.reaper = reaper{waitAll: kernel.WaitAll, waitPID: kernel.WaitPID, has: s.table.has, exited: s.exited}
+	s.reaper = reaper{wait: wait, has: s.table.has, exited: s.exited}
 	return s, nil
 }
 

@@ -3,7 +3,6 @@ package workers
 import (
 	"errors"
 	"fmt"
-	"iter"
 	"os"
 	"testing"
 	"time"
@@ -45,7 +44,7 @@ func newStage(t testing.TB, keys string) *stage {
 	core, logs := observer.New(zapcore.InfoLevel)
 	st := &stage{t: t, logs: logs, nextPID: 1 << 22, ends: map[int]int{}}
 	var err error
-	st.set, err = NewSet(st, zap.New(core), Kernel{WaitAll: st.waitAll, WaitPID: st.waitPID})
+	st.set, err = NewSet(st, zap.New(core), st.wait)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,26 +111,14 @@ func (st *stage) die(w *Worker) {
 	st.zombies = append(st.zombies, process.Exit{Pid: w.PID()})
 }
 
-func (st *stage) waitAll() iter.Seq[process.Exit] {
-	return func(yield func(process.Exit) bool) {
-		for {
-			st.scans++
-			if len(st.zombies) == 0 {
-				return
-			}
-			exit := st.zombies[0]
-			st.zombies = st.zombies[1:]
-			if !yield(exit) {
-				return
-			}
-		}
+func (st *stage) wait(pid int) (process.Exit, bool) {
+	if pid == process.AnyChild {
+		st.scans++
+	} else {
+		st.asked++
 	}
-}
-
-func (st *stage) waitPID(pid int) (process.Exit, bool) {
-	st.asked++
 	for i, exit := range st.zombies {
-		if exit.Pid == pid {
+		if pid == process.AnyChild || pid == exit.Pid {
 			st.zombies = append(st.zombies[:i:i], st.zombies[i+1:]...)
 			return exit, true
 		}

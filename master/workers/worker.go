@@ -73,13 +73,13 @@ type Starter interface {
 // connection; when it fails the connection keeps it, and there is no process.
 func (w *Worker) Start(starter Starter) error {
 	var (
-		command = *w.Spec().SpareCommand()
+		command = w.Spec().SpareCommand()
 		env     = w.Spec().SpareEnvironment()
 		file    *os.File
 		message []byte
 	)
 	if w.conn != nil {
-		command, env, file = *w.conn.Command(), w.conn.Environment(), w.conn.File
+		command, env, file = w.conn.Command(), w.conn.Environment(), w.conn.File
 		if command.Control {
 			var err error
 			if message, err = w.conn.Assignment(w.Reusable(), false); err != nil {
@@ -93,12 +93,14 @@ func (w *Worker) Start(starter Starter) error {
 			return err
 		}
 		defer end.Close()
-		command.Stderr, w.stderr = end, reader
+		own := *command
+		own.Stderr = end
+		command, w.stderr = &own, reader
 		if w.conn != nil {
 			reader.Serves(w.conn.ID)
 		}
 	}
-	child, err := starter.Start(&command, file, env, message)
+	child, err := starter.Start(command, file, env, message)
 	if w.stderr != nil {
 		if err == nil {
 			w.stderr.pid.Store(int64(child.Pid))
