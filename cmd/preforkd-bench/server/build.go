@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-//go:embed testdata/*.c testdata/barego/main.go testdata/gofloor/main.go testdata/gopass/main.go
+//go:embed testdata/*.c testdata/barego/main.go testdata/gobaseline/main.go testdata/gopass/main.go
 var sources embed.FS
 
 // A Build holds the compiled programs of one run.
@@ -27,8 +27,8 @@ type Build struct {
 
 // The names of what is built from testdata, without their endings.
 var (
-	cPrograms  = []string{"echo", "bareecho", "empty", "forkserver", "floorserver", "floorpass", "spawnfloor"}
-	goPrograms = []string{"barego", "gofloor", "gopass"}
+	cPrograms  = []string{"echo", "bareecho", "empty", "forkserver", "baselineserver", "baselinefdpass", "spawnbaseline"}
+	goPrograms = []string{"barego", "gobaseline", "gopass"}
 )
 
 // Compile builds everything into dir, which the caller removes. What cannot be

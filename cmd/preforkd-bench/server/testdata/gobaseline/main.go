@@ -1,9 +1,9 @@
-// Program gofloor is the least that a server in Go can be which serves every
+// Program gobaseline is the least that a server in Go can be which serves every
 // connection from a freshly executed program: accept, spawn, reap, and nothing
-// else. What it costs more than floorserver, which does the same in C, is the
+// else. What it costs more than baselineserver, which does the same in C, is the
 // runtime's and the standard library's price, and no server in Go escapes it.
 //
-// Usage: gofloor HOW PORT PROGRAM. HOW is osexec, for exec.Cmd.Start, or
+// Usage: gobaseline HOW PORT PROGRAM. HOW is osexec, for exec.Cmd.Start, or
 // forkexec, for syscall.ForkExec below it. The connection is the program's fd 0,
 // 1 and 3.
 package main
@@ -20,7 +20,7 @@ import (
 
 func main() {
 	if len(os.Args) != 4 {
-		fail(fmt.Errorf("usage: gofloor osexec|forkexec PORT PROGRAM"))
+		fail(fmt.Errorf("usage: gobaseline osexec|forkexec PORT PROGRAM"))
 	}
 	port, err := strconv.Atoi(os.Args[2])
 	if err != nil {
@@ -103,6 +103,6 @@ func reap() {
 }
 
 func fail(err error) {
-	fmt.Fprintln(os.Stderr, "gofloor:", err)
+	fmt.Fprintln(os.Stderr, "gobaseline:", err)
 	os.Exit(1)
 }

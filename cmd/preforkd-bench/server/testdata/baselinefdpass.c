@@ -1,11 +1,11 @@
 /*
- * The floor of handing connections to processes that are there already: a
+ * The baseline of handing connections to processes that are there already: a
  * master accepts, passes the socket to an idle one of its workers, and hears
  * from it when the connection is over. No policy, no log, no limit but the
  * number of workers, and it accepts only while one of them is idle. No server
  * whose master accepts for its workers can be faster by anything but luck.
  *
- * Usage: floorpass PORT [PROGRAM]. It listens on 127.0.0.1. The workers are
+ * Usage: baselinefdpass PORT [PROGRAM]. It listens on 127.0.0.1. The workers are
  * copies of it, or processes of the program, whose fd 3 is the channel.
  */
 #define _GNU_SOURCE
@@ -164,7 +164,7 @@ int main(int argc, char **argv)
 	int one = 1;
 
 	if (argc != 2 && argc != 3) {
-		fprintf(stderr, "usage: floorpass PORT [PROGRAM]\n");
+		fprintf(stderr, "usage: baselinefdpass PORT [PROGRAM]\n");
 		return 2;
 	}
 	local.sin_port = htons(atoi(argv[1]));

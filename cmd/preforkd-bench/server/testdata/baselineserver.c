@@ -1,9 +1,9 @@
 /*
- * The floor of serving every connection from a freshly executed program:
+ * The baseline of serving every connection from a freshly executed program:
  * accept, vfork, exec, wait, and nothing else. No policy, no log, no limit.
  * No server that does more can be faster by anything but luck.
  *
- * Usage: floorserver PORT PROGRAM. The connection is the program's fd 0, 1 and 3.
+ * Usage: baselineserver PORT PROGRAM. The connection is the program's fd 0, 1 and 3.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -39,7 +39,7 @@ int main(int argc, char **argv)
 	int one = 1;
 
 	if (argc != 3) {
-		fprintf(stderr, "usage: floorserver PORT PROGRAM\n");
+		fprintf(stderr, "usage: baselineserver PORT PROGRAM\n");
 		return 2;
 	}
 	local.sin_port = htons(atoi(argv[1]));

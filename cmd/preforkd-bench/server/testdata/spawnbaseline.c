@@ -2,7 +2,7 @@
  * Measures what a spawn costs on this machine: vfork, exec, exit, wait, COUNT
  * times in a row.
  *
- * Usage: spawnfloor COUNT echo|none PROGRAM
+ * Usage: spawnbaseline COUNT echo|none PROGRAM
  *
  * With "echo" the program gets one end of a socket pair as fds 0, 1 and 3, in
  * which 64 bytes and an end of file already wait, and must send them back.
@@ -52,7 +52,7 @@ static void check_echo(int fd, const char *sent, size_t size)
 	while ((n = read(fd, got + have, sizeof got - have)) > 0)
 		have += n;
 	if (have != size || memcmp(got, sent, size) != 0) {
-		fprintf(stderr, "spawnfloor: the program did not echo\n");
+		fprintf(stderr, "spawnbaseline: the program did not echo\n");
 		exit(1);
 	}
 }
@@ -60,7 +60,7 @@ static void check_echo(int fd, const char *sent, size_t size)
 int main(int argc, char **argv)
 {
 	if (argc != 4) {
-		fprintf(stderr, "usage: spawnfloor COUNT echo|none PROGRAM\n");
+		fprintf(stderr, "usage: spawnbaseline COUNT echo|none PROGRAM\n");
 		return 2;
 	}
 	int count = atoi(argv[1]);
@@ -104,7 +104,7 @@ int main(int argc, char **argv)
 		}
 		int status;
 		if (waitpid(child, &status, 0) != child || status != 0) {
-			fprintf(stderr, "spawnfloor: the program ended with status %d\n", status);
+			fprintf(stderr, "spawnbaseline: the program ended with status %d\n", status);
 			return 1;
 		}
 	}
