@@ -27,6 +27,9 @@ func (c *Children) Watch(ctx context.Context, pid int) *Tree {
 	return t
 }
 
+// PID returns the pid of the server's master.
+func (t *Tree) PID() int { return t.pid }
+
 // rest waits until the server has started, and remembers how it looks then.
 func (t *Tree) rest(ctx context.Context) {
 	t.Settle(ctx, 0)
@@ -48,7 +51,7 @@ func (t *Tree) family(processes table) []int {
 	orphans := t.children.orphans(processes)
 	t.children.mu.Unlock()
 	for _, pid := range orphans {
-		if processes[pid].state != 'Z' {
+		if !processes[pid].zombie {
 			found = append(found, pid)
 			found = append(found, processes.descendants(pid)...)
 		}
