@@ -64,6 +64,17 @@ func Compile(ctx context.Context, run runner, dir, preforkd string, bare bool) (
 	return b, context.Cause(ctx)
 }
 
+// Preforkd returns the path of the preforkd that was named, or of one that is
+// built into dir, as Compile does, without the benchmark's own programs.
+func Preforkd(ctx context.Context, run runner, dir, path string) (string, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("prepare build directory: %w", err)
+	}
+	b := &Build{dir: dir}
+	err := b.findPreforkd(ctx, run, path)
+	return b.preforkd, err
+}
+
 // extract writes one embedded file to a directory of its own.
 func (b *Build) extract(name string) (string, error) {
 	content, err := sources.ReadFile(name)

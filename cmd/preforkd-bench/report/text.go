@@ -1,12 +1,10 @@
-package show
+package report
 
 import (
 	"fmt"
 	"strings"
 
-	"github.com/preforkd/preforkd/cmd/preforkd-bench/goal"
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/result"
-	"github.com/preforkd/preforkd/cmd/preforkd-bench/stats"
 )
 
 // Text returns the whole report; ratios are to the named peer.
@@ -37,7 +35,7 @@ func Text(r *result.Record, peer string) string {
 	for _, sc := range r.Scenarios {
 		w.WriteString("\n" + table(r, sc, peer))
 	}
-	w.WriteString("\n" + Goals(goal.Judge(r)))
+	w.WriteString("\n" + Targets("targets", result.Evaluate(r, result.Targets)))
 	return w.String()
 }
 
@@ -46,7 +44,7 @@ func table(r *result.Record, sc result.Scenario, peer string) string {
 	var w strings.Builder
 	fmt.Fprintf(&w, "%s: %s (%d rounds)\n", sc.Name, sc.About, sc.Rounds)
 	compared := sc.Shows[:min(2, len(sc.Shows))]
-	if len(r.Values(sc.Name, peer, sc.Shows[0])) == 0 {
+	if r.Summary(sc.Name, peer, sc.Shows[0]).N == 0 {
 		compared = nil // the peer took no part in this one
 	}
 	head := []string{"server"}
@@ -64,7 +62,7 @@ func table(r *result.Record, sc result.Scenario, peer string) string {
 			summary := r.Summary(sc.Name, s.Name, m)
 			any = any || summary.N > 0
 			if i < len(compared) {
-				ratio := stats.Ratio(r.Values(sc.Name, s.Name, m), r.Values(sc.Name, peer, m))
+				ratio := r.Ratio(sc.Name, m, s.Name, peer)
 				row = append(row, spread(m, summary), number(ratio.Median))
 			} else {
 				row = append(row, value(m, summary.Median))
@@ -84,29 +82,23 @@ func table(r *result.Record, sc result.Scenario, peer string) string {
 	return w.String()
 }
 
-// Goals is the table of goals and what was reached.
-func Goals(verdicts []goal.Verdict) string {
+// Targets is a table of targets, under a title, and what was reached.
+func Targets(title string, evaluations []result.Evaluation) string {
 	var w strings.Builder
-	fmt.Fprintln(&w, "goals")
-	rows := [][]string{{"", "reached", "quartiles", "goal", "bound", ""}}
-	for _, v := range verdicts {
-		bound, state := v.Limit(v.Bound), "missed"
-		if v.Unchecked {
-			bound = "-"
-		}
-		reached, quartiles := "-", "-"
+	fmt.Fprintln(&w, title)
+	rows := [][]string{{"", "reached", "quartiles", "wanted", ""}}
+	for _, e := range evaluations {
+		reached, quartiles, state := "-", "-", "missed"
 		switch {
-		case !v.Measured:
+		case !e.Measured:
 			state = "not measured"
-		case v.Worse:
-			state = "WORSE THAN ITS BOUND"
-		case v.Met:
+		case e.Met:
 			state = "met"
 		}
-		if v.Measured {
-			reached, quartiles = number(v.Reached.Median), number(v.Reached.Low)+"-"+number(v.Reached.High)
+		if e.Measured {
+			reached, quartiles = number(e.Reached.Median), number(e.Reached.Low)+"-"+number(e.Reached.High)
 		}
-		rows = append(rows, []string{v.ID + "  " + v.Goal.String(), reached, quartiles, v.Limit(v.Goal.Goal), bound, state})
+		rows = append(rows, []string{e.ID + "  " + e.Target.String(), reached, quartiles, e.Limit(), state})
 	}
 	columns(&w, rows)
 	return w.String()

@@ -1,4 +1,4 @@
-package show
+package report
 
 import (
 	"fmt"
@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/result"
-	"github.com/preforkd/preforkd/cmd/preforkd-bench/stats"
 )
 
 // A panel of the chart shows one metric of one scenario.
@@ -74,7 +73,7 @@ func Chart(r *result.Record) string {
 func drawPanel(w *strings.Builder, r *result.Record, p panel, y int) int {
 	type bar struct {
 		name string
-		stats.Summary
+		result.Summary
 	}
 	var bars []bar
 	longest := 0.0

@@ -1,4 +1,4 @@
-package show
+package report
 
 import (
 	"encoding/xml"
@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/preforkd-bench/goal"
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/result"
 )
 
@@ -54,7 +53,7 @@ func TestTextNamesEverything(t *testing.T) {
 }
 
 func TestMarkdown(t *testing.T) {
-	servers := ServerTable(record())
+	servers := ServerTable([]*result.Record{record()})
 	for _, want := range []string{
 		"| server | 16 clients: connections/s | CPU ms each |\n|---|--:|--:|\n",
 		"| preforkd-stdio | 1500 | 0.400 |\n",
@@ -66,11 +65,10 @@ func TestMarkdown(t *testing.T) {
 	if strings.Contains(servers, "broken") {
 		t.Errorf("a server without values is in\n%s", servers)
 	}
-	goals := GoalTable(goal.Judge(record()))
-	want := "| P1 | closed16 conn/s of preforkd-stdio / tcpserver | ≥ 1.1 | **1.50** | 1.50 to 1.50 | " +
-		"`BENCH='--scenarios closed16 --servers preforkd-stdio,tcpserver'` |\n"
-	if !strings.Contains(goals, want) || strings.Count(goals, "\n") != 3 {
-		t.Errorf("want one goal,\n%s\nin\n%s", want, goals)
+	targets := TargetTable(result.Evaluate(record(), result.Targets))
+	want := "| P1 | closed16 conn/s of preforkd-stdio / tcpserver | ≥ 1.1 | **1.50** | 1.50 to 1.50 |\n"
+	if !strings.Contains(targets, want) || strings.Count(targets, "\n") != 3 {
+		t.Errorf("want one target,\n%s\nin\n%s", want, targets)
 	}
 }
 
@@ -104,5 +102,31 @@ func TestNumber(t *testing.T) {
 	}
 	if got := number(math.NaN()); got != "-" {
 		t.Errorf("number(NaN) = %q", got)
+	}
+}
+
+// A figure that is there twice could be two figures.
+func TestDocumentRefusesTwoRunsOfOneScenario(t *testing.T) {
+	if _, err := Document([]*result.Record{record(), record()}); err == nil || !strings.Contains(err.Error(), "closed16") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestDocumentRefusesARunThatLacksAFigure(t *testing.T) {
+	if _, err := Document([]*result.Record{record()}); err == nil || !strings.Contains(err.Error(), "no run has") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestBetween(t *testing.T) {
+	text := "a\n" + beginMarker + "old\n" + endMarker + "b\n"
+	before, between, after, err := Between(text)
+	if err != nil || before+between+after != text || between != "old\n" {
+		t.Errorf("got %q, %q, %q, %v", before, between, after, err)
+	}
+	for _, missing := range []string{"", beginMarker, endMarker, endMarker + beginMarker} {
+		if _, _, _, err := Between(missing); err == nil {
+			t.Errorf("%q was accepted", missing)
+		}
 	}
 }

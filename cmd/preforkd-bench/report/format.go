@@ -1,4 +1,4 @@
-package show
+package report
 
 import (
 	"fmt"
@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/result"
-	"github.com/preforkd/preforkd/cmd/preforkd-bench/stats"
 )
 
 // number formats a value with three significant digits and no exponent.
@@ -40,7 +39,7 @@ func value(m result.Metric, v float64) string {
 }
 
 // spread formats a median with the range of the quartiles.
-func spread(m result.Metric, s stats.Summary) string {
+func spread(m result.Metric, s result.Summary) string {
 	switch {
 	case s.N == 0:
 		return "-"

@@ -1,4 +1,4 @@
-package stats
+package result
 
 import (
 	"math"
@@ -45,9 +45,9 @@ func quantile(sorted []float64, q float64) float64 {
 	return sorted[below] + (at-float64(below))*(sorted[above]-sorted[below])
 }
 
-// Ratio describes a/b over the rounds that both have. The ratio is taken within
-// each round, when both met the same machine, and the median comes after.
-func Ratio(a, b map[int]float64) Summary {
+// quotients describes a/b over the rounds that both have. The quotient is taken
+// within each round, and the median comes after.
+func quotients(a, b map[int]float64) Summary {
 	var ratios []float64
 	for round, v := range a {
 		if w, ok := b[round]; ok && w != 0 {

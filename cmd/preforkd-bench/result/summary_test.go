@@ -1,4 +1,4 @@
-package stats
+package result
 
 import (
 	"math"
@@ -28,10 +28,10 @@ func TestSummarize(t *testing.T) {
 func TestRatioIsTakenWithinRounds(t *testing.T) {
 	a := map[int]float64{1: 10, 2: 20, 3: 10, 4: 1e9}
 	b := map[int]float64{1: 5, 2: 10, 3: 5, 5: 1}
-	if got, want := Ratio(a, b), (Summary{3, 2, 2, 2}); got != want {
+	if got, want := quotients(a, b), (Summary{3, 2, 2, 2}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if got := Ratio(a, map[int]float64{1: 0}); got.N != 0 {
+	if got := quotients(a, map[int]float64{1: 0}); got.N != 0 {
 		t.Errorf("division by zero counted: %+v", got)
 	}
 }
