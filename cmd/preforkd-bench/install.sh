@@ -30,7 +30,7 @@ new=$(apt-get -s install --no-install-recommends $missing | sed -n 's/^Inst \([^
 
 # Packages ask policy-rc.d before they start a service (invoke-rc.d(8)); 101
 # forbids it. One that is there already is the administrator's.
-policy=/usr/sbin/policy-rc.d
+policy=${POLICY_RC_D:-/usr/sbin/policy-rc.d} # tests have another
 if [ ! -e "$policy" ]; then
 	trap 'rm -f "$policy"' EXIT
 	trap 'exit 1' HUP INT TERM

@@ -3,8 +3,10 @@ package counts
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -113,13 +115,14 @@ func (b *Bench) count(ctx context.Context, s Subject, c Conditions) (Counts, err
 	if err != nil {
 		return nil, err
 	}
-	calls, err := b.trace(ctx, running.PID(), log+".trace", func() error { return r.connect(b.Load.Traced) })
+	traced, err := b.trace(ctx, running.PID(), log+".trace", func() error {
+		// strace cannot let go of a master whose child is about to exec.
+		return errors.Join(r.connect(b.Load.Traced), r.rest())
+	})
 	if err != nil {
 		return nil, err
 	}
-	for name, n := range calls {
-		counted[name] = n / float64(b.Load.Traced)
-	}
+	maps.Copy(counted, traced.counts(b.Load.Traced))
 	return counted, running.Alive()
 }
 
@@ -220,8 +223,10 @@ type look struct{ faults, sleeps, threads, descriptors, log float64 }
 
 // look waits until the server is at rest, and looks.
 func (r *run) look() (look, error) {
-	r.server.Settle(r.ctx, 0)
 	var l look
+	if err := r.rest(); err != nil {
+		return l, err
+	}
 	p, err := procfs.NewProc(r.server.PID())
 	if err != nil {
 		return l, err
@@ -249,6 +254,32 @@ func (r *run) look() (look, error) {
 	}
 	l.faults, l.threads, l.descriptors, l.log = float64(stat.MinFlt+stat.MajFlt), float64(stat.NumThreads), float64(descriptors), float64(log.Size())
 	return l, nil
+}
+
+const (
+	restTimeout = 5 * time.Second
+	restFor     = 50 * time.Millisecond
+)
+
+// rest waits until the server has nothing left to do: it has as many processes
+// as when it had just started, so its spares are there again, and for a while
+// no other number. A server that does not come to rest is counted as it is.
+func (r *run) rest() error {
+	r.server.Settle(r.ctx, 0)
+	since := time.Now()
+	for deadline := time.Now().Add(restTimeout); time.Since(since) < restFor && time.Now().Before(deadline); time.Sleep(restFor / 10) {
+		if r.ctx.Err() != nil {
+			return context.Cause(r.ctx)
+		}
+		now, atStart, err := r.server.Workers()
+		if err != nil {
+			return err
+		}
+		if now != atStart {
+			since = time.Now()
+		}
+	}
+	return nil
 }
 
 // A scrape is what the Go runtime of the master says of itself.

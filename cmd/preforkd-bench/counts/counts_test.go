@@ -103,11 +103,17 @@ func TestParse(t *testing.T) {
 	got, err := parse(strings.NewReader(text), threads)
 	want := Counts{
 		"calls accept4": 1, "calls clone": 1, "calls close": 1, "calls write": 1,
-		ChildCall:   2, // dup3 and execve
 		RuntimeCall: 4, // futex, two threads, one wake-up
 	}
-	if err != nil || !maps.Equal(got, want) {
-		t.Errorf("got %v, %v; want %v", got, err, want)
+	if err != nil || !maps.Equal(got.calls, want) || got.children != 1 || got.inChild != 2 {
+		t.Errorf("got %+v, %v; want %v and dup3 and execve in a child", got, err, want)
+	}
+	// One child for two connections is a child's calls; one now and then is not.
+	if c := got.counts(2); c[ChildCall] != 2 || c["calls close"] != 0.5 {
+		t.Errorf("for two connections: %v", c)
+	}
+	if c := got.counts(20); c[ChildCall] != 0 {
+		t.Errorf("for twenty connections: %v", c)
 	}
 	for _, bad := range []string{"strace: what\n", "10 nonsense\n"} {
 		if _, err := parse(strings.NewReader(bad), threads); err == nil {

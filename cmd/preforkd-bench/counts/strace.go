@@ -16,12 +16,15 @@ import (
 	"github.com/prometheus/procfs"
 )
 
-// attachTimeout is how long strace may take to attach, and to let go.
-const attachTimeout = 30 * time.Second
+// How long strace may take.
+const (
+	attachTimeout = 30 * time.Second
+	detachTimeout = 30 * time.Second
+)
 
 // trace attaches strace to all threads of a process, runs the load, lets go, and
-// returns the system calls that the process made meanwhile, by count name.
-func (b *Bench) trace(ctx context.Context, pid int, file string, load func() error) (Counts, error) {
+// returns the system calls that the process made meanwhile.
+func (b *Bench) trace(ctx context.Context, pid int, file string, load func() error) (*traced, error) {
 	out, err := os.Create(file + ".errors")
 	if err != nil {
 		return nil, fmt.Errorf("trace: %w", err)
@@ -37,13 +40,15 @@ func (b *Bench) trace(ctx context.Context, pid int, file string, load func() err
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- b.Children.Wait(cmd) }()
-	stop := func() {
+	stop := func() error {
 		cmd.Process.Signal(syscall.SIGINT)
 		select {
 		case <-ended:
-		case <-time.After(attachTimeout):
+			return nil
+		case <-time.After(detachTimeout):
 			cmd.Process.Kill()
 			<-ended
+			return fmt.Errorf("trace: strace has not let go of the master within %v", detachTimeout)
 		}
 	}
 	if err := attached(ctx, pid, cmd.Process.Pid, ended); err != nil {
@@ -59,8 +64,7 @@ func (b *Bench) trace(ctx context.Context, pid int, file string, load func() err
 	if err == nil {
 		err = load()
 	}
-	stop()
-	if err != nil {
+	if err = errors.Join(err, stop()); err != nil {
 		return nil, err
 	}
 	f, err := os.Open(file)
@@ -113,13 +117,39 @@ func tids(pid int) (map[int]bool, error) {
 	return found, nil
 }
 
+// traced is what a trace has: the calls of the master by count name, and those
+// of its children before their exec.
+type traced struct {
+	calls    Counts
+	children int
+	inChild  int
+}
+
+// fewChildren is for how many connections a child at least stands, of a server
+// that starts one for each. With fewer, the calls in a child are not counted: a
+// server that keeps its processes starts one now and then.
+const fewChildren = 10
+
+// counts returns the calls of one connection, and those in one child.
+func (t *traced) counts(connections int) Counts {
+	c := make(Counts)
+	for name, n := range t.calls {
+		c[name] = n / float64(connections)
+	}
+	if t.children*fewChildren > connections {
+		c[ChildCall] = float64(t.inChild) / float64(t.children)
+	}
+	return c
+}
+
 // parse counts the calls in what strace -f has written: a line for a call, which
 // begins with the id of the thread. A call that another thread's line
 // interrupts takes two lines, of which the second begins with "<...". threads
 // are those of the master; it grows by those that they make.
-func parse(r io.Reader, threads map[int]bool) (Counts, error) {
+func parse(r io.Reader, threads map[int]bool) (*traced, error) {
 	calls := make(Counts)
-	making := make(map[int]bool) // threads that are making a thread
+	children := make(map[int]int) // calls by child
+	making := make(map[int]bool)  // threads that are making a thread
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
@@ -144,7 +174,7 @@ func parse(r io.Reader, threads map[int]bool) (Counts, error) {
 			return nil, fmt.Errorf("parse trace: no call in %.200q", lines.Text())
 		}
 		if !threads[tid] {
-			calls[ChildCall]++
+			children[tid]++
 			continue
 		}
 		if strings.HasPrefix(name, "clone") && strings.Contains(arguments, "CLONE_THREAD") {
@@ -160,7 +190,11 @@ func parse(r io.Reader, threads map[int]bool) (Counts, error) {
 		}
 		calls[callName(name)]++
 	}
-	return calls, lines.Err()
+	t := &traced{calls: calls, children: len(children)}
+	for _, n := range children {
+		t.inChild += n
+	}
+	return t, lines.Err()
 }
 
 // wakes reports whether a call wakes the thread that waits in the Go runtime's

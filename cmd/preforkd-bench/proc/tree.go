@@ -30,6 +30,16 @@ func (c *Children) Watch(ctx context.Context, pid int) *Tree {
 // PID returns the pid of the server's master.
 func (t *Tree) PID() int { return t.pid }
 
+// Workers returns how many living processes the server has besides its master,
+// and how many it had when it had just started.
+func (t *Tree) Workers() (now, atStart int, err error) {
+	processes, err := readTable()
+	if err != nil {
+		return 0, 0, err
+	}
+	return len(t.family(processes)) - 1, t.baseline, nil
+}
+
 // rest waits until the server has started, and remembers how it looks then.
 func (t *Tree) rest(ctx context.Context) {
 	t.Settle(ctx, 0)
