@@ -26,7 +26,9 @@
 // is more. Two runs of one build have the same number of every system call by
 // name, to a hundredth; the margin of a quarter is for another machine, and one
 // call more in each connection is far above it. The counts of the runtime differ
-// by a third or more, and only a large loss is above their limit.
+// by a third or more, and only a large loss is above their limit. With one and
+// with four threads that run Go code every system call by name is the same, too;
+// only the number of threads is another.
 //
 // A count above its limit is counted again and fails when it is above each
 // time. A count below the recorded value never fails: record it again, or the
