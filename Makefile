@@ -1,5 +1,5 @@
-# `make help` lists what there is to make. Go and make are all that is needed
-# to start with.
+# `make help` lists the targets. Building needs Go as go.mod names it, and the
+# network once, for the modules. An older Go, from 1.21 on, fetches a newer one.
 
 STATICCHECK_VERSION := v0.8.2
 
@@ -30,54 +30,37 @@ mandir     ?= $(prefix)/share/man
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/preforkd/preforkd/ipc.Version=$(VERSION)
 
-# The race detector needs a C compiler that finds the C library's headers.
-CGO_WORKS = echo '\#include <stdlib.h>' | $${CC:-gcc} -E -o /dev/null - 2>/dev/null
-
 .DEFAULT_GOAL := build
-.PHONY: help build run test test-tools race systemd-test fuzz lint bench bench-check bench-tools microbench man install uninstall clean
+.PHONY: help build run test test-tools test-bins race systemd-test fuzz lint bench bench-check bench-tools microbench man install uninstall clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # -buildvcs=false: the version is given, and a checkout that belongs to another
 # user would fail the build.
-build: ## Build all programs into bin/
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+GOBUILD  = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(BIN)/
+products = ./cmd/preforkd ./cmd/preforkd-worker
+
+# What tests and benchmarks need beside these two they build by themselves.
+build: ## Build preforkd and preforkd-worker into bin/
+	$(GOBUILD) $(products)
 
 run: build ## Build, then serve in the foreground (echo on 127.0.0.1:7007, or as ARGS says)
 	@exec $(BIN)/preforkd serve $(ARGS)
 
-# The packages whose tests boot a machine. They have the processors for
-# themselves: a boot that is starved is not worth waiting for.
-BOOTS := cmd/preforkd-bench/nspawn cmd/preforkd-bench/unit deploy/rig
-
-# What a package's tests may take on a slow machine. None takes a third of it.
-TEST_TIMEOUT := 15m
-
-# -count=1: the tests run programs, whose changes the test cache does not see.
 test: test-tools ## Run all tests, with the race detector where it works
-	@if $(CGO_WORKS); then export CGO_ENABLED=1; race=-race; fi; \
-	rest=$$(go list ./... | grep -v $(addprefix -e '/,$(addsuffix $$',$(BOOTS)))) || exit 1; \
-	set -x; \
-	go test $$race -count=1 -timeout $(TEST_TIMEOUT) $$rest && \
-	go test $$race -count=1 -timeout $(TEST_TIMEOUT) -p 1 $(addprefix ./,$(BOOTS))
+	@.ci/test
 
-# The programs that tests talk to and run. As root on Debian they are installed;
-# elsewhere the tests that miss one are skipped and say so.
+# The programs that tests talk to and run. As root on Debian they are installed,
+# and it is said before what that is; elsewhere the tests that miss one are skipped
+# and say so.
 test-tools:
-	@missing=; need() { command -v "$$1" >/dev/null || missing="$$missing $$2"; }; \
-	need nc netcat-openbsd; need socat socat; need git git; need strace strace; \
-	need tcpserver ucspi-tcp; need prlimit util-linux; \
-	need haproxy haproxy; need ip iproute2; need curl curl; need promtool prometheus; \
-	need man man-db; need groff groff; \
-	need systemctl systemd; need systemd-nspawn systemd-container; \
-	$(CGO_WORKS) || missing="$$missing gcc libc6-dev"; \
-	[ -n "$$missing" ] || exit 0; \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		export DEBIAN_FRONTEND=noninteractive; \
-		apt-get -q update && apt-get -qy install --no-install-recommends $$missing && exit 0; \
-	fi; \
-	echo "make test: not installed:$$missing; tests that need them will be skipped" >&2
+	@.ci/tools
+
+# `make test` does this by itself. For tests of single packages:
+#   make test-bins && PREFORKD_TESTBIN=$$PWD/bin/test go test ./cmd/...
+test-bins: ## Build the programs that tests run, once for all packages
+	go run ./cmd/internal/testbins $(abspath $(BIN))/test
 
 race: ## Run the short tests with the race detector
 	CGO_ENABLED=1 go test -race -short ./...
@@ -85,18 +68,23 @@ race: ## Run the short tests with the race detector
 systemd-test: test-tools ## Boot a real systemd and try the units in it (as root)
 	go test -count=1 -v ./deploy/...
 
+# A target that fails does not keep the others from running; nor does a check of
+# lint.
 fuzz: ## Run every fuzz target for FUZZTIME
-	@dirs=$$(go list -f '{{.Dir}}' ./...) || exit 1; for dir in $$dirs; do \
+	@failed=; dirs=$$(go list -f '{{.Dir}}' ./...) || exit 1; for dir in $$dirs; do \
 		for target in $$(cat "$$dir"/*_test.go 2>/dev/null | sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p'); do \
 			echo "$$target in $${dir#$(CURDIR)/}"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir" || exit 1; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir" || failed="$$failed $$target"; \
 		done; \
-	done
+	done; [ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
 
 lint: ## Check formatting, go vet, staticcheck
-	@unformatted=$$(gofmt -l .) && [ -z "$$unformatted" ] || { echo "not formatted by gofmt:" $$unformatted >&2; exit 1; }
-	go vet ./...
-	go run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION) ./...
+	@failed=; check() { echo "$$*"; "$$@" || failed="$$failed, $$*"; }; \
+	unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "not formatted by gofmt:" $$unformatted >&2; failed=', gofmt'; }; \
+	check go vet ./...; \
+	check go -C deploy/grafana/promql vet ./...; \
+	check go run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION) ./...; \
+	[ -z "$$failed" ] || { echo "failed: $${failed#, }" >&2; exit 1; }
 
 # As root on Debian the other servers are installed; elsewhere those that are
 # missing are named and left out.
@@ -112,21 +100,42 @@ bench-check: bench-tools ## Fail when preforkd does more for a connection than w
 	$(BIN)/preforkd-bench check --preforkd $(BIN)/preforkd --json $(BIN)/bench/check.json $(BENCH_CHECK)
 
 bench-tools: build
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/preforkd-bench
+	$(GOBUILD) ./cmd/preforkd-bench
 
 microbench: ## Run the Go benchmarks of single parts
 	go test -run '^$$' -bench . -benchmem ./...
 
-# The pages are the same whenever they are made of the same commit.
-man: build ## Write the manual pages into bin/man
+# Everything that is made of the texts of the commands: manual pages, and what
+# shells complete by. Pages of the same commit are the same, whenever they are
+# made. The tool runs on this machine, also when GOOS or GOARCH name another one.
+man: ## Write the manual pages and the shell completion into bin/man
 	rm -rf $(BIN)/man
-	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null)} $(BIN)/preforkd manual $(BIN)/man
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null)} GOOS= GOARCH= CGO_ENABLED=0 \
+		go run -tags manual -buildvcs=false -ldflags '$(LDFLAGS)' ./cmd/preforkd $(BIN)/man
+
+# What is installed is made again when a source is newer, and only then: after
+# `make build man`, `sudo make install` needs no Go.
+sources := $(shell find cmd master worker ipc -name '*.go' ! -name '*_test.go') go.mod go.sum
+made     = $(BIN)/preforkd $(BIN)/preforkd-worker
+$(made) &: $(sources)
+	$(GOBUILD) $(products)
+	touch $(made)
+$(BIN)/man/preforkd.1: $(sources)
+	$(MAKE) man
 
 # The files of deploy say where everything is under the default directories.
 place = sed -e 's,/usr/local/bin/,$(bindir)/,g' -e 's,/usr/local/share/doc/preforkd,$(docdir),g' \
 	-e 's,/etc/preforkd/,$(sysconfdir)/preforkd/,g'
 units     = preforkd.service preforkd.socket
-documents = README.md LICENSE
+documents = README.md $(wildcard deploy/doc/*.md)
+pictures  = $(wildcard deploy/doc/*.svg)
+# Documents link to files of the tree. What is installed is linked to where it
+# is then, and sources to where they are published.
+published = https://github.com/preforkd/preforkd/blob/main
+linked    = sed -e 's,](deploy/doc/,](,g' -e 's,](deploy/,](../,g' -e 's,](\.\./\.\./,](,g' \
+	-e 's,](\(cmd\|master\|worker\|ipc\|deploy\)\([/)]\),]($(published)/\1\2,g' \
+	-e 's,](\.\./\(preforkd\.s[a-z]*\)),]($(libdir)/systemd/system/\1),g' \
+	-e 's,](\.\./grafana/preforkd\.json),](grafana.json),g' -e 's,](\.\./,](,g'
 drop_ins  = $(notdir $(wildcard deploy/drop-in/*.conf))
 etc = $(DESTDIR)$(sysconfdir)/preforkd
 doc = $(DESTDIR)$(docdir)
@@ -138,7 +147,7 @@ fish = $(DESTDIR)$(prefix)/share/fish/vendor_completions.d
 zsh  = $(DESTDIR)$(prefix)/share/zsh/site-functions
 
 # A configuration that is there already stays as it is.
-install: build man ## Install programs, units, example configuration (DESTDIR, prefix)
+install: $(made) $(BIN)/man/preforkd.1 ## Install programs, units, manual, example configuration (DESTDIR, prefix)
 	install -d $(DESTDIR)$(bindir) $(lib)/preforkd $(lib)/systemd/system $(lib)/sysusers.d $(lib)/tmpfiles.d $(etc) $(doc)/drop-in
 	install -m 755 $(BIN)/preforkd $(DESTDIR)$(bindir)/preforkd
 	install -m 755 $(BIN)/preforkd-worker $(lib)/preforkd/preforkd-worker
@@ -147,15 +156,16 @@ install: build man ## Install programs, units, example configuration (DESTDIR, p
 	install -m 644 deploy/preforkd.tmpfiles $(lib)/tmpfiles.d/preforkd.conf
 	install -m 644 deploy/preforkd.toml $(doc)/preforkd.toml
 	[ -e $(etc)/preforkd.toml ] || install -m 644 deploy/preforkd.toml $(etc)/preforkd.toml
-	install -m 644 $(documents) $(doc)
+	for file in $(documents); do $(linked) $$file >$(doc)/$${file##*/} && chmod 644 $(doc)/$${file##*/} || exit 1; done
+	install -m 644 LICENSE $(pictures) $(doc)
 	cd deploy/drop-in && install -m 644 $(drop_ins) $(abspath $(doc))/drop-in
 	install -m 644 deploy/grafana/preforkd.json $(doc)/grafana.json
 	install -d $(man)/man1 $(man)/man5 $(bash) $(fish) $(zsh)
 	install -m 644 $(BIN)/man/*.1 $(man)/man1
 	install -m 644 $(BIN)/man/*.5 $(man)/man5
-	$(BIN)/preforkd completion bash >$(bash)/preforkd && chmod 644 $(bash)/preforkd
-	$(BIN)/preforkd completion fish >$(fish)/preforkd.fish && chmod 644 $(fish)/preforkd.fish
-	$(BIN)/preforkd completion zsh >$(zsh)/_preforkd && chmod 644 $(zsh)/_preforkd
+	install -m 644 $(BIN)/man/completion/preforkd.bash $(bash)/preforkd
+	install -m 644 $(BIN)/man/completion/preforkd.fish $(fish)/preforkd.fish
+	install -m 644 $(BIN)/man/completion/preforkd.zsh $(zsh)/_preforkd
 
 # Of what was installed, only a configuration that has been changed stays.
 uninstall: ## Remove what `make install` has placed (DESTDIR, prefix)

@@ -4,22 +4,36 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
-	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/control"
-	"github.com/preforkd/preforkd/master/listen"
+	"github.com/preforkd/preforkd/master/endpoints"
 	"github.com/preforkd/preforkd/master/logging"
+	"github.com/preforkd/preforkd/master/service"
 )
 
-// A reloaded is a configuration that was read again, or why it was not.
-type reloaded struct {
-	cfg config.Config
-	err error
+// reloads is the queue of reloads: at most one is under way, and at most one
+// waits, which stands for all that were asked for meanwhile.
+type reloads struct {
+	underWay    bool                   // a configuration is being compiled
+	queued      bool                   // one more is to be compiled after it
+	waiters     []chan<- reloadOutcome // for what becomes of the one under way
+	nextWaiters []chan<- reloadOutcome // for the one after it
+	drains      []pendingDrain
+	failed      string       // why the last reload has changed nothing, or ""
+	background  func(func()) // runs what would keep the loop waiting
+}
+
+func newReloads() reloads { return reloads{background: func(f func()) { go f() }} }
+
+// A compileResult is a configuration that was read again and compiled, or why it
+// could not be.
+type compileResult struct {
+	compiled *compiled
+	err      error
 }
 
 // A reloadOutcome is what a reload has changed, or why it changed nothing.
@@ -28,11 +42,18 @@ type reloadOutcome struct {
 	err     error
 }
 
-// A lateDrain is the drain of a service that came after a reload was asked for,
-// and before it was installed: it is not to be undone by that.
-type lateDrain struct {
+// A pendingDrain is the drain of a service that was asked for after a reload and
+// before that was installed: the reload is not to undo it.
+type pendingDrain struct {
 	service, reason string
-	again           bool // the next reload had been asked for, too
+	queued          bool // the reload after that had been asked for, too
+}
+
+// noteDrain remembers a drain if a reload is under way.
+func (r *reloads) noteDrain(service, reason string) {
+	if r.underWay {
+		r.drains = append(r.drains, pendingDrain{service, reason, r.queued})
+	}
 }
 
 // Reload reads the configuration again, and returns what that has changed, or
@@ -40,13 +61,13 @@ type lateDrain struct {
 func (m *Master) Reload(ctx context.Context) (control.Reloaded, error) {
 	// Room for the outcome: who has asked may be gone by then.
 	outcome := make(chan reloadOutcome, 1)
-	if err := m.ask(ctx, func() { m.reload(outcome) }); err != nil {
+	if err := m.runOnLoop(ctx, func() { m.reload(outcome) }); err != nil {
 		return control.Reloaded{}, err
 	}
 	select {
 	case o := <-outcome:
 		return o.changes, o.err
-	case <-m.closing:
+	case <-m.loop.stopping:
 		return control.Reloaded{}, errReloadWhileStopping
 	case <-ctx.Done():
 		return control.Reloaded{}, ctx.Err()
@@ -58,126 +79,126 @@ var (
 	errReloadWhileStopping = control.Errorf(control.Conflict, "not reloaded: preforkd is stopping")
 )
 
-// reload begins a reload. Reading and checking take as long as a file system
-// and a name server do, so the loop does not wait for it. Who asks meanwhile
-// asks for what is in the file then: one more reload follows. The outcome goes
-// to those who are waiting for it; a signal has nobody waiting.
-func (m *Master) reload(waiting ...chan<- reloadOutcome) {
+// reload begins a reload. Reading, checking and compiling take as long as file
+// systems and name servers do, so the loop does not wait for them. Who asks
+// meanwhile asks for what is in the file then: one more reload follows. The
+// outcome goes to those who wait for it; a signal has nobody waiting.
+func (m *Master) reload(waiters ...chan<- reloadOutcome) {
 	switch {
-	case m.stop.phase != running:
+	case m.phase.is() != running:
 		m.log.Warn("not reloaded", logging.Reason("stopping"))
-		tell(waiting, reloadOutcome{err: errReloadWhileStopping})
+		notifyAll(waiters, reloadOutcome{err: errReloadWhileStopping})
 		return
-	case m.file == "":
+	case m.origin.file == "":
 		m.log.Warn("nothing to reload", logging.Reason("started without a configuration file"))
-		tell(waiting, reloadOutcome{err: errNothingToReload})
-		m.manager.Reloading()
-		m.manager.Ready()
+		notifyAll(waiters, reloadOutcome{err: errNothingToReload})
+		m.notify.reloading()
+		m.notify.ready()
 		return
-	case m.reloading:
-		m.reloadAgain = true
-		m.waitingNext = append(m.waitingNext, waiting...)
+	case m.reloads.underWay:
+		m.reloads.queued = true
+		m.reloads.nextWaiters = append(m.reloads.nextWaiters, waiters...)
 		return
 	}
-	m.reloading = true
-	m.manager.Reloading()
-	m.waiting = waiting
-	run, unsettled := m.cfg.Run, m.unsettled
-	m.unsettled = false
-	m.background(func() {
-		if unsettled {
-			m.settleStore() // the addresses may be wanted again
+	m.reloads.underWay, m.reloads.waiters = true, waiters
+	m.notify.reloading()
+	run, barrier := m.services.cfg.Run, m.endpoints.TakeBarrier()
+	m.reloads.background(func() {
+		if barrier { // the addresses may be wanted again
+			if err := m.endpoints.AwaitRemoval(); err != nil && !m.loop.isStopping() {
+				m.log.Warn("service manager", logging.Error(err))
+			}
 		}
-		var r reloaded
-		if r.cfg, r.err = config.Load(m.file, run); r.err == nil {
-			r.err = resolve(&r.cfg)
+		var r compileResult
+		cfg, err := config.Load(m.origin.file, run)
+		if r.err = err; err == nil {
+			r.compiled, r.err = m.services.compile(&cfg)
 		}
 		select {
-		case m.reloads <- r:
-		case <-m.closing:
+		case m.loop.compiled <- r:
+		case <-m.loop.stopping:
 		}
 	})
 }
 
-func tell(waiting []chan<- reloadOutcome, o reloadOutcome) {
-	for _, w := range waiting {
+func notifyAll(waiters []chan<- reloadOutcome, o reloadOutcome) {
+	for _, w := range waiters {
 		w <- o
 	}
 }
 
-// resolve looks up every host name that is to be listened at, so that a name
-// that is not there is known before anything changes, and a name server that is
-// silent keeps nobody waiting.
-func resolve(cfg *config.Config) error {
-	if cfg.Metrics != "" {
-		address, err := config.ParseAddress(cfg.Metrics)
-		if err == nil {
-			_, err = listen.Resolve(address)
-		}
-		if err != nil {
-			return fmt.Errorf("serve metrics: listen %s: %w", cfg.Metrics, err)
-		}
-	}
-	for _, s := range cfg.Services {
-		for _, address := range s.Listen {
-			if _, err := listen.Resolve(address); err != nil {
-				return fmt.Errorf("bind service %s: listen %v: %w", s.Name, address, err)
-			}
-		}
-	}
-	return nil
-}
-
-// install makes a configuration that was read the one in force, or says why it
+// finishReload makes a compiled configuration the one in force, or says why it
 // cannot be; then nothing has changed.
-func (m *Master) install(r reloaded) {
-	waiting := m.waiting
-	m.reloading, m.waiting = false, nil
-	if m.reloadAgain {
-		next := m.waitingNext
-		m.reloadAgain, m.waitingNext = false, nil
+func (m *Master) finishReload(r compileResult) {
+	waiters := m.reloads.waiters
+	m.reloads.underWay, m.reloads.waiters = false, nil
+	if m.reloads.queued {
+		next := m.reloads.nextWaiters
+		m.reloads.queued, m.reloads.nextWaiters = false, nil
 		defer m.reload(next...)
 	}
-	if m.stop.phase != running {
-		tell(waiting, reloadOutcome{err: errReloadWhileStopping})
+	if m.phase.is() != running {
+		notifyAll(waiters, reloadOutcome{err: errReloadWhileStopping})
 		return
 	}
 	var o reloadOutcome
 	if r.err == nil {
-		o.changes, r.err = m.change(&r.cfg)
+		o.changes, r.err = m.applyConfig(r.compiled)
 	}
-	m.drainLate()
-	m.notReloaded = ""
+	m.reapplyDrains()
+	m.reloads.failed = ""
 	if r.err != nil {
-		mistakes := each(r.err)
-		for _, err := range mistakes {
+		errs := splitErrors(r.err)
+		for _, err := range errs {
 			m.log.Error("not reloaded", logging.Error(err))
 		}
-		m.notReloaded = mistakes[0].Error()
-		o.err = notReloaded(r.err)
+		m.reloads.failed = errs[0].Error()
+		o.err = reloadError(r.err)
 	}
-	m.manager.Ready()
-	m.tellStatus()
-	tell(waiting, o)
+	m.notify.ready()
+	m.notifyStatus()
+	notifyAll(waiters, o)
 }
 
-// drainLate drains the services again that a reload has brought back which had
-// been asked for before they were drained.
-func (m *Master) drainLate() {
-	late := m.lateDrains
-	m.lateDrains = nil
-	for _, d := range late {
-		if s, err := m.named(d.service); err == nil { // it may be gone by now
+// applyConfig puts a configuration in force and serves what it has changed.
+func (m *Master) applyConfig(c *compiled) (control.Reloaded, error) {
+	before := m.services.inForce
+	ch, err := m.install(c)
+	if err != nil {
+		return control.Reloaded{}, err
+	}
+	m.serveChange(ch, before)
+	m.endpoints.WarnUnusedPassed(c.specs)
+
+	name := func(s *service.Service) string { return s.Name }
+	local := func(l *endpoints.Listener) string { return l.Local() }
+	changes := control.Reloaded{
+		Added: names(ch.added, name), Changed: names(ch.changed, name), Removed: names(ch.removed, name),
+		Opened: names(ch.opened, local), Closed: names(ch.closed, local),
+	}
+	list := func(key string, names []string) zap.Field { return zap.String(key, strings.Join(names, " ")) }
+	m.log.Info(logging.EventReloaded, list("added", changes.Added), list("changed", changes.Changed), list("removed", changes.Removed),
+		list("opened", changes.Opened), list("closed", changes.Closed))
+	return changes, nil
+}
+
+// reapplyDrains drains the services again that a reload has brought back which
+// had been asked for before they were drained.
+func (m *Master) reapplyDrains() {
+	drains := m.reloads.drains
+	m.reloads.drains = nil
+	for _, d := range drains {
+		if s, err := m.services.named(d.service); err == nil { // it may be gone by now
 			m.drainService(s, d.reason)
 		}
-		if d.again {
-			m.lateDrains = append(m.lateDrains, lateDrain{d.service, d.reason, false})
+		if d.queued {
+			m.reloads.drains = append(m.reloads.drains, pendingDrain{d.service, d.reason, false})
 		}
 	}
 }
 
-// notReloaded says to a client why a reload has changed nothing.
-func notReloaded(err error) error {
+// reloadError says to a client why a reload has changed nothing.
+func reloadError(err error) error {
 	found, ok := errors.AsType[config.Mistakes](err)
 	if !ok {
 		return control.Errorf(control.Conflict, "not reloaded: %v", err)
@@ -192,125 +213,12 @@ func notReloaded(err error) error {
 	return e
 }
 
-// each returns mistakes one by one: each is an event of its own.
-func each(err error) []error {
+// splitErrors returns joined errors one by one: each is an event of its own.
+func splitErrors(err error) []error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return joined.Unwrap()
 	}
 	return []error{err}
-}
-
-// change puts a configuration in force. What can fail comes first.
-func (m *Master) change(cfg *config.Config) (control.Reloaded, error) {
-	services, policies, err := m.newServices(cfg)
-	if err != nil {
-		return control.Reloaded{}, err
-	}
-	listeners, opened, err := m.bind(services)
-	if err != nil {
-		return control.Reloaded{}, err
-	}
-	giveUp := func(err error) (control.Reloaded, error) {
-		for _, l := range opened {
-			l.CloseStored()
-		}
-		return control.Reloaded{}, err
-	}
-	scraped, err := m.openMetrics(cfg.Metrics)
-	if err != nil {
-		return giveUp(err)
-	}
-	server, socketFile, missing, err := m.openControl(cfg)
-	if err != nil {
-		if scraped != nil && scraped != m.scrape.server {
-			scraped.Close()
-		}
-		return giveUp(err)
-	}
-	m.useMetrics(scraped, cfg.Metrics)
-	if server != nil && server != m.control.server {
-		server.Serve(m)
-	}
-	m.useControl(server, socketFile, missing)
-
-	var added, changed, removed []*service
-	before := m.services
-	m.cfg, m.services = *cfg, services
-	m.privacy.set(cfg.LogPeer)
-	now := time.Now()
-	kept := map[*listener]bool{}
-	// Listeners change hands before limits change: whoever waits for a slot then
-	// looks for one of the service that it is for now.
-	var left []*books
-	for _, s := range services {
-		i := slices.IndexFunc(before, func(old *service) bool { return old.Name == s.Name })
-		switch {
-		case i < 0:
-			added = append(added, s)
-		case before[i] != s:
-			changed = append(changed, s)
-		}
-		m.books[s.Name] = s.books
-		s.listeners = listeners[s]
-		for _, l := range s.listeners {
-			kept[l] = true
-			if l.options != s.options {
-				if err := l.Apply(s.options); err != nil {
-					s.log.Warn("change socket options", logging.Local(l.Local()), logging.Error(err))
-				}
-				l.options = s.options
-			}
-			if old := l.service.Swap(s); old != nil && old.books != s.books {
-				left = append(left, old.books)
-			}
-		}
-	}
-	for i, s := range services {
-		s.gate.SetPolicy(policies[i], now)
-	}
-	for _, b := range left {
-		b.gate.WakeAll()
-	}
-	var closed []*listener
-	for _, old := range before {
-		if !slices.ContainsFunc(services, func(s *service) bool { return s.Name == old.Name }) {
-			removed = append(removed, old)
-		}
-		if !slices.Contains(services, old) {
-			old.pool.close(now) // its spares are of no more use
-		}
-		for _, l := range old.listeners {
-			if !kept[l] {
-				closed = append(closed, l)
-			}
-		}
-	}
-	// New ones first: at no moment is there nobody to accept.
-	for _, l := range opened {
-		m.startListener(l)
-	}
-	for _, s := range append(slices.Clone(added), changed...) {
-		m.startSpares(s)
-	}
-	m.store(opened)
-	for _, l := range closed {
-		m.unstore(l)
-		m.closeListener(l)
-	}
-	m.warnPassed(services)
-	m.settleSweep()
-	m.closeBooks(before, services)
-
-	name := func(s *service) string { return s.Name }
-	local := func(l *listener) string { return l.Local() }
-	changes := control.Reloaded{
-		Added: names(added, name), Changed: names(changed, name), Removed: names(removed, name),
-		Opened: names(opened, local), Closed: names(closed, local),
-	}
-	list := func(key string, names []string) zap.Field { return zap.String(key, strings.Join(names, " ")) }
-	m.log.Info(logging.EventReloaded, list("added", changes.Added), list("changed", changes.Changed), list("removed", changes.Removed),
-		list("opened", changes.Opened), list("closed", changes.Closed))
-	return changes, nil
 }
 
 // names lists services or listeners by their names.

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/ipc"
+	"github.com/preforkd/preforkd/ipc/slowtest"
 	"github.com/preforkd/preforkd/worker/sockettest"
 )
 
@@ -52,7 +53,7 @@ func TestIdleLimit(t *testing.T) {
 
 // A reader whose writer is at work is not idle.
 func TestOtherDirectionIsNotIdle(t *testing.T) {
-	const idle = time.Second
+	idle := slowtest.Scale(time.Second)
 	for range 10 {
 		pause, err := readWhileWriting(t, idle)
 		switch {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/ipc/needtest"
+	"github.com/preforkd/preforkd/ipc/slowtest"
 	"github.com/preforkd/preforkd/worker/sockettest"
 )
 
@@ -118,13 +119,13 @@ func dial(t *testing.T, addr, send string) string {
 	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
 		conn, err := net.Dial("tcp", addr)
 		if err != nil {
-			if time.Since(start) > time.Minute {
+			if time.Since(start) > slowtest.Scale(time.Minute) {
 				t.Fatal(err)
 			}
 			continue
 		}
 		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(time.Minute))
+		conn.SetDeadline(time.Now().Add(slowtest.Scale(time.Minute)))
 		fmt.Fprint(conn, send)
 		// Both of these servers take the client's end for everybody's, so it
 		// must not come before the answer.

@@ -6,13 +6,13 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/preforkd/preforkd/cmd/internal/rig"
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/worker/sockettest"
 )
@@ -26,19 +26,14 @@ func TestMain(m *testing.M) {
 	if err := unix.CloseRange(3, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		panic(err)
 	}
-	dir, err := os.MkdirTemp("", "preforkd-worker")
+	path, remove, err := rig.ShippedWorker()
 	if err != nil {
-		panic(err)
-	}
-	binary = filepath.Join(dir, "preforkd-worker")
-	build := exec.Command("go", "build", "-trimpath", "-o", binary, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	binary = path
 	code := m.Run()
-	os.RemoveAll(dir)
+	remove()
 	os.Exit(code)
 }
 

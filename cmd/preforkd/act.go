@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/master/control"
 	"github.com/preforkd/preforkd/master/logging"
@@ -47,15 +49,30 @@ drain-timeout to finish. It does not wait for that.`,
 }
 
 func newReload() *cobra.Command {
-	return controlCommand{
+	var pid int
+	cmd := controlCommand{
 		use:   "reload",
 		short: "Read the configuration again, and say what that has changed",
 		long: `Reload has the master read its configuration file again, as SIGHUP does, waits
 for that, and prints what has changed. When something is wrong with the file
-nothing changes; reload says what it is, and exits with 1.`,
+nothing changes; reload says what it is, and exits with 1.
+
+With --pid, as in the unit for systemd, reload is about the master with that
+process id. If the control socket is not that master's, because the
+configuration names another one or none, the master gets SIGHUP. Then only the
+log says what has become of it.`,
 		example:   "  preforkd reload",
 		arguments: between(0, 0, "no arguments"),
 		run: func(ctx context.Context, cmd *cobra.Command, client *control.Client, _ []string) error {
+			if cmd.Flags().Changed("pid") {
+				if pid <= 1 {
+					return fmt.Errorf("--pid %d: the process id of a master is needed", pid)
+				}
+				s, err := client.Status(ctx)
+				if errors.Is(err, control.ErrNotRunning) || err == nil && s.Master.PID != pid {
+					return signalReload(cmd.OutOrStdout(), pid)
+				}
+			}
 			r, err := client.Reload(ctx)
 			if e, ok := errors.AsType[*control.Error](err); ok && len(e.Mistakes) > 0 {
 				for _, mistake := range e.Mistakes {
@@ -86,6 +103,17 @@ nothing changes; reload says what it is, and exits with 1.`,
 			return nil
 		},
 	}.command()
+	cmd.Flags().IntVar(&pid, "pid", 0, "reload the master with this process `ID`, by SIGHUP if it has another control socket or none")
+	return cmd
+}
+
+// signalReload has a master reload that cannot be asked.
+func signalReload(w io.Writer, pid int) error {
+	if err := unix.Kill(pid, unix.SIGHUP); err != nil {
+		return failure(fmt.Errorf("send SIGHUP to process %d: %w", pid, err))
+	}
+	_, err := fmt.Fprintf(w, "sent SIGHUP to process %d; its log says what has become of it\n", pid)
+	return err
 }
 
 func newKill() *cobra.Command {

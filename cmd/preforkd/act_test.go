@@ -168,6 +168,35 @@ func TestReloadSaysWhatHasChanged(t *testing.T) {
 	}
 }
 
+// A unit reloads the master that it knows the pid of: through the control socket
+// if that is this master's, else by a signal.
+func TestReloadByPID(t *testing.T) {
+	t.Parallel()
+	ports := held(t, 1)
+	m, other := configured(t, 1, at("one", ports, catting)), controlled(t, program("/bin/cat")...)
+	pid := fmt.Sprint(m.PID)
+	m.WriteConfig(t, at("one", ports, catting, "max-connections = 5"))
+	if out := told(t, m, "reload", "--pid", pid); out != "changed  one\n" {
+		t.Errorf("%q", out)
+	}
+	for i, path := range []string{other.Control, filepath.Join(rig.Dir(t), "none")} {
+		reloads := len(m.Events(rig.Is(rig.Reloaded)))
+		m.WriteConfig(t, at("one", ports, catting, fmt.Sprint("max-connections = ", 6+i)))
+		r := rig.Run(t, "reload", "--control", path, "--pid", pid)
+		if r.Code != 0 || r.Stderr != "" || r.Stdout != "sent SIGHUP to process "+pid+"; its log says what has become of it\n" {
+			t.Errorf("%+v", r)
+		}
+		m.Wait(t, reloads+1, rig.Is(rig.Reloaded))
+	}
+	if r := ran(t, m, "reload", "--pid", "0"); r.Code != exitUsage || !strings.Contains(r.Stderr, "--pid 0: ") {
+		t.Errorf("%+v", r)
+	}
+	// A pid that nobody can have.
+	if r := rig.Run(t, "reload", "--control", other.Control, "--pid", "2147483647"); r.Code != 1 || !strings.Contains(r.Stderr, "send SIGHUP to process 2147483647: no such process") {
+		t.Errorf("%+v", r)
+	}
+}
+
 // A service that is drained while the configuration is being read stays drained:
 // the reload was asked for before.
 func TestDrainDuringReload(t *testing.T) {

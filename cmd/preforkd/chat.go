@@ -16,7 +16,7 @@ import (
 
 func newChat() *cobra.Command {
 	var listen, name string
-	var timeout time.Duration
+	var timeout, halfClosed time.Duration
 	cmd := &cobra.Command{
 		Use:   "chat {--listen ADDR | ADDR}",
 		Short: "Talk to one other person, directly",
@@ -25,6 +25,7 @@ one, and the other names the address it listens at. The lines of both are told
 apart by what stands before them, and by colour unless NO_COLOR is set.
 
 Ctrl-D ends one's own side, Ctrl-C the chat. The chat ends when the peer closes.
+A file or a pipe on stdin is sent to its end before, as with connect.
 
 What the peer sends is made safe to print on a terminal. When stdout is not one,
 every byte is passed on as it is; everything about the chat itself is on stderr.
@@ -44,7 +45,11 @@ or unix:@name. With --listen port 0 lets the kernel choose one.`,
 	cmd.Flags().StringVar(&listen, "listen", "", "wait for one peer at `ADDR`")
 	cmd.Flags().StringVar(&name, "name", "", "go by a `NAME`: it stands before your lines, and the peer is told once, when you are at a terminal")
 	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long connecting may take, or, when given with --listen, how long to wait for the peer; 0 is without limit")
+	addHalfClosedTimeout(cmd, &halfClosed, "peer")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := checkHalfClosedTimeout(halfClosed); err != nil {
+			return err
+		}
 		if cmd.Flags().Changed("name") {
 			if err := terminal.CheckName(name); err != nil {
 				return fmt.Errorf("--name %q: %w", name, err)
@@ -72,7 +77,7 @@ or unix:@name. With --listen port 0 lets the kernel choose one.`,
 			verb = "connection from"
 		}
 		return sessionError(terminal.Session{
-			Conn: conn, Raw: *raw, Chat: true, Name: name,
+			Conn: conn, Raw: *raw, Chat: true, Name: name, HalfClosedTimeout: halfClosed,
 			Hello:   fmt.Sprintf("%s %s; Ctrl-D ends your side", verb, terminal.PeerName(conn)),
 			Goodbye: "the peer closed the connection",
 		}.Run())

@@ -27,7 +27,6 @@ func completeNames(root *cobra.Command) {
 		"kill":      first(fromMaster(connections)),
 		"log-level": fixed("debug", "info", "warn", "error"),
 		"explain":   fromMaster(func(s control.Status, given int) []string { return secondOnly(given, services(s, given)) }),
-		"manual":    first(directories),
 	}
 	for _, cmd := range root.Commands() {
 		if complete, ok := functions[cmd.Name()]; ok {
@@ -87,8 +86,4 @@ func secondOnly(given int, names []string) []string {
 		return nil
 	}
 	return names
-}
-
-func directories(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	return nil, cobra.ShellCompDirectiveFilterDirs
 }

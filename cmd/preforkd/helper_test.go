@@ -65,7 +65,7 @@ func fail(format string, args ...any) int {
 // command runs a program to its end and returns what it wrote to stdout.
 func command(t *testing.T, stdin string, name string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), rig.Deadline)
+	ctx, cancel := context.WithTimeout(t.Context(), rig.Deadline())
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stdin = strings.NewReader(stdin)

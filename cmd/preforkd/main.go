@@ -39,7 +39,10 @@ func (e *exitError) Unwrap() error { return e.err }
 // of cobra and of validation: usage.
 func failure(err error) error { return &exitError{code: exitFailure, err: err} }
 
-func main() { os.Exit(run(os.Args[1:])) }
+// mainProgram is what main runs. With the tag manual it is another one.
+var mainProgram = run
+
+func main() { os.Exit(mainProgram(os.Args[1:])) }
 
 // run executes one command line and returns the exit code. An error is one
 // line on stderr; those of a configuration file are a line each.
@@ -83,7 +86,7 @@ so that a crash, a leak or a break-in stays in the connection it came with.`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.AddCommand(newServe(), newCheck(), newStatus(), newTop(), newDrain(), newReload(), newKill(), newLogLevel(), newExplain(),
-		newConnect(), newChat(), newSender(), newManual(), newVersion())
+		newConnect(), newChat(), newSender(), newVersion())
 	completeNames(root)
 	return root
 }

@@ -3,71 +3,194 @@ package main
 import (
 	"fmt"
 	"os"
-
-	"github.com/spf13/cobra"
+	"path/filepath"
 
 	"github.com/preforkd/preforkd/cmd/internal/manual"
 	"github.com/preforkd/preforkd/ipc"
 )
 
-// newManual writes the manual pages. It is for whoever builds a package.
-func newManual() *cobra.Command {
-	return &cobra.Command{
-		Use:    "manual DIR",
-		Short:  "Write the manual pages into a directory",
-		Hidden: true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 || args[0] == "" {
-				return fmt.Errorf("manual takes one directory, and got %d", len(args))
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			date, err := manual.Date(os.Getenv)
-			if err != nil {
-				return err
-			}
-			err = manual.Write(args[0], cmd.Root(), manual.Options{Version: ipc.Version, Date: date, Sections: manualSections})
-			if err != nil {
-				return failure(err)
-			}
-			return nil
-		},
+// writeManual writes the manual pages of all commands into a directory, and the
+// scripts that shells complete by into the directory completion below it.
+func writeManual(dir string, getenv func(string) string) error {
+	date, err := manual.Date(getenv)
+	if err != nil {
+		return err
 	}
+	root := newRoot()
+	if err := manual.Write(dir, root, manual.Options{Version: ipc.Version, Date: date, Sections: manualSections()}); err != nil {
+		return err
+	}
+	scripts := filepath.Join(dir, "completion")
+	if err := os.MkdirAll(scripts, 0o755); err != nil {
+		return fmt.Errorf("make the directory for completion: %w", err)
+	}
+	for shell, generate := range map[string]func(string) error{
+		"bash": func(path string) error { return root.GenBashCompletionFileV2(path, true) },
+		"fish": func(path string) error { return root.GenFishCompletionFile(path, true) },
+		"zsh":  root.GenZshCompletionFile,
+	} {
+		if err := generate(filepath.Join(scripts, "preforkd."+shell)); err != nil {
+			return fmt.Errorf("write the completion of %s: %w", shell, err)
+		}
+	}
+	return nil
 }
 
 // manualSections are what the pages say beside what --help does.
-var manualSections = map[string][]manual.Section{
-	"preforkd": {
-		{Title: "Exit status", Text: `  0  a clean stop
+func manualSections() map[string][]manual.Section {
+	return map[string][]manual.Section{
+		"preforkd": {
+			{Title: "Exit status", Text: `  0  a clean stop
   1  a failure at run time
   2  bad usage or configuration
   3  status: no preforkd is running`},
-		{Title: "Shell completion", Text: `The commands, flags, services and connections are completed by the shell after
+			{Title: "Shell completion", Text: `The commands, flags, services and connections are completed by the shell after
 
   preforkd completion bash >/etc/bash_completion.d/preforkd
-  preforkd completion zsh  >/usr/local/share/zsh/site-functions/_preforkd
+  preforkd completion zsh >/usr/share/zsh/site-functions/_preforkd
   preforkd completion fish >/etc/fish/completions/preforkd.fish`},
-	},
-	"preforkd-serve": {
-		{Title: "Signals", Text: `  TERM, INT  drain: close the listeners, wait drain-timeout for live
+			{Title: "Files", Items: []manual.Item{
+				{Term: "/etc/preforkd/preforkd.toml", Text: "the configuration that preforkd.service serves"},
+				{Term: "/run/preforkd/control.sock", Text: "the control socket of a master that runs as root or as preforkd.service"},
+				{Term: "$XDG_RUNTIME_DIR/preforkd/control.sock", Text: "the control socket of another user's master"},
+				{Term: "/usr/local/share/doc/preforkd", Text: "documents: operations.md, systemd.md, workers.md, and drop-ins for the unit"},
+			}},
+		},
+		"preforkd-serve": {
+			{Title: "Signals", Text: `  TERM, INT  drain: close the listeners, wait drain-timeout for live
              connections, then TERM to every worker's group, wait
              kill-delay, KILL. Each further INT skips one wait
   QUIT       the same without the first wait
-  HUP        read the configuration file again
+  HUP        read the configuration file again; without one the log
+             says that there is nothing to reload
   USR1       write a summary to the log`},
-		{Title: "Exit status", Text: `0 after a clean stop, 1 after a failure at run time, 2 for bad usage or
+			logSection(),
+			{Title: "Exit status", Text: `0 after a clean stop, 1 after a failure at run time, 2 for bad usage or
 configuration. With --once it is that of the one worker, or 128 and the number of
 the signal that ended it.`},
-	},
-	"preforkd-status": {
-		{Title: "Output", Text: `LIVE is how many connections there are of as many as may be, SPARES how many
+		},
+		"preforkd-status": {
+			{Title: "Output", Text: `LIVE is how many connections there are of as many as may be, SPARES how many
 workers wait for one (and + how many are starting), QUEUE how many connections
 wait in the kernel, SPAWN P50 and P99 how long a worker took to start: the median,
 and what 99 of 100 stayed below. A dash stands for what is not known.
 
 Services in trouble come first, then the fullest; of connections those whose
 workers have used most CPU, then the oldest. What does not fit the terminal is
-left out; elsewhere nothing is.`},
-	},
+left out; elsewhere nothing is.
+
+The output of --json is complete and stable: names are only ever added.`},
+			{Title: "Degraded", Text: `A master that serves is degraded while
+
+  a spawn failed within the last minute, and none has succeeded since,
+  accepting waits for descriptors, processes or memory,
+  spares are missing because those that were started did not last,
+  the accept queue of a listener is full,
+  the log has lost lines within the last minute, or
+  its control socket is gone.
+
+Each of these passes by itself once its reason has.`},
+		},
+		"preforkd-connect": {
+			{Title: "A session", Text: `  $ preforkd connect localhost:7007
+  connected to 127.0.0.1:7007; a line q or Ctrl-D ends the input
+  > hello
+  hello
+  > q
+  the server closed the connection
+  $ preforkd connect :7007 </bin/ls | cmp - /bin/ls && echo same
+  same`},
+		},
+		"preforkd-chat": {
+			{Title: "A session", Text: `Alice waits, and Bob comes:
+
+  alice$ preforkd chat --listen :7100 --name alice
+  listening on [::]:7100, for one peer
+  connection from 127.0.0.1:50502; Ctrl-D ends your side
+  the peer is bob
+  bob> hi alice, are you there?
+  alice> yes
+  the peer closed the connection
+
+  bob$ preforkd chat localhost:7100 --name bob
+  connected to 127.0.0.1:7100; Ctrl-D ends your side
+  the peer is alice
+  bob> hi alice, are you there?
+  alice> yes
+  the peer closed the connection
+
+The first peer is the only one; the kernel refuses the next. There is no
+protocol, so nc(1) is a fine peer; with --name it reads one line more, such as
+"* alice is here".`},
+		},
+	}
+}
+
+// logSection tells of the log and of every event in it.
+func logSection() manual.Section {
+	return manual.Section{Title: "Log", Text: `The log goes to standard error: as a table for people on a terminal, as entries of
+the journal under systemd, elsewhere as one JSON object a line. Such an object has
+ts, level, msg and the fields. msg is the name of the event. Names of events and
+fields are stable.
+
+Durations are in seconds, sizes in bytes. max_rss is an upper bound: the kernel
+counts the memory that the master had at the moment of the spawn into the peak of
+the child. It is exact for workers that are larger than the master.
+
+The reason of a connection whose worker is built on the SDK is eof, done,
+quit-word, reset, idle-timeout, max-lifetime, drain, panic or error. The reasons
+of refusals are in preforkd.toml(5). Of many refusals for one reason only a few are
+logged; suppressed is how many were left out before this one.`, Sections: []manual.Section{
+		{Title: "Events of connections", Items: []manual.Item{
+			{Term: "accepted", Text: "a connection was taken: conn, peer, local, and pid when it has its worker"},
+			{Term: "refused", Text: "a connection was closed unserved: peer, reason, source"},
+			{Term: "spawn failed", Text: "no worker could be started for a connection, or as a spare: error"},
+			{Term: "reassigned", Text: "a spare died before it had its connection, which goes to another worker"},
+			{Term: "reaped", Text: "a worker ended, and its connection with it: exit_code or signal, reason, duration, bytes_in, bytes_out, user_time, sys_time, max_rss"},
+			{Term: "ended", Text: "a connection ended, and its worker goes on to the next one: reason, duration, bytes_in, bytes_out"},
+			{Term: "signalled", Text: "somebody had a worker signalled by preforkd kill: signal, and in reason who it was"},
+			{Term: "stderr", Text: "a worker wrote a line to fd 2, and the service has stderr = \"log\": line"},
+			{Term: "penalized", Text: "a source is refused for a while, because a worker of its connections ended badly: source, penalty, dry_run"},
+			{Term: "spared", Text: "a connection was admitted that would be refused without penalty-dry-run: source, until"},
+			{Term: "no PROXY header", Text: "(debug) why a connection is refused that had to begin with a PROXY header: reason, error"},
+		}},
+		{Title: "Events of workers", Items: []manual.Item{
+			{Term: "contract broken", Text: "a worker sent what the contract with the master does not allow: error"},
+			{Term: "worker overdue", Text: "a worker was not ready, or did not end, in time, and is sent a signal: signal, reason"},
+			{Term: "spawn delayed", Text: "a spawn waits for descriptors, processes or memory: error"},
+			{Term: "worker proven", Text: "(debug) at the start of the master a worker of this service was seen to start"},
+			{Term: "workers are not fully confined", Text: "the kernel lacks something by which built-in workers confine themselves: reason"},
+			{Term: "reaped stranger", Text: "a child of the master ended that served no connection: an orphan of a worker, or any orphan when the master is pid 1 of a container"},
+		}},
+		{Title: "Events of listeners", Items: []manual.Item{
+			{Term: "listening", Text: "a listener accepts: local, and from when systemd passed or kept it"},
+			{Term: "accept failed", Text: "accepting waits for descriptors, processes or memory: error"},
+			{Term: "accept recovered", Text: "accepting goes on"},
+			{Term: "close listener", Text: "a listener could not be closed in order: error"},
+			{Term: "change socket options", Text: "a reload could not change the options of a listener: error"},
+			{Term: "store listener", Text: "a listener could not be left with systemd: error"},
+			{Term: "stored socket dropped", Text: "systemd kept a socket that fits no service any more: error or reason"},
+			{Term: "socket without a service", Text: "systemd passed sockets by a name that no service has: name, sockets"},
+		}},
+		{Title: "Events of the master", Items: []manual.Item{
+			{Term: "control", Text: "where the control socket is, or why there is none: local, reason, error"},
+			{Term: "serving metrics", Text: "where metrics are served, or what goes wrong with that: local, error"},
+			{Term: "service manager", Text: "systemd could not be told something: error"},
+			{Term: "reloaded", Text: "a new configuration is in force: added, changed, removed, opened, closed"},
+			{Term: "not reloaded", Text: "the configuration stays as it is, because the new one is wrong: error"},
+			{Term: "nothing to reload", Text: "the master was started without a configuration file"},
+			{Term: "log level changed", Text: "somebody changed the level by preforkd log-level: from, to, and in reason who it was"},
+			{Term: "log lines lost", Text: "lines found no room, because nobody read the log or its file took no more: lines"},
+			{Term: "status", Text: "the summary that SIGUSR1 asks for, one for the master and one for each service"},
+			{Term: "draining", Text: "no new connections are accepted, and live ones finish: in reason the signal, or who it was"},
+			{Term: "stopping workers", Text: "the workers that are left are sent a signal: signal"},
+			{Term: "signal worker", Text: "the kernel refused to send a signal to a worker: error"},
+			{Term: "signal orphan", Text: "the kernel refused to send a signal to an orphan of a worker: error"},
+			{Term: "left behind", Text: "a process did not end after SIGKILL: pid"},
+			{Term: "not started", Text: "the start failed: error"},
+			{Term: "stopped", Text: "the last line of every run: accepted, refused, failed, reaped"},
+			{Term: "workers' own children cannot be stopped with them", Text: "the kernel does not give orphans to the master: error"},
+			{Term: "control channels stay where every spawn has to copy them", Text: "with thousands of connections spawning becomes slower: error"},
+		}},
+	}}
 }

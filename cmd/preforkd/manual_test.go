@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,8 +19,8 @@ func TestManual(t *testing.T) {
 	t.Parallel()
 	man := rig.Need(t, "man")
 	dir := filepath.Join(t.TempDir(), "man")
-	if r := rig.Run(t, "manual", dir); r.Code != 0 || r.Stderr+r.Stdout != "" {
-		t.Fatalf("%+v", r)
+	if err := writeManual(dir, func(string) string { return "" }); err != nil {
+		t.Fatal(err)
 	}
 	root := newRoot()
 	for _, c := range append(root.Commands(), root) {
@@ -44,12 +45,37 @@ func TestManual(t *testing.T) {
 			}
 		})
 	}
-	if r := rig.Run(t, "manual"); r.Code != exitUsage {
-		t.Errorf("without a directory: %+v", r)
+	soon := func(string) string { return "soon" }
+	if err := writeManual(dir, soon); err == nil || !strings.Contains(err.Error(), `SOURCE_DATE_EPOCH "soon"`) {
+		t.Errorf("with a date that is none: %v", err)
 	}
-	r := rig.Options{Env: []string{"SOURCE_DATE_EPOCH=soon"}}.Run(t, "manual", dir)
-	if r.Code != exitUsage || !strings.Contains(r.Stderr, `SOURCE_DATE_EPOCH "soon"`) {
-		t.Errorf("with a date that is none: %+v", r)
+	if r := rig.Run(t, "manual", dir); r.Code != exitUsage {
+		t.Errorf("preforkd has a command for it: %+v", r)
+	}
+}
+
+// The tool is what make runs. It writes what preforkd completion prints.
+func TestManualTool(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	tool := filepath.Join(dir, "tool")
+	built(t, "", "go", "build", "-buildvcs=false", "-tags", "manual", "-o", tool, ".")
+	command(t, "", tool, filepath.Join(dir, "man"))
+	for _, shell := range []string{"bash", "fish", "zsh"} {
+		want := rig.Run(t, "completion", shell).Stdout
+		got, err := os.ReadFile(filepath.Join(dir, "man", "completion", "preforkd."+shell))
+		if err != nil || string(got) != want || want == "" {
+			t.Errorf("%s: %v, %d bytes, want %d", shell, err, len(got), len(want))
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "man", "preforkd.toml.5")); err != nil {
+		t.Error(err)
+	}
+	for _, args := range [][]string{{}, {""}, {dir, dir}} {
+		var exit *exec.ExitError
+		if err := exec.Command(tool, args...).Run(); !errors.As(err, &exit) || exit.ExitCode() != exitUsage {
+			t.Errorf("%q: %v", args, err)
+		}
 	}
 }
 

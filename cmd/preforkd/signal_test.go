@@ -49,6 +49,7 @@ func TestInterruptFromTerminal(t *testing.T) {
 			m := rig.Options{Terminal: true, Args: append([]string{"--drain-timeout", "1h"}, args...)}.Start(t)
 			c := m.Dial(t)
 			c.Echo(t, "before")
+			c.Accepted(t) // Ctrl-C discards output that the terminal still holds
 			if _, err := m.Terminal.Write([]byte{3}); err != nil {
 				t.Fatal(err)
 			}
@@ -91,7 +92,7 @@ func TestStopDuringStart(t *testing.T) {
 	path := rig.Dir(t) + "/s"
 	for range 20 {
 		m := rig.Options{Args: []string{"--listen", "unix:" + path, "echo"}, Quiet: true}.Start(t)
-		for end := time.Now().Add(rig.Deadline); ; {
+		for end := time.Now().Add(rig.Deadline()); ; {
 			if _, err := os.Lstat(path); err == nil {
 				break
 			}

@@ -161,7 +161,7 @@ func TestFewProcesses(t *testing.T) {
 			}
 			clients := m.DialAll(t, 40)
 			for _, c := range clients {
-				c.SetWriteDeadline(time.Now().Add(rig.Deadline))
+				c.SetWriteDeadline(time.Now().Add(rig.Deadline()))
 				c.Write([]byte("hello")) // it may be closed already
 			}
 			m.WaitFor(t, rig.Is(rig.SpawnFailed))

@@ -2,16 +2,12 @@ package grafana
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/preforkd/preforkd/ipc/needtest"
 	"github.com/preforkd/preforkd/master/metrics"
 )
 
@@ -73,29 +69,6 @@ func TestQueriesNameMetrics(t *testing.T) {
 		if !asked[name] {
 			t.Errorf("nothing shows %s", name)
 		}
-	}
-}
-
-// Every query is one that Prometheus understands.
-func TestQueriesParse(t *testing.T) {
-	promtool := needtest.Program(t, "promtool")
-	_, exprs := load(t)
-	var rules strings.Builder
-	rules.WriteString("groups:\n- name: dashboard\n  rules:\n")
-	for i, expr := range exprs {
-		expr = strings.ReplaceAll(expr, "$__rate_interval", "5m")
-		quoted, err := json.Marshal(expr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintf(&rules, "  - record: dashboard:query:%d\n    expr: %s\n", i, quoted)
-	}
-	path := filepath.Join(t.TempDir(), "rules.yml")
-	if err := os.WriteFile(path, []byte(rules.String()), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command(promtool, "check", "rules", path).CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
 	}
 }
 

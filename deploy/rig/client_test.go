@@ -34,13 +34,13 @@ func (s *service) dialTo(t *testing.T, network, address string) client {
 }
 
 func dial(ctx context.Context, m *nspawn.Machine, network, address string) (client, error) {
-	ctx, cancel := context.WithTimeout(ctx, deadline)
+	ctx, cancel := context.WithTimeout(ctx, deadline())
 	defer cancel()
 	c, err := m.Dial(ctx, network, address)
 	if err != nil {
 		return client{}, err
 	}
-	c.SetDeadline(time.Now().Add(deadline))
+	c.SetDeadline(time.Now().Add(deadline()))
 	return client{c}, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -45,9 +46,32 @@ func TestInstall(t *testing.T) {
 	}
 	want = append(want, "-rw-r--r-- /usr/share/man/man5/preforkd.toml.5", "-rw-r--r-- /usr/share/zsh/site-functions/_preforkd")
 
+	documents, err := os.ReadDir("../doc")
+	if err != nil || len(documents) == 0 {
+		t.Fatalf("documents: %v, %v", documents, err)
+	}
+	for _, d := range documents {
+		want = append(want, "-rw-r--r-- /usr/share/doc/preforkd/"+d.Name())
+	}
+	slices.SortFunc(want, func(a, b string) int {
+		return strings.Compare(a[strings.IndexByte(a, ' '):], b[strings.IndexByte(b, ' '):])
+	})
+
 	install("install", "prefix=/usr")
 	if got := files(t, root); !slices.Equal(got, want) {
 		t.Errorf("installed are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	linksLead(t, root, "/usr/share/doc/preforkd")
+	built, err := os.ReadDir(bin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, entry := range built {
+		names = append(names, entry.Name())
+	}
+	if want := []string{"man", "preforkd", "preforkd-worker"}; !slices.Equal(names, want) {
+		t.Errorf("built are %q, want %q", names, want)
 	}
 	unit, err := os.ReadFile(filepath.Join(root, "usr/lib/systemd/system/preforkd.service"))
 	if err != nil {
@@ -62,7 +86,15 @@ func TestInstall(t *testing.T) {
 	if err := os.WriteFile(config, []byte("# mine\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	install("install", "prefix=/usr")
+	// What is built already is installed without Go.
+	broken := filepath.Join(dir, "broken")
+	if err := os.Mkdir(broken, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(broken, "go"), []byte("#!/bin/sh\nexit 1\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	install("install", "prefix=/usr", "PATH="+broken+":"+os.Getenv("PATH"))
 	install("uninstall", "prefix=/usr")
 	if got := files(t, root); !slices.Equal(got, want[:1]) {
 		t.Errorf("left are\n%s\nwant\n%s", strings.Join(got, "\n"), want[0])
@@ -77,6 +109,39 @@ func TestInstall(t *testing.T) {
 	install("uninstall", "prefix=/usr")
 	if got := files(t, root); len(got) > 0 {
 		t.Errorf("left are\n%s", strings.Join(got, "\n"))
+	}
+}
+
+// linksLead checks that the links of installed documents lead to what is
+// installed, or to another machine.
+func linksLead(t *testing.T, root, dir string) {
+	t.Helper()
+	documents, err := filepath.Glob(filepath.Join(root, dir, "*.md"))
+	if err != nil || len(documents) == 0 {
+		t.Fatalf("documents: %q, %v", documents, err)
+	}
+	local := 0
+	for _, document := range documents {
+		text, err := os.ReadFile(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(string(text), -1) {
+			target := m[1]
+			if strings.HasPrefix(target, "https://") {
+				continue
+			}
+			local++
+			if !strings.HasPrefix(target, "/") {
+				target = filepath.Join(dir, target)
+			}
+			if _, err := os.Stat(filepath.Join(root, target)); err != nil {
+				t.Errorf("%s links to %s: %v", filepath.Base(document), m[1], err)
+			}
+		}
+	}
+	if local < 10 {
+		t.Errorf("only %d links were found", local)
 	}
 }
 

@@ -153,7 +153,7 @@ func TestJournalPriority(t *testing.T) {
 	s := setup(t, cat, nil)
 	s.start(t)
 	s.configure(t, "[service.echo]\nlisten = 7\n")
-	s.reload(t)
+	s.reloadFails(t)
 	if e := s.await(t, "PREFORKD_EVENT=not reloaded"); e["PRIORITY"] != "3" {
 		t.Errorf("the priority is %s, want 3, err: %v", e["PRIORITY"], e)
 	}

@@ -21,10 +21,11 @@ import (
 
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/nspawn"
 	"github.com/preforkd/preforkd/ipc/needtest"
+	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
 // deadline is how long anything may take; only what is broken takes as long.
-const deadline = 2 * time.Minute
+func deadline() time.Duration { return slowtest.Scale(2 * time.Minute) }
 
 func TestMain(m *testing.M) {
 	code := m.Run()
@@ -68,7 +69,7 @@ func bootInstalled() (*nspawn.Machine, error) {
 	if err := makeInstall(filepath.Join(dir, "bin"), "DESTDIR="+root, "install"); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	ctx, cancel := context.WithTimeout(context.Background(), deadline())
 	defer cancel()
 	return nspawn.Boot(ctx, nspawn.Options{Trees: []string{root}})
 }

@@ -60,7 +60,7 @@ func setup(t *testing.T, config string, dropIns map[string]string) *service {
 
 func (s *service) cleanup(t *testing.T, dropIns map[string]string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	ctx, cancel := context.WithTimeout(context.Background(), deadline())
 	defer cancel()
 	// Connections that the test has left are not waited for.
 	s.Run(ctx, "systemctl", "kill", "--kill-whom=main", "--signal=SIGQUIT", unit)
@@ -85,7 +85,7 @@ func (s *service) cleanup(t *testing.T, dropIns map[string]string) {
 // try runs a command in the machine and returns what it prints.
 func (s *service) try(t *testing.T, name string, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	ctx, cancel := context.WithTimeout(t.Context(), deadline())
 	defer cancel()
 	return s.Run(ctx, name, args...)
 }
@@ -180,13 +180,13 @@ func (s *service) mainPID(t *testing.T) int {
 // nil, says what was instead.
 func until(t *testing.T, what string, holds func() bool, describe func() string) {
 	t.Helper()
-	for end := time.Now().Add(deadline); !holds(); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(deadline()); !holds(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			state := ""
 			if describe != nil {
 				state = ": " + describe()
 			}
-			t.Fatalf("after %v it is not so that %s%s", deadline, what, state)
+			t.Fatalf("after %v it is not so that %s%s", deadline(), what, state)
 		}
 	}
 }

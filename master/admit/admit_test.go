@@ -42,7 +42,7 @@ func TestSourceOf(t *testing.T) {
 	}
 }
 
-// A step asks for a connection or ends one, at a time.
+// A step starts or ends a connection, at a given time.
 type step struct {
 	at      time.Duration
 	from    string // a peer that asks
@@ -197,14 +197,14 @@ func TestDecisions(t *testing.T) {
 func TestDrop(t *testing.T) {
 	d := Drop{Start: 10, Percent: 30, Full: 20}
 	for live, want := range map[int]float64{0: 0, 9: 0, 10: 0.3, 15: 0.65, 20: 1, 21: 1} {
-		if got := d.chance(live); got != want {
+		if got := d.probability(live); got != want {
 			t.Errorf("chance with %d live: %v, want %v", live, got, want)
 		}
 	}
-	if got := (Drop{}).chance(1000); got != 0 {
+	if got := (Drop{}).probability(1000); got != 0 {
 		t.Errorf("no drop: %v", got)
 	}
-	if got := (Drop{5, 10, 5}).chance(5); got != 1 {
+	if got := (Drop{5, 10, 5}).probability(5); got != 1 {
 		t.Errorf("drop without a slope: %v", got)
 	}
 	p := open(100)
@@ -272,7 +272,7 @@ func TestFreed(t *testing.T) {
 	}
 	waiting = g.Freed()
 	p := open(2)
-	p.Rules = &Rules{closed: true}
+	p.Rules = &Rules{denyOthers: true}
 	g.SetPolicy(p, epoch)
 	<-waiting
 	waiting = g.Freed()
@@ -282,7 +282,7 @@ func TestFreed(t *testing.T) {
 	<-waiting // a refused connection's reservation is free again
 }
 
-// A limit that is lowered while a connection is on its way in makes it wait.
+// A connection waits if the limit was lowered after its reservation.
 func TestLoweredLimit(t *testing.T) {
 	g := NewGate(open(2), epoch, never)
 	first := g.Admit(ip("::1"), epoch, false)
@@ -334,8 +334,8 @@ func TestPrefixLengthsChange(t *testing.T) {
 	}
 }
 
-// An attack from millions of addresses takes no more memory than agreed, and
-// costs neither the live their counts nor the penalized their penalty.
+// An attack from millions of addresses takes no more memory than the policy
+// allows. Live connections stay counted, and penalties stay in force.
 func TestMemoryIsBounded(t *testing.T) {
 	p := open(10)
 	p.MaxSources = 100
@@ -372,7 +372,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	g.Release(live.Slot, epoch)
-	// Once the penalties have passed there is room again.
+	// When the penalties have ended there is room again.
 	later := epoch.Add(3 * time.Hour)
 	for i := range 200 {
 		d := g.Admit(address(1<<20+i), later, false)

@@ -7,11 +7,12 @@ import (
 	"time"
 )
 
-// One decision, with its release, must cost the same however many sources are
-// known and however many rules there are.
+// BenchmarkAdmit shows that the cost of a decision and a release does not
+// depend on the number of sources and rules.
 func BenchmarkAdmit(b *testing.B) {
 	address := func(i int) Peer {
-		// Spread, so that neighbours in time are no neighbours in memory.
+		// Spread the addresses, so that successive ones are not neighbours in
+		// memory.
 		n := uint32(i) * 2654435761
 		return Peer{Addr: netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})}
 	}
@@ -21,7 +22,7 @@ func BenchmarkAdmit(b *testing.B) {
 				p := open(1 << 20)
 				p.MaxSources = known
 				p.Rate = Rate{time.Nanosecond, 1 << 20}
-				// Long enough for every source to be remembered.
+				// The time is long enough for every source to stay in memory.
 				p.Limits = Limits{MaxConnections: 100, Rate: Rate{time.Hour, 1 << 20}}
 				p.Penalties = Penalties{First: time.Second, Max: time.Hour, Growth: 2}
 				p.Rules = &Rules{}
@@ -51,7 +52,8 @@ func BenchmarkAdmit(b *testing.B) {
 	}
 }
 
-// An attack: every source is a new one and throws out another.
+// BenchmarkAdmitStrangers measures an attack: every source is new, and another
+// one is removed for it.
 func BenchmarkAdmitStrangers(b *testing.B) {
 	p := open(1 << 20)
 	p.MaxSources = 65536

@@ -5,29 +5,29 @@ import (
 	"time"
 )
 
-// A Rate lets events happen with an interval on average, and Burst of them at
-// once. The zero Rate is no limit.
+// A Rate allows one event per Interval on average, and Burst events at once.
+// The zero Rate means no limit.
 type Rate struct {
 	Interval time.Duration
 	Burst    int
 }
 
-// IsLimit reports whether the rate limits anything.
+// IsLimit reports whether the rate is a limit.
 func (r Rate) IsLimit() bool { return r.Interval > 0 }
 
-// A bucket is a token bucket of a Rate. It is kept as a single number, because
-// there is one for each source: the time at which it will be full again (the
-// "theoretical arrival time" of the generic cell rate algorithm). The zero
-// bucket is full, and so is any whose time has come.
+// A bucket is a token bucket of a Rate. Each source has one, so it is a single
+// number: the time at which it will be full again. This is the "theoretical
+// arrival time" of the generic cell rate algorithm. A bucket is full when its
+// time has passed. The zero bucket is full.
 type bucket int64
 
-// ready returns when the next event may happen, at or before now if it may
-// happen now.
+// ready returns the time at which the next event may happen. It is not after
+// now if the event may happen now.
 func (b bucket) ready(r Rate, now int64) int64 {
 	if !r.IsLimit() {
 		return now
 	}
-	return b.bounded(r, now) - r.depth(r.Burst-1)
+	return b.clamped(r, now) - r.duration(r.Burst-1)
 }
 
 // take returns the bucket after an event.
@@ -35,18 +35,19 @@ func (b bucket) take(r Rate, now int64) bucket {
 	if !r.IsLimit() {
 		return b
 	}
-	return bucket(max(b.bounded(r, now), now) + int64(r.Interval))
+	return bucket(max(b.clamped(r, now), now) + int64(r.Interval))
 }
 
-// bounded keeps a bucket from being emptier than empty. It can be when the rate
-// has been raised since: without this, the source would wait at the old pace.
-func (b bucket) bounded(r Rate, now int64) int64 {
-	return min(int64(b), now+r.depth(max(r.Burst, 1)))
+// clamped returns the time of the bucket, but no later than that of an empty
+// bucket. It can be later if the rate was raised meanwhile. Without the limit
+// the source would wait as long as with the old rate.
+func (b bucket) clamped(r Rate, now int64) int64 {
+	return min(int64(b), now+r.duration(max(r.Burst, 1)))
 }
 
-// depth is how long n events take. Instead of overflowing it ends at a time
-// that never comes and still leaves room for now.
-func (r Rate) depth(n int) int64 {
+// duration returns how long n events take. Where that would overflow, it
+// returns a duration that never ends, and that can still be added to now.
+func (r Rate) duration(n int) int64 {
 	const forever = math.MaxInt64 / 4
 	if n > 0 && int64(r.Interval) > forever/int64(n) {
 		return forever

@@ -1,13 +1,13 @@
 // Package admit decides whether a connection may have a slot, and counts who
-// holds how many.
+// holds how many slots.
 //
-// It is pure: it makes no system call, starts no goroutine, reads no clock and
-// rolls no dice; the time and the dice are given to it. A slot is given back
-// when its worker has been reaped and never earlier, because what the limits
-// protect is processes; the package trusts its caller to do that exactly once
-// for each slot.
+// A Gate owns the slots of one service and makes its decisions. Rules say who
+// may connect at all. What a Gate remembers of sources is limited, however many
+// sources there are. Refusals limits the log lines when many connections are
+// refused.
 //
-// A Gate makes the decisions of one service. Rules say who may connect at all,
-// the state of sources is bounded however many there are, and Refusals keeps
-// the log readable when many are turned away.
+// The package is pure. It makes no system call, starts no goroutine, and reads
+// no clock and no random numbers: the caller passes both. The caller must
+// release each slot exactly once, and never before the worker of the slot was
+// reaped. The limits protect the system from too many processes.
 package admit

@@ -6,80 +6,82 @@ import (
 	"time"
 )
 
-// A Gate holds the slots of one service and decides who gets them. It is safe
-// for concurrent use: accept goroutines take slots, the master's loop gives
-// them back.
+// A Gate holds the slots of one service and decides who gets them. Several
+// goroutines may use it at once: accept goroutines take slots, and the master's
+// loop releases them.
 type Gate struct {
 	start  time.Time
 	random func() float64
 
 	// mu guards all that follows.
-	mu       sync.Mutex
-	policy   Policy
-	reserved int           // for connections that are being accepted
-	held     int           // by connections
-	slots    *Slot         // those that are held, in a list
-	sources  *sources      // their counts, and what is remembered of others
-	bucket   bucket        // of the service
-	freed    chan struct{} // closed when a slot may be free; nil when nobody waits
-	refused  [Reasons]uint64
-	lost     uint64 // penalties that found no room
+	mu            sync.Mutex
+	policy        Policy
+	reserved      int           // slots for connections that are being accepted
+	held          int           // slots of connections
+	slots         *Slot         // the slots that are held, as a list
+	sources       *sources      // the live connections and the history of each source
+	bucket        bucket        // of the service
+	slotFreed     chan struct{} // closed when a slot may be free; nil when nobody waits
+	refused       [Reasons]uint64
+	lostPenalties uint64 // penalties for which there was no room
 }
 
-// A Slot is the right to one live connection. Whoever holds it gives it back
-// with Release, once.
+// A Slot is the right to one live connection. Its holder must call Release
+// exactly once.
 type Slot struct {
 	peer       Peer
 	source     Source
 	next, prev *Slot
-	gate       *Gate // nil once it is given back
+	gate       *Gate // nil after the release
 }
 
-// Source returns what the slot is counted for.
+// Source returns the source that holds the slot.
 func (s *Slot) Source() Source { return s.source }
 
-// NewGate returns a gate. start is the beginning of its time; random returns
-// numbers from 0 to less than 1 and may be called by several goroutines.
+// NewGate returns a gate. The times that its methods get are measured from
+// start. The function random must return numbers from 0 to less than 1, and
+// several goroutines may call it at once.
 func NewGate(p Policy, start time.Time, random func() float64) *Gate {
 	return &Gate{start: start, random: random, policy: p, sources: newSources()}
 }
 
-// An Outcome is what becomes of a connection.
+// An Outcome is what happens to a connection.
 type Outcome uint8
 
 const (
-	Admitted Outcome = iota // it has a slot
-	Refused                 // it is to be closed
-	Wait                    // it may have a slot once Freed says so, if it asks again
+	Admitted Outcome = iota // the connection has a slot
+	Refused                 // the caller must close the connection
+	Wait                    // the caller must call Admit again after Freed
 )
 
-// A Decision is what a gate says to a connection, and why.
+// A Decision is what a gate has decided about a connection, and why.
 type Decision struct {
 	Outcome Outcome
-	Slot    *Slot  // when admitted
-	Live    int    // connections of the source, this one included
-	Rule    *Rule  // that the peer falls under, or nil
-	Source  Source // that the peer belongs to
-	Reason  Reason // when refused
-	// Until is when the reason will have passed, if that can be known.
+	Slot    *Slot  // if it is admitted
+	Live    int    // live connections of the source, with this one
+	Rule    *Rule  // the rule that applies to the peer, or nil
+	Source  Source // the source of the peer
+	Reason  Reason // if it is refused
+	// Until is the time when the reason will have passed, if that is known.
 	Until time.Time
-	// EarlyDrop is how likely such a connection is refused at random.
+	// EarlyDrop is the probability that such a connection is refused at random.
 	EarlyDrop float64
-	// Limits are those that hold for the source.
+	// Limits are the limits of the source.
 	Limits Limits
-	// Spared says that a penalty until Until would have refused the
-	// connection if it were not for the dry run.
+	// Spared says that the source has a penalty until Until. The gate would
+	// have refused the connection without Penalties.DryRun.
 	Spared bool
 }
 
-// now turns a time into the gate's own. It is never 0, which in a source's
-// state stands for long ago.
+// now converts a time to the gate's own. The result is never 0, because 0 in
+// the state of a source means long ago.
 func (g *Gate) now(t time.Time) int64 { return max(int64(t.Sub(g.start)), 0) + 1 }
 
 func (g *Gate) time(t int64) time.Time { return g.start.Add(time.Duration(t - 1)) }
 
-// Reserve asks for the right to accept a connection. It fails when there is no
-// slot and connections are to wait. It is followed by Admit or Cancel.
+// Reserve reserves a slot for a connection that the caller wants to accept. It
+// returns false when no slot is free and the policy says that connections wait.
+// The caller must then call Admit or Cancel.
 func (g *Gate) Reserve() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -90,7 +92,7 @@ func (g *Gate) Reserve() bool {
 	return true
 }
 
-// Cancel gives a reservation back that no connection came for.
+// Cancel gives back a reservation for which no connection has come.
 func (g *Gate) Cancel() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -105,39 +107,41 @@ func (g *Gate) unreserve() {
 	g.wake()
 }
 
-// Admit decides about a connection and uses up its reservation, if it has one.
-// A connection that has none, because its peer had to be found out first, can
-// be told to wait; one that has can be too when the limit was lowered meanwhile.
-// Nothing that is refused or waits uses up any rate.
+// Admit decides about a connection. If the connection has a reservation, Admit
+// uses it up. A connection has none if its peer had to be determined first.
+// Such a connection can get the outcome Wait. With a reservation that happens
+// only if the limit was lowered meanwhile. Only admitted connections count for
+// a rate.
 func (g *Gate) Admit(p Peer, now time.Time, reserved bool) Decision {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	t := g.now(now)
 	if reserved {
 		g.reserved--
-		defer g.wake() // the reservation has become a slot, or is free
+		defer g.wake() // the reservation has become a slot, or its place is free
 	}
-	g.sources.sweep(t, int64(g.policy.Penalties.Max), g.policy.MaxSources)
+	g.sources.expireSome(t, int64(g.policy.Penalties.Max), g.policy.MaxSources)
 	d := g.decide(p, t, g.random)
 	switch {
 	case d.Outcome == Refused:
 		g.refused[d.Reason]++
 	case d.Outcome == Admitted:
-		g.hold(p, &d, t)
+		g.takeSlot(p, &d, t)
 	}
 	return d
 }
 
-// Explain returns what Admit would say now, and changes nothing. Where Admit
-// throws dice it says how they are loaded, and what follows if they fall well.
+// Explain returns what Admit would decide now. It changes nothing. Where Admit
+// uses a random number, Explain returns the probability in EarlyDrop, and
+// decides as if the connection had not been dropped.
 func (g *Gate) Explain(p Peer, now time.Time) Decision {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.decide(p, g.now(now), func() float64 { return math.Nextafter(1, 0) })
 }
 
-// decide goes through the reasons for a refusal from the most to the least
-// lasting one, so that a client hears what it has to do about it.
+// decide checks the reasons for a refusal, from the most lasting to the least
+// lasting. So the client learns the reason that it can do something about.
 func (g *Gate) decide(p Peer, now int64, random func() float64) Decision {
 	policy := &g.policy
 	d := Decision{Outcome: Refused, Source: SourceOf(p, policy.V4Bits, policy.V6Bits)}
@@ -161,7 +165,7 @@ func (g *Gate) decide(p Peer, now int64, random func() float64) Decision {
 		d.Spared = true
 	}
 	d.Limits = policy.limits(rule)
-	d.EarlyDrop = policy.Drop.chance(g.held)
+	d.EarlyDrop = policy.Drop.probability(g.held)
 	if d.EarlyDrop > 0 && random() < d.EarlyDrop {
 		d.Reason = EarlyDrop
 		return d
@@ -190,6 +194,7 @@ func (g *Gate) decide(p Peer, now int64, random func() float64) Decision {
 	return d
 }
 
+// limits returns the limits of a source to which this rule applies.
 func (p *Policy) limits(rule *Rule) Limits {
 	if rule != nil && rule.Limits != nil {
 		return *rule.Limits
@@ -197,8 +202,8 @@ func (p *Policy) limits(rule *Rule) Limits {
 	return p.Limits
 }
 
-// hold gives a slot to a peer that is admitted.
-func (g *Gate) hold(p Peer, d *Decision, now int64) {
+// takeSlot gives a slot to a peer that is admitted.
+func (g *Gate) takeSlot(p Peer, d *Decision, now int64) {
 	d.Slot = &Slot{peer: p, source: d.Source, gate: g, next: g.slots}
 	if g.slots != nil {
 		g.slots.prev = d.Slot
@@ -206,12 +211,12 @@ func (g *Gate) hold(p Peer, d *Decision, now int64) {
 	g.slots = d.Slot
 	g.held++
 	g.bucket = g.bucket.take(g.policy.Rate, now)
-	st := g.live(d.Source)
+	st := g.addLive(d.Source)
 	st.bucket = st.bucket.take(g.policy.limits(d.Rule).Rate, now)
 }
 
-// live counts one more connection of a source.
-func (g *Gate) live(source Source) *sourceState {
+// addLive counts one more live connection of a source.
+func (g *Gate) addLive(source Source) *sourceState {
 	i := g.sources.find(source)
 	if i == 0 {
 		i = g.sources.add(source)
@@ -222,7 +227,7 @@ func (g *Gate) live(source Source) *sourceState {
 	return st
 }
 
-// Release gives a slot back.
+// Release gives back a slot. It panics if the slot is not held.
 func (g *Gate) Release(s *Slot, now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -242,64 +247,64 @@ func (g *Gate) Release(s *Slot, now time.Time) {
 	g.held--
 	st := &g.sources.states[i]
 	if st.live--; st.live == 0 {
-		g.sources.settle(i, g.now(now), int64(g.policy.Penalties.Max), g.policy.MaxSources)
+		g.sources.reclassify(i, g.now(now), int64(g.policy.Penalties.Max), g.policy.MaxSources)
 	}
 	g.wake()
 }
 
-// Freed returns a channel that is closed once there may be a slot, which may be
-// right now. Several may wait for the same slot; those that come late find
-// that there is none and wait again. A new policy wakes all of them.
+// Freed returns a channel that is closed as soon as there may be a free slot.
+// It may be closed already. Several goroutines may wait for the same slot.
+// Those that find it taken must wait again. A new policy wakes all of them.
 func (g *Gate) Freed() <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.full() {
-		return closed
+		return closedChannel
 	}
-	if g.freed == nil {
-		g.freed = make(chan struct{})
+	if g.slotFreed == nil {
+		g.slotFreed = make(chan struct{})
 	}
-	return g.freed
+	return g.slotFreed
 }
 
-var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+var closedChannel = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 func (g *Gate) full() bool { return g.policy.Wait && g.held+g.reserved >= g.policy.MaxConnections }
 
 func (g *Gate) wake() {
-	if g.freed != nil && !g.full() {
-		close(g.freed)
-		g.freed = nil
+	if g.slotFreed != nil && !g.full() {
+		close(g.slotFreed)
+		g.slotFreed = nil
 	}
 }
 
-// Counts is what a gate has counted.
+// Counts holds the counters of a gate.
 type Counts struct {
 	Held, Reserved, Limit int
 	Refused               [Reasons]uint64
-	Sources               int    // that something is remembered of
-	Penalized             int    // of those, with a penalty
-	LostPenalties         uint64 // for want of room for more
+	Sources               int    // sources in memory
+	Penalized             int    // sources with a penalty
+	LostPenalties         uint64 // penalties for which there was no room
 }
 
-// Counts returns the counts as of now.
+// Counts returns the present counters.
 func (g *Gate) Counts() Counts {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return Counts{
 		Held: g.held, Reserved: g.reserved, Limit: g.policy.MaxConnections, Refused: g.refused,
-		Sources: len(g.sources.index), Penalized: g.sources.penalized, LostPenalties: g.lost,
+		Sources: len(g.sources.index), Penalized: g.sources.penalized, LostPenalties: g.lostPenalties,
 	}
 }
 
-// Refuse counts a connection that was refused before Admit was asked.
+// Refuse counts a connection that the caller has refused without Admit.
 func (g *Gate) Refuse(r Reason) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.refused[r]++
 }
 
-// Total is the sum of the refusals.
+// Total returns the sum of all refusals.
 func (c *Counts) Total() (n uint64) {
 	for _, r := range c.Refused {
 		n += r

@@ -8,9 +8,10 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Whatever the order of events: never more slots than the limit, never a slot
-// lost, every count exact, no penalty cut short, everybody woken who could go
-// on, the memory bounded, and in the end, when all has passed, all forgotten.
+// In every order of events these hold. There are never more slots than the
+// limit, and no slot is lost. Every count is exact. No penalty ends early.
+// Whoever can continue is woken. The memory is limited, and at the end no
+// source is left in it.
 func TestGateKeepsItsCounts(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		policy := rapid.Custom(func(t *rapid.T) Policy {
@@ -153,7 +154,7 @@ func TestGateKeepsItsCounts(t *testing.T) {
 				if bits == current.V4Bits {
 					return
 				}
-				// What goes over, and what does not, has a test of its own.
+				// TestPrefixLengthsChange tests what passes to the new sources.
 				clear(penalties)
 				for source, i := range g.sources.index {
 					if st := g.sources.states[i]; st.until > 0 {
@@ -183,7 +184,7 @@ func TestGateKeepsItsCounts(t *testing.T) {
 			},
 		})
 
-		// All that trips recovers by itself.
+		// After some time every penalty and bucket recovers by itself.
 		for range reserved {
 			g.Cancel()
 		}
@@ -205,7 +206,7 @@ func TestGateKeepsItsCounts(t *testing.T) {
 	})
 }
 
-// check holds the table of sources to its own rules.
+// check checks the invariants of the table of sources.
 func check(t *rapid.T, g *Gate, now time.Time) {
 	table := g.sources
 	total, penalized, listed := 0, 0, [lists]int{}
@@ -217,12 +218,12 @@ func check(t *rapid.T, g *Gate, now time.Time) {
 		if (st.live > 0) != (st.list == listNone) {
 			t.Fatalf("%v is in list %d with %d live", source, st.list, st.live)
 		}
-		if st.until > g.now(now) && !st.counted {
+		if st.until > g.now(now) && !st.penalized {
 			t.Fatalf("%v has a penalty that is not counted", source)
 		}
 		total += int(st.live)
 		listed[st.list]++
-		if st.counted {
+		if st.penalized {
 			penalized++
 		}
 	}

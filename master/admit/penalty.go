@@ -2,25 +2,26 @@ package admit
 
 import "time"
 
-// A Penalty is what a source got for a worker that ended badly. The zero
+// A Penalty is what a source gets when one of its workers ends badly. The zero
 // Penalty is none.
 type Penalty struct {
 	Source Source
 	Length time.Duration
-	Level  int // how many it had without a good while between them
+	Level  int // how many penalties the source has had in a row
 	Until  time.Time
 }
 
-// Penalize refuses the source of a slot for a time, unless its peer is exempt.
-// It is called before the slot is released.
+// Penalize makes the gate refuse the source of a slot for some time, unless the
+// peer is exempt. It must be called before the slot is released.
 //
-// While a source has a penalty, what ends badly is what it began before. That
-// makes the penalty last from now on, but not grow: a crash that takes twenty
-// connections with it is one offence.
+// While a source has a penalty, only connections that are older than the
+// penalty can end badly. Each of them makes the penalty last longer, counted
+// from now. None of them raises its level: a crash that ends twenty connections
+// is one offence.
 //
-// The second result is false when there is no room for one more penalty. The
-// source then goes free, because the other choice would be to forget one that
-// is being served.
+// The second result is false when there is no room for one more penalty. Then
+// the source gets none. The alternative would be to forget a penalty that is
+// running.
 func (g *Gate) Penalize(s *Slot, now time.Time) (Penalty, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -29,21 +30,21 @@ func (g *Gate) Penalize(s *Slot, now time.Time) (Penalty, bool) {
 		return Penalty{}, true
 	}
 	t := g.now(now)
-	g.sources.sweep(t, int64(p.Max), g.policy.MaxSources)
+	g.sources.expireSome(t, int64(p.Max), g.policy.MaxSources)
 	i := g.sources.find(s.source)
 	if s.gate != g || i == 0 {
 		panic("admit: a slot was penalized that nobody holds")
 	}
 	st := &g.sources.states[i]
-	if !st.counted {
+	if !st.penalized {
 		if g.sources.penalized >= g.policy.MaxSources {
-			g.lost++
+			g.lostPenalties++
 			return Penalty{Source: s.source}, false
 		}
-		st.counted = true
+		st.penalized = true
 		g.sources.penalized++
 	}
-	if st.until <= t { // none is being served
+	if st.until <= t { // no penalty is running
 		if st.until+int64(p.Max) <= t {
 			st.level = 0
 		}
@@ -56,5 +57,5 @@ func (g *Gate) Penalize(s *Slot, now time.Time) (Penalty, bool) {
 	return Penalty{s.source, length, int(st.level), g.time(st.until)}, true
 }
 
-// maxLevel is far beyond where any growth has reached any cap.
+// maxLevel is high enough for any growth to have reached its maximum.
 const maxLevel = 100

@@ -1,27 +1,27 @@
 package admit
 
-// A Reason says why a connection was refused. The list is closed, and the
-// reasons are stable: they stand in the log and in the counters.
+// A Reason says why a connection was refused. The names of the reasons appear
+// in the log and in the metrics, so they do not change.
 type Reason uint8
 
 const (
 	Denied                  Reason = iota // an address rule
 	Penalized                             // earlier workers of the source ended badly
 	EarlyDrop                             // at random, because the service fills up
-	MaxConnectionsPerSource               // the source has its share of slots
+	MaxConnectionsPerSource               // the source has as many slots as it may have
 	RatePerSource                         // the source comes too often
-	RateOfService                         // connections come too fast
-	MaxConnections                        // the service is full and does not let wait
+	RateOfService                         // connections come too often
+	MaxConnections                        // the service is full, and connections do not wait
 
-	ProxyMissing   // a believed proxy sent no PROXY header
-	ProxyMalformed // its header breaks the specification
-	ProxyOversized // its header is larger than any should be
-	ProxyTimeout   // its header took longer than proxy-timeout
-	ProxyCrowded   // too many others wait for their header; this one waited longest
+	ProxyMissing   // a trusted proxy sent no PROXY header
+	ProxyMalformed // the header violates the specification
+	ProxyOversized // the header is too large
+	ProxyTimeout   // the header took longer than proxy-timeout
+	ProxyCrowded   // too many connections wait for their header, and this one has waited longest
 
-	Draining // the service stops before the connection could be admitted
+	Draining // the service stopped before the connection was admitted
 
-	// Reasons is how many there are.
+	// Reasons is the number of reasons.
 	Reasons
 )
 

@@ -5,25 +5,26 @@ import (
 	"time"
 )
 
-// Refusals decides which refusals are worth a line of the log. A flood of them
-// is the very time at which the log must stay readable, so each reason may have
-// a few lines at once and then one every few seconds, which says how many it
-// stands for. It is safe for concurrent use; the zero Refusals is ready.
+// Refusals decides which refusals get a line in the log. The log must stay
+// readable while many connections are refused. So each reason gets a few lines
+// at once, and then one every few seconds, which says how many refusals were
+// not logged. Several goroutines may use Refusals at once. The zero Refusals is
+// ready for use.
 type Refusals struct {
 	mu      sync.Mutex
 	start   time.Time
 	reasons [Reasons]struct {
 		bucket     bucket
 		suppressed uint64
-		first      int64 // when the suppressed ones began
+		first      int64 // the time of the first suppressed one
 	}
 }
 
-// refusalRate is how often a reason may stand in the log.
+// refusalRate is how often a reason may appear in the log.
 var refusalRate = Rate{Interval: 5 * time.Second, Burst: 5}
 
-// Note takes a refusal into account. It reports whether to log it, and how many
-// of the same reason were not logged before it.
+// Note records a refusal. It reports whether the caller should log it, and how
+// many refusals for the same reason were not logged before it.
 func (l *Refusals) Note(reason Reason, now time.Time) (suppressed uint64, log bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -41,9 +42,9 @@ func (l *Refusals) Note(reason Reason, now time.Time) (suppressed uint64, log bo
 	return suppressed, true
 }
 
-// Rest returns, by reason, what was suppressed for a while and not logged since:
-// the end of a flood, after which no refusal comes that could say so. It is
-// called every now and then.
+// Rest returns by reason how many refusals were suppressed and not reported
+// since. After the last refusal of a flood no other one comes that could report
+// them. So the caller must call Rest from time to time.
 func (l *Refusals) Rest(now time.Time) map[Reason]uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -2,22 +2,21 @@ package admit
 
 import "time"
 
-// SetPolicy replaces the policy. It holds at once for what is live: nobody is
-// thrown out, but nobody is let in either until the counts are within the new
-// limits.
+// SetPolicy replaces the policy. Live connections keep their slots. The gate
+// admits nobody until the counts are within the new limits.
 func (g *Gate) SetPolicy(p Policy, now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	old := g.policy
 	g.policy = p
 	if old.V4Bits != p.V4Bits || old.V6Bits != p.V6Bits {
-		g.recount(old, g.now(now))
+		g.rebuildSources(old, g.now(now))
 	}
-	g.wakeAll() // whatever the limit was and is
+	g.wakeAll() // they decide by the new limit whether to wait
 }
 
-// WakeAll makes everybody look again who waits for a slot, although there may
-// be none: what they wait for may no longer be this gate.
+// WakeAll wakes everybody who waits for a slot, even if none is free. They may
+// have to ask another gate now.
 func (g *Gate) WakeAll() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -25,33 +24,33 @@ func (g *Gate) WakeAll() {
 }
 
 func (g *Gate) wakeAll() {
-	if g.freed != nil {
-		close(g.freed)
-		g.freed = nil
+	if g.slotFreed != nil {
+		close(g.slotFreed)
+		g.slotFreed = nil
 	}
 }
 
-// recount counts live connections by the sources that new prefix lengths make
-// of them. A penalty goes over to the source that its own is now part of, and
-// to those of its live connections; where sources have become smaller, what
-// else was refused for it is let in. Buckets start full.
-func (g *Gate) recount(old Policy, now int64) {
+// rebuildSources counts the live connections again, by sources with the new
+// prefix lengths. A penalty passes to the new source that contains the old one,
+// and to the new sources of its live connections. Where sources have become
+// smaller, the rest of the old source has no penalty. All buckets are full.
+func (g *Gate) rebuildSources(old Policy, now int64) {
 	before := g.sources
 	g.sources = newSources()
-	inherit := func(st *sourceState, from *sourceState) {
+	copyPenalty := func(st *sourceState, from *sourceState) {
 		if from.until <= now || from.until <= st.until {
 			return
 		}
 		st.until, st.level = from.until, from.level
-		if !st.counted {
-			st.counted = true
+		if !st.penalized {
+			st.penalized = true
 			g.sources.penalized++
 		}
 	}
 	for s := g.slots; s != nil; s = s.next {
 		from := before.find(s.source)
 		s.source = SourceOf(s.peer, g.policy.V4Bits, g.policy.V6Bits)
-		inherit(g.live(s.source), &before.states[from])
+		copyPenalty(g.addLive(s.source), &before.states[from])
 	}
 	for source, i := range before.index {
 		st := &before.states[i]
@@ -63,14 +62,14 @@ func (g *Gate) recount(old Policy, now int64) {
 		if st.until <= now || !peer.IsUnix() && within > bits {
 			continue
 		}
-		now64 := SourceOf(peer, g.policy.V4Bits, g.policy.V6Bits)
-		j := g.sources.find(now64)
+		target := SourceOf(peer, g.policy.V4Bits, g.policy.V6Bits)
+		j := g.sources.find(target)
 		if j == 0 {
-			j = g.sources.add(now64)
+			j = g.sources.add(target)
 		}
-		inherit(&g.sources.states[j], st)
+		copyPenalty(&g.sources.states[j], st)
 		if g.sources.states[j].live == 0 {
-			g.sources.settle(j, now, int64(g.policy.Penalties.Max), g.policy.MaxSources)
+			g.sources.reclassify(j, now, int64(g.policy.Penalties.Max), g.policy.MaxSources)
 		}
 	}
 }

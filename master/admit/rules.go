@@ -6,9 +6,9 @@ import (
 	"github.com/gaissmai/bart"
 )
 
-// Peers is a table of values by peer: IP prefixes, and users, groups or all of
-// the peers of unix sockets. It is filled first and only read afterwards; then
-// it is safe for concurrent use. The zero Peers is empty.
+// Peers is a table of values by peer. Its entries are IP prefixes, and users,
+// groups or all of the peers of unix sockets. It is filled first. When it is
+// only read, several goroutines may use it at once. The zero Peers is empty.
 type Peers[V any] struct {
 	prefixes bart.Table[V]
 	uids     map[uint32]V
@@ -16,13 +16,13 @@ type Peers[V any] struct {
 	unix     *V
 }
 
-// A Match says how the peers of an entry are described.
+// A Match describes the peers of an entry.
 type Match struct {
 	Prefix   netip.Prefix // of IP peers
-	UID, GID *uint32      // of unix peers; both nil: all of them
+	UID, GID *uint32      // of unix peers; if both are nil, all unix peers
 }
 
-// Get returns the value of exactly this entry.
+// Get returns the value of the entry with exactly this Match.
 func (t *Peers[V]) Get(m Match) (v V, ok bool) {
 	switch {
 	case m.Prefix.IsValid():
@@ -57,9 +57,10 @@ func (t *Peers[V]) Put(m Match, v V) {
 	}
 }
 
-// Lookup returns the value of the most specific entry that a peer falls under:
-// of the longest prefix; at a unix socket of the user before the group before
-// all. A nil table has no entries.
+// Lookup returns the value of the most specific entry for a peer. For an IP
+// address this is the entry with the longest prefix. At a unix socket the
+// user's entry comes first, then the group's, then the one for all. A nil table
+// has no entries.
 func (t *Peers[V]) Lookup(p Peer) (v V, ok bool) {
 	if t == nil {
 		return v, false
@@ -79,59 +80,61 @@ func (t *Peers[V]) Lookup(p Peer) (v V, ok bool) {
 	return v, false
 }
 
-// A Rule is what holds for some peers.
+// A Rule is the policy for some peers.
 type Rule struct {
 	Deny bool
-	// Limits take the place of the service's; nil: the service's hold.
+	// Limits take the place of the service's. If it is nil, the service's
+	// apply.
 	Limits *Limits
-	// Effect is what the rule means to the caller beyond that; nil for an
-	// entry of a list, which allows or denies and does nothing more.
+	// Effect is what else the rule means to the caller. It is nil for an entry
+	// of an allow or deny list.
 	Effect any
-	// Text is the entry as a person wrote it.
+	// Text is the entry as it is written in the configuration.
 	Text string
 }
 
-func (r *Rule) saysMore() bool { return r.Limits != nil || r.Effect != nil }
+// hasEffect reports whether the rule does more than allow or deny.
+func (r *Rule) hasEffect() bool { return r.Limits != nil || r.Effect != nil }
 
-// Rules says who may connect, and with what limits. Like Peers it is filled
-// first and only read afterwards.
+// Rules says who may connect, and with what limits. It is filled first and only
+// read afterwards, like Peers.
 type Rules struct {
 	table Peers[*Rule]
-	// closed: whoever falls under no entry is denied.
-	closed bool
+	// denyOthers says that peers without an entry are denied.
+	denyOthers bool
 }
 
-// Allow adds an entry that allows. Once there is one, whoever falls under no
-// entry at all is denied.
+// Allow adds an entry that allows peers. With such an entry, peers without any
+// entry are denied.
 func (r *Rules) Allow(m Match, text string) {
-	r.closed = true
+	r.denyOthers = true
 	r.add(m, &Rule{Text: text})
 }
 
-// Deny adds an entry that denies.
+// Deny adds an entry that denies peers.
 func (r *Rules) Deny(m Match, text string) { r.add(m, &Rule{Deny: true, Text: text}) }
 
-// Add adds a rule. It does not change what happens to others.
+// Add adds a rule. It does not change the policy for other peers.
 func (r *Rules) Add(m Match, rule *Rule) { r.add(m, rule) }
 
-// add keeps, of two entries for the same peers, the one that denies; or else
-// the one that says more.
+// add keeps one of two entries for the same peers: the one that denies, or else
+// the one that has an effect.
 func (r *Rules) add(m Match, rule *Rule) {
-	if old, ok := r.table.Get(m); ok && (old.Deny || !rule.Deny && !rule.saysMore()) {
+	if old, ok := r.table.Get(m); ok && (old.Deny || !rule.Deny && !rule.hasEffect()) {
 		return
 	}
 	r.table.Put(m, rule)
 }
 
-// Decide returns whether a peer may connect and the rule that says so, which is
-// nil when the peer falls under none. Nil Rules allow everybody.
+// Decide returns whether a peer may connect, and the rule for the peer. The
+// rule is nil if there is none. Nil Rules allow everybody.
 func (r *Rules) Decide(p Peer) (rule *Rule, allowed bool) {
 	if r == nil {
 		return nil, true
 	}
 	rule, ok := r.table.Lookup(p)
 	if !ok {
-		return nil, !r.closed
+		return nil, !r.denyOthers
 	}
 	return rule, !rule.Deny
 }

@@ -6,26 +6,27 @@ import (
 	"strconv"
 )
 
-// A Peer is who asks for a connection: an IP address or, at a unix socket, a
-// user and a group.
+// A Peer is who wants to connect: an IP address, or a user and a group at a
+// unix socket.
 type Peer struct {
 	Addr     netip.Addr // invalid for a unix peer
 	UID, GID uint32     // of a unix peer
 }
 
-// IsUnix reports whether the peer came over a unix socket.
+// IsUnix reports whether the peer has connected over a unix socket.
 func (p Peer) IsUnix() bool { return !p.Addr.IsValid() }
 
-// unmapped returns the peer with its address as rules and sources have it: a
-// v4-mapped one as v4, and without a zone.
+// unmapped returns the peer with its address in the form that rules and sources
+// use. A v4-mapped address becomes v4, and the zone is removed.
 func (p Peer) unmapped() Peer {
 	p.Addr = p.Addr.Unmap().WithZone("")
 	return p
 }
 
-// A Source is what counts as one client: a network prefix, since a single host
-// may use any address of its IPv6 subnet, or a user at a unix socket. Sources
-// are kept by the million, so it is a key of 24 bytes without pointers.
+// A Source is what counts as one client. It is a network prefix, because a host
+// may use any address of its IPv6 subnet, or a user at a unix socket. A gate
+// may keep a million sources, so a Source is a key of 24 bytes without
+// pointers.
 type Source struct {
 	high, low uint64 // the masked address in 16 bytes, or the uid
 	kind      uint64 // sourceV4, sourceV6 or sourceUnix, and the prefix length
@@ -37,9 +38,9 @@ const (
 	sourceV6
 )
 
-// SourceOf returns the source that a peer belongs to, with prefix lengths in
-// bits. A v4-mapped address counts as v4; a zone does not matter. The lengths
-// must be valid for their families.
+// SourceOf returns the source of a peer, for these prefix lengths in bits. A
+// v4-mapped address counts as v4. A zone is ignored. The lengths must be valid
+// for their address families.
 func SourceOf(p Peer, v4bits, v6bits int) Source {
 	if p.IsUnix() {
 		return Source{low: uint64(p.UID), kind: sourceUnix}
@@ -57,7 +58,7 @@ func SourceOf(p Peer, v4bits, v6bits int) Source {
 	return Source{binary.BigEndian.Uint64(bytes[:8]), binary.BigEndian.Uint64(bytes[8:]), kind | uint64(bits)}
 }
 
-// peer returns a peer of the source, and the prefix length that makes it one.
+// peer returns a peer of the source, and the source's prefix length.
 func (s Source) peer() (p Peer, bits int) {
 	if s.kind == sourceUnix {
 		return Peer{UID: uint32(s.low)}, 0
@@ -72,8 +73,8 @@ func (s Source) peer() (p Peer, bits int) {
 	return Peer{Addr: addr}, int(s.kind & 0xff)
 }
 
-// Within returns the source, or the longer one that it is part of when its
-// prefix has more bits than these.
+// Within returns the source with its prefix cut to these lengths. A source
+// whose prefix is not longer stays as it is.
 func (s Source) Within(v4bits, v6bits int) Source {
 	p, bits := s.peer()
 	if p.IsUnix() {

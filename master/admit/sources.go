@@ -1,50 +1,51 @@
 package admit
 
-// A sourceState is what a gate knows of one source. It exists because:
+// A sourceState is what a gate knows of one source. It exists for these
+// reasons:
 //
-//  1. the source's live connections are counted against its limit;
-//  2. its bucket is not full, so it may not come as often as it likes;
-//  3. it is refused for a penalty;
-//  4. it had a penalty not long ago, and the next one is longer.
+//  1. The source has live connections, which count against its limit.
+//  2. The bucket of the source is not full, so its rate is limited.
+//  3. The source has a penalty and is refused.
+//  4. The source has had a penalty recently, and the next one will be longer.
 //
-// The first and the third are never forgotten. The others are, oldest first,
-// when there are more sources than the policy allows.
+// A state is never removed while reason 1 or 3 applies. Other states are
+// removed when there are more sources than the policy allows, the oldest first.
 type sourceState struct {
 	source Source
 	bucket bucket
-	until  int64 // the end of its last penalty
+	until  int64 // the end of the last penalty
 	live   int32
-	next   int32 // in its list; numbers rather than pointers, so that the
-	prev   int32 // garbage collector need not look at a million of them
-	level  uint8 // of its last penalty
+	next   int32 // the neighbours in the list; they are numbers and not pointers,
+	prev   int32 // because the garbage collector would visit a million pointers
+	level  uint8 // of the last penalty
 	list   uint8
 
-	// counted says that the state is among those with a penalty.
-	counted bool
+	// penalized says that sources.penalized counts this state.
+	penalized bool
 }
 
-// The lists that a state may be in.
+// The lists in which a state may be.
 const (
-	listNone      = iota // free, or the source has live connections
-	listIdle             // may be forgotten, the longest unused first
-	listPenalized        // no live connection, but a penalty
+	listNone      = iota // not in a list: the state is free, or the source has live connections
+	listIdle             // may be removed; the head was not used for longest
+	listPenalized        // has a penalty and no live connection
 	lists
 )
 
-// sources holds the states of one gate's sources. Each operation takes the same
-// time however many there are: expired penalties are looked for one at a time,
-// whenever something else is done.
+// sources holds the states of one gate's sources. The time of each operation
+// does not depend on their number. Each operation also checks a few states for
+// expired penalties.
 type sources struct {
 	index  map[Source]int32
-	states []sourceState // states[0] is unused, so that 0 is no state
+	states []sourceState // states[0] is not used, so the number 0 means no state
 	free   []int32
 	head   [lists]int32
 	tail   [lists]int32
 	length [lists]int
 
-	// penalized counts the states, with live connections or without, whose
-	// penalty has not been seen to end. It is bounded where penalties are
-	// given, so that none of them needs to be forgotten.
+	// penalized counts the states whose penalty has not been found expired,
+	// with and without live connections. Gate.Penalize limits it, so no penalty
+	// has to be forgotten.
 	penalized int
 }
 
@@ -52,10 +53,10 @@ func newSources() *sources {
 	return &sources{index: map[Source]int32{}, states: make([]sourceState, 1)}
 }
 
-// find returns the number of a source's state, or 0.
+// find returns the number of a source's state, or 0 if there is none.
 func (t *sources) find(s Source) int32 { return t.index[s] }
 
-// add makes a state for a source that has none. It is in no list.
+// add makes a state for a source that has none. The state is in no list.
 func (t *sources) add(s Source) int32 {
 	var i int32
 	if n := len(t.free); n > 0 {
@@ -69,25 +70,25 @@ func (t *sources) add(s Source) int32 {
 	return i
 }
 
-// forget gives a state up.
-func (t *sources) forget(i int32) {
+// remove removes a state.
+func (t *sources) remove(i int32) {
 	st := &t.states[i]
 	t.move(i, listNone)
-	t.serve(st)
+	t.clearPenalty(st)
 	delete(t.index, st.source)
 	*st = sourceState{}
 	t.free = append(t.free, i)
 }
 
-// serve takes a state out of the count of those with a penalty.
-func (t *sources) serve(st *sourceState) {
-	if st.counted {
-		st.counted = false
+// clearPenalty takes a state out of the count of those with a penalty.
+func (t *sources) clearPenalty(st *sourceState) {
+	if st.penalized {
+		st.penalized = false
 		t.penalized--
 	}
 }
 
-// move puts a state at the end of a list.
+// move moves a state to the end of a list.
 func (t *sources) move(i int32, list uint8) {
 	st := &t.states[i]
 	if st.list != listNone {
@@ -107,7 +108,7 @@ func (t *sources) move(i int32, list uint8) {
 	t.length[list]++
 }
 
-// link makes two states of a list neighbours; 0 is the end.
+// link makes two states neighbours in a list. The number 0 stands for its end.
 func (t *sources) link(a, b int32, list uint8) {
 	if a != 0 {
 		t.states[a].next = b
@@ -121,42 +122,44 @@ func (t *sources) link(a, b int32, list uint8) {
 	}
 }
 
-// settle puts a state without live connections where it belongs, or forgets it
-// when there is nothing to remember, and keeps the number of such states within
-// most. decay is how long a level outlasts its penalty.
-func (t *sources) settle(i int32, now, decay int64, most int) {
+// reclassify moves a state without live connections to the list where it
+// belongs, or removes it if there is nothing to remember. Then it removes idle
+// states until at most limit states without live connections are left. The
+// argument decay is how long the level of a penalty is remembered after its
+// end.
+func (t *sources) reclassify(i int32, now, decay int64, limit int) {
 	st := &t.states[i]
 	if st.until > now {
 		t.move(i, listPenalized)
 	} else {
-		t.serve(st)
+		t.clearPenalty(st)
 		if st.expired(now, decay) {
-			t.forget(i)
+			t.remove(i)
 		} else {
 			t.move(i, listIdle)
 		}
 	}
-	for t.length[listIdle] > 0 && t.length[listIdle]+t.length[listPenalized] > most {
-		t.forget(t.head[listIdle])
+	for t.length[listIdle] > 0 && t.length[listIdle]+t.length[listPenalized] > limit {
+		t.remove(t.head[listIdle])
 	}
 }
 
-// expired reports whether nothing about a state without live connections and
-// without a penalty is worth remembering.
+// expired reports whether there is nothing to remember of a state that has no
+// live connections and no penalty.
 func (st *sourceState) expired(now, decay int64) bool {
 	return int64(st.bucket) <= now && (st.level == 0 || st.until+decay <= now)
 }
 
-// sweep looks at the states in each list that were not looked at for longest:
-// at more of them than one connection adds, so that in the end everything that
-// has expired is forgotten.
-func (t *sources) sweep(now, decay int64, most int) {
+// expireSome checks the head of each list, which was not checked for longest.
+// One connection adds fewer states than expireSome checks. So in the end every
+// expired state is removed.
+func (t *sources) expireSome(now, decay int64, limit int) {
 	for range 2 {
 		if i := t.head[listPenalized]; i != 0 {
-			t.settle(i, now, decay, most)
+			t.reclassify(i, now, decay, limit)
 		}
 		if i := t.head[listIdle]; i != 0 && t.states[i].expired(now, decay) {
-			t.forget(i)
+			t.remove(i)
 		}
 	}
 }

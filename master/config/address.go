@@ -7,35 +7,35 @@ import (
 	"strings"
 )
 
-// An Address is a place to listen at or to connect to, in one of the forms
+// An Address is an address to listen at or to connect to, in one of the forms
 //
 //	host:port  127.0.0.1:7007  :7007  [::1]:7007  [fe80::1%eth0]:7007
 //	unix:/path  unix:relative/path  unix:@abstract
 //
-// The zero Address is none of them. Two addresses are equal (==) when they
-// were written to mean the same place; names are not resolved for that.
+// The zero Address is not an address. Two addresses are equal (==) when their
+// texts mean the same. That does not resolve host names.
 type Address struct {
 	// Path is the path of a unix socket, or "" for TCP. A leading '@' stands
 	// for the NUL byte of an abstract name (unix(7)).
 	Path string
 
-	// Host is a name to resolve, or "" when IP is set or every address is meant.
+	// Host is a host name. It is "" when IP is set, and for all addresses.
 	Host string
 
-	// IP is the address in its shortest form, never v4-mapped. The zero
-	// netip.Addr with an empty Host means every address of either family.
+	// IP is the address, never v4-mapped. The zero netip.Addr with an empty
+	// Host means all addresses of both families.
 	IP netip.Addr
 
-	// Port is the TCP port; 0 lets the kernel choose one.
+	// Port is the TCP port. With 0 the kernel chooses one.
 	Port uint16
 }
 
-// MaxUnixPath is the longest path a unix socket can have, in bytes: sun_path
-// has 108 and the kernel wants room for a NUL (unix(7)).
+// MaxUnixPath is the maximum length of a unix socket's path, in bytes. sun_path
+// has 108, and the kernel needs one for a NUL (unix(7)).
 const MaxUnixPath = 107
 
-// ParseAddress parses one of the forms above. Its errors quote s and say what
-// is allowed.
+// ParseAddress parses one of the forms of an Address. Its errors quote s and
+// say what is allowed.
 func ParseAddress(s string) (Address, error) {
 	a, err := parseAddress(s)
 	if err != nil {
@@ -114,8 +114,8 @@ func splitHostPort(s string) (host, port string, err error) {
 }
 
 // isHostname reports whether s has the form of a host name (RFC 1123 section
-// 2.1, and the underscore that people use all the same). A name of digits and
-// dots only is a mistyped IPv4 address, which no resolver should be asked for.
+// 2.1). It also allows the underscore, which people use. A name of digits and
+// dots only is a mistyped IPv4 address, and no resolver should be asked for it.
 func isHostname(s string) bool {
 	if len(s) > 253 {
 		return false
@@ -138,10 +138,10 @@ func isHostname(s string) bool {
 	return letters
 }
 
-// IsUnix reports whether the address is that of a unix socket.
+// IsUnix reports whether the address is one of a unix socket.
 func (a Address) IsUnix() bool { return a.Path != "" }
 
-// String returns the address in the form that ParseAddress takes.
+// String returns the address in the form that ParseAddress parses.
 func (a Address) String() string {
 	switch {
 	case a.IsUnix():
@@ -150,4 +150,93 @@ func (a Address) String() string {
 		return netip.AddrPortFrom(a.IP, a.Port).String()
 	}
 	return a.Host + ":" + strconv.Itoa(int(a.Port))
+}
+
+// A PeerSet is a set of peers, in one of the forms
+//
+//	10.0.0.0/8  192.0.2.1  2001:db8::/32   IP prefixes; an address is a prefix with one address
+//	unix  gid:100  gid:staff  uid:1000  uid:joe   peers of unix sockets
+//
+// Two sets that are equal (==) hold the same peers. The reverse is not true:
+// the name and the number of a user differ until the name is looked up.
+type PeerSet struct {
+	// Prefix is masked and never v4-mapped. It is zero for peers of unix
+	// sockets.
+	Prefix netip.Prefix
+	// Unix says which peers of unix sockets the set holds, if Prefix is zero.
+	Unix UnixPeers
+	// Account is the number or name after uid: or gid:.
+	Account string
+}
+
+// UnixPeers is a kind of set of unix peers.
+type UnixPeers string
+
+// The kinds of sets of unix peers, from the lowest to the most specific.
+const (
+	UnixAll UnixPeers = "unix"
+	UnixGID UnixPeers = "gid"
+	UnixUID UnixPeers = "uid"
+)
+
+// ParsePeerSet parses one of the forms of a PeerSet.
+func ParsePeerSet(s string) (PeerSet, error) {
+	if s == string(UnixAll) {
+		return PeerSet{Unix: UnixAll}, nil
+	}
+	for _, kind := range []UnixPeers{UnixUID, UnixGID} {
+		if account, ok := strings.CutPrefix(s, string(kind)+":"); ok {
+			if !isAccountName(account) {
+				return PeerSet{}, fmt.Errorf("must name an account after the colon, by number or name")
+			}
+			return PeerSet{Unix: kind, Account: account}, nil
+		}
+	}
+	if strings.Contains(s, "/") {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return PeerSet{}, errPeerSet
+		}
+		if p.Addr().Is4In6() && p.Bits() >= 96 {
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
+		if p != p.Masked() {
+			return PeerSet{}, fmt.Errorf("has bits set beyond the prefix length; did you mean %q?", p.Masked())
+		}
+		return PeerSet{Prefix: p}, nil
+	}
+	addr, err := netip.ParseAddr(s)
+	if err != nil || addr.Zone() != "" {
+		return PeerSet{}, errPeerSet
+	}
+	addr = addr.Unmap()
+	return PeerSet{Prefix: netip.PrefixFrom(addr, addr.BitLen())}, nil
+}
+
+var errPeerSet = fmt.Errorf("must be an IP address or prefix such as 10.0.0.0/8 or fd00::/8, or unix, uid:NUMBER-OR-NAME, gid:NUMBER-OR-NAME")
+
+// isAccountName reports whether s can be the number or name of a user or group.
+// It allows the characters that useradd(8) allows.
+func isAccountName(s string) bool {
+	if s == "" || len(s) > 64 || s[0] == '-' {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("_.-$@", rune(c)) {
+			return false
+		}
+	}
+	return true
+}
+
+func (p PeerSet) String() string {
+	switch {
+	case p.Prefix.IsValid() && p.Prefix.IsSingleIP():
+		return p.Prefix.Addr().String()
+	case p.Prefix.IsValid():
+		return p.Prefix.String()
+	case p.Unix == UnixAll:
+		return string(UnixAll)
+	}
+	return string(p.Unix) + ":" + p.Account
 }

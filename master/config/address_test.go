@@ -74,8 +74,8 @@ func TestParseAddressSaysWhatIsWrong(t *testing.T) {
 
 func long(n int) string { return strings.Repeat("x", n) }
 
-// FuzzParseAddress holds that whatever parses prints to something that parses
-// to the same address, and that no error is of more than one line.
+// Whatever parses as an address prints to a text that parses to the same
+// address. No error has more than one line.
 func FuzzParseAddress(f *testing.F) {
 	for _, s := range []string{"127.0.0.1:7007", ":0", "[::1%lo]:1", "localhost:1", "unix:/x", "unix:@x", "[::ffff:1.2.3.4]:5", "a:b:c", "[", "/\n", "[\x1b]"} {
 		f.Add(s)

@@ -17,22 +17,23 @@ import (
 // A Command is a program with its arguments, ready to be started.
 type Command struct {
 	Path string   // absolute
-	Args []string // the whole argument vector, the program's name first
+	Args []string // the whole argument vector; the first is the name of the program
 }
 
-// Commands are what is started for a service: Worker for a connection, Spare
-// ahead of one. They differ for programs that know nothing of spares: these
-// are waited for by the worker binary, which then becomes the program; without
-// a worker binary, and none needed, Spare is empty.
+// Commands are the commands of a service: Worker starts for a connection, and
+// Spare starts ahead of one. They differ for programs that do not know spares.
+// There the worker binary waits for the connection, and then executes the
+// program. Spare is empty if there is no worker binary and the service needs
+// none.
 type Commands struct{ Worker, Spare Command }
 
-// workerName is the file name of the program for built-in handlers.
+// workerName is the file name of the worker binary, which has the built-in
+// handlers.
 const workerName = "preforkd-worker"
 
-// Commands returns the commands of each service, in the order of Services, with
-// every program found in the file system. It says what is wrong with those
-// that cannot be started, so that this does not come out at the first
-// connection.
+// Commands returns the commands of each service, in the order of Services. It
+// looks for every program in the file system. It returns an error for programs
+// that cannot be started, so that this does not happen at the first connection.
 func (c *Config) Commands() ([]Commands, error) {
 	commands := make([]Commands, len(c.Services))
 	var errs []error
@@ -45,7 +46,7 @@ func (c *Config) Commands() ([]Commands, error) {
 	return commands, errors.Join(errs...)
 }
 
-// RuleCommand returns what is started for a connection under a rule that has a
+// RuleCommand returns the command for a connection under a rule that has a
 // program of its own.
 func (c *Config) RuleCommand(s *Service, r *Rule) (Command, error) {
 	both, err := c.commands(s, r.Program)
@@ -67,11 +68,12 @@ func (c *Config) commands(s *Service, argv []string) (Commands, error) {
 			return Commands{}, err
 		}
 	} else if s.Handoff == HandoffStdio {
-		worker, _ = c.findWorker() // without one there are no spares, and none are asked for
+		worker, _ = c.findWorker() // without a worker binary there can be no spares, and the service wants none
 	}
-	// become makes the worker binary take the connection first. The program
-	// sees the name that it was asked for by, as from a shell.
-	become := func(mode string) Command {
+	// throughWorker makes the worker binary take the connection, and then
+	// execute the program. The program gets the name from the configuration as
+	// its first argument, as from a shell.
+	throughWorker := func(mode string) Command {
 		return Command{worker, append([]string{worker, mode, program}, argv...)}
 	}
 	var both Commands
@@ -80,12 +82,12 @@ func (c *Config) commands(s *Service, argv []string) (Commands, error) {
 		both.Worker = Command{worker, []string{worker, s.Handler}}
 		both.Spare = both.Worker
 	case s.Handoff == HandoffSystemd:
-		both.Worker = become(ipc.ExecSystemd)
+		both.Worker = throughWorker(ipc.ExecSystemd)
 		both.Spare = both.Worker
 	case s.Handoff == HandoffStdio:
 		both.Worker = Command{program, argv}
 		if worker != "" {
-			both.Spare = become(ipc.ExecStdio)
+			both.Spare = throughWorker(ipc.ExecStdio)
 		}
 	default:
 		both.Worker = Command{program, argv}
@@ -97,7 +99,7 @@ func (c *Config) commands(s *Service, argv []string) (Commands, error) {
 	return both, err
 }
 
-// wrap puts the tool of Config.Wrap in front of a command.
+// wrap puts the command of Config.Wrap in front of a command.
 func (c *Config) wrap(command Command) (Command, error) {
 	if len(c.Wrap) == 0 {
 		return command, nil
@@ -143,8 +145,8 @@ func (c *Config) findWorker() (string, error) {
 		strings.Join(candidates, " nor "))
 }
 
-// findProgram returns the absolute path of an executable. A name without a
-// slash is looked for in PATH, as execvp(3) does. Errors start with the name.
+// findProgram returns the absolute path of an executable. It looks in PATH for
+// a name without a slash, as execvp(3) does. Errors start with the name.
 func findProgram(name string) (string, error) {
 	path, err := exec.LookPath(name)
 	if err == nil {
@@ -160,7 +162,7 @@ func findProgram(name string) (string, error) {
 	case errors.Is(err, exec.ErrDot):
 		return "", fmt.Errorf("%q: found in the working directory only; write ./%s", name, name)
 	}
-	// LookPath has wrapped the reason in the name already.
+	// LookPath has put the name around the reason.
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		err = errno
 	}

@@ -6,77 +6,80 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Config is all that a master is told. It comes from Load, Parse or
-// FromFlags; Complete fills in what follows from the rest, Validate says what
-// is wrong with it.
+// A Config is the whole configuration of a master. Load, Parse and FromFlags
+// return one. Complete fills in what follows from other fields, and Validate
+// reports what is wrong.
 type Config struct {
-	// WorkerBinary is the program that built-in handlers run in. Empty: it is
-	// looked for beside the master's executable, then in ../lib/preforkd/.
+	// WorkerBinary is the program in which built-in handlers run. If it is
+	// empty, the program is the one beside the master's executable, or else in
+	// ../lib/preforkd/.
 	WorkerBinary string
 
-	// DrainTimeout is how long live connections may go on after SIGTERM
-	// before their workers get SIGTERM as well. KillDelay is how long those
-	// may take before SIGKILL.
+	// DrainTimeout is how long live connections may continue after the master's
+	// SIGTERM. Then their workers get SIGTERM, too. KillDelay is how long the
+	// workers may take to end. Then they get SIGKILL.
 	DrainTimeout time.Duration
 	KillDelay    time.Duration
 
-	// Control is the path of the control socket, or ControlAuto or
-	// ControlNone. The others are of the socket's file.
+	// Control is the path of the control socket, or ControlAuto or ControlNone.
+	// The other three are the mode, owner and group of the socket's file.
 	Control      string
 	ControlMode  FileMode
 	ControlOwner string
 	ControlGroup string
-	// Metrics is the TCP address at which metrics are served; empty for none.
-	// They are on the control socket in any case.
+	// Metrics is the TCP address at which metrics are served. If it is empty,
+	// there is none. The control socket serves metrics in any case.
 	Metrics string
 
-	// LogPeer is how much of peers the log and a status tell.
+	// LogPeer is how much the log and the status tell of peers.
 	LogPeer LogPeer
 
 	Services []Service
 
 	Run
 
-	// at says where the master's keys were written.
+	// at holds the positions of the master's keys.
 	at positions
 }
 
-// A Run is what the command line says of this one run of the program. It has no
-// keys and is the same after a reload.
+// A Run holds what only the command line can set, for this run of the program.
+// No key stands for it, and a reload does not change it.
 type Run struct {
-	// Once serves a single connection and then ends with its worker's code.
+	// Once makes the master serve a single connection, and then exit with the
+	// exit code of its worker.
 	Once bool
 
-	// Activated says that sockets were passed to this process, which may be in
-	// place of what a service of a file does not list.
+	// Activated says that a service manager has passed sockets to this process.
+	// They may take the place of addresses that a service does not list.
 	Activated bool
 
-	// Wrap is put in front of every worker's command line, for instance
-	// strace and its options.
+	// Wrap is a command, for instance strace and its options, in front of every
+	// worker's command line.
 	Wrap []string
 }
 
-// A Service is a named set of listeners, a handler and a policy. What a field
-// means in detail is said where its key is defined, in servicekeys.go.
+// A Service is a named set of listeners, a handler and a policy. The keys in
+// keys.go explain the fields in detail.
 type Service struct {
 	Name string
-	// Listen is what to bind. Sockets that are passed for the service take its
-	// place; it is empty only where Run.Activated says that there may be some.
+	// Listen holds the addresses to bind. Sockets that a service manager has
+	// passed for the service take their place. Listen is empty only if
+	// Run.Activated says that there may be such sockets.
 	Listen []Address
 
-	// Handler names a built-in handler; Program is any other program and its
-	// arguments. Exactly one of them is set.
+	// Handler is the name of a built-in handler. Program is any other program
+	// with its arguments. Exactly one of the two is set.
 	Handler string
 	Program []string
 
-	// Handoff is how the connection reaches the handler.
+	// Handoff is the way in which a connection reaches the handler.
 	Handoff Handoff
 
-	// QuitWord, for the echo handler, is the line with which a client ends
-	// the connection; empty for none.
+	// QuitWord is for the echo handler: a client ends its connection with this
+	// line. If it is empty, there is no such line.
 	QuitWord string
 
-	// What a worker is born with. Names of users and groups may be numbers.
+	// What a worker has at its start. Users and groups may be names or numbers.
 	User                string
 	Group               string
 	SupplementaryGroups []string
@@ -85,17 +88,18 @@ type Service struct {
 	Env                 []string // "NAME=value", or "NAME" for the master's own value
 	Stderr              Stderr
 
-	// MinSpares and MaxSpares bound the number of spares, workers started
-	// ahead of their connections. Between the two it follows the demand.
+	// MinSpares and MaxSpares limit the number of spares, which are workers
+	// that start ahead of their connections. Between the limits the number
+	// follows the demand.
 	MinSpares int
 	MaxSpares int
 	// ConnectionsPerWorker is how many connections a worker serves, one after
 	// the other, before it ends. With 1 every connection has a process of its
-	// own; more trade that isolation for speed.
+	// own. More of them are faster and less isolated.
 	ConnectionsPerWorker int
 
-	// Limits. A number of 0, a duration of 0 and a zero Rate or Drop are none,
-	// but for MaxConnections, which is at least 1.
+	// Limits. A zero value means no limit, except for MaxConnections, which is
+	// at least 1.
 	MaxConnections          int
 	MaxConnectionsPerSource int
 	SourcePrefixV4          int
@@ -103,7 +107,7 @@ type Service struct {
 	MaxSources              int
 	Overflow                Overflow
 	Rate                    Rate
-	Burst                   int // 0: as many as the rate's number
+	Burst                   int // 0: the count of the rate
 	RatePerSource           Rate
 	BurstPerSource          int
 	RandomEarlyDrop         Drop
@@ -116,16 +120,16 @@ type Service struct {
 	Deny  []PeerSet
 	Rules []Rule
 
-	// Penalties for sources whose workers end badly.
+	// Penalties for sources whose workers end in certain ways.
 	PenaltyExitCodes []int
 	PenaltySignals   []unix.Signal
 	Penalty          time.Duration // the first one
-	PenaltyGrowth    int           // each further one is so many times as long
+	PenaltyGrowth    int           // each further one is longer by this factor
 	PenaltyMax       time.Duration
 	PenaltyExempt    []PeerSet
 	PenaltyDryRun    bool
 
-	// ProxyProtocol lists the peers whose PROXY header is believed.
+	// ProxyProtocol lists the peers whose PROXY header the master believes.
 	ProxyProtocol []PeerSet
 	ProxyTimeout  time.Duration
 
@@ -145,16 +149,17 @@ type Service struct {
 	at positions
 }
 
-// A Rule changes what holds for some peers. Of all rules, allow and deny
-// entries of a service the one with the longest prefix decides.
+// A Rule changes the policy of a service for some peers. The entry with the
+// longest prefix decides, among all rules, allow and deny entries of a service.
 type Rule struct {
 	From   []PeerSet
 	Action Action
 
-	Env     []string // added to the service's
-	Program []string // in place of the service's; with its handoff
+	Env     []string // in addition to the service's
+	Program []string // in place of the service's, with the same handoff
 
-	// Limits in place of the service's; nil: the service's hold.
+	// Limits in place of the service's. Where one is nil, the service's
+	// applies.
 	MaxConnectionsPerSource *int
 	RatePerSource           *Rate
 	BurstPerSource          *int
@@ -168,34 +173,36 @@ type Rule struct {
 type Handoff string
 
 const (
-	// HandoffWorker gives fd 3 the connection and fd 4 the control channel.
+	// HandoffWorker passes the connection as fd 3 and the control channel as fd
+	// 4.
 	HandoffWorker Handoff = "worker"
-	// HandoffStdio gives fds 0 and 1 the connection, as inetd does.
+	// HandoffStdio passes the connection as fds 0 and 1, as inetd does.
 	HandoffStdio Handoff = "stdio"
-	// HandoffSystemd gives fd 3 the connection and sets LISTEN_FDS and its
-	// companions, as a systemd socket unit with Accept=yes does (sd_listen_fds(3)).
+	// HandoffSystemd passes the connection as fd 3 and sets LISTEN_FDS and
+	// related variables, as a systemd socket unit with Accept=yes does
+	// (sd_listen_fds(3)).
 	HandoffSystemd Handoff = "systemd"
 )
 
-// Stderr is where fd 2 of workers leads.
+// Stderr is the destination of workers' fd 2.
 type Stderr string
 
 const (
-	StderrInherit Stderr = "inherit" // to the master's own
-	StderrNull    Stderr = "null"    // to /dev/null
-	StderrLog     Stderr = "log"     // into the log, line by line
+	StderrInherit Stderr = "inherit" // the master's own
+	StderrNull    Stderr = "null"    // /dev/null
+	StderrLog     Stderr = "log"     // the log, line by line
 )
 
-// LogPeer is how much the log and a status tell of peers.
+// LogPeer is how much the log and the status tell of peers.
 type LogPeer string
 
 const (
 	LogPeerFull   LogPeer = "full"   // addresses and ports
-	LogPeerPrefix LogPeer = "prefix" // an IPv4 /24 or an IPv6 /48; of unix sockets the user
+	LogPeerPrefix LogPeer = "prefix" // an IPv4 /24 or an IPv6 /48, and for unix sockets the user
 	LogPeerNone   LogPeer = "none"   // nothing
 )
 
-// Overflow is what becomes of connections beyond MaxConnections.
+// Overflow is what happens to connections beyond MaxConnections.
 type Overflow string
 
 const (
@@ -211,6 +218,6 @@ const (
 	ActionDeny  Action = "deny"
 )
 
-// positions says where keys were written: values by key, items of lists by
-// "key[0]", and the whole by "".
+// positions holds places in the file. The key of a value is its name, of an
+// item of a list "key[0]", and of the table "".
 type positions map[string]Position

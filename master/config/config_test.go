@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// complete returns a valid configuration after change has been made to it.
+// complete returns a valid configuration, with a change.
 func complete(t *testing.T, change func(*Config, *Service)) Config {
 	t.Helper()
 	worker := filepath.Join(t.TempDir(), "worker")

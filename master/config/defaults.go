@@ -7,7 +7,7 @@ import (
 	"unicode"
 )
 
-// Defaults of the keys that have one.
+// Defaults of some keys.
 const (
 	DefaultListen         = "127.0.0.1:7007"
 	DefaultHandler        = "echo"
@@ -21,9 +21,9 @@ const (
 	DefaultControlMode = 0o660
 )
 
-// What Control may be instead of a path.
+// Values of Control that are not a path.
 const (
-	ControlAuto = "auto" // in the runtime directory, if that can be
+	ControlAuto = "auto" // in the runtime directory, if there is one
 	ControlNone = "none"
 )
 
@@ -39,7 +39,7 @@ func Default() Config {
 	}
 }
 
-// DefaultService returns a service of which nothing was said yet.
+// DefaultService returns a service with its defaults.
 func DefaultService() Service {
 	return Service{
 		Stderr:         StderrInherit,
@@ -56,19 +56,20 @@ func DefaultService() Service {
 		PenaltyMax:     10 * time.Minute,
 		ProxyTimeout:   5 * time.Second,
 		NoDelay:        true,
-		// A worker whose peer has vanished without a word holds its slot until
-		// the kernel notices; the kernel's own default is two hours (tcp(7)).
+		// If a peer vanishes without closing its connection, the worker holds
+		// its slot until the kernel notices. The kernel's default is two hours
+		// (tcp(7)).
 		Keepalive: time.Minute,
 		V6Only:    true,
 	}
 }
 
-// DefaultRule returns a rule of which nothing was said yet.
+// DefaultRule returns a rule with its defaults.
 func DefaultRule() Rule { return Rule{Action: ActionAllow} }
 
-// Complete fills in what follows from the rest: the handler, its handoff, the
-// address and the service's name. It does not touch what was given, and it
-// gives no default to numbers: 0 there is what a person wrote.
+// Complete fills in fields that follow from others: the handler, its handoff,
+// the address and the name of the service. It does not change fields that are
+// set. It gives numbers no default, because a person may have written the 0.
 func (c *Config) Complete() {
 	for i := range c.Services {
 		c.Services[i].complete()
@@ -86,7 +87,7 @@ func (s *Service) complete() {
 		}
 	}
 	if len(s.Listen) == 0 && s.at == nil {
-		// A service of a file says where it listens, or gets passed sockets.
+		// In a file, a service lists its addresses or has sockets passed to it.
 		address, err := ParseAddress(DefaultListen)
 		if err != nil {
 			panic(err)
@@ -107,8 +108,8 @@ func (s *Service) complete() {
 	}
 }
 
-// serviceName makes a name of a program's path, which may hold any bytes, where
-// a name stands in logs and in the environment.
+// serviceName makes a service's name from the path of its program. A path may
+// have any bytes. A name appears in logs and in the environment.
 func serviceName(program string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {

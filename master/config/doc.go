@@ -1,8 +1,9 @@
-// Package config turns what a person wrote, on the command line or in a file,
-// into a validated Config.
+// Package config turns what a person has written, on the command line or in a
+// file, into a validated Config.
 //
-// It is pure but for looking at files that a configuration names: it binds
-// nothing, starts nothing and changes nothing. Every error it returns is a
-// person's mistake and is worded for that person: what was found, what is
-// allowed, and where.
+// It owns the keys: their names, values, defaults and limits. It looks at the
+// files and accounts that a configuration names. Apart from that it is pure: it
+// binds nothing, starts nothing and changes nothing. Every error that it
+// returns is for the person who wrote the configuration. It says what was
+// found, what is allowed, and where.
 package config

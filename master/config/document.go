@@ -10,14 +10,14 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// A node is a value of a TOML document and where it stands. The decoder of
-// go-toml stops at the first value that does not fit and forgets where the
-// others stood; a person is told about all mistakes at once, so the document
-// is read into nodes first and understood afterwards.
+// A node is a value of a TOML document, with its position. The decoder of
+// go-toml stops at the first value that does not fit, and loses the positions
+// of the others. But a person should see all errors at once. So the document is
+// parsed into nodes first, and decoded afterwards.
 type node struct {
 	at    Position
 	kind  nodeKind
-	text  string // of text: the string itself; of all other values: as written
+	text  string // the content of a string, or another value as it is written
 	items []*node
 	table *table
 }
@@ -34,9 +34,9 @@ const (
 	kindTable   nodeKind = "a table"
 )
 
-// A table is a TOML table: its values by key, in the order they were written.
+// A table is a TOML table: its values by key, and the order of the keys.
 type table struct {
-	at      Position // of its header, or of what first mentioned it
+	at      Position // of its header, or of the first key that names it
 	entries map[string]*entry
 	order   []string
 }
@@ -53,14 +53,14 @@ func (t *table) put(name string, key Position, value *node) {
 	t.order = append(t.order, name)
 }
 
-// parseDocument reads a whole TOML document. The first error of the syntax is
-// the only one: what follows it cannot be read with confidence.
+// parseDocument parses a whole TOML document. It returns the first syntax error
+// only, because what follows cannot be parsed reliably.
 func parseDocument(file string, text []byte) (*table, error) {
-	// A first pass by the decoder checks what is not a matter of syntax alone,
-	// for instance that no key is defined twice.
+	// The decoder of go-toml also checks rules beyond the syntax, for instance
+	// that no key is defined twice.
 	var discard map[string]any
 	if err := toml.Unmarshal(text, &discard); err != nil {
-		return nil, syntaxMistake(file, err)
+		return nil, syntaxError(file, err)
 	}
 	d := document{file: file}
 	d.parser.Reset(text)
@@ -69,20 +69,20 @@ func parseDocument(file string, text []byte) (*table, error) {
 	for d.parser.NextExpression() {
 		switch e := d.parser.Expression(); e.Kind {
 		case unstable.Table:
-			current = d.open(root, e, false)
+			current = d.openTable(root, e, false)
 		case unstable.ArrayTable:
-			current = d.open(root, e, true)
+			current = d.openTable(root, e, true)
 		case unstable.KeyValue:
 			d.keyValue(current, e)
 		}
 	}
 	if err := d.parser.Error(); err != nil {
-		return nil, syntaxMistake(file, err)
+		return nil, syntaxError(file, err)
 	}
 	return root, nil
 }
 
-func syntaxMistake(file string, err error) error {
+func syntaxError(file string, err error) error {
 	at := Position{File: file, Line: 1, Column: 1}
 	var decode *toml.DecodeError
 	if errors.As(err, &decode) {
@@ -92,8 +92,8 @@ func syntaxMistake(file string, err error) error {
 	return Mistakes{{at, "not valid TOML: " + strings.Map(oneLine, text)}}
 }
 
-// oneLine replaces what would break a message into several lines or reach a
-// terminal as a command.
+// oneLine replaces a character that would break the message into lines, or that
+// a terminal would take for a command.
 func oneLine(r rune) rune {
 	if !strconv.IsPrint(r) {
 		return '.'
@@ -125,10 +125,10 @@ func (d *document) key(n *unstable.Node) []keyPart {
 	return parts
 }
 
-// below returns the table of a name in t, which it makes if need be. In an
-// array of tables it is the last one. The first pass has made sure that the
-// name is not taken by something else.
-func below(t *table, k keyPart) *table {
+// childTable returns the table with a name in t, and makes it if it is missing.
+// In an array of tables it returns the last one. go-toml's decoder has already
+// checked that the name has no other kind of value.
+func childTable(t *table, k keyPart) *table {
 	e := t.entries[k.name]
 	if e == nil {
 		made := newTable(k.at)
@@ -141,16 +141,16 @@ func below(t *table, k keyPart) *table {
 	return e.value.table
 }
 
-// open returns the table of a header, [a.b] or [[a.b]].
-func (d *document) open(root *table, n *unstable.Node, array bool) *table {
+// openTable returns the table that a header, [a.b] or [[a.b]], begins.
+func (d *document) openTable(root *table, n *unstable.Node, array bool) *table {
 	parts := d.key(n)
 	last := parts[len(parts)-1]
 	t := root
 	for _, part := range parts[:len(parts)-1] {
-		t = below(t, part)
+		t = childTable(t, part)
 	}
 	if !array {
-		opened := below(t, last)
+		opened := childTable(t, last)
 		opened.at = last.at
 		return opened
 	}
@@ -168,14 +168,14 @@ func (d *document) keyValue(t *table, n *unstable.Node) {
 	parts := d.key(n)
 	last := parts[len(parts)-1]
 	for _, part := range parts[:len(parts)-1] {
-		t = below(t, part)
+		t = childTable(t, part)
 	}
-	t.put(last.name, last.at, d.value(n.Value(), d.afterEquals(n)))
+	t.put(last.name, last.at, d.value(n.Value(), d.valueStart(n)))
 }
 
-// afterEquals returns where the value of a key begins. Arrays have no position
-// of their own in the parser's tree.
-func (d *document) afterEquals(n *unstable.Node) Position {
+// valueStart returns the position of a key's value. The parser gives arrays no
+// position.
+func (d *document) valueStart(n *unstable.Node) Position {
 	var end uint32
 	for it := n.Key(); it.Next(); {
 		end = it.Node().Raw.Offset + it.Node().Raw.Length
@@ -188,7 +188,7 @@ func (d *document) afterEquals(n *unstable.Node) Position {
 }
 
 // value makes a node of a value. An array within an array gets the position of
-// the outer one.
+// the outer array.
 func (d *document) value(n *unstable.Node, fallback Position) *node {
 	v := &node{at: fallback, text: string(n.Data)}
 	if n.Raw.Length > 0 {
@@ -219,9 +219,8 @@ func (d *document) value(n *unstable.Node, fallback Position) *node {
 	return v
 }
 
-// found describes a value in a message: what it is and, where that fits into a
-// line, what it says.
-func (n *node) found() string {
+// describe describes a value for a message, by its kind or by its text.
+func (n *node) describe() string {
 	switch n.kind {
 	case kindText:
 		return quoted(n.text)
@@ -231,7 +230,7 @@ func (n *node) found() string {
 	return n.text
 }
 
-// quoted quotes a string for a message, cut when it is long.
+// quoted quotes a string for a message. It cuts a long one.
 func quoted(s string) string {
 	const limit = 80
 	if len(s) > limit {

@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The example in deploy is valid, has every key, and says of the keys that it
-// leaves out what their defaults really are.
+// The example in deploy is valid and has every key. For keys that are commented
+// out it shows the true defaults.
 func TestExample(t *testing.T) {
 	data, err := os.ReadFile("../../deploy/preforkd.toml")
 	if err != nil {

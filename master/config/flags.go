@@ -5,18 +5,18 @@ import (
 	"strings"
 )
 
-// A Flag is a key as a flag of the command line.
+// A Flag describes a key as a flag of the command line.
 type Flag struct {
 	Name    string
-	Value   string // what stands for the value in help
+	Value   string // stands for the value in help
 	Usage   string // with the value's name in backquotes
-	Default string // for help; empty for none worth telling
-	List    bool   // may be given several times, each adding an item
-	Bool    bool   // may be given without a value, which is true
+	Default string // for help; empty if it is not worth mentioning
+	List    bool   // may be given several times, and each adds an item
+	Bool    bool   // may be given without a value, and is then true
 }
 
-// Flags returns the flags of every key that one service without a file can
-// have. The handler and the program are arguments, and rules need a file.
+// Flags returns the flags of a service without a file, and of the master. The
+// handler and the program are arguments instead, and rules need a file.
 func Flags() []Flag {
 	service, master := DefaultService(), Default()
 	service.Listen = []Address{}
@@ -30,7 +30,7 @@ func flagsOf[T any](keys []key[T], defaults *T) []Flag {
 			continue
 		}
 		f := Flag{Name: k.name, Value: k.value, Usage: k.usage, List: k.list, Bool: k.kind == kindBool}
-		if text, ok := k.show(defaults); ok && !k.list {
+		if text, ok := k.format(defaults); ok && !k.list {
 			switch f.Default = strings.Trim(text, `"`); f.Default {
 			case "none", "0s", "0", "false":
 				f.Default = ""
@@ -41,15 +41,16 @@ func flagsOf[T any](keys []key[T], defaults *T) []Flag {
 	return flags
 }
 
-// FromFlags makes a configuration of one service from flags, which hold the
-// texts that were given by name, and from a handler or a program; it completes
-// and validates it. All that is wrong comes back at once, as Mistakes.
+// FromFlags makes a configuration with one service. It takes the flags, as the
+// texts that were given for each name, and a handler or a program. It completes
+// and validates the configuration. If it is wrong, the error is of type
+// Mistakes.
 func FromFlags(flags map[string][]string, handler string, program []string, run Run) (Config, error) {
 	var mistakes Mistakes
 	c, s := Default(), DefaultService()
 	s.Handler, s.Program = handler, program
 	setFlags(serviceKeys, &s, flags, &mistakes)
-	s.settleSpares(func(key string) bool { return len(flags[key]) > 0 }, Position{}, "", &mistakes)
+	s.resolveSpares(func(key string) bool { return len(flags[key]) > 0 }, Position{}, "", &mistakes)
 	setFlags(masterKeys, &c, flags, &mistakes)
 	c.Services, c.Run = []Service{s}, run
 	c.Complete()
@@ -69,14 +70,14 @@ func setFlags[T any](keys []key[T], to *T, flags map[string][]string, mistakes *
 			n.items = append(n.items, flagNode(k.kind, text))
 		}
 		if !k.list {
-			n = n.items[len(n.items)-1] // as everywhere, the last one counts
+			n = n.items[len(n.items)-1] // the last one counts, as is usual for flags
 		}
-		k.read(&r, to, n)
+		k.decode(&r, to, n)
 	}
 }
 
-// flagNode makes a node of a flag's text. One that is not of the key's kind
-// stays a string, which the key then complains about.
+// flagNode makes a node of a flag's text. If the text is not of the key's kind,
+// the node is a string, and the key reports it.
 func flagNode(kind nodeKind, text string) *node {
 	n := &node{kind: kindText, text: text}
 	switch kind {
@@ -85,7 +86,7 @@ func flagNode(kind nodeKind, text string) *node {
 			n.kind = kindInteger
 			n.text = strings.TrimPrefix(text, "+")
 			for len(n.text) > 1 && n.text[0] == '0' {
-				n.text = n.text[1:] // or it would be taken for octal
+				n.text = n.text[1:] // otherwise it would count as octal
 			}
 		}
 	case kindBool:

@@ -1,21 +1,26 @@
 package config
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"math"
+	"os"
 	"os/user"
 	"strconv"
+	"syscall"
 )
 
-// An Identity is whom workers run as.
+// An Identity is the user and the groups of a process.
 type Identity struct {
 	UID, GID uint32
-	Groups   []uint32 // supplementary ones; all others are dropped
+	Groups   []uint32 // all supplementary groups
 }
 
-// Identity looks up whom the service's workers run as. It returns nil when the
-// service does not say, and workers run as the master does. self is whom the
-// master runs as, for what is not said.
+// Identity looks up the identity of the service's workers. It returns nil when
+// the service sets none of user, group and supplementary-groups. The workers
+// then have the master's identity, which is self. With any of these keys, a uid
+// or gid that does not follow from them is that of self.
 func (s *Service) Identity(self Identity) (*Identity, error) {
 	if s.User == "" && s.Group == "" && len(s.SupplementaryGroups) == 0 {
 		return nil, nil
@@ -50,8 +55,8 @@ func (s *Service) Identity(self Identity) (*Identity, error) {
 	return &id, nil
 }
 
-// lookupUser returns a user's number and, of a user that the system knows, its
-// group.
+// lookupUser returns the uid of a user. If the system knows the user, it also
+// returns the gid.
 func lookupUser(name string) (uid uint32, gid *uint32, err error) {
 	number, isNumber := accountNumber(name)
 	found, err := user.Lookup(name)
@@ -83,14 +88,14 @@ func lookupGroup(name string) (uint32, error) {
 	return gid, nil
 }
 
-// accountNumber parses a uid or gid. The highest number means "no change" to
-// the kernel (setresuid(2)) and is nobody's.
+// accountNumber parses a uid or gid. The highest number is not valid, because
+// it means "no change" to the kernel (setresuid(2)).
 func accountNumber(s string) (uint32, bool) {
 	n, err := strconv.ParseUint(s, 10, 32)
 	return uint32(n), err == nil && n != math.MaxUint32
 }
 
-// ID looks up the number behind uid: and gid:.
+// ID looks up the number of the account after uid: or gid:.
 func (p PeerSet) ID() (uint32, error) {
 	if p.Unix == UnixGID {
 		return lookupGroup(p.Account)
@@ -99,14 +104,13 @@ func (p PeerSet) ID() (uint32, error) {
 	return uid, err
 }
 
-// SocketIdentity looks up who owns the files of unix sockets; -1 leaves the
-// owner or the group as it is.
+// SocketIdentity looks up the owner and the group of the files of unix sockets.
+// A value of -1 leaves that one unchanged.
 func (s *Service) SocketIdentity() (uid, gid int, err error) {
 	return socketIdentity(s.SocketOwner, s.SocketGroup)
 }
 
-// ControlIdentity looks up who owns the file of the control socket, as
-// SocketIdentity does.
+// ControlIdentity does what SocketIdentity does, for the control socket.
 func (c *Config) ControlIdentity() (uid, gid int, err error) {
 	return socketIdentity(c.ControlOwner, c.ControlGroup)
 }
@@ -128,4 +132,37 @@ func socketIdentity(owner, group string) (uid, gid int, err error) {
 		gid = int(n)
 	}
 	return uid, gid, nil
+}
+
+// Capabilities by number (linux/capability.h).
+const (
+	capSetGID = 6
+	capSetUID = 7
+)
+
+// currentIdentity returns the identity of this process.
+func currentIdentity() Identity {
+	return Identity{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())}
+}
+
+// hasCapability reports whether this process has a capability. If the kernel
+// does not tell, the answer is yes, and the first spawn may fail instead.
+func hasCapability(capability int) bool {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return true
+	}
+	_, rest, _ := bytes.Cut(status, []byte("\nCapEff:\t"))
+	value, _, _ := bytes.Cut(rest, []byte("\n"))
+	set, err := strconv.ParseUint(string(value), 16, 64)
+	return err != nil || set&(1<<capability) != 0
+}
+
+// bareErrno returns the error number inside err. It is for messages that
+// already name the file.
+func bareErrno(err error) error {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return errno
+	}
+	return err
 }

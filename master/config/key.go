@@ -8,47 +8,47 @@ import (
 	"time"
 )
 
-// A key is a key of a table: its name, what it is for, how its value is read
-// into a T, and how it is written back. Everything that knows the keys, the
-// decoder, the flags, the printed configuration and the messages, goes by the
-// lists of them, so that a key exists everywhere or nowhere.
+// A key is a key of a table in the file, whose value belongs into a T. There is
+// one list of keys for each table. The decoder, the flags, the printed
+// configuration and the messages all use these lists. So a key exists in all of
+// them or in none.
 type key[T any] struct {
 	name  string
-	value string   // what stands for the value in help, in capitals
-	kind  nodeKind // of the value, or of the items of a list
+	value string   // stands for the value in help, in capitals
+	kind  nodeKind // of the value, or of each item of a list
 	list  bool
 	usage string
 
-	// read puts a value into its field and reports what is wrong with it.
-	read func(r *reader, to *T, n *node)
-	// show returns the value as TOML, or false when it is not set and has no
-	// way to say so.
-	show func(from *T) (string, bool)
+	// decode puts a value into its field, and reports what is wrong with it.
+	decode func(r *reader, to *T, n *node)
+	// format returns the value as TOML. It returns false when the value is not
+	// set and TOML cannot express that.
+	format func(from *T) (string, bool)
 }
 
-// A reader collects mistakes and positions while a table is read.
+// A reader collects errors and positions while a table is decoded.
 type reader struct {
-	scope    string // "service.echo: " in front of messages; empty for flags
+	scope    string // the start of each message, such as "service.echo: "; empty for flags
 	at       positions
 	mistakes *Mistakes
 }
 
-// bad reports a value.
-func (r *reader) bad(key string, n *node, format string, args ...any) {
-	r.mistakes.add(n.at, "%s%s %s: %s", r.scope, key, n.found(), fmt.Sprintf(format, args...))
+// report reports that a value is wrong.
+func (r *reader) report(key string, n *node, format string, args ...any) {
+	r.mistakes.add(n.at, "%s%s %s: %s", r.scope, key, n.describe(), fmt.Sprintf(format, args...))
 }
 
-// is reports whether a value is of a kind, and complains if it is not.
-func (r *reader) is(key string, n *node, kind nodeKind) bool {
+// expect reports whether a value is of a kind. If not, it adds an error.
+func (r *reader) expect(key string, n *node, kind nodeKind) bool {
 	if n.kind != kind {
-		r.bad(key, n, "must be %s", kind)
+		r.report(key, n, "must be %s", kind)
 	}
 	return n.kind == kind
 }
 
-// items returns the items of a list with their positions noted.
+// items returns the items of a list, and records their positions.
 func (r *reader) items(key string, n *node) []*node {
-	if !r.is(key, n, kindList) {
+	if !r.expect(key, n, kindList) {
 		return nil
 	}
 	for i, item := range n.items {
@@ -57,45 +57,45 @@ func (r *reader) items(key string, n *node) []*node {
 	return n.items
 }
 
-// parsedKey is a key whose value is a string of some form.
+// parsedKey makes a key whose value is a string that parse understands.
 func parsedKey[T, V any](name, value, usage string, field func(*T) *V, parse func(string) (V, error), format func(V) string) key[T] {
 	return key[T]{
 		name: name, value: value, kind: kindText, usage: usage,
-		read: func(r *reader, to *T, n *node) {
-			if !r.is(name, n, kindText) {
+		decode: func(r *reader, to *T, n *node) {
+			if !r.expect(name, n, kindText) {
 				return
 			}
 			v, err := parse(n.text)
 			if err != nil {
-				r.bad(name, n, "%v", err)
+				r.report(name, n, "%v", err)
 				return
 			}
 			*field(to) = v
 		},
-		show: func(from *T) (string, bool) { return tomlString(format(*field(from))), true },
+		format: func(from *T) (string, bool) { return tomlString(format(*field(from))), true },
 	}
 }
 
-// listKey is a key whose value is a list of strings of some form.
+// listKey makes a key whose value is a list of strings that parse understands.
 func listKey[T, V any](name, value, usage string, field func(*T) *[]V, parse func(string) (V, error), format func(V) string) key[T] {
 	return key[T]{
 		name: name, value: value, kind: kindText, list: true, usage: usage,
-		read: func(r *reader, to *T, n *node) {
+		decode: func(r *reader, to *T, n *node) {
 			var list []V
 			for _, item := range r.items(name, n) {
-				if !r.is(name, item, kindText) {
+				if !r.expect(name, item, kindText) {
 					continue
 				}
 				v, err := parse(item.text)
 				if err != nil {
-					r.bad(name, item, "%v", err)
+					r.report(name, item, "%v", err)
 					continue
 				}
 				list = append(list, v)
 			}
 			*field(to) = list
 		},
-		show: func(from *T) (string, bool) {
+		format: func(from *T) (string, bool) {
 			var items []string
 			for _, v := range *field(from) {
 				items = append(items, tomlString(format(v)))
@@ -105,18 +105,18 @@ func listKey[T, V any](name, value, usage string, field func(*T) *[]V, parse fun
 	}
 }
 
-func asItIs(s string) (string, error) { return s, nil }
-func same(s string) string            { return s }
+func parseText(s string) (string, error) { return s, nil }
+func formatText(s string) string         { return s }
 
 func textKey[T any](name, value, usage string, field func(*T) *string) key[T] {
-	return parsedKey(name, value, usage, field, asItIs, same)
+	return parsedKey(name, value, usage, field, parseText, formatText)
 }
 
 func textsKey[T any](name, value, usage string, field func(*T) *[]string) key[T] {
-	return listKey(name, value, usage, field, asItIs, same)
+	return listKey(name, value, usage, field, parseText, formatText)
 }
 
-// choiceKey is a key with a closed list of values.
+// choiceKey makes a key whose value is one of a few strings.
 func choiceKey[T any, V ~string](name, usage string, field func(*T) *V, choices ...V) key[T] {
 	parse := func(s string) (V, error) {
 		if slices.Contains(choices, V(s)) {
@@ -132,48 +132,48 @@ func choiceKey[T any, V ~string](name, usage string, field func(*T) *V, choices 
 	return parsedKey(name, strings.ToUpper(name), usage, field, parse, func(v V) string { return string(v) })
 }
 
-// integerKey is a key whose value is a whole number within bounds.
-func integerKey[T any](name, usage string, least, most int, field func(*T) *int) key[T] {
+// integerKey makes a key whose value is a whole number within limits.
+func integerKey[T any](name, usage string, lowest, highest int, field func(*T) *int) key[T] {
 	return key[T]{
 		name: name, value: "N", kind: kindInteger, usage: usage,
-		read: func(r *reader, to *T, n *node) {
-			if v, ok := r.integer(name, n, least, most); ok {
+		decode: func(r *reader, to *T, n *node) {
+			if v, ok := r.integer(name, n, lowest, highest); ok {
 				*field(to) = v
 			}
 		},
-		show: func(from *T) (string, bool) { return strconv.Itoa(*field(from)), true },
+		format: func(from *T) (string, bool) { return strconv.Itoa(*field(from)), true },
 	}
 }
 
-func (r *reader) integer(name string, n *node, least, most int) (int, bool) {
-	if !r.is(name, n, kindInteger) {
+func (r *reader) integer(name string, n *node, lowest, highest int) (int, bool) {
+	if !r.expect(name, n, kindInteger) {
 		return 0, false
 	}
 	v, err := strconv.ParseInt(strings.ReplaceAll(n.text, "_", ""), 0, 64)
 	switch {
-	case err == nil && v < int64(least):
-		r.bad(name, n, "must be at least %d", least)
-	case err != nil || v > int64(most):
-		r.bad(name, n, "must be at most %d", most)
+	case err == nil && v < int64(lowest):
+		r.report(name, n, "must be at least %d", lowest)
+	case err != nil || v > int64(highest):
+		r.report(name, n, "must be at most %d", highest)
 	default:
 		return int(v), true
 	}
 	return 0, false
 }
 
-func integersKey[T any](name, usage string, least, most int, field func(*T) *[]int) key[T] {
+func integersKey[T any](name, usage string, lowest, highest int, field func(*T) *[]int) key[T] {
 	return key[T]{
 		name: name, value: "N", kind: kindInteger, list: true, usage: usage,
-		read: func(r *reader, to *T, n *node) {
+		decode: func(r *reader, to *T, n *node) {
 			var list []int
 			for _, item := range r.items(name, n) {
-				if v, ok := r.integer(name, item, least, most); ok {
+				if v, ok := r.integer(name, item, lowest, highest); ok {
 					list = append(list, v)
 				}
 			}
 			*field(to) = list
 		},
-		show: func(from *T) (string, bool) {
+		format: func(from *T) (string, bool) {
 			var items []string
 			for _, v := range *field(from) {
 				items = append(items, strconv.Itoa(v))
@@ -186,12 +186,12 @@ func integersKey[T any](name, usage string, least, most int, field func(*T) *[]i
 func boolKey[T any](name, usage string, field func(*T) *bool) key[T] {
 	return key[T]{
 		name: name, value: "BOOL", kind: kindBool, usage: usage,
-		read: func(r *reader, to *T, n *node) {
-			if r.is(name, n, kindBool) {
+		decode: func(r *reader, to *T, n *node) {
+			if r.expect(name, n, kindBool) {
 				*field(to) = n.text == "true"
 			}
 		},
-		show: func(from *T) (string, bool) { return strconv.FormatBool(*field(from)), true },
+		format: func(from *T) (string, bool) { return strconv.FormatBool(*field(from)), true },
 	}
 }
 
@@ -210,26 +210,27 @@ func parseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// optional makes a key whose field is nil for as long as it is not set.
+// optional makes a key whose field is a pointer, and nil while the key is not
+// set.
 func optional[T, V any](of func(field func(*T) *V) key[T], field func(*T) **V) key[T] {
-	// The inner key reads into, and writes from, whatever the field points to.
+	// The inner key decodes into the value that the field points to.
 	inner := of(func(t *T) *V { return *field(t) })
-	read, show := inner.read, inner.show
-	inner.read = func(r *reader, to *T, n *node) {
+	decode, format := inner.decode, inner.format
+	inner.decode = func(r *reader, to *T, n *node) {
 		*field(to) = new(V)
-		read(r, to, n)
+		decode(r, to, n)
 	}
-	inner.show = func(from *T) (string, bool) {
+	inner.format = func(from *T) (string, bool) {
 		if *field(from) == nil {
 			return "", false
 		}
-		return show(from)
+		return format(from)
 	}
 	return inner
 }
 
-// tomlString writes a basic string of TOML. Bytes that are no UTF-8, which
-// only flags can hold, come out as U+FFFD.
+// tomlString formats a basic string of TOML. Bytes that are not UTF-8 become
+// U+FFFD. Only flags can contain such bytes.
 func tomlString(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')

@@ -10,9 +10,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/preforkd/preforkd/ipc/needtest"
 )
 
-// worker is the start of a configuration whose worker binary exists.
+// worker is the start of a configuration that has a worker binary.
 func worker(t testing.TB) string {
 	path := filepath.Join(t.TempDir(), "worker")
 	if err := os.WriteFile(path, []byte("#!/bin/sh\n"), 0o755); err != nil {
@@ -21,7 +23,7 @@ func worker(t testing.TB) string {
 	return fmt.Sprintf("[master]\nworker-binary = %q\n", path)
 }
 
-// sameConfig compares configurations but for where they were written.
+// sameConfig compares configurations without the positions of their keys.
 var sameConfig = []cmp.Option{
 	cmpopts.IgnoreUnexported(Config{}, Service{}, Rule{}),
 	cmp.Comparer(func(a, b Address) bool { return a == b }),
@@ -29,7 +31,7 @@ var sameConfig = []cmp.Option{
 	cmpopts.EquateEmpty(),
 }
 
-// The configuration of the design, without the keys of features still to come.
+// A configuration with many keys is loaded completely.
 func TestParseDesign(t *testing.T) {
 	c, err := Parse("preforkd.toml", []byte(worker(t)+`drain-timeout = "30s"
 
@@ -65,7 +67,7 @@ proxy-protocol = ["10.0.0.0/8"]
 
 const minimal = "[service.a]\nlisten = [':1']\nhandler = 'echo'\n"
 
-// Each mistake is found where it stands, says what was found and what is allowed.
+// Each error has its position, and says what was found and what is allowed.
 func TestMistakesInFiles(t *testing.T) {
 	service := "[service.a]\nlisten = [':1']\nhandler = 'echo'\n" // what follows is line 4
 	program := "[service.a]\nlisten = [':1']\nprogram = ['/bin/cat']\n"
@@ -157,7 +159,8 @@ func TestMistakesInFiles(t *testing.T) {
 		{"name", "[service.\"a\\u0007\"]\nlisten = [':1']\nhandler = 'echo'\n", `the name must not hold control characters`, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			// In front, a master would move all lines; after, it may be there twice.
+			// A [master] in front would move all lines, and one at the end may
+			// be the second.
 			text := c.text
 			if !strings.Contains(text, "[master]") {
 				text += "\n" + worker(t)
@@ -187,7 +190,7 @@ func TestMistakesInFiles(t *testing.T) {
 	}
 }
 
-// All mistakes are told at once, in the order of the file.
+// All errors are reported at once, in the order of the file.
 func TestAllMistakesAtOnce(t *testing.T) {
 	_, err := Parse("f", []byte(worker(t)+`drain-timeout = "soon"
 [service.a]
@@ -213,19 +216,18 @@ handler = "echo"
 	}
 }
 
-// The printed configuration is the same configuration, with every key in it.
+// The printed configuration means the same, and has every key.
 func TestPrintedConfigurationRoundTrips(t *testing.T) {
-	for name, text := range map[string]string{
-		"defaults": minimal,
-		"everything": `
+	const others = `user = "0"
+group = "0"
+supplementary-groups = ["0", "1"]
+`
+	const everything = `
 [service."the first"]
 listen = ["127.0.0.1:0", "[fe80::1%1]:7", "unix:/tmp/\u00e4\"b", "unix:@x"]
 program = ["/bin/sh", "-c", "a\tb\n\\\u0001"]
 handoff = "worker"
-user = "0"
-group = "0"
-supplementary-groups = ["0", "1"]
-umask = "027"
+` + others + `umask = "027"
 directory = "/"
 env = ["A=1", "B", "C="]
 min-spares = 1
@@ -279,8 +281,16 @@ idle-timeout = "1s"
 [[service."the first".rule]]
 from = ["192.0.2.1"]
 action = "deny"
-`} {
+`
+	for name, text := range map[string]string{
+		"defaults":                   minimal,
+		"everything":                 everything,
+		"everything but other users": strings.Replace(everything, others, "", 1),
+	} {
 		t.Run(name, func(t *testing.T) {
+			if name == "everything" && os.Geteuid() != 0 {
+				needtest.Skip(t, "needs root, who may have workers of other users")
+			}
 			c, err := Parse("f", []byte(text+"\n"+worker(t)), Run{})
 			if err != nil {
 				t.Fatal(err)
@@ -305,7 +315,7 @@ action = "deny"
 	}
 }
 
-// Flags are the keys: same names, same values, same mistakes.
+// Flags have the same names, values and errors as keys.
 func TestFlagsAreTheKeys(t *testing.T) {
 	flags := map[string][]string{
 		"listen": {":1", "unix:/x"}, "max-connections": {"010"}, "allow": {"10.0.0.0/8", "::1"}, "nodelay": {"false"},
@@ -350,8 +360,9 @@ quit-word "x\n": must be a single line`
 	}
 }
 
-// Whatever the file: no panic, mistakes of one line each with a position in
-// the file, and what is accepted prints to what parses to the same.
+// Whatever the file contains, there is no panic. Each error has one line and a
+// position in the file. What is accepted prints to a text that parses to the
+// same.
 func FuzzParse(f *testing.F) {
 	f.Add(minimal)
 	f.Add("[master]\ndrain-timeout = '1s'\n[service.a]\nlisten = [':1', 5]\nhandler = {x = 1}\n[[service.a.rule]]\nfrom = []\n")

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// TOML returns the whole configuration as a file, defaults included. Parsing
-// it gives the same configuration. Once and Wrap, which have no keys, are left
-// out.
+// TOML returns the whole configuration as the text of a file, with all
+// defaults. Parse of this text returns the same configuration. The fields of
+// Run have no keys and are missing.
 func (c *Config) TOML() string {
 	var b strings.Builder
 	b.WriteString("[master]\n")
@@ -18,8 +18,8 @@ func (c *Config) TOML() string {
 	return b.String()
 }
 
-// TOML returns the tables of a service, defaults included. Services with the
-// same text are configured the same.
+// TOML returns the tables of a service, with all defaults. Services with the
+// same text have the same configuration.
 func (s *Service) TOML() string {
 	var b strings.Builder
 	header := "service." + tomlKey(s.Name)
@@ -35,18 +35,19 @@ func (s *Service) TOML() string {
 func printTable[T any](b *strings.Builder, keys []key[T], from *T) {
 	width := 0
 	for _, k := range keys {
-		if _, ok := k.show(from); ok {
+		if _, ok := k.format(from); ok {
 			width = max(width, len(k.name))
 		}
 	}
 	for _, k := range keys {
-		if value, ok := k.show(from); ok {
+		if value, ok := k.format(from); ok {
 			fmt.Fprintf(b, "%-*s = %s\n", width, k.name, value)
 		}
 	}
 }
 
-// tomlKey writes a key, quoted unless it is made of letters, digits, '_' and '-'.
+// tomlKey formats a key. It quotes the key unless it consists of letters,
+// digits, '_' and '-'.
 func tomlKey(s string) string {
 	for _, c := range []byte(s) {
 		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '-' {
@@ -57,4 +58,48 @@ func tomlKey(s string) string {
 		return `""`
 	}
 	return s
+}
+
+// A Table describes a table of a configuration file, for the manual.
+type Table struct {
+	Name  string // as in a file, with its brackets
+	About string
+	Keys  []Key
+}
+
+// A Key describes a key of a table, for the manual.
+type Key struct {
+	Name    string
+	Kind    string // of the value: "a string", "a list of integers"
+	Usage   string // with the value's name in backquotes
+	Default string // as in a file; empty if there is none
+}
+
+// Tables describes everything that a configuration file can have.
+func Tables() []Table {
+	c, service, rule := Default(), DefaultService(), DefaultRule()
+	return []Table{
+		{"[master]", "What holds for all services together.", tableKeys(masterKeys, &c)},
+		{"[service.NAME]", "A service: where it listens, what serves its connections, and for whom. There is at least one. NAME stands in the log and in the workers' environment.", tableKeys(serviceKeys, &service)},
+		{"[[service.NAME.rule]]", "Other limits, another program or more environment for some peers of a service. Of its rules, allow and deny entries the one with the longest prefix decides.", tableKeys(ruleKeys, &rule)},
+	}
+}
+
+func tableKeys[T any](keys []key[T], defaults *T) []Key {
+	var shown []Key
+	for _, k := range keys {
+		key := Key{Name: k.name, Kind: string(k.kind), Usage: k.usage}
+		if k.list {
+			_, item, _ := strings.Cut(string(k.kind), " ")
+			key.Kind = string(kindList) + " of " + item + "s"
+		}
+		if text, ok := k.format(defaults); ok && text != `""` && text != "[]" {
+			key.Default = text
+		}
+		if key.Usage == "" {
+			key.Usage = "in place of the service's own, for these peers"
+		}
+		shown = append(shown, key)
+	}
+	return shown
 }

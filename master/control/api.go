@@ -10,15 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Controlled is the running master that the server asks and tells. Its methods are called by any
-// number of goroutines, and return when the context ends at the latest. Their
-// errors are of type *Error where a client is to hear more than that it failed.
+// A Controlled is the running master, as the server sees it. Several goroutines
+// may call its methods at once. A method must return when the context ends. An
+// error of type *Error tells the client more than that the request has failed.
 type Controlled interface {
 	Status(context.Context) (Status, error)
-	// Explain says what would become of a connection from an address, which is
-	// an IP address or "uid:USER", of one service or with "" of each.
+	// Explain says what would become of a connection from an address to a
+	// service, or with "" to each service. The address is an IP address or
+	// "uid:USER".
 	Explain(ctx context.Context, address, service string) (Explained, error)
-	// Drain begins to stop a service, or with "" the master.
+	// Drain starts to stop a service, or with "" the master.
 	Drain(ctx context.Context, service string, by Peer) (Drained, error)
 	Reload(ctx context.Context) (Reloaded, error)
 	Kill(ctx context.Context, connection string, sig unix.Signal, by Peer) (Killed, error)
@@ -26,8 +27,8 @@ type Controlled interface {
 	SetLogLevel(ctx context.Context, level string, by Peer) (LogLevel, error)
 }
 
-// A Peer is who is at the other end of a control connection, as the kernel
-// knows it (SO_PEERCRED, unix(7)).
+// A Peer is the process at the other end of a control connection, as the kernel
+// reports it (SO_PEERCRED, unix(7)).
 type Peer struct {
 	UID, GID uint32
 	PID      int32
@@ -35,7 +36,7 @@ type Peer struct {
 
 func (p Peer) String() string { return fmt.Sprintf("uid=%d,pid=%d", p.UID, p.PID) }
 
-// An Explained is what would become of a connection now, by service.
+// An Explained says for each service what would become of a connection now.
 type Explained struct {
 	Services []Explanation `json:"services"`
 }
@@ -51,24 +52,24 @@ const (
 type Explanation struct {
 	Service string `json:"service"`
 	Address string `json:"address"`
-	Source  string `json:"source"` // that the address is counted as
+	Source  string `json:"source"` // what the address is counted as
 	Outcome string `json:"outcome"`
-	// Reason is that of a refusal, as in the log; of one that waits it is the
-	// limit that it waits for.
+	// Reason is the reason for a refusal, as in the log. For a connection that
+	// waits it is the limit that makes it wait.
 	Reason string `json:"reason,omitempty"`
-	// By is the rule or limit that decides, as it is configured.
+	// By is the rule or limit that decides, as in the configuration.
 	By string `json:"by,omitempty"`
-	// Until is when the reason will have passed, where that can be known.
+	// Until is the time when the reason will have passed, if that is known.
 	Until *time.Time `json:"until,omitempty"`
 	// Live is how many connections the source has.
 	Live int `json:"live"`
-	// EarlyDrop is the chance, from 0 to 1, of being refused at random instead.
+	// EarlyDrop is the probability, from 0 to 1, of a random refusal.
 	EarlyDrop float64 `json:"early_drop,omitempty"`
-	// Note says what else there is to know.
+	// Note is a remark for the reader.
 	Note string `json:"note,omitempty"`
 }
 
-// A Drained is what is left to finish.
+// A Drained says how many connections a drain has still to wait for.
 type Drained struct {
 	Service string  `json:"service,omitempty"` // empty: the whole master
 	State   string  `json:"state"`
@@ -85,7 +86,7 @@ type Reloaded struct {
 	Closed  []string `json:"closed"`
 }
 
-// A Killed says what was signalled.
+// A Killed says which worker got a signal.
 type Killed struct {
 	Connection string `json:"connection"`
 	Service    string `json:"service"`
@@ -93,36 +94,37 @@ type Killed struct {
 	Signal     string `json:"signal"`
 }
 
-// A LogLevel is the level of the log, and the one before.
+// A LogLevel is the level of the log, and the level before a change.
 type LogLevel struct {
 	Level  string `json:"level"`
 	Before string `json:"before,omitempty"`
 }
 
-// An Error is why a request was not met, in one line for the person who made
-// it.
+// An Error says why the master did not do what was requested, in one line for
+// the person who asked.
 type Error struct {
 	Kind Kind
 	Text string
-	// Mistakes are those of a configuration file, with their places.
+	// Mistakes are the errors of a configuration file, with their positions.
 	Mistakes []string
 }
 
 func (e *Error) Error() string { return e.Text }
 
-// A Kind of error is the status code of HTTP that says the same.
+// A Kind is the class of an Error. Its value is the HTTP status code that means
+// the same.
 type Kind int
 
 const (
-	Invalid     Kind = http.StatusBadRequest            // it makes no sense
-	Forbidden   Kind = http.StatusForbidden             // this client may not do it
-	NotFound    Kind = http.StatusNotFound              // what it is about is not there
-	NotAllowed  Kind = http.StatusMethodNotAllowed      // there, but not with this method
-	Conflict    Kind = http.StatusConflict              // it cannot be done as things are
-	TooLarge    Kind = http.StatusRequestEntityTooLarge // more than anybody has to say
-	Mistaken    Kind = http.StatusUnprocessableEntity   // the configuration has mistakes
-	Failed      Kind = http.StatusInternalServerError   // it was tried and failed
-	Unavailable Kind = http.StatusServiceUnavailable    // the master ends, or is too busy to answer
+	Invalid     Kind = http.StatusBadRequest            // the request makes no sense
+	Forbidden   Kind = http.StatusForbidden             // this client may not do that
+	NotFound    Kind = http.StatusNotFound              // the service or connection does not exist
+	NotAllowed  Kind = http.StatusMethodNotAllowed      // the path exists, but not with this method
+	Conflict    Kind = http.StatusConflict              // the present state does not allow it
+	TooLarge    Kind = http.StatusRequestEntityTooLarge // the body is too large
+	Mistaken    Kind = http.StatusUnprocessableEntity   // the configuration has errors
+	Failed      Kind = http.StatusInternalServerError   // the master has tried and failed
+	Unavailable Kind = http.StatusServiceUnavailable    // the master is ending, or too busy to answer
 )
 
 // Errorf makes an Error.
@@ -130,7 +132,7 @@ func Errorf(kind Kind, format string, args ...any) *Error {
 	return &Error{Kind: kind, Text: fmt.Sprintf(format, args...)}
 }
 
-// asError makes an Error of any error.
+// asError returns the Error inside err, or an Error with the same text.
 func asError(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e

@@ -21,18 +21,20 @@ import (
 // ErrNotRunning reports that nobody listens at a control socket.
 var ErrNotRunning = errors.New("no preforkd listens")
 
-// A Client asks and tells a running master over its control socket. Its errors
-// are one line for the person who uses it. It is safe for concurrent use.
+// A Client sends requests to a running master over its control socket. Each of
+// its errors is one line for the person who uses it. A Client may be used by
+// several goroutines at once.
 type Client struct {
 	path string
 	http http.Client
 }
 
-// maxAnswer bounds an answer in bytes: the status of some 100,000 connections.
+// maxAnswer is the maximum size of an answer in bytes. The status of some
+// 100,000 connections fits.
 const maxAnswer = 64 << 20
 
-// NewClient returns a client of the master whose control socket is at path. It
-// connects when it is first asked something. The caller closes it.
+// NewClient returns a client of the master whose control socket is at path. The
+// client connects with its first request. The caller must call Close.
 func NewClient(path string) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
@@ -47,16 +49,16 @@ func NewClient(path string) *Client {
 	}}}
 }
 
-// Close closes the connection that was kept for the next question.
+// Close closes the connection that is kept open for the next request.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// dialError says why a control socket could not be reached.
+// dialError explains why the client could not connect to a control socket.
 func dialError(path string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):
 		return fmt.Errorf("%w at %s", ErrNotRunning, path)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%s: permission denied: %s", path, whoMay(path))
+		return fmt.Errorf("%s: permission denied: %s", path, describeAccess(path))
 	}
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		return fmt.Errorf("connect to %s: %w", path, errno)
@@ -64,8 +66,9 @@ func dialError(path string, err error) error {
 	return fmt.Errorf("connect to %s: %w", path, err)
 }
 
-// whoMay says who may connect to a socket, as far as one who may not can tell.
-func whoMay(path string) string {
+// describeAccess says who may connect to a socket, as far as a user who may not
+// can find out.
+func describeAccess(path string) string {
 	info, err := os.Stat(path)
 	if err != nil {
 		return "only those may connect who can enter its directory"
@@ -78,57 +81,57 @@ func whoMay(path string) string {
 	if g, err := user.LookupGroupId(group); err == nil {
 		group = g.Name
 	}
-	if info.Mode()&0o020 == 0 { // to connect is to write (unix(7))
+	if info.Mode()&0o020 == 0 { // a connect needs the right to write (unix(7))
 		return "only user " + owner + " may connect"
 	}
 	return "only user " + owner + " and group " + group + " may connect"
 }
 
-// Status takes one look at the master.
+// Status returns the present state of the master.
 func (c *Client) Status(ctx context.Context) (s Status, err error) {
-	return s, c.ask(ctx, http.MethodGet, "/v1/status", nil, &s)
+	return s, c.request(ctx, http.MethodGet, "/v1/status", nil, &s)
 }
 
-// Explain asks what would become of a connection from an address, of one
-// service or with "" of each.
+// Explain asks what would become of a connection from an address to a service,
+// or with "" to each service.
 func (c *Client) Explain(ctx context.Context, address, service string) (e Explained, err error) {
 	query := url.Values{"address": {address}}
 	if service != "" {
 		query.Set("service", service)
 	}
-	return e, c.ask(ctx, http.MethodGet, "/v1/explain?"+query.Encode(), nil, &e)
+	return e, c.request(ctx, http.MethodGet, "/v1/explain?"+query.Encode(), nil, &e)
 }
 
-// Drain begins to stop a service, or with "" the master.
+// Drain starts to stop a service, or with "" the master.
 func (c *Client) Drain(ctx context.Context, service string) (d Drained, err error) {
-	return d, c.ask(ctx, http.MethodPost, "/v1/drain", map[string]string{"service": service}, &d)
+	return d, c.request(ctx, http.MethodPost, "/v1/drain", map[string]string{"service": service}, &d)
 }
 
-// Reload has the master read its configuration again, and waits for what
-// becomes of it.
+// Reload makes the master read its configuration again, and waits for the
+// outcome.
 func (c *Client) Reload(ctx context.Context) (r Reloaded, err error) {
-	return r, c.ask(ctx, http.MethodPost, "/v1/reload", nil, &r)
+	return r, c.request(ctx, http.MethodPost, "/v1/reload", nil, &r)
 }
 
 // Kill signals the process group of the worker that serves a connection. The
 // signal is a name or a number; "" is TERM.
 func (c *Client) Kill(ctx context.Context, connection, signal string) (k Killed, err error) {
-	return k, c.ask(ctx, http.MethodPost, "/v1/connections/"+url.PathEscape(connection)+"/kill", map[string]string{"signal": signal}, &k)
+	return k, c.request(ctx, http.MethodPost, "/v1/connections/"+url.PathEscape(connection)+"/kill", map[string]string{"signal": signal}, &k)
 }
 
 // LogLevel returns the level of the master's log.
 func (c *Client) LogLevel(ctx context.Context) (l LogLevel, err error) {
-	return l, c.ask(ctx, http.MethodGet, "/v1/log-level", nil, &l)
+	return l, c.request(ctx, http.MethodGet, "/v1/log-level", nil, &l)
 }
 
 // SetLogLevel changes the level of the master's log.
 func (c *Client) SetLogLevel(ctx context.Context, level string) (l LogLevel, err error) {
-	return l, c.ask(ctx, http.MethodPost, "/v1/log-level", map[string]string{"level": level}, &l)
+	return l, c.request(ctx, http.MethodPost, "/v1/log-level", map[string]string{"level": level}, &l)
 }
 
-// ask sends a request and reads its answer. What the master refuses comes back
-// as an *Error.
-func (c *Client) ask(ctx context.Context, method, target string, parameters, answer any) error {
+// request sends a request and decodes the answer. When the master refuses the
+// request, the error is an *Error.
+func (c *Client) request(ctx context.Context, method, target string, parameters, answer any) error {
 	var body io.Reader = http.NoBody
 	if parameters != nil {
 		text, err := json.Marshal(parameters)
@@ -137,20 +140,20 @@ func (c *Client) ask(ctx context.Context, method, target string, parameters, ans
 		}
 		body = bytes.NewReader(text)
 	}
-	// The host means nothing at a unix socket; HTTP wants one.
+	// HTTP requires a host, which has no meaning on a unix socket.
 	r, err := http.NewRequestWithContext(ctx, method, "http://preforkd"+target, body)
 	if err != nil {
 		return err
 	}
-	began := time.Now()
+	start := time.Now()
 	response, err := c.http.Do(r)
 	if err != nil {
-		return c.failure(ctx, began, err)
+		return c.transportError(ctx, start, err)
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
-		return c.failure(ctx, began, err)
+		return c.transportError(ctx, start, err)
 	}
 	if response.StatusCode != http.StatusOK {
 		var e errorAnswer
@@ -165,15 +168,15 @@ func (c *Client) ask(ctx context.Context, method, target string, parameters, ans
 	return nil
 }
 
-// failure says what happened on the way, without the words of net/http around
-// it.
-func (c *Client) failure(ctx context.Context, began time.Time, err error) error {
+// transportError explains why there is no answer, without the words that
+// net/http puts around the cause.
+func (c *Client) transportError(ctx context.Context, start time.Time, err error) error {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
 	switch {
 	case ctx.Err() != nil:
-		return fmt.Errorf("the preforkd at %s has not answered within %v", c.path, time.Since(began).Round(time.Second))
+		return fmt.Errorf("the preforkd at %s has not answered within %v", c.path, time.Since(start).Round(time.Second))
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return fmt.Errorf("the preforkd at %s closed the connection without an answer; it may be ending, or has too many clients", c.path)
 	}

@@ -6,62 +6,64 @@ import (
 	"sync"
 )
 
-// maxClients bounds how many control connections are open at a time. Each costs
+// maxClients is how many control connections may be open at once. Each costs
 // the master a descriptor and some kilobytes.
 const maxClients = 64
 
-// clients are the control connections. They are tracked so that
+// clients holds the open control connections. They are tracked for these
+// reasons:
 //
-//  1. there is a limit to them;
-//  2. whoever opens many and says nothing, or little, or reads nothing, is in
-//     nobody's way but his own: beyond the limit the longest open connection
-//     goes of the user who has most of them, unless the master is at work for
-//     it;
-//  3. at the end those that nobody works for can be closed at once.
+//  1. Their number is limited.
+//  2. A user who opens many connections and leaves them idle hinders nobody else.
+//     Beyond the limit, the user with the most connections loses the oldest one
+//     that the master does not work for.
+//  3. When the server closes, idle connections can be closed at once.
 type clients struct {
-	mu   sync.Mutex // guards what follows, and every client's working
-	open []*client  // the longest open first
-	most int
+	mu   sync.Mutex // guards open, and busy of every client
+	open []*client  // the oldest first
+	max  int
 }
 
 // A client is a control connection.
 type client struct {
 	net.Conn
-	peer    Peer
-	of      *clients
-	working bool // a request of it is with the master
+	peer Peer
+	list *clients
+	busy bool // the master works on a request of the client
 }
 
-// enter takes a connection in. It returns nil, with the connection closed, when
-// there is no room and the master works for all the others.
-func (cs *clients) enter(conn net.Conn, peer Peer) *client {
+// add adds a connection, and closes another one if there are too many. It
+// returns nil, with the new connection closed, when the master works for all
+// the others.
+func (cs *clients) add(conn net.Conn, peer Peer) *client {
 	cs.mu.Lock()
-	c := &client{Conn: conn, peer: peer, of: cs}
+	c := &client{Conn: conn, peer: peer, list: cs}
 	cs.open = append(cs.open, c)
-	var leaves *client
-	if len(cs.open) > cs.most {
-		leaves = cs.superfluous()
-		cs.remove(leaves)
+	var evicted *client
+	if len(cs.open) > cs.max {
+		evicted = cs.mostDispensable()
+		cs.remove(evicted)
 	}
 	cs.mu.Unlock()
-	if leaves != nil {
-		leaves.Conn.Close()
+	if evicted != nil {
+		evicted.Conn.Close()
 	}
-	if leaves == c {
+	if evicted == c {
 		return nil
 	}
 	return c
 }
 
-// superfluous returns the client that makes room, which may be the new one.
-func (cs *clients) superfluous() *client {
-	has := map[uint32]int{}
+// mostDispensable returns the client that must leave: the oldest idle one of
+// the user who has the most connections. It may be the new client.
+func (cs *clients) mostDispensable() *client {
+	perUser := map[uint32]int{}
 	for _, c := range cs.open {
-		has[c.peer.UID]++
+		perUser[c.peer.UID]++
 	}
 	var found *client
 	for _, c := range cs.open {
-		if !c.working && (found == nil || has[c.peer.UID] > has[found.peer.UID]) {
+		if !c.busy && (found == nil || perUser[c.peer.UID] > perUser[found.peer.UID]) {
 			found = c
 		}
 	}
@@ -79,25 +81,25 @@ func (cs *clients) remove(c *client) {
 
 // Close implements net.Conn.
 func (c *client) Close() error {
-	c.of.mu.Lock()
-	c.of.remove(c)
-	c.of.mu.Unlock()
+	c.list.mu.Lock()
+	c.list.remove(c)
+	c.list.mu.Unlock()
 	return c.Conn.Close()
 }
 
-// works notes whether the master works for a client.
-func (c *client) works(working bool) {
-	c.of.mu.Lock()
-	defer c.of.mu.Unlock()
-	c.working = working
+// setBusy records whether the master works for the client.
+func (c *client) setBusy(busy bool) {
+	c.list.mu.Lock()
+	defer c.list.mu.Unlock()
+	c.busy = busy
 }
 
-// closeIdle closes all connections that the master does not work for.
+// closeIdle closes every connection that the master does not work for.
 func (cs *clients) closeIdle() {
 	cs.mu.Lock()
 	var idle []*client
 	for _, c := range cs.open {
-		if !c.working {
+		if !c.busy {
 			idle = append(idle, c)
 		}
 	}
@@ -109,9 +111,11 @@ func (cs *clients) closeIdle() {
 
 type clientKey struct{}
 
-// withClient is what http.Server.ConnContext asks for.
+// withClient puts the client into the context of its requests, as
+// http.Server.ConnContext.
 func withClient(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, clientKey{}, conn.(*client))
 }
 
+// clientOf returns the client that a request has come from.
 func clientOf(ctx context.Context) *client { return ctx.Value(clientKey{}).(*client) }

@@ -12,27 +12,34 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// A played master answers without there being any. status, if it is set, is
-// what a look waits for.
-type played struct {
+// A fakeBackend answers without a master. If status is set, Status waits for
+// it.
+type fakeBackend struct {
 	status chan Status
 	level  string
-	asked  []string
+	calls  []string
 }
 
-func (p *played) Status(ctx context.Context) (Status, error) {
-	if p.status == nil {
+// newServer makes a server without a socket, which runs as a user.
+func newServer(b Controlled, self uint32) *Server {
+	s := &Server{backend: b, self: self}
+	s.routes = s.newRoutes()
+	return s
+}
+
+func (b *fakeBackend) Status(ctx context.Context) (Status, error) {
+	if b.status == nil {
 		return Status{Master: Master{State: "serving", Problems: []Problem{}}}, nil
 	}
 	select {
-	case s := <-p.status:
+	case s := <-b.status:
 		return s, nil
 	case <-ctx.Done():
 		return Status{}, ctx.Err()
 	}
 }
 
-func (p *played) Explain(_ context.Context, address, service string) (Explained, error) {
+func (b *fakeBackend) Explain(_ context.Context, address, service string) (Explained, error) {
 	if address == "nobody" {
 		return Explained{}, Errorf(Invalid, "address %q: must be an IP address", address)
 	}
@@ -40,32 +47,32 @@ func (p *played) Explain(_ context.Context, address, service string) (Explained,
 	return Explained{[]Explanation{{Service: service, Address: address, Outcome: OutcomeRefused, Reason: "rate", Until: &until}}}, nil
 }
 
-func (p *played) Drain(_ context.Context, service string, by Peer) (Drained, error) {
-	p.asked = append(p.asked, "drain "+service+" by "+by.String())
+func (b *fakeBackend) Drain(_ context.Context, service string, by Peer) (Drained, error) {
+	b.calls = append(b.calls, "drain "+service+" by "+by.String())
 	if service == "nothing" {
 		return Drained{}, Errorf(NotFound, "there is no service %q", service)
 	}
 	return Drained{Service: service, State: "draining", Live: 2}, nil
 }
 
-func (p *played) Reload(context.Context) (Reloaded, error) {
+func (b *fakeBackend) Reload(context.Context) (Reloaded, error) {
 	e := Errorf(Mistaken, "not reloaded: f:1:2: wrong")
 	e.Mistakes = []string{"f:1:2: wrong", "f:2:3: wrong, too"}
 	return Reloaded{}, e
 }
 
-func (p *played) Kill(_ context.Context, connection string, sig unix.Signal, by Peer) (Killed, error) {
-	p.asked = append(p.asked, "kill "+connection+" with "+SignalName(sig)+" by "+by.String())
+func (b *fakeBackend) Kill(_ context.Context, connection string, sig unix.Signal, by Peer) (Killed, error) {
+	b.calls = append(b.calls, "kill "+connection+" with "+SignalName(sig)+" by "+by.String())
 	return Killed{Connection: connection, Signal: SignalName(sig)}, nil
 }
 
-func (p *played) LogLevel() string { return p.level }
+func (b *fakeBackend) LogLevel() string { return b.level }
 
-func (p *played) SetLogLevel(_ context.Context, level string, _ Peer) (LogLevel, error) {
+func (b *fakeBackend) SetLogLevel(_ context.Context, level string, _ Peer) (LogLevel, error) {
 	if level == "loud" {
 		return LogLevel{}, errors.New("it broke")
 	}
-	l := LogLevel{level, p.level}
-	p.level = level
+	l := LogLevel{level, b.level}
+	b.level = level
 	return l, nil
 }

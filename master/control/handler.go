@@ -7,45 +7,117 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/url"
-	"slices"
+	"path"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// An operation answers one kind of request. body is what the client has sent,
-// read to its end.
+// An operation answers one kind of request. The body is what the client has
+// sent, read to its end.
 type operation func(s *Server, r *http.Request, body []byte, peer Peer) (any, error)
 
-// operations are what there is to ask for, by path and method. A path may hold
-// one "{id}".
-var operations = map[string]map[string]operation{
-	"/v1/status":                {http.MethodGet: (*Server).status},
-	"/v1/explain":               {http.MethodGet: (*Server).explain},
-	"/v1/log-level":             {http.MethodGet: (*Server).logLevel, http.MethodPost: (*Server).setLogLevel},
-	"/v1/drain":                 {http.MethodPost: (*Server).drain},
-	"/v1/reload":                {http.MethodPost: (*Server).reload},
-	"/v1/connections/{id}/kill": {http.MethodPost: (*Server).kill},
+// operations lists every request that the server knows, by the pattern of
+// http.ServeMux that matches it.
+var operations = map[string]operation{
+	"GET /v1/status":                 (*Server).status,
+	"GET /v1/explain":                (*Server).explain,
+	"GET /v1/log-level":              (*Server).logLevel,
+	"POST /v1/log-level":             (*Server).setLogLevel,
+	"POST /v1/drain":                 (*Server).drain,
+	"POST /v1/reload":                (*Server).reload,
+	"POST /v1/connections/{id}/kill": (*Server).kill,
+}
+
+// newRoutes returns the mux of all operations.
+func (s *Server) newRoutes() *http.ServeMux {
+	routes := http.NewServeMux()
+	for pattern, do := range operations {
+		routes.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { s.run(do, w, r) })
+	}
+	return routes
 }
 
 // ServeHTTP implements http.Handler. The request must have come over a
 // connection of the server's socket.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	client := clientOf(r.Context())
-	if r.URL.Path == "/metrics" && s.Metrics != nil && isGet(r.Method) {
+	switch {
+	case r.URL.Path == "/metrics" && s.Metrics != nil && isGet(r.Method):
 		s.Metrics.ServeHTTP(w, r)
-		return
+	case s.hasRoute(r):
+		s.routes.ServeHTTP(w, r)
+	default:
+		writeAnswer(w, nil, s.noRoute(w, r))
 	}
-	defer client.works(false)
-	answer, err := s.answer(w, r, client)
+}
+
+// hasRoute reports whether a request matches an operation. A path that is not
+// canonical matches none, where http.ServeMux would redirect. An escaped slash
+// would become a part of a connection's id, and no id has one.
+func (s *Server) hasRoute(r *http.Request) bool {
+	escaped := r.URL.EscapedPath()
+	if path.Clean(escaped) != escaped || strings.Count(escaped, "/") != strings.Count(r.URL.Path, "/") {
+		return false
+	}
+	_, pattern := s.routes.Handler(r)
+	return pattern != ""
+}
+
+// noRoute returns why no operation matches a request: its path is unknown, or
+// its method does not go with the path.
+func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) error {
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		other := *r
+		other.Method = method
+		if s.hasRoute(&other) {
+			allowed = append(allowed, method)
+		}
+	}
+	if len(allowed) == 0 {
+		return Errorf(NotFound, "there is nothing at %s", quoted(r.URL.Path))
+	}
+	w.Header().Set("Allow", strings.Join(allowed, ", "))
+	return Errorf(NotAllowed, "%s cannot be asked for with %s, only with %s", r.URL.Path, quoted(r.Method), strings.Join(allowed, " or "))
+}
+
+// run runs an operation for a client and writes the answer.
+func (s *Server) run(do operation, w http.ResponseWriter, r *http.Request) {
+	client := clientOf(r.Context())
+	defer client.setBusy(false)
+	answer, err := s.call(do, w, r, client)
 	if isGet(r.Method) {
-		// The answer may be large, and whoever takes his time to read it is
-		// not to count as one that the master works for.
-		client.works(false)
+		// The answer may be large. A client that reads it slowly does not count
+		// as one that the master works for.
+		client.setBusy(false)
 	}
+	writeAnswer(w, answer, err)
+}
+
+// call checks whether the client may have the operation done, reads the body,
+// and calls the operation.
+func (s *Server) call(do operation, w http.ResponseWriter, r *http.Request, client *client) (any, error) {
+	if !isGet(r.Method) && client.peer.UID != 0 && client.peer.UID != s.self {
+		return nil, Errorf(Forbidden, "only root and uid %d, which the master runs as, may do that, and not uid %d", s.self, client.peer.UID)
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return nil, Errorf(TooLarge, "the body has more than %d bytes", maxBody)
+		}
+		return nil, Errorf(Invalid, "read the body: %v", err)
+	}
+	// From here until the answer is written the client waits for the master.
+	client.setBusy(true)
+	ctx, cancel := context.WithTimeout(r.Context(), answerTimeout)
+	defer cancel()
+	return do(s, r.WithContext(ctx), body, client.peer)
+}
+
+// writeAnswer writes an answer or an error as JSON.
+func writeAnswer(w http.ResponseWriter, answer any, err error) {
 	code := http.StatusOK
 	if err != nil {
 		failed := asError(err)
@@ -59,9 +131,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", fmt.Sprint(len(text)+1))
 	w.WriteHeader(code)
-	_, _ = w.Write(append(text, '\n')) // whoever has gone does not want it
-	// What was done may be the end of the master: the answer goes out before
-	// the connection counts as one that nobody works for.
+	_, _ = w.Write(append(text, '\n')) // a client that has gone does not want it
+	// The operation may end the master. So the answer is sent before the client
+	// counts as one that the master does not work for, and may be closed.
 	_ = http.NewResponseController(w).Flush()
 }
 
@@ -72,55 +144,8 @@ type errorAnswer struct {
 
 func isGet(method string) bool { return method == http.MethodGet || method == http.MethodHead }
 
-// answer finds out what is asked for and by whom, and has it done.
-func (s *Server) answer(w http.ResponseWriter, r *http.Request, client *client) (any, error) {
-	methods, id := find(r.URL.Path)
-	if methods == nil {
-		return nil, Errorf(NotFound, "there is nothing at %s", quoted(r.URL.Path))
-	}
-	r.SetPathValue("id", id)
-	method := r.Method
-	if method == http.MethodHead {
-		method = http.MethodGet // net/http leaves the body out
-	}
-	do := methods[method]
-	if do == nil {
-		allowed := slices.Sorted(maps.Keys(methods))
-		w.Header().Set("Allow", strings.Join(allowed, ", "))
-		return nil, Errorf(NotAllowed, "%s cannot be asked for with %s, only with %s", r.URL.Path, quoted(r.Method), strings.Join(allowed, " or "))
-	}
-	if method != http.MethodGet && client.peer.UID != 0 && client.peer.UID != s.self {
-		return nil, Errorf(Forbidden, "only root and uid %d, which the master runs as, may do that, and not uid %d", s.self, client.peer.UID)
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return nil, Errorf(TooLarge, "the body has more than %d bytes", maxBody)
-		}
-		return nil, Errorf(Invalid, "read the body: %v", err)
-	}
-	// From here to the answer it is the master who keeps the client waiting.
-	client.works(true)
-	ctx, cancel := context.WithTimeout(r.Context(), answerTimeout)
-	defer cancel()
-	return do(s, r.WithContext(ctx), body, client.peer)
-}
-
-// find returns the operations of a path, and the id that it holds.
-func find(path string) (methods map[string]operation, id string) {
-	if methods = operations[path]; methods != nil && !strings.Contains(path, "{") {
-		return methods, ""
-	}
-	parts := strings.Split(path, "/")
-	if len(parts) == 5 && parts[3] != "" {
-		id, parts[3] = parts[3], "{id}"
-		return operations[strings.Join(parts, "/")], id
-	}
-	return nil, ""
-}
-
-// parameters reads the body of a request: an object with these fields and no
-// others, or nothing at all.
+// parameters decodes the body of a request into a struct. The body is an object
+// that has fields of the struct only, or it is empty.
 func parameters(body []byte, into any) error {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil
@@ -139,7 +164,7 @@ func parameters(body []byte, into any) error {
 	return nil
 }
 
-// cut shortens what a client may have made long.
+// cut shortens text that a client may have made long.
 func cut(s string) string {
 	const limit = 200
 	if len(s) > limit {
@@ -149,12 +174,12 @@ func cut(s string) string {
 }
 
 func (s *Server) status(r *http.Request, _ []byte, _ Peer) (any, error) {
-	return answered(s.master.Status(r.Context()))
+	return result(s.backend.Status(r.Context()))
 }
 
 func (s *Server) explain(r *http.Request, _ []byte, _ Peer) (any, error) {
-	// URL.Query would leave out what it cannot parse, and so answer another
-	// question than the one that was asked.
+	// URL.Query would drop what it cannot parse. The answer would then be one
+	// to another question.
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, Errorf(Invalid, "the query is not what is expected: %s", cut(err.Error()))
@@ -170,11 +195,11 @@ func (s *Server) explain(r *http.Request, _ []byte, _ Peer) (any, error) {
 	if query.Get("address") == "" {
 		return nil, Errorf(Invalid, "the parameter address is missing")
 	}
-	return answered(s.master.Explain(r.Context(), query.Get("address"), query.Get("service")))
+	return result(s.backend.Explain(r.Context(), query.Get("address"), query.Get("service")))
 }
 
 func (s *Server) logLevel(*http.Request, []byte, Peer) (any, error) {
-	return LogLevel{Level: s.master.LogLevel()}, nil
+	return LogLevel{Level: s.backend.LogLevel()}, nil
 }
 
 func (s *Server) setLogLevel(r *http.Request, body []byte, peer Peer) (any, error) {
@@ -184,7 +209,7 @@ func (s *Server) setLogLevel(r *http.Request, body []byte, peer Peer) (any, erro
 	if err := parameters(body, &p); err != nil {
 		return nil, err
 	}
-	return answered(s.master.SetLogLevel(r.Context(), p.Level, peer))
+	return result(s.backend.SetLogLevel(r.Context(), p.Level, peer))
 }
 
 func (s *Server) drain(r *http.Request, body []byte, peer Peer) (any, error) {
@@ -194,14 +219,14 @@ func (s *Server) drain(r *http.Request, body []byte, peer Peer) (any, error) {
 	if err := parameters(body, &p); err != nil {
 		return nil, err
 	}
-	return answered(s.master.Drain(r.Context(), p.Service, peer))
+	return result(s.backend.Drain(r.Context(), p.Service, peer))
 }
 
 func (s *Server) reload(r *http.Request, body []byte, _ Peer) (any, error) {
 	if err := parameters(body, &struct{}{}); err != nil {
 		return nil, err
 	}
-	return answered(s.master.Reload(r.Context()))
+	return result(s.backend.Reload(r.Context()))
 }
 
 func (s *Server) kill(r *http.Request, body []byte, peer Peer) (any, error) {
@@ -218,10 +243,11 @@ func (s *Server) kill(r *http.Request, body []byte, peer Peer) (any, error) {
 			return nil, err
 		}
 	}
-	return answered(s.master.Kill(r.Context(), r.PathValue("id"), sig, peer))
+	return result(s.backend.Kill(r.Context(), r.PathValue("id"), sig, peer))
 }
 
-// A signalParameter is a signal by its name or its number, in quotes or not.
+// A signalParameter is the name or the number of a signal. A number may stand
+// in quotes or without them.
 type signalParameter string
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -234,8 +260,9 @@ func (p *signalParameter) UnmarshalJSON(text []byte) error {
 	return json.Unmarshal(text, (*string)(p))
 }
 
-// answered keeps a typed answer from standing beside an error.
-func answered[T any](answer T, err error) (any, error) {
+// result returns the answer of the backend without its type, and nil beside an
+// error.
+func result[T any](answer T, err error) (any, error) {
 	if err != nil {
 		return nil, err
 	}

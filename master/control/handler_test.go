@@ -12,9 +12,9 @@ import (
 	"testing"
 )
 
-// ask lets a server answer a request as if it had come from a peer.
+// ask makes a server answer a request as if it had come from a peer.
 func ask(s *Server, peer Peer, r *http.Request) *http.Response {
-	c := &client{peer: peer, of: &clients{most: maxClients}}
+	c := &client{peer: peer, list: &clients{max: maxClients}}
 	w := httptest.NewRecorder()
 	s.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), clientKey{}, c)))
 	return w.Result()
@@ -30,7 +30,7 @@ func TestAnswers(t *testing.T) {
 		method, path string
 		body         string
 		code         int
-		want         string // in the answer
+		want         string // a part of the answer
 	}{
 		{"status", self, "GET", "/v1/status", "", 200, `"state":"serving"`},
 		{"status for a stranger", stranger, "GET", "/v1/status", "", 200, `"state":"serving"`},
@@ -75,7 +75,7 @@ func TestAnswers(t *testing.T) {
 		{"metrics that there are none of", self, "GET", "/metrics", "", 404, `there is nothing at`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := &Server{master: &played{level: "info"}, self: self}
+			s := newServer(&fakeBackend{level: "info"}, self)
 			answer := ask(s, Peer{UID: c.uid, PID: 1}, httptest.NewRequest(c.method, c.path, strings.NewReader(c.body)))
 			text := readAll(t, answer)
 			if answer.StatusCode != c.code || !strings.Contains(text, c.want) {
@@ -95,8 +95,9 @@ func readAll(t *testing.T, answer *http.Response) string {
 	return text.String()
 }
 
-// checkAnswer holds an answer to what all of them are: JSON on one line; an
-// error if it is none of success, with the methods that would have been right.
+// checkAnswer checks what holds for every answer. It is JSON on one line. It
+// has an error unless it is one of success, and it names the methods that are
+// allowed when another one was used.
 func checkAnswer(t *testing.T, answer *http.Response, text string) {
 	t.Helper()
 	var fields map[string]any
@@ -118,28 +119,30 @@ func checkAnswer(t *testing.T, answer *http.Response, text string) {
 	}
 }
 
-func TestWhoActsIsKnown(t *testing.T) {
-	m := &played{}
-	s := &Server{master: m, self: uint32(os.Geteuid())}
+// The backend learns which process acts.
+func TestPeerOfAnAction(t *testing.T) {
+	m := &fakeBackend{}
+	s := newServer(m, uint32(os.Geteuid()))
 	ask(s, Peer{UID: 0, PID: 4711}, httptest.NewRequest("POST", "/v1/drain", strings.NewReader(`{"service":"git"}`)))
 	ask(s, Peer{UID: 0, PID: 4712}, httptest.NewRequest("POST", "/v1/connections/a-1/kill", nil))
-	if want := []string{"drain git by uid=0,pid=4711", "kill a-1 with TERM by uid=0,pid=4712"}; !slices.Equal(m.asked, want) {
-		t.Errorf("%q", m.asked)
+	if want := []string{"drain git by uid=0,pid=4711", "kill a-1 with TERM by uid=0,pid=4712"}; !slices.Equal(m.calls, want) {
+		t.Errorf("%q", m.calls)
 	}
 }
 
 func TestMetricsHaveTheirHandler(t *testing.T) {
-	s := &Server{master: &played{}, Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	s := newServer(&fakeBackend{}, 0)
+	s.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte("up 1\n"))
-	})}
+	})
 	answer := ask(s, Peer{UID: 5}, httptest.NewRequest("GET", "/metrics", nil))
 	if text := readAll(t, answer); answer.StatusCode != 200 || text != "up 1\n" {
 		t.Errorf("%d %q", answer.StatusCode, text)
 	}
 }
 
-// Whatever is asked and by whom: no panic, and an answer that is JSON, and an
-// error unless it is one of success.
+// Whatever is asked and by whom, the server does not panic and answers in JSON.
+// Only root and the user of the master can act.
 func FuzzRequest(f *testing.F) {
 	for _, seed := range []string{
 		"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -157,9 +160,9 @@ func FuzzRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string, uid uint32) {
 		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(text)))
 		if err != nil {
-			return // net/http says so itself
+			return // net/http answers it itself
 		}
-		s := &Server{master: &played{level: "info"}, self: 1000}
+		s := newServer(&fakeBackend{level: "info"}, 1000)
 		answer := ask(s, Peer{UID: uid}, r)
 		checkAnswer(t, answer, readAll(t, answer))
 		if r.Method == "POST" && uid != 0 && uid != 1000 && answer.StatusCode == 200 {
@@ -168,7 +171,7 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
-// Whatever the text: a signal has one name and one number.
+// Whatever the text is, a signal has one name and one number.
 func FuzzParseSignal(f *testing.F) {
 	for _, seed := range []string{"TERM", "sigkill", "9", "64", "65", "0", "-1", "SIG", "SIGSIGTERM", "RTMIN+1", "\x00"} {
 		f.Add(seed)

@@ -7,19 +7,19 @@ import (
 	"strings"
 )
 
-// systemPath is where root's master has its socket.
+// systemPath is the socket of a master that runs as root.
 const systemPath = "/run/preforkd/control.sock"
 
-// ErrNoRuntimeDirectory reports that nothing says where this user's runtime
-// files belong.
+// ErrNoRuntimeDirectory reports that this user has no directory for runtime
+// files.
 var ErrNoRuntimeDirectory = errors.New("XDG_RUNTIME_DIR is not set, so there is no place for it; control names one")
 
-// DefaultPath returns where a master of this process's user has its control
-// socket unless it is told otherwise: in the directory that systemd made for
-// the unit (RUNTIME_DIRECTORY, systemd.exec(5)), else in /run/preforkd for root
-// and in preforkd below XDG_RUNTIME_DIR for anybody else.
+// DefaultPath returns the default control socket for a master of this process's
+// user. It is in the directory that systemd has made for the unit
+// (RUNTIME_DIRECTORY, systemd.exec(5)). Without a unit it is in /run/preforkd
+// for root, and in preforkd below XDG_RUNTIME_DIR for other users.
 func DefaultPath() (string, error) {
-	// With several of them, a colon stands between two.
+	// A colon separates several directories.
 	directory, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":")
 	switch xdg := os.Getenv("XDG_RUNTIME_DIR"); {
 	case filepath.IsAbs(directory):
@@ -32,8 +32,8 @@ func DefaultPath() (string, error) {
 	return "", ErrNoRuntimeDirectory
 }
 
-// FindPath returns where a client looks for a master: where its user's would
-// be, and if nothing is there, where root's is.
+// FindPath returns the control socket that a client tries: that of its own
+// user's master, or if there is none, that of root's.
 func FindPath() string {
 	path, err := DefaultPath()
 	if err != nil {

@@ -9,11 +9,12 @@ import (
 	"go.uber.org/zap"
 )
 
-// A File says whose the socket's file is to be: -1 leaves each as it comes.
+// A File is the mode, owner and group of the socket's file. A value of -1
+// leaves that one unchanged.
 type File struct{ Mode, UID, GID int }
 
-// A Server answers at a control socket. Open binds it, Serve has it answer, and
-// Close ends it.
+// A Server answers requests at a control socket. Open binds the socket, Serve
+// starts to answer, and Close ends both.
 //
 //	GET  /v1/status                   Status
 //	GET  /v1/explain?address=&service= Explained
@@ -22,29 +23,32 @@ type File struct{ Mode, UID, GID int }
 //	POST /v1/drain                    {"service"}  Drained
 //	POST /v1/reload                                Reloaded
 //	POST /v1/connections/ID/kill      {"signal"}   Killed
-//	GET  /metrics                     what Metrics answers
+//	GET  /metrics                                  the answer of Metrics
 //
 // Bodies and answers are JSON, and so are errors: {"error": "..."}.
 //
-// Who can connect, by the mode of the socket's file, may GET. To POST is to act,
-// which only root and the user that the master runs as may.
+// The mode of the socket's file decides who can connect, and whoever can
+// connect may GET. A POST acts on the master. Only root and the user that the
+// master runs as may POST.
 type Server struct {
-	// Metrics, if it is not nil, answers /metrics. It is set before Serve.
+	// Metrics answers /metrics. If it is nil, nothing does. It must be set
+	// before Serve.
 	Metrics http.Handler
 
-	socket *socket
-	log    *zap.Logger
-	master Controlled
-	http   http.Server
-	self   uint32 // the user that the master runs as
-	served chan struct{}
+	socket  *socket
+	log     *zap.Logger
+	backend Controlled
+	routes  *http.ServeMux
+	http    http.Server
+	self    uint32        // the user that the master runs as
+	served  chan struct{} // closed when http.Server.Serve has returned; nil before Serve
 }
 
-// Nobody who is slow keeps a connection for longer than that.
+// Limits of one request. A slow client keeps its connection no longer.
 const (
 	headerTimeout = 5 * time.Second
 	readTimeout   = 10 * time.Second
-	writeTimeout  = time.Minute // from the end of the header; a reload may ask name servers
+	writeTimeout  = time.Minute // from the end of the header; a reload may wait for name servers
 	idleTimeout   = time.Minute
 	answerTimeout = 50 * time.Second
 	closeTimeout  = time.Second
@@ -53,7 +57,8 @@ const (
 	maxBody   = 64 << 10
 )
 
-// Open binds the control socket at a path. It fails when somebody listens there.
+// Open binds the control socket at a path. It fails when another process
+// listens there. The caller must call Close.
 func Open(path string, file File, log *zap.Logger) (*Server, error) {
 	socket, err := openSocket(path, file)
 	if err != nil {
@@ -62,9 +67,10 @@ func Open(path string, file File, log *zap.Logger) (*Server, error) {
 	return &Server{socket: socket, log: log, self: uint32(os.Geteuid())}, nil
 }
 
-// Serve begins to answer, in goroutines of its own.
-func (s *Server) Serve(m Controlled) {
-	s.master = m
+// Serve starts to answer requests, in goroutines of its own.
+func (s *Server) Serve(b Controlled) {
+	s.backend = b
+	s.routes = s.newRoutes()
 	s.http = http.Server{
 		Handler:           s,
 		ConnContext:       withClient,
@@ -73,30 +79,30 @@ func (s *Server) Serve(m Controlled) {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		// OPTIONS * is nothing that there is.
+		// Without this, net/http answers OPTIONS * itself.
 		DisableGeneralOptionsHandler: true,
 	}
-	// All that net/http has to say is that a handler of ours has panicked.
+	// net/http logs only that one of the handlers has panicked.
 	s.http.ErrorLog, _ = zap.NewStdLogAt(s.log, zap.ErrorLevel)
 	s.served = make(chan struct{})
 	go func() {
 		defer close(s.served)
-		_ = s.http.Serve(s.socket) // always http.ErrServerClosed
+		_ = s.http.Serve(s.socket) // the error is always http.ErrServerClosed
 	}()
 }
 
-// Path returns where the server listens.
+// Path returns the path of the socket.
 func (s *Server) Path() string { return s.socket.path }
 
 // Apply gives the socket's file another owner, group and mode.
 func (s *Server) Apply(file File) error { return s.socket.listener.Apply(file.options()) }
 
-// Vanished reports whether the socket's file is gone, so that nobody finds the
-// server any more.
+// Vanished reports whether the socket's file has been removed or replaced, so
+// clients cannot find the server any more.
 func (s *Server) Vanished() bool { return s.socket.vanished() }
 
-// Close removes the socket and ends every connection; for a moment it waits for
-// answers that are on their way. It may be called before Serve.
+// Close removes the socket and ends every connection. For up to closeTimeout it
+// waits for requests that the master works on. It may be called without Serve.
 func (s *Server) Close() error {
 	err := s.socket.Close()
 	if s.served == nil {

@@ -15,11 +15,13 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
 var plain = File{-1, -1, -1}
 
-// serving starts a server for a played master and returns it.
+// serving starts a server with a socket for a fake backend.
 func serving(t *testing.T, m Controlled) *Server {
 	t.Helper()
 	s, err := Open(filepath.Join(t.TempDir(), "run", "s"), plain, zap.NewNop())
@@ -44,9 +46,9 @@ func clientFor(t *testing.T, path string) *Client {
 	return c
 }
 
-// The client's side of each question.
+// Every request of the client reaches its operation.
 func TestClient(t *testing.T) {
-	s := serving(t, &played{level: "info"})
+	s := serving(t, &fakeBackend{level: "info"})
 	c := clientFor(t, s.Path())
 	ctx := t.Context()
 	if got, err := c.Status(ctx); err != nil || got.Master.State != "serving" {
@@ -76,9 +78,9 @@ func TestClient(t *testing.T) {
 	}
 }
 
-// net/http answers nothing in the server's place that could be asked.
+// net/http answers no request in the server's place.
 func TestEveryAnswerIsOurs(t *testing.T) {
-	s := serving(t, &played{level: "info"})
+	s := serving(t, &fakeBackend{level: "info"})
 	for _, line := range []string{"OPTIONS * HTTP/1.1", "OPTIONS /v1/status HTTP/1.1", "POST /metrics HTTP/1.1", "CONNECT x:1 HTTP/1.1"} {
 		conn, err := net.Dial("unix", s.Path())
 		if err != nil {
@@ -140,7 +142,7 @@ func TestClientSaysWhyNot(t *testing.T) {
 			t.Errorf("%s: not running: %v", path, !none)
 		}
 	}
-	s := serving(t, &played{status: make(chan Status)})
+	s := serving(t, &fakeBackend{status: make(chan Status)})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
 	if _, err := clientFor(t, s.Path()).Status(ctx); err == nil || !strings.Contains(err.Error(), "has not answered within") {
@@ -149,7 +151,7 @@ func TestClientSaysWhyNot(t *testing.T) {
 }
 
 func TestOpenFindsAnother(t *testing.T) {
-	s := serving(t, &played{})
+	s := serving(t, &fakeBackend{})
 	if other, err := Open(s.Path(), plain, zap.NewNop()); err == nil || !strings.Contains(err.Error(), "address already in use") {
 		t.Errorf("%v, %v", other, err)
 	}
@@ -162,7 +164,7 @@ func TestOpenFindsAnother(t *testing.T) {
 	if !s.Vanished() {
 		t.Error("a socket that was removed is not missed")
 	}
-	// The directory, too, may go, and come back.
+	// The directory may also disappear and come back.
 	if err := os.Remove(filepath.Dir(s.Path())); err != nil {
 		t.Fatal(err)
 	}
@@ -184,9 +186,10 @@ func TestOpenFindsAnother(t *testing.T) {
 	}
 }
 
-// An answer that is on its way when the server closes still arrives.
+// The answer to a request that the master works on still arrives when the
+// server closes meanwhile.
 func TestCloseWaitsForAnswers(t *testing.T) {
-	m := &played{status: make(chan Status)}
+	m := &fakeBackend{status: make(chan Status)}
 	s := serving(t, m)
 	answered := make(chan error)
 	go func() {
@@ -224,27 +227,27 @@ func (cs *clients) atWork() (n int) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	for _, c := range cs.open {
-		if c.working {
+		if c.busy {
 			n++
 		}
 	}
 	return n
 }
 
-// waitFor waits for a state that has no event of its own.
+// waitFor waits for a state that no event announces.
 func waitFor(t *testing.T, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); !holds(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(slowtest.Scale(time.Minute)); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("it never came to that")
 		}
 	}
 }
 
-// However many are silent, slow or do not read, there is a limit to them, and
-// whoever asks is answered.
+// However many clients are silent or slow, their number is limited, and a new
+// client is answered.
 func TestManyClients(t *testing.T) {
-	s := serving(t, &played{})
+	s := serving(t, &fakeBackend{})
 	var conns []net.Conn
 	for i := range 3 * maxClients {
 		conn, err := net.Dial("unix", s.Path())
@@ -263,7 +266,7 @@ func TestManyClients(t *testing.T) {
 	if _, err := clientFor(t, s.Path()).Status(t.Context()); err != nil {
 		t.Error(err)
 	}
-	// The first one had to go, and heard of it.
+	// The oldest one was closed.
 	if _, err := conns[0].Read(make([]byte, 1)); err == nil {
 		t.Error("it has an answer")
 	}
@@ -272,8 +275,8 @@ func TestManyClients(t *testing.T) {
 	}
 }
 
-// A crowd of one user's makes room for another's, not the other way round.
-func TestCrowdGivesWay(t *testing.T) {
+// The user with the most connections loses one of them, and no other user does.
+func TestEviction(t *testing.T) {
 	var ends []int
 	conn := func() net.Conn {
 		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -294,9 +297,9 @@ func TestCrowdGivesWay(t *testing.T) {
 			unix.Close(fd)
 		}
 	}()
-	cs := clients{most: 4}
-	lone := cs.enter(conn(), Peer{UID: 1})
-	crowd := []*client{cs.enter(conn(), Peer{UID: 2}), cs.enter(conn(), Peer{UID: 2}), cs.enter(conn(), Peer{UID: 2})}
+	cs := clients{max: 4}
+	lone := cs.add(conn(), Peer{UID: 1})
+	crowd := []*client{cs.add(conn(), Peer{UID: 2}), cs.add(conn(), Peer{UID: 2}), cs.add(conn(), Peer{UID: 2})}
 	has := func(c *client) bool {
 		for _, other := range cs.open {
 			if other == c {
@@ -305,18 +308,18 @@ func TestCrowdGivesWay(t *testing.T) {
 		}
 		return false
 	}
-	root := cs.enter(conn(), Peer{UID: 0})
+	root := cs.add(conn(), Peer{UID: 0})
 	if !has(lone) || has(crowd[0]) || root == nil {
 		t.Error("it is not the longest one of the crowd that went")
 	}
-	crowd[1].works(true)
-	if another := cs.enter(conn(), Peer{UID: 2}); another == nil || !has(crowd[1]) || has(crowd[2]) {
+	crowd[1].setBusy(true)
+	if another := cs.add(conn(), Peer{UID: 2}); another == nil || !has(crowd[1]) || has(crowd[2]) {
 		t.Error("it is not the one that nobody works for")
 	}
 	for _, c := range cs.open {
-		c.working = true
+		c.busy = true
 	}
-	if cs.enter(conn(), Peer{UID: 0}) != nil || len(cs.open) != 4 {
+	if cs.add(conn(), Peer{UID: 0}) != nil || len(cs.open) != 4 {
 		t.Error("there is room where there is none")
 	}
 	cs.closeIdle()

@@ -10,8 +10,8 @@ import (
 // maxSignal is the highest number of a signal, SIGRTMAX of signal(7).
 const maxSignal = 64
 
-// ParseSignal parses the name of a signal, with or without its SIG, or its
-// number.
+// ParseSignal parses the name of a signal, with or without the prefix SIG, or
+// its number. Its error is an *Error of kind Invalid.
 func ParseSignal(s string) (unix.Signal, error) {
 	if n, err := strconv.Atoi(s); err == nil && n >= 1 && n <= maxSignal {
 		return unix.Signal(n), nil
@@ -22,8 +22,8 @@ func ParseSignal(s string) (unix.Signal, error) {
 	return 0, Errorf(Invalid, "signal %s: must be a name such as TERM or HUP, or a number from 1 to %d", quoted(s), maxSignal)
 }
 
-// SignalName is a signal's name without its SIG, or its number where it has no
-// name.
+// SignalName returns the name of a signal without the prefix SIG. A signal
+// without a name has its number instead.
 func SignalName(sig unix.Signal) string {
 	if name := unix.SignalName(sig); name != "" {
 		return strings.TrimPrefix(name, "SIG")
@@ -31,7 +31,7 @@ func SignalName(sig unix.Signal) string {
 	return strconv.Itoa(int(sig))
 }
 
-// quoted quotes a string for a message, cut when it is long.
+// quoted quotes a string for a message. It cuts a long one.
 func quoted(s string) string {
 	const limit = 80
 	if len(s) > limit {

@@ -11,28 +11,31 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/preforkd/preforkd/master/backoff"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/listen"
 )
 
-// A socket is the listening control socket, as net/http wants one.
+// A socket is the listening control socket. It implements net.Listener for
+// net/http.
 type socket struct {
 	listener *listen.Listener
 	clients  clients
 	path     string
-	file     fs.FileInfo   // of the socket's file, as it was bound
-	closed   chan struct{} // closed before the listener is
+	file     fs.FileInfo   // the socket's file at the time of bind
+	closed   chan struct{} // closed before the listener is closed
 }
 
-// openSocket binds the control socket with package listen, which knows a stale
-// socket from a live master's. A directory that is missing is made, as /run is
-// empty after every start of the system; its parent must be there.
+// openSocket binds the control socket with package listen, which can tell a
+// stale socket from that of a live master. It makes the socket's directory if
+// that is missing, because /run is empty after each boot. The parent directory
+// must exist.
 func openSocket(path string, file File) (*socket, error) {
 	dir := filepath.Dir(path)
 	switch err := os.Mkdir(dir, 0o755); {
 	case err == nil:
-		// The socket's own mode says who may connect; everybody may get there,
-		// whatever the umask.
+		// The mode of the socket decides who may connect. So the directory lets
+		// everybody through, whatever the umask is.
 		if err := os.Chmod(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("control socket: %w", err)
 		}
@@ -43,7 +46,7 @@ func openSocket(path string, file File) (*socket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	s := &socket{listener: listeners[0], clients: clients{most: maxClients}, path: path, closed: make(chan struct{})}
+	s := &socket{listener: listeners[0], clients: clients{max: maxClients}, path: path, closed: make(chan struct{})}
 	if s.file, err = os.Lstat(path); err != nil {
 		s.listener.Close()
 		return nil, fmt.Errorf("control socket: %w", err)
@@ -57,27 +60,22 @@ func (f File) options() listen.Options {
 	return o
 }
 
-// freely grants every right to accept: what there is too much of is closed
-// again.
-type freely struct{}
+// unlimited is a listen.Slots that always has a slot. Connections beyond the
+// limit are closed after they were accepted.
+type unlimited struct{}
 
-func (freely) Reserve() bool { return true }
-func (freely) Cancel()       {}
+func (unlimited) Reserve() bool { return true }
+func (unlimited) Cancel()       {}
 
-// How long to wait before accepting again where descriptors are short.
-const (
-	minPause = 5 * time.Millisecond
-	maxPause = time.Second
-)
-
-// Accept implements net.Listener. Its errors are the end: what passes by itself
-// is waited for.
+// Accept implements net.Listener. It retries after errors that pass, such as a
+// shortage of descriptors. An error that it returns is final.
 func (s *socket) Accept() (net.Conn, error) {
-	for pause := minPause; ; {
-		accepted, err := s.listener.Accept(freely{})
+	var pause backoff.Backoff
+	for {
+		accepted, err := s.listener.Accept(unlimited{})
 		switch {
 		case err == nil:
-			if c := s.take(accepted); c != nil {
+			if c := s.newClient(accepted); c != nil {
 				return c, nil
 			}
 			continue
@@ -87,16 +85,16 @@ func (s *socket) Accept() (net.Conn, error) {
 			continue
 		}
 		select {
-		case <-time.After(pause):
+		case <-time.After(pause.Next()):
 		case <-s.closed:
 		}
-		pause = min(2*pause, maxPause)
 	}
 }
 
-// take makes a client of an accepted connection, or closes it.
-func (s *socket) take(accepted *listen.Conn) *client {
-	// Package listen hands out blocking sockets, as workers want them.
+// newClient makes a client of an accepted connection. On failure it closes the
+// connection and returns nil.
+func (s *socket) newClient(accepted *listen.Conn) *client {
+	// Package listen returns blocking sockets, because workers need them.
 	if err := unix.SetNonblock(accepted.FD, true); err != nil {
 		unix.Close(accepted.FD)
 		return nil
@@ -108,10 +106,10 @@ func (s *socket) take(accepted *listen.Conn) *client {
 		return nil
 	}
 	c := accepted.Credentials
-	return s.clients.enter(conn, Peer{UID: c.Uid, GID: c.Gid, PID: c.Pid})
+	return s.clients.add(conn, Peer{UID: c.Uid, GID: c.Gid, PID: c.Pid})
 }
 
-// Close implements net.Listener. The socket's file goes with it.
+// Close implements net.Listener. It also removes the socket's file.
 func (s *socket) Close() error {
 	select {
 	case <-s.closed:
@@ -125,7 +123,7 @@ func (s *socket) Close() error {
 // Addr implements net.Listener.
 func (s *socket) Addr() net.Addr { return &net.UnixAddr{Name: s.path, Net: "unix"} }
 
-// vanished reports whether the file is not there any more, or another one is.
+// vanished reports whether the socket's file has been removed or replaced.
 func (s *socket) vanished() bool {
 	file, err := os.Lstat(s.path)
 	return err != nil || !os.SameFile(file, s.file)

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// statusNames are the names of the JSON form, and of nothing else: programs go by
-// them. A name may be added here; none is ever changed or taken away.
+// statusNames are all names of the JSON form. Programs rely on them. A name may
+// be added here. No name may be changed or removed.
 const statusNames = `
 connections connections.accepted connections.age connections.bytes_in connections.bytes_out connections.cpu
 connections.id connections.local connections.peer connections.pid connections.rss connections.service
@@ -53,7 +53,7 @@ func TestNamesOfStatus(t *testing.T) {
 	}
 }
 
-// fill gives everything in a value that may be left out something that shows.
+// fill gives every optional part of a value some content.
 func fill(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Struct:
@@ -73,7 +73,8 @@ func fill(v reflect.Value) {
 	}
 }
 
-// namesIn returns the names in a JSON value, each with those above it.
+// namesIn returns the names in a JSON value, each with the names of the objects
+// that contain it.
 func namesIn(value any, above string) (names []string) {
 	switch value := value.(type) {
 	case map[string]any:

@@ -1,5 +1,7 @@
-// Package human writes durations, sizes and names the way people read them, the
-// same in the log on a terminal, in preforkd status and in preforkd top.
+// Package human formats durations, sizes and names for people. The log on a
+// terminal, preforkd status and preforkd top use the same formats.
 //
-// It is for eyes: what programs read, JSON and metrics, has seconds and bytes.
+// It owns these formats and nothing else. What programs read, as JSON and
+// metrics, never goes through it: there, durations are seconds and sizes are
+// bytes.
 package human

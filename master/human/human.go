@@ -7,19 +7,21 @@ import (
 	"unicode/utf8"
 )
 
-// Widths that no value exceeds, in characters.
+// The maximum widths of the formats, in characters.
 const (
 	DurationWidth = 6 // "12d04h"
 	SizeWidth     = 8 // "1023 KiB"
 )
 
 // Duration rounds d to two or three digits: 700µs, 1.2ms, 35ms, 1.2s, 42s,
-// 2m03s, 3h05m, 12d04h. At most DurationWidth characters, below 100 days.
+// 2m03s, 3h05m, 12d04h. Below 100 days the result has at most DurationWidth
+// characters.
 func Duration(d time.Duration) string {
 	if d < 0 {
 		return "-" + Duration(-d)
 	}
-	// Each limit is where rounding would reach the next form: 999.5ms is 1.0s.
+	// The limit of each form is where the rounded value needs the next form: 999.5ms is
+	// 1.0s.
 	const ms, day = time.Millisecond, 24 * time.Hour
 	switch {
 	case d.Round(time.Microsecond) < ms:
@@ -43,8 +45,8 @@ func Duration(d time.Duration) string {
 	return fmt.Sprintf("%dd%02dh", h/24, h%24)
 }
 
-// Size rounds n bytes to three digits, in powers of 1024: 5 B, 1.2 MiB,
-// 1023 KiB. At most SizeWidth characters.
+// Size rounds n bytes to three digits, in powers of 1024: 5 B, 1.2 MiB, 1023
+// KiB. The result has at most SizeWidth characters.
 func Size(n uint64) string {
 	if n < 1024 {
 		return fmt.Sprintf("%d B", n)
@@ -59,15 +61,15 @@ func Size(n uint64) string {
 			return fmt.Sprintf("%.0f %s", v, unit)
 		}
 	}
-	return "" // not reached: EiB takes the rest
+	return "" // never reached, because EiB has no limit
 }
 
-// Printable returns s, or s quoted as in Go source when it holds anything but
-// printable characters. No control sequence survives that, nor a character
-// that turns the direction of writing around.
+// Printable returns s if it has printable characters only, and otherwise s
+// quoted as in Go source. The result has no control sequence, and no character
+// that changes the direction of the text.
 func Printable(s string) string {
 	for _, r := range s {
-		// U+FFFD is what bytes that are not UTF-8 look like here.
+		// A byte that is not UTF-8 appears here as U+FFFD.
 		if r == utf8.RuneError || !strconv.IsPrint(r) {
 			return strconv.Quote(s)
 		}

@@ -7,30 +7,30 @@ import (
 )
 
 var (
-	// ErrFull reports that a connection may be waiting but there is no slot.
+	// ErrFull reports that a connection may be waiting, but no slot is free.
 	ErrFull = errors.New("no free slot")
 	// ErrClosed reports that the listener was closed.
 	ErrClosed = errors.New("listener closed")
 )
 
-// Slots grants the right to take a connection from the kernel.
+// Slots gives the right to take a connection from the kernel.
 type Slots interface {
-	Reserve() bool // takes a slot if one is free
-	Cancel()       // gives a reserved slot back unused
+	Reserve() bool // reserves a slot, or returns false if none is free
+	Cancel()       // gives back a reserved slot that was not used
 }
 
-// Accept waits for a connection and takes it together with a slot. The caller
-// owns the connection's descriptor and the slot.
+// Accept waits for a connection, reserves a slot and accepts the connection.
+// The caller then owns the descriptor and the slot.
 //
-// The slot comes first. A connection that was accepted without one could only
-// be closed, while one that stays in the kernel's queue is served later. And
-// the slot is only taken when a connection is there to be had, or idle
-// listeners would hold the slots that busy ones need.
+// Accept reserves the slot before it accepts. A connection without a slot could
+// only be closed, but a connection that stays in the kernel's queue is served
+// later. Accept does not reserve a slot before a connection has come. Otherwise
+// idle listeners would hold slots that busy ones need.
 //
-// It fails with ErrFull when there is no slot, with ErrClosed after Close, and
-// with the error of accept4(2) otherwise; Classify tells what to do about that.
-// Several goroutines may call it at once; one of them waits in the poller, the
-// others behind it, so that a connection wakes exactly one.
+// The error is ErrFull when no slot is free, and ErrClosed after Close. Any
+// other error is one of accept4(2), and Classify says what it means. Several
+// goroutines may call Accept at once. One of them waits in the poller and the
+// others wait for it, so a connection wakes exactly one.
 func (l *Listener) Accept(slots Slots) (*Conn, error) {
 	var (
 		fd   int
@@ -43,9 +43,9 @@ func (l *Listener) Accept(slots Slots) (*Conn, error) {
 			return true
 		}
 		for {
-			// No SOCK_NONBLOCK: O_NONBLOCK belongs to the description that
-			// the worker will share, and inetd-style programs expect a
-			// blocking one.
+			// SOCK_NONBLOCK is missing on purpose. O_NONBLOCK belongs to the
+			// open file description, which the worker will share, and programs
+			// for inetd expect a blocking one.
 			fd, from, err = unix.Accept4(int(listener), unix.SOCK_CLOEXEC)
 			if err != unix.EINTR {
 				break
@@ -58,7 +58,8 @@ func (l *Listener) Accept(slots Slots) (*Conn, error) {
 	})
 	switch {
 	case readErr != nil && l.closed.Load():
-		// A raw connection does not say os.ErrClosed, only its own error.
+		// A syscall.RawConn does not return os.ErrClosed, but an error of its
+		// own.
 		return nil, ErrClosed
 	case readErr != nil:
 		return nil, readErr
@@ -74,22 +75,21 @@ func (l *Listener) Accept(slots Slots) (*Conn, error) {
 	return conn, nil
 }
 
-// A Class says what an accept error means for the listener.
+// A Class says what an error of Accept means for the listener.
 type Class int
 
 const (
-	// Harmless errors belong to one connection that is already gone, or to
-	// the network: accept again at once.
+	// Harmless is an error of one connection that has gone, or of the network.
+	// The caller should accept again at once.
 	Harmless Class = iota
-	// Exhausted is a lack of descriptors or memory: accept again after a
-	// pause, because the connection stays in the queue and accept would
-	// return at once for ever.
+	// Exhausted is a shortage of descriptors or memory. The caller should
+	// accept again after a pause. The connection stays in the queue, so accept
+	// without a pause would fail again and again.
 	Exhausted
 )
 
-// Classify tells what an error of Accept other than ErrFull and ErrClosed
-// means. An error that it does not know counts as Exhausted: pausing is right
-// for whatever may pass and harmless for whatever may not.
+// Classify returns the class of an error of Accept other than ErrFull and
+// ErrClosed. An unknown error is Exhausted, because a pause never does harm.
 //
 // accept(2) lists the network errors that Linux passes on from the new socket.
 func Classify(err error) Class {

@@ -15,14 +15,12 @@ import (
 	"github.com/preforkd/preforkd/master/sockdiag"
 )
 
-// Adopt makes a listener of a socket that a service manager has bound. The
-// listener has a descriptor of its own; the caller keeps fd, and the socket
-// lives on when the listener is closed. The socket is never shut down and its
-// file never removed.
-//
-// It is one that Check has no objection to.
+// Adopt makes a listener of a socket that a service manager has bound. Check
+// must have accepted the socket. The listener has a descriptor of its own, and
+// the caller keeps fd. When the listener is closed, the socket stays open, and
+// the file of a unix socket stays.
 func Adopt(fd int, o Options) (*Listener, error) {
-	l, err := newDuplicate(fd)
+	l, err := listenerOfDuplicate(fd)
 	if err != nil {
 		return nil, err
 	}
@@ -34,10 +32,10 @@ func Adopt(fd int, o Options) (*Listener, error) {
 	return l, nil
 }
 
-// newDuplicate makes a listener of a duplicate of a listening socket, for which
-// the open file description turns non-blocking: a process that accepts from it
-// after this one finds it so, as it would find systemd's.
-func newDuplicate(fd int) (*Listener, error) {
+// listenerOfDuplicate makes a listener of a duplicate of a listening socket.
+// The open file description becomes non-blocking. So it is also non-blocking
+// for a process that accepts from it later, as sockets from systemd are.
+func listenerOfDuplicate(fd int) (*Listener, error) {
 	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {
 		return nil, err
@@ -49,8 +47,8 @@ func newDuplicate(fd int) (*Listener, error) {
 	return newListener(dup)
 }
 
-// Check reports why a descriptor cannot be listened with, in words that follow
-// what it is called, or nil.
+// Check returns why a descriptor is not a listening socket that a listener can
+// use, or nil. The text of the error follows the name of the descriptor.
 func Check(fd int) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -61,7 +59,7 @@ func Check(fd int) error {
 	}
 	name, err := unix.Getsockname(fd)
 	if err != nil {
-		// x/sys does not know every family there is.
+		// x/sys does not know all address families.
 		return fmt.Errorf("is a socket of a family that cannot be served (%w): the socket unit needs ListenStream= with a TCP or unix address", err)
 	}
 	switch name.(type) {
@@ -95,45 +93,42 @@ func Check(fd int) error {
 	return errors.New("is a socket that does not listen")
 }
 
-// Retake makes listeners of the sockets that an earlier process of the service
-// had opened for addr with Open and left with the service manager. It fails
-// when they are not what Open would open now; then the caller opens others. The
-// caller keeps the descriptors either way.
-func Retake(addr config.Address, o Options, fds []int) (listeners []*Listener, err error) {
+// Retake makes listeners of sockets that an earlier process has opened for addr
+// with Open, and has stored with the service manager. The caller passes what
+// Resolve returns for addr now. Retake fails when OpenResolved would make other
+// sockets. Then the caller must open new ones. In both cases the caller keeps the
+// descriptors.
+func Retake(addr config.Address, resolved []config.Address, o Options, fds []int) (listeners []*Listener, err error) {
 	defer func() {
 		if err != nil {
 			for _, l := range listeners {
-				l.leaveFile()
+				l.keepFile()
 			}
 			CloseAll(listeners)
 			listeners = nil
 		}
 	}()
-	wanted, err := Resolve(addr)
-	if err != nil {
-		return nil, err
-	}
-	if len(wanted) != len(fds) {
-		return nil, fmt.Errorf("%d sockets are stored for %d addresses", len(fds), len(wanted))
+	if len(resolved) != len(fds) {
+		return nil, fmt.Errorf("%d sockets are stored for %d addresses", len(fds), len(resolved))
 	}
 	found := map[config.Address]bool{}
 	for _, fd := range fds {
 		if err := Check(fd); err != nil {
 			return listeners, err
 		}
-		l, err := newDuplicate(fd)
+		l, err := listenerOfDuplicate(fd)
 		if err != nil {
 			return listeners, err
 		}
 		listeners = append(listeners, l)
-		for _, w := range wanted {
+		for _, w := range resolved {
 			if !found[w] && l.isAt(w) {
 				found[w] = true
 				break
 			}
 		}
-		every := addr.Host == "" && !addr.IP.IsValid()
-		if !l.boundAs(fd, o, o.V6Only && !every) {
+		isAny := addr.Host == "" && !addr.IP.IsValid()
+		if !l.hasBindOptions(fd, o, o.V6Only && !isAny) {
 			return listeners, fmt.Errorf("the stored socket %s was bound with other options", l.Local())
 		}
 		if addr.IsUnix() {
@@ -145,20 +140,21 @@ func Retake(addr config.Address, o Options, fds []int) (listeners []*Listener, e
 			return listeners, fmt.Errorf("set socket options: %w", err)
 		}
 	}
-	if len(found) != len(wanted) {
+	if len(found) != len(resolved) {
 		return listeners, errors.New("the stored sockets are bound to other addresses")
 	}
 	return listeners, nil
 }
 
-// isAt reports whether the listener is what Open makes of an address.
+// isAt reports whether the listener is bound as Open would bind it for an
+// address.
 func (l *Listener) isAt(a config.Address) bool {
 	if a.IsUnix() || l.path != "" {
 		return l.path == a.Path
 	}
 	ip := a.IP
 	if !ip.IsValid() {
-		// Every address: one socket of both families, or IPv4 alone.
+		// All addresses: one socket of both families, or of IPv4 alone.
 		ip = netip.IPv6Unspecified()
 		if l.local.Addr().Is4() {
 			ip = netip.IPv4Unspecified()
@@ -167,25 +163,26 @@ func (l *Listener) isAt(a config.Address) bool {
 	return l.local.Addr().WithZone("") == ip.WithZone("") && (a.Port == 0 || l.local.Port() == a.Port)
 }
 
-// boundAs reports whether a TCP socket was bound with the options that cannot
-// be changed any more. v6only is whether one of [::] leaves IPv4 to others.
-func (l *Listener) boundAs(fd int, o Options, v6only bool) bool {
+// hasBindOptions reports whether a TCP socket has those options of o that
+// cannot be changed after bind. The argument v6only says whether a socket of
+// [::] should not have the IPv4 addresses.
+func (l *Listener) hasBindOptions(fd int, o Options, v6only bool) bool {
 	if l.path != "" {
 		return true
 	}
-	is := func(level, name int, want bool) bool {
+	has := func(level, name int, want bool) bool {
 		v, err := unix.GetsockoptInt(fd, level, name)
 		return err == nil && (v != 0) == want
 	}
 	device, err := unix.GetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE)
 	return err == nil && strings.TrimRight(device, "\x00") == o.BindToDevice &&
-		(l.local.Addr().Is4() || is(unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, v6only)) &&
-		is(unix.SOL_SOCKET, unix.SO_REUSEPORT, o.ReusePort) && is(unix.IPPROTO_IP, unix.IP_FREEBIND, o.FreeBind)
+		(l.local.Addr().Is4() || has(unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, v6only)) &&
+		has(unix.SOL_SOCKET, unix.SO_REUSEPORT, o.ReusePort) && has(unix.IPPROTO_IP, unix.IP_FREEBIND, o.FreeBind)
 }
 
-// findFile finds the file of a retaken unix socket, so that Close can remove
-// it. A socket without its file, or with somebody else's in its place, is one
-// that nobody can connect to any more.
+// findFile finds the file of a unix socket that Retake has taken, so Close can
+// remove it. If the file is missing, or belongs to another socket, nobody can
+// connect to this one any more, and findFile fails.
 func (l *Listener) findFile() error {
 	if strings.HasPrefix(l.path, "@") {
 		return nil
@@ -200,7 +197,7 @@ func (l *Listener) findFile() error {
 		err = errors.New("not a socket")
 	}
 	if err == nil {
-		// A kernel or a sandbox without sock_diag leaves it at the path.
+		// Without sock_diag, in an old kernel or a sandbox, the path must do.
 		if inode, diagErr := l.Inode(); diagErr == nil {
 			if file, diagErr := sockdiag.FileOf(inode); diagErr == nil && file != uint32(st.Ino) {
 				err = errors.New("it is another socket's")
@@ -215,16 +212,17 @@ func (l *Listener) findFile() error {
 	return nil
 }
 
-// leaveFile makes Close leave the file of a unix socket where it is.
-func (l *Listener) leaveFile() {
+// keepFile makes Close keep the file of a unix socket.
+func (l *Listener) keepFile() {
 	if l.bound != nil {
 		l.bound.dir.close()
 		l.bound = nil
 	}
 }
 
-// CloseStored is Close for a listener of which a service manager may have a
-// duplicate: then the file of a unix socket stays, for whoever gets that next.
+// CloseStored closes a listener of which a service manager may have a
+// duplicate. If there is one, the file of a unix socket stays for the next
+// process that gets the duplicate.
 func (l *Listener) CloseStored() error {
 	if l.bound == nil {
 		return l.Close()
@@ -242,9 +240,9 @@ func (l *Listener) CloseStored() error {
 	return err
 }
 
-// isListened reports whether there is a listening unix socket of a path, by the
-// kernel's list (proc_net(5)): a test by connecting would be a connection that
-// somebody has to serve.
+// isListened reports whether the kernel's list has a listening unix socket with
+// a path (proc_net(5)). A connect would also tell, but somebody would have to
+// serve the connection.
 func isListened(path string) (bool, error) {
 	list, err := os.Open("/proc/self/net/unix")
 	if err != nil {
@@ -262,7 +260,7 @@ func isListened(path string) (bool, error) {
 	return false, lines.Err()
 }
 
-// Descriptor calls f with the listener's descriptor, which f must not keep.
+// Descriptor calls f with the listener's descriptor. f must not keep it.
 func (l *Listener) Descriptor(f func(fd int) error) error {
 	var failure error
 	if err := l.raw.Control(func(fd uintptr) { failure = f(int(fd)) }); err != nil {

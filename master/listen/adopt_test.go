@@ -12,8 +12,8 @@ import (
 	"github.com/preforkd/preforkd/master/config"
 )
 
-// stored opens listeners and closes them as a master does that has left them
-// with a manager, which has the descriptors that it returns.
+// stored opens listeners, and closes them as a master does that has stored them
+// with a service manager. It returns the manager's descriptors.
 func stored(t *testing.T, address string, o Options) []int {
 	t.Helper()
 	a, err := config.ParseAddress(address)
@@ -45,7 +45,7 @@ func stored(t *testing.T, address string, o Options) []int {
 	return fds
 }
 
-// What is stored is taken back only where it is what Open would make now.
+// A stored socket is reused only if Open would make the same one now.
 func TestRetake(t *testing.T) {
 	dir := t.TempDir()
 	device, shared, free, six := Defaults(), Defaults(), Defaults(), Defaults()
@@ -80,7 +80,7 @@ func TestRetake(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			listeners, err := Retake(wanted, test.by, fds)
+			listeners, err := retake(wanted, test.by, fds)
 			if test.err != "" {
 				if err == nil || !strings.Contains(err.Error(), test.err) || len(listeners) > 0 {
 					t.Fatalf("%d listeners, error %v, want %s", len(listeners), err, test.err)
@@ -99,8 +99,8 @@ func TestRetake(t *testing.T) {
 	}
 }
 
-// A stored socket's file stays as long as somebody has the socket, and no
-// longer.
+// The file of a stored socket stays as long as another process has the socket,
+// and no longer.
 func TestCloseStoredUnix(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	fds := stored(t, "unix:"+path, Defaults())
@@ -113,7 +113,7 @@ func TestCloseStoredUnix(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listeners, err := Retake(a, Defaults(), fds)
+	listeners, err := retake(a, Defaults(), fds)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestCloseStoredUnix(t *testing.T) {
 	}
 }
 
-// A queue that a socket unit has made keeps its length, and its socket lives on.
+// The queue of a socket unit keeps its length, and its socket stays open.
 func TestAdopt(t *testing.T) {
 	fd := stored(t, "127.0.0.1:0", Options{Backlog: 7, Mode: -1})[0]
 	for _, test := range []struct{ backlog, want int }{{0, 7}, {9, 9}} {
@@ -167,8 +167,8 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
-// The file at a stored socket's path may be somebody else's by now, to whom
-// everybody connects. It stays as it is.
+// The file at the path of a stored socket may belong to another server by now.
+// It is not removed.
 func TestRetakeWithoutItsFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	fds := stored(t, "unix:"+path, Defaults())
@@ -190,7 +190,7 @@ func TestRetakeWithoutItsFile(t *testing.T) {
 	}
 	o := Defaults()
 	o.Mode = 0o600
-	listeners, err := Retake(a, o, fds)
+	listeners, err := retake(a, o, fds)
 	CloseAll(listeners)
 	if err == nil || !strings.HasSuffix(err.Error(), ": it is another socket's") {
 		t.Errorf("error %v", err)
@@ -202,4 +202,13 @@ func TestRetakeWithoutItsFile(t *testing.T) {
 	if after.Mode() != before.Mode() {
 		t.Errorf("mode %v, was %v", after.Mode(), before.Mode())
 	}
+}
+
+// retake resolves an address and calls Retake.
+func retake(a config.Address, o Options, fds []int) ([]*Listener, error) {
+	resolved, err := Resolve(a)
+	if err != nil {
+		return nil, err
+	}
+	return Retake(a, resolved, o, fds)
 }

@@ -10,34 +10,34 @@ import (
 	"github.com/preforkd/preforkd/master/sockdiag"
 )
 
-// A Conn is an accepted connection: a descriptor, and who is at its ends.
+// A Conn is an accepted connection: its descriptor and its two ends.
 type Conn struct {
 	// FD is the connected socket, in blocking mode and with FD_CLOEXEC.
 	FD int
 
-	// Peer and Local are the two ends of a TCP connection; v4-mapped
-	// addresses are given as v4. They are zero for a unix socket.
+	// Peer and Local are the two ends of a TCP connection. A v4-mapped address
+	// is given as v4. Both are zero for a unix socket.
 	Peer, Local netip.AddrPort
 
-	// Socket is the two ends of the TCP socket itself, which stay what they
-	// are when a proxy has told of others.
+	// Socket holds the two ends of the TCP socket itself. They stay as they are
+	// when a proxy gives other ones.
 	Socket sockdiag.Pair
 
-	// Of a unix socket: who connected, the path that the peer is bound to
-	// (most are not), and the path of the listener.
+	// These are set for a unix socket: the process that has connected, the path
+	// of the peer, and the path of the listener. Most peers have no path.
 	Credentials         *unix.Ucred
 	PeerPath, LocalPath string
 
-	// Via is the name of the proxy that speaks for the peer, or "".
+	// Via is the name of the proxy that passes the connection on, or "".
 	Via string
 }
 
-// Proxied makes the connection one between the ends that a proxy has told of.
+// Proxied sets the ends of the connection to those that a proxy has given.
 func (c *Conn) Proxied(peer, local netip.AddrPort) {
 	*c = Conn{FD: c.FD, Peer: peer, Local: local, Socket: c.Socket, Via: c.PeerName()}
 }
 
-// describe completes an accepted connection. The caller keeps fd.
+// describe finds out the ends of an accepted connection. The caller keeps fd.
 func (l *Listener) describe(fd int, from unix.Sockaddr) (*Conn, error) {
 	conn := &Conn{FD: fd}
 	if peer, ok := from.(*unix.SockaddrUnix); ok {
@@ -47,8 +47,8 @@ func (l *Listener) describe(fd int, from unix.Sockaddr) (*Conn, error) {
 		}
 		conn.Credentials = credentials
 		conn.LocalPath = l.path
-		// x/sys ends a name at its first NUL, so that no environment variable
-		// gets one, and calls the one of an unbound socket "@".
+		// x/sys ends a name at its first NUL, so no environment variable gets a
+		// NUL. It gives a socket that is not bound the name "@".
 		if peer.Name != "@" {
 			conn.PeerPath = peer.Name
 		}
@@ -69,8 +69,8 @@ func (l *Listener) describe(fd int, from unix.Sockaddr) (*Conn, error) {
 // IsUnix reports whether the connection came over a unix socket.
 func (c *Conn) IsUnix() bool { return c.Credentials != nil }
 
-// PeerName returns the client's end as the log shows it: "ip:port", or for a
-// unix socket its path, or who it is when it has none.
+// PeerName returns the client's end as the log shows it: "ip:port", or the path
+// of a unix socket, or the user and the process if there is no path.
 func (c *Conn) PeerName() string {
 	switch {
 	case !c.IsUnix():
@@ -90,7 +90,7 @@ func (c *Conn) LocalName() string {
 	return c.Local.String()
 }
 
-// addrPort converts a TCP socket address. An IPv6 zone is given by its number,
+// addrPort converts a TCP socket address. It gives an IPv6 zone by its number,
 // which needs no look-up and is valid wherever a name is.
 func addrPort(sa unix.Sockaddr) netip.AddrPort {
 	switch sa := sa.(type) {

@@ -9,15 +9,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A directory is where a unix socket's file lies. It stays open as long as the
-// socket is: the file can then be removed when there is no descriptor to be
-// had, and wherever the directory has been moved to.
+// A directory is the directory that contains the file of a unix socket. It
+// stays open as long as the socket. So the file can be removed when no
+// descriptor is free, and when the directory was moved.
 type directory struct {
 	fd   int
 	path string
 }
 
-// openDirectory opens the directory that path lies in. The caller closes it.
+// openDirectory opens the directory that contains path. The caller must close
+// it.
 func openDirectory(path string) (*directory, error) {
 	dir := filepath.Dir(path)
 	for {
@@ -35,17 +36,17 @@ func openDirectory(path string) (*directory, error) {
 func (d *directory) close() { unix.Close(d.fd) }
 
 const (
-	// lockTime bounds the wait for a lock. Masters hold it for a few system
-	// calls; but everybody who can read a directory can lock it, and must not
-	// be able to hold up a start, or a stop.
+	// lockTime is the longest wait for a lock. A master holds the lock for a
+	// few system calls. But everybody who can read a directory can lock it.
+	// That must not delay the start or the stop of a master.
 	lockTime = time.Second
 	lockPoll = 5 * time.Millisecond
 )
 
-// lock keeps other preforkd masters from looking at, removing or creating
-// sockets in the directory until unlock. Without it two masters that start
-// together could both find the same stale socket, and the second would remove
-// what the first has just bound.
+// lock makes other preforkd masters wait before they check, remove or create
+// sockets in the directory. Without the lock, two masters that start together
+// could both find the same stale socket. The second one would then remove the
+// new socket of the first.
 func (d *directory) lock() error {
 	for waited := time.Duration(0); ; waited += lockPoll {
 		err := unix.Flock(d.fd, unix.LOCK_EX|unix.LOCK_NB)
@@ -65,7 +66,7 @@ func (d *directory) lock() error {
 
 var errLocked = errors.New("another process holds a lock on the directory")
 
-// unlock ends a lock. The lock belongs to the open file and not to the
-// descriptor, so closing would not do while a child that is about to exec has
-// a copy of it.
+// unlock ends a lock. The lock belongs to the open file description. A child
+// that has not yet reached its exec has a copy of the descriptor, so a close
+// would not end the lock.
 func (d *directory) unlock() { unix.Flock(d.fd, unix.LOCK_UN) }

@@ -16,7 +16,7 @@ import (
 	"github.com/preforkd/preforkd/master/sockdiag"
 )
 
-// slots is a fixed number of them.
+// slots is a Slots with a fixed number of slots.
 type slots struct {
 	mu   sync.Mutex
 	free int
@@ -398,7 +398,7 @@ func TestBacklogIsTheKernels(t *testing.T) {
 	}
 }
 
-// A listener has the number by which the kernel lists its socket.
+// Inode returns the number under which the kernel lists the socket.
 func TestInode(t *testing.T) {
 	queues := func() map[uint64]sockdiag.Queue {
 		found, err := sockdiag.Listening()

@@ -17,12 +17,12 @@ type Listener struct {
 	raw  syscall.RawConn // of file
 
 	local    netip.AddrPort // zero for unix sockets
-	wildcard bool           // local says less than getsockname of a connection does
-	path     string         // of a unix socket, with '@' for an abstract name
+	wildcard bool           // local is not the local address of each connection
+	path     string         // of a unix socket; '@' begins an abstract name
 
-	bound   *boundPath  // what Close removes, or nil
-	adopted bool        // somebody else has bound it, and listens with it too
-	closed  atomic.Bool // set before the descriptor closes
+	bound   *boundPath  // the file that Close removes, or nil
+	adopted bool        // a service manager has bound the socket and keeps it
+	closed  atomic.Bool // set before the descriptor is closed
 }
 
 // newListener takes ownership of fd, a non-blocking listening socket.
@@ -48,8 +48,9 @@ func newListener(fd int) (*Listener, error) {
 	return l, nil
 }
 
-// Local returns the address that the socket is really bound to, in the form
-// that config.ParseAddress takes: with the kernel's port where 0 was asked for.
+// Local returns the address to which the socket is bound, in the form that
+// config.ParseAddress parses. For port 0 it has the port that the kernel has
+// chosen.
 func (l *Listener) Local() string {
 	if l.path != "" {
 		return "unix:" + l.path
@@ -57,7 +58,8 @@ func (l *Listener) Local() string {
 	return l.local.String()
 }
 
-// Inode returns the number of the socket, by which sockdiag.Listening knows it.
+// Inode returns the inode number of the socket. sockdiag.Listening uses it as
+// key.
 func (l *Listener) Inode() (uint64, error) {
 	var stat unix.Stat_t
 	var err error
@@ -70,30 +72,32 @@ func (l *Listener) Inode() (uint64, error) {
 	return stat.Ino, nil
 }
 
-// Queue returns how many connections wait to be accepted, and how many may, by
-// the kernel's account. It reports false for unix sockets, of which this is not
-// how to ask.
+// Queue returns how many connections wait in the kernel's queue for accept, and
+// how many may. It returns false for unix sockets, for which the kernel does
+// not tell.
 //
-// For a listening socket the kernel has the two numbers in fields of struct
-// tcp_info that it has no other use for (tcp_get_info in net/ipv4/tcp.c).
-func (l *Listener) Queue() (waiting, most int, ok bool) {
+// For a listening socket the kernel puts the two numbers into fields of struct
+// tcp_info that have no other use there (tcp_get_info in net/ipv4/tcp.c).
+func (l *Listener) Queue() (waiting, limit int, ok bool) {
 	if l.path != "" {
 		return 0, 0, false
 	}
 	err := l.raw.Control(func(fd uintptr) {
 		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 		if err == nil {
-			waiting, most, ok = int(info.Unacked), int(info.Sacked), true
+			waiting, limit, ok = int(info.Unacked), int(info.Sacked), true
 		}
 	})
-	return waiting, most, ok && err == nil
+	return waiting, limit, ok && err == nil
 }
 
-// Close ends every Accept with ErrClosed, closes the socket, and removes the
-// socket file that Open created, if it is still the same one.
+// Close closes the socket and makes every Accept return ErrClosed. It also
+// removes the socket file that Open has created, unless another one has taken
+// its place.
 func (l *Listener) Close() error {
 	l.closed.Store(true)
-	// The file goes first: once the socket is closed, a successor may bind.
+	// Remove the file first. As soon as the socket is closed, a successor may
+	// bind.
 	var removed error
 	if l.bound != nil {
 		if err := l.bound.remove(); err != nil {

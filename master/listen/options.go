@@ -9,38 +9,38 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Options are those of a listening socket and of the connections that it
-// accepts.
+// Options are the options of a listening socket and of its connections.
 type Options struct {
-	// What the kernel hands on from the listener to each connection, and can
-	// be changed while it listens.
+	// Connections inherit these from the listener. They can be changed while
+	// the socket listens.
 
 	NoDelay bool
-	// Keepalive is the silence after which a peer is probed, DeferAccept how
-	// long a connection that sends nothing is kept from being accepted; both
-	// in whole seconds, 0 for never.
+	// Keepalive is how long a peer is silent before the kernel probes it.
+	// DeferAccept is how long the kernel holds back a connection that sends
+	// nothing. Both are in whole seconds, and 0 means never.
 	Keepalive   time.Duration
 	DeferAccept time.Duration
-	Backlog     int // 0: as much as the kernel grants
+	Backlog     int // 0: the longest that the kernel allows
 
-	// What is settled when a socket is bound.
+	// These cannot be changed after bind.
 
 	ReusePort    bool
 	FreeBind     bool
 	BindToDevice string
-	V6Only       bool // of [::]; every address is always both families
+	V6Only       bool // for [::]; a listener without an address always has both families
 
-	// Of the file of a unix socket: -1 leaves each as it comes.
+	// The mode and the owners of a unix socket's file. A value of -1 leaves
+	// that one unchanged.
 	Mode, UID, GID int
 }
 
-// Defaults returns the options of a service of which nothing is said.
+// Defaults returns the default options of a service.
 func Defaults() Options {
 	return Options{NoDelay: true, Keepalive: time.Minute, V6Only: true, Mode: -1, UID: -1, GID: -1}
 }
 
-// SameBinding reports whether a socket with the one set of options can be given
-// the other without being bound again.
+// SameBinding reports whether a socket with these options can get the other
+// ones without a new bind.
 func (o Options) SameBinding(other Options) bool {
 	return o.ReusePort == other.ReusePort && o.FreeBind == other.FreeBind && o.BindToDevice == other.BindToDevice && o.V6Only == other.V6Only
 }
@@ -54,17 +54,17 @@ func flag(set bool) int {
 	return 0
 }
 
-// A peer that has vanished is noticed after keepalive and so many probes at
-// such an interval.
+// The kernel gives up a peer that does not answer after Keepalive and this many
+// probes at this interval.
 const (
 	keepaliveInterval = 15 * time.Second
 	keepaliveProbes   = 4
 )
 
-// bound returns the options that are set before a TCP socket is bound.
-func (o Options) bound() []option {
-	// Restart while old connections are in TIME_WAIT. On Linux it does not let
-	// a second server have an address that one listens at.
+// beforeBind returns the options that must be set before a TCP socket is bound.
+func (o Options) beforeBind() []option {
+	// SO_REUSEADDR allows a restart while old connections are in TIME_WAIT. On
+	// Linux it does not allow two servers at one address.
 	options := []option{{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1}}
 	if o.ReusePort {
 		options = append(options, option{unix.SOL_SOCKET, unix.SO_REUSEPORT, 1})
@@ -75,13 +75,14 @@ func (o Options) bound() []option {
 	return options
 }
 
-// inherited returns the options of a TCP listener that accepted sockets inherit
-// (tcp(7)), which saves system calls for every connection. Each is set whatever
-// its value: the defaults of the kernel may differ between hosts.
-func (o Options) inherited() []option {
+// forConnections returns the options of a TCP listener that accepted sockets
+// inherit (tcp(7)). So no connection needs system calls for them. Each option
+// is set, whatever its value is, because the kernel's defaults may differ
+// between hosts.
+func (o Options) forConnections() []option {
 	options := []option{
-		// Without it a handler that answers in two small writes waits for a
-		// delayed acknowledgement between them.
+		// Without TCP_NODELAY, a handler that answers with two small writes
+		// waits for a delayed acknowledgement between them.
 		{unix.IPPROTO_TCP, unix.TCP_NODELAY, flag(o.NoDelay)},
 		{unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, int(o.DeferAccept / time.Second)},
 		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, flag(o.Keepalive > 0)},
@@ -102,21 +103,21 @@ func (o Options) backlog() int {
 	return maxBacklog()
 }
 
-// Apply gives a listener other options, all but those of SameBinding. It is for
-// the goroutine that also closes the listener.
+// Apply gives a listener new options, except those that cannot be changed after
+// bind. Only the goroutine that closes the listener may call it.
 func (l *Listener) Apply(o Options) error {
 	var failure error
 	err := l.raw.Control(func(fd uintptr) {
 		if l.path == "" {
-			for _, opt := range o.inherited() {
+			for _, opt := range o.forConnections() {
 				if failure = unix.SetsockoptInt(int(fd), opt.level, opt.name, opt.value); failure != nil {
 					return
 				}
 			}
 		}
-		// Listening again changes the length of the queue and nothing else. A
-		// queue that a service manager has made keeps its length unless
-		// another one is asked for.
+		// A second listen(2) changes the length of the queue and nothing else.
+		// The queue of a service manager's socket keeps its length, unless the
+		// options have another one.
 		if !l.adopted || o.Backlog > 0 {
 			failure = unix.Listen(int(fd), o.backlog())
 		}
@@ -125,14 +126,14 @@ func (l *Listener) Apply(o Options) error {
 		err = failure
 	}
 	if err == nil && l.bound != nil {
-		err = l.bound.own(o)
+		err = l.bound.setOwner(o)
 	}
 	return err
 }
 
-// maxBacklog returns the longest accept queue that the running kernel grants.
-// The constant SOMAXCONN of the headers is only what it was at build time, and
-// the kernel cuts what is asked for without a word (listen(2)).
+// maxBacklog returns the longest queue that the running kernel allows. The
+// constant SOMAXCONN is a value of the kernel's headers at build time. The
+// kernel shortens a longer queue without an error (listen(2)).
 func maxBacklog() int {
 	text, err := os.ReadFile("/proc/sys/net/core/somaxconn")
 	if err == nil {

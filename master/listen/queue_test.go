@@ -3,17 +3,20 @@ package listen
 import (
 	"testing"
 	"time"
+
+	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
 func TestQueue(t *testing.T) {
 	l := listenAt(t, "127.0.0.1:0")
-	if waiting, most, ok := l.Queue(); waiting != 0 || most < 1 || !ok {
-		t.Errorf("%d of %d, %v", waiting, most, ok)
+	if waiting, limit, ok := l.Queue(); waiting != 0 || limit < 1 || !ok {
+		t.Errorf("%d of %d, %v", waiting, limit, ok)
 	}
 	dial(t, l)
 	dial(t, l)
-	// A connection is the client's a moment before it is in the queue.
-	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+	// The client's connect returns a moment before the connection is in the
+	// queue.
+	for end := time.Now().Add(slowtest.Scale(time.Minute)); ; time.Sleep(time.Millisecond) {
 		if waiting, _, ok := l.Queue(); waiting == 2 && ok {
 			break
 		} else if time.Now().After(end) {

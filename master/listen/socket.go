@@ -13,13 +13,24 @@ import (
 	"github.com/preforkd/preforkd/master/config"
 )
 
-// Open binds and listens at an address. A host name gives a listener for each
-// address that it resolves to. The caller owns the listeners; on error there
-// are none and nothing is left behind.
+// Open binds sockets to an address and listens. For a host name it returns a
+// listener for each address of the name, and may wait for a name server. The
+// caller owns the listeners. On error there are none, and no socket or file is
+// left.
 //
-// Errors name the address and say what the system said, for instance
-// "listen 127.0.0.1:7007: address already in use".
-func Open(addr config.Address, o Options) (listeners []*Listener, err error) {
+// Errors name the address and have the system's text, for instance "listen
+// 127.0.0.1:7007: address already in use".
+func Open(addr config.Address, o Options) ([]*Listener, error) {
+	resolved, err := Resolve(addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen %v: %w", addr, err)
+	}
+	return OpenResolved(addr, resolved, o)
+}
+
+// OpenResolved does what Open does, for an address that Resolve has resolved
+// before. It asks no name server.
+func OpenResolved(addr config.Address, resolved []config.Address, o Options) (listeners []*Listener, err error) {
 	defer func() {
 		if err != nil {
 			CloseAll(listeners)
@@ -34,17 +45,13 @@ func Open(addr config.Address, o Options) (listeners []*Listener, err error) {
 		return []*Listener{l}, nil
 	}
 	if addr.Host == "" && !addr.IP.IsValid() {
-		l, err := openEvery(addr.Port, o)
+		l, err := openAllAddresses(addr.Port, o)
 		if err != nil {
 			return nil, err
 		}
 		return []*Listener{l}, nil
 	}
-	addresses, err := Resolve(addr)
-	if err != nil {
-		return nil, err
-	}
-	for _, a := range addresses {
+	for _, a := range resolved {
 		l, err := openTCP(netip.AddrPortFrom(a.IP, a.Port), o.V6Only, o)
 		if err != nil {
 			return listeners, err
@@ -54,9 +61,8 @@ func Open(addr config.Address, o Options) (listeners []*Listener, err error) {
 	return listeners, nil
 }
 
-// Resolve returns an address for each that a host name stands for, and any
-// other address as it is. It may take as long as a name server does, and binds
-// nothing.
+// Resolve returns the addresses of a host name. An address without a host name
+// it returns unchanged. It may wait for a name server. It binds nothing.
 func Resolve(addr config.Address) ([]config.Address, error) {
 	if addr.Host == "" {
 		return []config.Address{addr}, nil
@@ -72,15 +78,16 @@ func Resolve(addr config.Address) ([]config.Address, error) {
 	return addresses, nil
 }
 
-// CloseAll closes listeners, as Close does, and ignores errors.
+// CloseAll calls Close for each listener and ignores errors.
 func CloseAll(listeners []*Listener) {
 	for _, l := range listeners {
 		l.Close()
 	}
 }
 
-// resolveTimeout bounds name resolution at start: a dead name server must end
-// in an error, not in a daemon that hangs before its first log line.
+// resolveTimeout is the longest time to resolve a host name. If a name server
+// does not answer, the start must fail and not hang before the first line of
+// the log.
 const resolveTimeout = 10 * time.Second
 
 func resolve(host string) ([]netip.Addr, error) {
@@ -101,9 +108,9 @@ func resolve(host string) ([]netip.Addr, error) {
 	return ips, nil
 }
 
-// openEvery listens at every address of both families with one socket, or at
-// every IPv4 address where the kernel has no IPv6.
-func openEvery(port uint16, o Options) (*Listener, error) {
+// openAllAddresses listens at all addresses of both families with one socket.
+// If the kernel has no IPv6, it listens at all IPv4 addresses.
+func openAllAddresses(port uint16, o Options) (*Listener, error) {
 	l, err := openTCP(netip.AddrPortFrom(netip.IPv6Unspecified(), port), false, o)
 	if err == unix.EAFNOSUPPORT || err == unix.EADDRNOTAVAIL {
 		return openTCP(netip.AddrPortFrom(netip.IPv4Unspecified(), port), true, o)
@@ -111,13 +118,13 @@ func openEvery(port uint16, o Options) (*Listener, error) {
 	return l, err
 }
 
-// openTCP binds one TCP socket. v6only keeps a socket for [::] from taking the
-// IPv4 addresses too, so that 0.0.0.0 and [::] can be listed side by side;
-// it is always set, because bindv6only (ipv6(7)) may differ between hosts.
+// openTCP binds one TCP socket. With v6only, a socket for [::] does not get the
+// IPv4 addresses, so a service can list 0.0.0.0 and [::] together. The option
+// is always set, because its default (bindv6only, ipv6(7)) may differ between
+// hosts.
 //
-// IPPROTO_TCP is asked for by name: Multipath TCP sockets behave differently
-// under splice and socket options, and a program that was handed one cannot
-// tell.
+// The protocol is IPPROTO_TCP. A Multipath TCP socket behaves differently with
+// splice and socket options, and a program that inherits one cannot know.
 func openTCP(at netip.AddrPort, v6only bool, o Options) (*Listener, error) {
 	sockaddr, err := sockaddrOf(at)
 	if err != nil {
@@ -127,7 +134,7 @@ func openTCP(at netip.AddrPort, v6only bool, o Options) (*Listener, error) {
 	if at.Addr().Is6() {
 		family = unix.AF_INET6
 	}
-	options := append(o.bound(), o.inherited()...)
+	options := append(o.beforeBind(), o.forConnections()...)
 	if family == unix.AF_INET6 {
 		options = append(options, option{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, flag(v6only)})
 	}
@@ -150,8 +157,8 @@ func sockaddrOf(at netip.AddrPort) (unix.Sockaddr, error) {
 	return &unix.SockaddrInet6{Port: int(at.Port()), Addr: ip.As16(), ZoneId: zone}, nil
 }
 
-// zoneID returns the index of an IPv6 zone, which is an interface's name or
-// its number (RFC 4007 section 11).
+// zoneID returns the index of an IPv6 zone. The zone is the name or the number
+// of an interface (RFC 4007 section 11).
 func zoneID(zone string) (uint32, error) {
 	if zone == "" {
 		return 0, nil
@@ -166,7 +173,7 @@ func zoneID(zone string) (uint32, error) {
 	return uint32(n), nil
 }
 
-// open makes a non-blocking socket and binds it. The caller owns fd.
+// open makes a non-blocking socket and binds it. The caller then owns fd.
 func open(family, protocol int, options []option, at unix.Sockaddr, device string) (fd int, err error) {
 	fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
 	if err != nil {
@@ -190,7 +197,7 @@ func open(family, protocol int, options []option, at unix.Sockaddr, device strin
 	return fd, unix.Bind(fd, at)
 }
 
-// listenOn makes a listener of a bound socket, which it takes ownership of.
+// listenOn makes a listener of a bound socket, and then owns fd.
 func listenOn(fd int, o Options) (*Listener, error) {
 	if err := unix.Listen(fd, o.backlog()); err != nil {
 		unix.Close(fd)

@@ -9,22 +9,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A boundPath is a socket file that this process created, told apart from a
-// successor's at the same path by device and inode.
+// A boundPath is a socket file that this process has created. Its device and
+// inode tell it from the file of a successor at the same path.
 type boundPath struct {
 	dir      *directory // owned
 	path     string
 	dev, ino uint64
 }
 
-// openUnix binds a unix stream socket. A socket file without a server behind
-// it, as a crash leaves one, is replaced; a live server's and anything that is
-// not a socket stay as they are.
+// openUnix binds a unix stream socket. It replaces a socket file that has no
+// server, as a crash leaves one. It does not replace the file of a live server,
+// or a file that is not a socket.
 func openUnix(path string, o Options) (l *Listener, err error) {
 	at := &unix.SockaddrUnix{Name: path}
 	if strings.HasPrefix(path, "@") {
-		// x/sys turns the '@' into the NUL byte of an abstract name. Such a
-		// name ends with its last descriptor, so there is nothing stale.
+		// x/sys replaces the '@' by the NUL byte of an abstract name. Such a
+		// name disappears with its last descriptor, so it cannot be stale.
 		fd, err := open(unix.AF_UNIX, 0, nil, at, "")
 		if err != nil {
 			return nil, err
@@ -60,9 +60,9 @@ func openUnix(path string, o Options) (l *Listener, err error) {
 		return nil, err
 	}
 	bound := &boundPath{dir: dir, path: path, dev: uint64(st.Dev), ino: st.Ino}
-	// Whoever may not connect must not be able to while the file is still as
-	// it came: connecting fails until the socket listens.
-	if err = bound.own(o); err == nil {
+	// Set the owner before listen(2). Until then connect fails, so nobody can
+	// connect while the file still has its first owner and mode.
+	if err = bound.setOwner(o); err == nil {
 		l, err = listenOn(fd, o)
 	} else {
 		unix.Close(fd)
@@ -75,8 +75,8 @@ func openUnix(path string, o Options) (l *Listener, err error) {
 	return l, nil
 }
 
-// own gives the socket file its owner, group and mode.
-func (b *boundPath) own(o Options) error {
+// setOwner sets the owner, group and mode of the socket file.
+func (b *boundPath) setOwner(o Options) error {
 	name := filepath.Base(b.path)
 	if o.UID >= 0 || o.GID >= 0 {
 		if err := unix.Fchownat(b.dir.fd, name, o.UID, o.GID, unix.AT_SYMLINK_NOFOLLOW); err != nil {
@@ -91,7 +91,7 @@ func (b *boundPath) own(o Options) error {
 	return nil
 }
 
-// removeStale removes the socket at path when nobody listens at it.
+// removeStale removes the socket file at path if no process listens there.
 func removeStale(path string) error {
 	var st unix.Stat_t
 	if err := unix.Lstat(path, &st); err != nil {
@@ -109,16 +109,16 @@ func removeStale(path string) error {
 	case unix.ECONNREFUSED:
 		return unix.Unlink(path)
 	case nil, unix.EAGAIN, unix.EPROTOTYPE:
-		// Connected; or a server whose accept queue is full; or one of
-		// another socket type.
+		// The connect has succeeded, or the queue of the server is full, or the
+		// server has another socket type.
 		return errors.New("address already in use by a live server")
 	default:
 		return fmt.Errorf("find out whether the socket is stale: %w", err)
 	}
 }
 
-// remove unlinks the socket file unless somebody else's stands there by now,
-// and closes the directory.
+// remove unlinks the socket file and closes the directory. It does not unlink
+// another file that has taken its place.
 func (b *boundPath) remove() error {
 	defer b.dir.close()
 	if err := b.dir.lock(); err != nil {

@@ -5,8 +5,8 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// The few colours used, as ECMA-48 sequences (SGR) that every terminal with
-// colours knows.
+// The colours, as ECMA-48 sequences (SGR) that every terminal with colours
+// knows.
 const (
 	plain  = ""
 	dim    = "\x1b[2m"
@@ -15,8 +15,8 @@ const (
 	reset  = "\x1b[0m"
 )
 
-// useColour reports whether the output is one that shows colours to somebody
-// who did not ask for none (no-color.org).
+// useColour reports whether to use colours: the output must be a terminal with
+// colours, and the user must not have refused them (no-color.org).
 func useColour(terminal bool, getenv func(string) string) bool {
 	return terminal && getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
 }
@@ -33,7 +33,7 @@ func levelColour(level zapcore.Level) string {
 	return plain
 }
 
-// paint appends text in a colour, if colours are wanted.
+// paint appends text, in a colour if the encoder uses colours.
 func (e consoleEncoder) paint(line *buffer.Buffer, colour, text string) {
 	if !e.colour || colour == plain {
 		line.AppendString(text)

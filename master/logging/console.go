@@ -15,10 +15,11 @@ import (
 	"github.com/preforkd/preforkd/master/human"
 )
 
-// consoleTime is local and without a date: somebody is looking.
+// consoleTime is the time of the day in local time. A person at a terminal
+// knows the date.
 const consoleTime = "15:04:05.000"
 
-// A consoleEncoder writes events for a person, as the rows of one table:
+// A consoleEncoder writes events for people, as rows of a table:
 //
 //	time          level  event         service   conn          address                pid
 //	15:04:05.123  info   reaped        echo      mi8f2k1c-123  127.0.0.1:50312        pid 4711
@@ -26,7 +27,7 @@ const consoleTime = "15:04:05.000"
 //	     ended           reason     took    bytes                    cpu         memory
 //	...  exit 0          eof          1.2s  in      5 B  out      5 B  cpu  2.1ms  rss  4.1 MiB
 //
-// A value too long for its column pushes the rest of its line and no other.
+// A value that is too long for its column moves the rest of its own line only.
 // Fields without a column follow as key=value.
 type consoleEncoder struct {
 	*zapcore.MapObjectEncoder // the fields of With
@@ -43,8 +44,8 @@ func (e consoleEncoder) Clone() zapcore.Encoder {
 	return consoleEncoder{clone, e.colour}
 }
 
-// Widths of the columns, in characters. Those of numbers are what their
-// formats need at most; the others fit what is usual.
+// The widths of the columns, in characters. The widest number fits its column.
+// Other columns fit what is usual.
 const (
 	widthLevel    = 5
 	widthEvent    = 12
@@ -85,10 +86,10 @@ func (e consoleEncoder) EncodeEntry(entry zapcore.Entry, fields []zapcore.Field)
 	return line, nil
 }
 
-// A row is an event's fields, those with a column apart from the others.
+// A row holds the fields of an event.
 type row struct {
-	known map[string]any
-	rest  []field // in the order in which they were given
+	known map[string]any // the fields that have a column
+	rest  []field        // the others, in the order in which they were given
 }
 
 type field struct {
@@ -110,9 +111,9 @@ func newRow(context map[string]any, fields []zapcore.Field) row {
 	values := zapcore.NewMapObjectEncoder()
 	for _, f := range fields {
 		if f.Type == zapcore.NamespaceType {
-			continue // would swallow the fields behind it, and no event has one
+			continue // it would contain all later fields; no event has one
 		}
-		// Usually one key and value, but an inlined object adds what it likes.
+		// Usually this adds one key. An inlined object may add several.
 		f.AddTo(values)
 		for _, key := range slices.Sorted(maps.Keys(values.Fields)) {
 			all = append(all, field{key, values.Fields[key]})
@@ -127,9 +128,10 @@ func newRow(context map[string]any, fields []zapcore.Field) row {
 			r.rest = append(r.rest, f)
 		}
 	}
-	// The address column holds whoever is at the other end, or else where the
-	// master listens. With both, the second is an ordinary field, and left out
-	// at the end of a connection: its beginning had it, and the line is long.
+	// The address column shows the peer, or else the address of the listener.
+	// With both, the listener's address is an ordinary field. The end of a
+	// connection does not show it: the line is long, and the line of the start
+	// has it.
 	local, ended := r.known[keyLocal], r.known[keyDuration] != nil
 	if local != nil && r.known[keyPeer] != nil && !ended {
 		r.rest = append([]field{{keyLocal, local}}, r.rest...)
@@ -137,9 +139,8 @@ func newRow(context map[string]any, fields []zapcore.Field) row {
 	return r
 }
 
-// columns returns the columns, each after two spaces. A line about no
-// connection and no listener is no row of the table: it has only the columns
-// that it has something for.
+// columns returns the columns, each after two spaces. An event that is not
+// about a connection or a listener has no empty columns.
 func (r row) columns() string {
 	address := r.get(keyPeer, "")
 	if address == "" {
@@ -179,7 +180,8 @@ func (r row) columns() string {
 	return out.String()
 }
 
-// get returns a field's text behind a prefix, or nothing for no field.
+// get returns the text of a field with a prefix, or "" if there is no such
+// field.
 func (r row) get(key, prefix string) string {
 	value, ok := r.known[key]
 	if !ok {
@@ -188,7 +190,7 @@ func (r row) get(key, prefix string) string {
 	return prefix + clean(text(value))
 }
 
-// duration returns the sum of those of the fields that there are.
+// duration returns the sum of the fields that exist, or "" if there is none.
 func (r row) duration(keys ...string) string {
 	var sum time.Duration
 	found := false
@@ -214,7 +216,7 @@ func (r row) size(key string) string {
 	return ""
 }
 
-// text returns a value as people write it.
+// text returns the text of a value for people.
 func text(value any) string {
 	switch v := value.(type) {
 	case string:
@@ -225,8 +227,8 @@ func text(value any) string {
 	return fmt.Sprint(value)
 }
 
-// clean makes a value from anywhere safe to show, and quotes it as in Go source
-// when it would not stand out as one value.
+// clean makes a value safe to show on a terminal. It quotes the value as in Go
+// source if the reader could not see where the value ends.
 func clean(s string) string {
 	if s == "" || strings.ContainsAny(s, " \"=") {
 		return strconv.Quote(s)
@@ -234,12 +236,13 @@ func clean(s string) string {
 	return human.Printable(s)
 }
 
-// padding returns the spaces that fill s up to width characters.
+// padding returns the spaces that s needs to be width characters wide.
 func padding(s string, width int) string {
 	return strings.Repeat(" ", max(0, width-utf8.RuneCountInString(s)))
 }
 
-// levelName names a level; those that want attention have it without colour too.
+// levelName returns the name of a level. Warnings and errors are in capitals,
+// so they are visible without colours, too.
 func levelName(level zapcore.Level) string {
 	if level >= zapcore.WarnLevel {
 		return level.CapitalString()

@@ -10,7 +10,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// localTime is shown as it stands here in every time zone.
+// localTime looks the same in the log in every time zone.
 var localTime = time.Date(2026, 3, 14, 15, 9, 26, 535_900_000, time.Local)
 
 func TestConsole(t *testing.T) {
@@ -44,7 +44,7 @@ func TestConsoleInColour(t *testing.T) {
 			t.Errorf("line %d:\n got %q\nwant %q", i, lines[i], want)
 		}
 	}
-	// Colour changes nothing but colour.
+	// Without the colours the text is the same.
 	bare := got
 	for _, sequence := range []string{dim, yellow, red, reset} {
 		bare = strings.ReplaceAll(bare, sequence, "")

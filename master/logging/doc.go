@@ -1,11 +1,13 @@
-// Package logging builds the logger that the master writes with, and names the
-// events and fields that it writes.
+// Package logging builds the logger of the master, and names its events and
+// fields.
 //
-// It owns two promises. Logging never blocks: the master logs from its accept
-// path, and stderr may be a pipe that nobody reads, a stopped terminal or a
-// full disk. And a line is a line: whole, one event long, and without a byte
-// that a terminal would obey, whatever a peer put into it.
+// It owns the queue in front of the log, and keeps two promises. Logging never
+// blocks, because the master logs while it accepts connections. stderr may be a
+// pipe that nobody reads, a stopped terminal or a full disk. Each event is one
+// whole line, without a byte that a terminal takes for a command, whatever a
+// peer has sent.
 //
-// It never decides what is worth an event, never ends the process, and never
-// changes the flags of the file that it writes to: workers and shells share it.
+// The package never decides what is worth an event, and never ends the process.
+// It never changes the flags of the file to which it writes, because workers
+// and shells share that file.
 package logging

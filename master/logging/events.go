@@ -1,24 +1,24 @@
 package logging
 
-// The events: each is the msg of exactly one kind of fact. They are stable,
-// since people's searches and alerts hang on them.
+// The events. Each one is the msg of exactly one kind of fact. They do not
+// change, because people's searches and alerts depend on them.
 const (
 	EventListening   = "listening"         // a listener accepts: service, local
-	EventAccepted    = "accepted"          // a connection was taken: service, conn, peer, local, and pid when it has its worker
-	EventRefused     = "refused"           // a connection was closed unserved: service, peer, reason
+	EventAccepted    = "accepted"          // a connection was accepted: service, conn, peer, local, and pid if it has a worker
+	EventRefused     = "refused"           // a connection was closed without service: service, peer, reason
 	EventSpawnFailed = "spawn failed"      // no worker could be started: service, conn, peer, error
-	EventReaped      = "reaped"            // a worker ended, and all that is known of it
-	EventEnded       = "ended"             // a connection ended whose worker goes on to the next one
-	EventDraining    = "draining"          // no new connections, the live ones finish: reason or signal
+	EventReaped      = "reaped"            // a worker ended, with everything that is known of it
+	EventEnded       = "ended"             // a connection ended, and its worker serves the next one
+	EventDraining    = "draining"          // no new connections are accepted, the live ones finish: reason or signal
 	EventStopped     = "stopped"           // the last line of every run
 	EventReloaded    = "reloaded"          // a new configuration is in force
-	EventPenalized   = "penalized"         // a source is refused for a while: service, conn, source, duration
-	EventControl     = "control"           // where the control socket is, or why there is none: local or error
-	EventSignalled   = "signalled"         // somebody had a worker signalled: service, conn, pid, signal, and reason, who it was
-	EventLogLevel    = "log level changed" // from, to, and reason, who it was
-	EventStderr      = "stderr"            // a worker's line, where its stderr goes to the log: service, conn, line
-	EventMetrics     = "serving metrics"   // metrics are served at an address: local; or what goes wrong with that
+	EventPenalized   = "penalized"         // a source is refused for some time: service, conn, source, duration
+	EventControl     = "control"           // the control socket is open, or there is none: local or error
+	EventSignalled   = "signalled"         // a client of the control socket had a worker signalled: service, conn, pid, signal, and the client as reason
+	EventLogLevel    = "log level changed" // from, to, and the client as reason
+	EventStderr      = "stderr"            // a line that a worker has written to its stderr: service, conn, line
+	EventMetrics     = "serving metrics"   // metrics are served at an address, or that fails: local or error
 )
 
-// eventLinesLost takes the place of lines that found no room: lines.
+// eventLinesLost takes the place of lines for which there was no room: lines.
 const eventLinesLost = "log lines lost"

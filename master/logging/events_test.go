@@ -12,10 +12,12 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
-// logEvents logs each event once, as the master does, and a connection's end
-// in both of its forms.
+// logEvents logs each event once, as the master does. It logs the end of a
+// connection in both forms.
 func logEvents(l *zap.Logger) {
 	echo := l.With(Service("echo"))
 	echo.Info(EventListening, Local("127.0.0.1:7007"))
@@ -73,13 +75,13 @@ type fixedClock struct{ at time.Time }
 func (c fixedClock) Now() time.Time                       { return c.at }
 func (c fixedClock) NewTicker(time.Duration) *time.Ticker { panic("not used") }
 
-// written returns what log writes at a given time.
+// written returns what the function log writes at a given time.
 func written(t *testing.T, encoder zapcore.Encoder, at time.Time, log func(*zap.Logger)) string {
 	t.Helper()
 	var out sink
 	l := newTestLogger(&out, encoder, queueLimit)
 	log(l.WithOptions(zap.WithClock(fixedClock{at})))
-	if err := l.Close(time.Minute); err != nil {
+	if err := l.Close(slowtest.Scale(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()

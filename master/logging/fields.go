@@ -12,7 +12,7 @@ import (
 )
 
 // The names of the fields. A field has the same name, type and unit in every
-// event: durations are seconds with a fraction, sizes are bytes.
+// event. Durations are in seconds with a fraction, and sizes are in bytes.
 const (
 	keyService  = "service"
 	keyConn     = "conn"
@@ -41,43 +41,45 @@ const (
 	keyReport     = "report"
 )
 
-// Service is the service's name.
+// Service is the name of the service.
 func Service(name string) zap.Field { return zap.String(keyService, name) }
 
-// Conn is the connection's id, unique in the master's life.
+// Conn is the id of the connection, which is unique in the life of the master.
 func Conn(id string) zap.Field { return zap.String(keyConn, id) }
 
-// PID is the worker's process id.
+// PID is the process id of the worker.
 func PID(pid int) zap.Field { return zap.Int(keyPID, pid) }
 
-// Peer is the address that the connection came from.
+// Peer is the address of the client.
 func Peer(address string) zap.Field { return zap.String(keyPeer, address) }
 
-// Local is the address that is listened at, or that the connection came to.
+// Local is the address of a listener, or the address to which the client has
+// connected.
 func Local(address string) zap.Field { return zap.String(keyLocal, address) }
 
-// Reason says in a word why a connection ended or was refused, or why the
+// Reason says in one word why a connection ended or was refused, or why the
 // master drains.
 func Reason(reason string) zap.Field { return zap.String(keyReason, reason) }
 
-// ExitCode is the code that a worker exited with. A worker has either this or
-// a Signal.
+// ExitCode is the exit code of a worker. The end of a worker has either this or
+// Signal.
 func ExitCode(code int) zap.Field { return zap.Int(keyExitCode, code) }
 
-// Signal is the signal that ended a worker, or that the master acts on.
+// Signal is the signal that has ended a worker, or that the master has
+// received.
 func Signal(s syscall.Signal) zap.Field { return zap.String(keySignal, SignalName(s)) }
 
 // Duration is the time from accept to reap.
 func Duration(d time.Duration) zap.Field { return zap.Duration(keyDuration, d) }
 
-// BytesIn counts what the worker read from the peer.
+// BytesIn is how many bytes the worker has read from the peer.
 func BytesIn(n uint64) zap.Field { return zap.Uint64(keyBytesIn, n) }
 
-// BytesOut counts what the worker sent to the peer.
+// BytesOut is how many bytes the worker has sent to the peer.
 func BytesOut(n uint64) zap.Field { return zap.Uint64(keyBytesOut, n) }
 
-// Report is what a worker's handler has to say beyond all that. The keys are
-// the handler's, so they stand apart from the master's own.
+// Report is what the handler of a worker reports in addition. The handler
+// chooses the keys, so they are separate from the master's own.
 func Report(values []ipc.Pair) zap.Field {
 	fields := make([]zap.Field, len(values))
 	for i, v := range values {
@@ -92,15 +94,16 @@ func UserTime(d time.Duration) zap.Field { return zap.Duration(keyUserTime, d) }
 // SysTime is the CPU time that the kernel spent for a worker.
 func SysTime(d time.Duration) zap.Field { return zap.Duration(keySysTime, d) }
 
-// MaxRSS is a worker's peak resident set in bytes. The kernel counts it in
-// KiB (getrusage(2)); the caller multiplies.
+// MaxRSS is the peak resident set of a worker in bytes. The kernel counts in
+// KiB (getrusage(2)), so the caller must multiply.
 func MaxRSS(bytes int64) zap.Field { return zap.Int64(keyMaxRSS, bytes) }
 
-// Source is what a peer is counted as: a prefix, or a user at a unix socket.
+// Source is the source to which a peer belongs: a prefix, or a user at a unix
+// socket.
 func Source(source fmt.Stringer) zap.Field { return zap.String(keySource, source.String()) }
 
-// Suppressed is how many events of the same kind were left out before this one;
-// nothing when none was.
+// Suppressed is how many events of the same kind were not logged before this
+// one. With 0 there is no field.
 func Suppressed(n uint64) zap.Field {
 	if n == 0 {
 		return zap.Skip()
@@ -108,8 +111,8 @@ func Suppressed(n uint64) zap.Field {
 	return zap.Uint64(keySuppressed, n)
 }
 
-// Via is the proxy that the connection came from, where the peer is the client
-// that the proxy speaks for; nothing when there is none.
+// Via is the proxy that has passed on the connection of the peer. Without a
+// proxy there is no field.
 func Via(address string) zap.Field {
 	if address == "" {
 		return zap.Skip()
@@ -117,8 +120,9 @@ func Via(address string) zap.Field {
 	return zap.String(keyVia, address)
 }
 
-// From is where a listening socket comes from: "passed" by a socket unit, or
-// "stored" by an earlier process; nothing when the master has bound it.
+// From is the origin of a listening socket: "passed" by a socket unit, or
+// "stored" by an earlier process. If the master has bound the socket, there is
+// no field.
 func From(origin string) zap.Field {
 	if origin == "" {
 		return zap.Skip()
@@ -132,11 +136,11 @@ func Name(name string) zap.Field { return zap.String(keyName, name) }
 // Sockets is a number of sockets.
 func Sockets(n int) zap.Field { return zap.Int(keySockets, n) }
 
-// Line is a line that a worker wrote.
+// Line is a line that a worker has written.
 func Line(text string) zap.Field { return zap.String(keyLine, text) }
 
-// Error is the text of err; nothing when err is nil. zap.Error is not used
-// because it adds a second, many-line field for errors that carry a stack.
+// Error is the text of err. If err is nil, there is no field. zap.Error would
+// add a second field with many lines for an error that has a stack.
 func Error(err error) zap.Field {
 	if err == nil {
 		return zap.Skip()
@@ -144,8 +148,8 @@ func Error(err error) zap.Field {
 	return zap.String(keyError, err.Error())
 }
 
-// SignalName names a signal the way people know it. Real-time signals have no
-// names of their own, only numbers.
+// SignalName returns the usual name of a signal. Real-time signals have numbers
+// only.
 func SignalName(s syscall.Signal) string {
 	if name := unix.SignalName(s); name != "" {
 		return name

@@ -12,46 +12,47 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// journalSocket is where the journal takes entries with fields.
+// journalSocket is the socket at which the journal receives entries with
+// fields.
 const journalSocket = "/run/systemd/journal/socket"
 
-// inJournal reports whether stderr leads to the journal, which JOURNAL_STREAM
-// tells by the file's device and inode (systemd.exec(5)).
+// inJournal reports whether stderr is connected to the journal. JOURNAL_STREAM
+// has the device and inode of that file (systemd.exec(5)).
 func inJournal() bool {
-	is, err := journal.StderrIsJournalStream()
-	return is && err == nil && journal.Enabled()
+	ok, err := journal.StderrIsJournalStream()
+	return ok && err == nil && journal.Enabled()
 }
 
-// A journalOutput sends what a journalEncoder has written to the journal, and
-// where that is gone, to stderr as JSON. The journal is tried again with every
-// line.
+// A journalOutput sends the lines of a journalEncoder to the journal. If that
+// fails, it writes the line to stderr as JSON. It tries the journal again for
+// each line.
 type journalOutput struct {
 	stderr *output
-	// send, room are the journal's; fields so that tests can play it.
-	send func(message string, priority journal.Priority, fields map[string]string) error
-	room func(wait time.Duration) error
-	// stuck says that the journal did not read within roomWait, and nobody
-	// waits for it again before it does.
+	// send and waitRoom are the functions for the journal. Tests replace them.
+	send     func(message string, priority journal.Priority, fields map[string]string) error
+	waitRoom func(wait time.Duration) error
+	// stuck says that the journal did not read within roomWait. The next
+	// entries do not wait until it reads again.
 	stuck bool
-	// hung is told of the end of a sending that took longer than sendWait; nil
-	// when there is none.
-	hung chan error
+	// pending receives the result of a send that takes longer than sendWait. It
+	// is nil if there is none.
+	pending chan error
 }
 
 func newJournalOutput(stderr *output) *journalOutput {
-	return &journalOutput{stderr: stderr, send: journal.Send, room: journalRoom}
+	return &journalOutput{stderr: stderr, send: journal.Send, waitRoom: waitJournalRoom}
 }
 
 // roomWait is how long an entry waits for a journal that does not read. With
-// sendWait it is less than the end of the program waits for the log.
+// sendWait it is less than the time that Close waits at the end of the program.
 const roomWait = time.Second
 
-// sendWait is how long sending an entry may take. Where it has room, the journal
-// takes it at once; but others may have filled the room in between, and then
-// there is no telling when go-systemd comes back (see journalRoom).
+// sendWait is how long it may take to send an entry. If there is room, the
+// journal takes it at once. But other programs may have filled the room
+// meanwhile. Then it is unknown when go-systemd returns (see waitJournalRoom).
 const sendWait = roomWait / 2
 
-// Write takes whole lines.
+// Write sends whole lines.
 func (j *journalOutput) Write(lines []byte) (int, error) {
 	written := 0
 	for line := range bytes.Lines(lines) {
@@ -59,7 +60,7 @@ func (j *journalOutput) Write(lines []byte) (int, error) {
 		if !found {
 			object = text
 		}
-		if j.toJournal(string(text), object) != nil {
+		if j.sendToJournal(string(text), object) != nil {
 			if _, err := j.stderr.Write(object); err != nil {
 				return written, err
 			}
@@ -69,16 +70,16 @@ func (j *journalOutput) Write(lines []byte) (int, error) {
 	return written, nil
 }
 
-func (j *journalOutput) toJournal(message string, object []byte) error {
+func (j *journalOutput) sendToJournal(message string, object []byte) error {
 	priority, fields, err := journalFields(object)
 	if err != nil {
 		return err
 	}
 	select {
-	case <-j.hung:
-		j.hung = nil
+	case <-j.pending:
+		j.pending = nil
 	default:
-		if j.hung != nil {
+		if j.pending != nil {
 			return unix.EAGAIN
 		}
 	}
@@ -86,7 +87,7 @@ func (j *journalOutput) toJournal(message string, object []byte) error {
 	if j.stuck {
 		wait = 0
 	}
-	err = j.room(wait)
+	err = j.waitRoom(wait)
 	j.stuck = err == unix.EAGAIN
 	if err != nil {
 		return err
@@ -99,18 +100,18 @@ func (j *journalOutput) toJournal(message string, object []byte) error {
 	case err := <-sent:
 		return err
 	case <-timeout.C:
-		j.hung = sent
+		j.pending = sent
 		return unix.EAGAIN
 	}
 }
 
 func (j *journalOutput) Close() error { return j.stderr.Close() }
 
-// journalRoom waits until the journal has room for an entry: EAGAIN says that it
-// had none in time. Without that, go-systemd would wait for it without end: the
-// socket that it sends from is connected to nobody, and poll finds such a one
-// always writable.
-func journalRoom(wait time.Duration) error {
+// waitJournalRoom waits until the journal has room for an entry. It returns
+// EAGAIN if there is none in time. Without this check go-systemd could wait for
+// ever: its socket is not connected, and for poll such a socket is always
+// writable.
+func waitJournalRoom(wait time.Duration) error {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return err
@@ -134,14 +135,14 @@ func journalRoom(wait time.Duration) error {
 	}
 }
 
-// journalPrefix begins the name of every field of the master's own.
+// journalPrefix begins the name of each of the master's fields.
 const journalPrefix = "PREFORKD_"
 
-// journalFields returns what the journal is told beside the message: an event's
-// fields under their names in capitals.
+// journalFields returns the priority and the fields of an event for the
+// journal. The names of the fields are in capitals.
 func journalFields(object []byte) (journal.Priority, map[string]string, error) {
 	decoder := json.NewDecoder(bytes.NewReader(object))
-	decoder.UseNumber() // as it is written
+	decoder.UseNumber() // keeps a number as it is written
 	var event map[string]any
 	if err := decoder.Decode(&event); err != nil {
 		return 0, nil, err
@@ -162,8 +163,8 @@ func journalFields(object []byte) (journal.Priority, map[string]string, error) {
 	return journalPriority(level), fields, nil
 }
 
-// journalName returns a name that the journal takes: capitals, digits and
-// underscores, at most 64 of them (systemd.journal-fields(7)).
+// journalName returns a name that the journal accepts: at most 64 capitals,
+// digits and underscores (systemd.journal-fields(7)).
 func journalName(key string) string {
 	name := journalPrefix + strings.Map(func(r rune) rune {
 		switch {
@@ -177,8 +178,7 @@ func journalName(key string) string {
 	return name[:min(len(name), 64)]
 }
 
-// journalValue returns a value as it stands in JSON, a string without its
-// quotes.
+// journalValue returns a value as JSON has it, and a string without its quotes.
 func journalValue(value any) string {
 	switch v := value.(type) {
 	case string:
@@ -193,7 +193,7 @@ func journalValue(value any) string {
 	return string(text)
 }
 
-// journalPriority returns the syslog level of one of ours.
+// journalPriority returns the syslog priority of a level.
 func journalPriority(level string) journal.Priority {
 	switch level {
 	case zapcore.DebugLevel.String():

@@ -12,10 +12,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
-// A heap plays the journal.
-type heap struct {
+// A fakeJournal takes the place of the journal.
+type fakeJournal struct {
 	mu      sync.Mutex
 	entries []entry
 	hang    chan struct{} // if not nil, what sending waits for
@@ -30,7 +32,7 @@ type entry struct {
 	Fields   map[string]string
 }
 
-func (h *heap) send(message string, priority journal.Priority, fields map[string]string) error {
+func (h *fakeJournal) send(message string, priority journal.Priority, fields map[string]string) error {
 	if h.hang != nil {
 		<-h.hang
 	}
@@ -43,28 +45,28 @@ func (h *heap) send(message string, priority journal.Priority, fields map[string
 	return nil
 }
 
-func (h *heap) room(wait time.Duration) error {
+func (h *fakeJournal) room(wait time.Duration) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.waits = append(h.waits, wait)
 	return h.roomErr
 }
 
-func (h *heap) tries() int {
+func (h *fakeJournal) tries() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.waits)
 }
 
-func (h *heap) fail(send, room error) {
+func (h *fakeJournal) fail(send, room error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.sendErr, h.roomErr = send, room
 }
 
-// journalLogger returns a logger to a journal that is played, and the file that
-// is its stderr.
-func journalLogger(t *testing.T) (*Logger, *heap, func() string) {
+// journalLogger returns a logger to a fake journal, and a function that reads
+// its stderr.
+func journalLogger(t *testing.T) (*Logger, *fakeJournal, func() string) {
 	t.Helper()
 	file, err := os.CreateTemp(t.TempDir(), "stderr")
 	if err != nil {
@@ -75,9 +77,9 @@ func journalLogger(t *testing.T) (*Logger, *heap, func() string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &heap{}
+	h := &fakeJournal{}
 	out := newJournalOutput(stderr)
-	out.send, out.room = h.send, h.room
+	out.send, out.waitRoom = h.send, h.room
 	return newTestLogger(out, newJournalEncoder(), queueLimit), h, func() string {
 		text, err := os.ReadFile(file.Name())
 		if err != nil {
@@ -87,8 +89,8 @@ func journalLogger(t *testing.T) (*Logger, *heap, func() string) {
 	}
 }
 
-// Every field of an event is one of the journal, under its name in capitals and
-// as JSON writes it.
+// Every field of an event becomes a field of the journal, with its name in
+// capitals and its value as in JSON.
 func TestJournalFields(t *testing.T) {
 	l, h, stderr := journalLogger(t)
 	l.With(Service("echo")).Warn(EventReaped, Conn("mi8f2k1c-2"), Peer("127.0.0.1:50313"), Local("127.0.0.1:7007"), PID(4712),
@@ -98,7 +100,7 @@ func TestJournalFields(t *testing.T) {
 	l.Error(EventSpawnFailed, Error(errors.New("no")))
 	l.Debug("quiet")
 	l.Info(EventStopped)
-	if err := l.Close(time.Minute); err != nil {
+	if err := l.Close(slowtest.Scale(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if len(h.entries) != 4 {
@@ -132,7 +134,7 @@ func TestJournalFields(t *testing.T) {
 	}
 }
 
-// Names are cut to what the journal takes, or it would drop the field.
+// Long names are cut, because the journal would drop the field.
 func TestJournalName(t *testing.T) {
 	for key, want := range map[string]string{
 		"exit_code": "PREFORKD_EXIT_CODE", "": "PREFORKD_", "ä.b c": "PREFORKD___B_C",
@@ -144,8 +146,8 @@ func TestJournalName(t *testing.T) {
 	}
 }
 
-// A journal that is gone costs no event: they go to stderr, as JSON; and when
-// it is back it gets the next one.
+// Without a journal the events go to stderr as JSON, and none is lost. When the
+// journal is back, it gets the next event.
 func TestJournalGone(t *testing.T) {
 	l, h, stderr := journalLogger(t)
 	h.fail(unix.ECONNREFUSED, nil)
@@ -154,7 +156,7 @@ func TestJournalGone(t *testing.T) {
 	h.fail(nil, nil)
 	l.Info(EventAccepted, Conn("a-2"))
 	l.Info(EventStopped)
-	if err := l.Close(time.Minute); err != nil {
+	if err := l.Close(slowtest.Scale(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if text := stderr(); !strings.HasPrefix(text, `{"level":"info",`) || strings.Count(text, "\n") != 1 {
@@ -165,7 +167,7 @@ func TestJournalGone(t *testing.T) {
 	}
 }
 
-// A journal that does not read holds up one entry for a while, and no other.
+// A journal that does not read delays one entry, and no other.
 func TestJournalStuck(t *testing.T) {
 	l, h, stderr := journalLogger(t)
 	h.fail(nil, unix.EAGAIN)
@@ -173,7 +175,7 @@ func TestJournalStuck(t *testing.T) {
 		l.Info(EventAccepted)
 	}
 	l.Info(EventStopped)
-	if err := l.Close(time.Minute); err != nil {
+	if err := l.Close(slowtest.Scale(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]time.Duration{roomWait, 0, 0, 0}, h.waits); diff != "" {
@@ -184,8 +186,7 @@ func TestJournalStuck(t *testing.T) {
 	}
 }
 
-// One that had room, and has none any more when an entry is sent, holds up that
-// entry for a while, and no other.
+// A journal whose room was filled by others delays one entry, and no other.
 func TestJournalHangs(t *testing.T) {
 	l, h, stderr := journalLogger(t)
 	h.hang = make(chan struct{})
@@ -193,7 +194,7 @@ func TestJournalHangs(t *testing.T) {
 		l.Info(EventAccepted)
 	}
 	l.Info(EventStopped)
-	if err := l.Close(time.Minute); err != nil {
+	if err := l.Close(slowtest.Scale(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	close(h.hang)
@@ -205,7 +206,7 @@ func TestJournalHangs(t *testing.T) {
 	}
 }
 
-// Where stderr is gone as well, the lines count as lost and the log goes on.
+// If stderr is broken, too, the lines count as lost, and logging continues.
 func TestJournalAndStderrGone(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
@@ -216,19 +217,19 @@ func TestJournalAndStderrGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &heap{sendErr: unix.ENOENT}
+	h := &fakeJournal{sendErr: unix.ENOENT}
 	out := newJournalOutput(stderr)
-	out.send, out.room = h.send, h.room
+	out.send, out.waitRoom = h.send, h.room
 	l := newTestLogger(out, newJournalEncoder(), queueLimit)
 	l.Info(EventAccepted)
-	for deadline := time.Now().Add(time.Minute); h.tries() == 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(slowtest.Scale(time.Minute)); h.tries() == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("nothing was sent")
 		}
 	}
 	h.fail(nil, nil)
 	l.Info(EventStopped)
-	if err := l.Close(time.Minute); err != nil {
+	if err := l.Close(slowtest.Scale(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if len(h.entries) != 2 || h.entries[0].Fields["PREFORKD_LINES"] != "1" || h.entries[1].Fields["PREFORKD_EVENT"] != EventStopped {
@@ -238,7 +239,7 @@ func TestJournalAndStderrGone(t *testing.T) {
 
 func waitForText(t *testing.T, read func() string, want string) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !strings.Contains(read(), want); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(slowtest.Scale(time.Minute)); !strings.Contains(read(), want); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("no %s in %q", want, read())
 		}

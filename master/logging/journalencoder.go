@@ -12,12 +12,12 @@ import (
 	"github.com/preforkd/preforkd/master/human"
 )
 
-// journalSeparator stands between the two forms of an event. Neither holds it:
-// the first has only printable characters, the second is JSON.
+// journalSeparator separates the two forms of an event. Neither form contains
+// it: the first has only printable characters, and the second is JSON.
 const journalSeparator = 0
 
 // A journalEncoder writes an event twice on one line: as the sentence that
-// journalctl shows, and as the JSON object that its fields are taken from.
+// journalctl shows, and as a JSON object with the fields.
 type journalEncoder struct {
 	*zapcore.MapObjectEncoder // the fields of With
 	json                      zapcore.Encoder
@@ -51,8 +51,8 @@ func (e journalEncoder) EncodeEntry(entry zapcore.Entry, fields []zapcore.Field)
 	return line, nil
 }
 
-// sentence returns an event in a line for people: what the console shows in
-// columns, without their width.
+// sentence returns an event as one line for people. It has the text of the
+// console's columns without padding.
 func sentence(event string, r row) string {
 	words := append([]string{human.Printable(event)}, strings.Fields(r.columns())...)
 	for _, f := range r.rest {

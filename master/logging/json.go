@@ -8,12 +8,12 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// jsonTime is RFC 3339 with microseconds; times are in UTC, so that the lines
-// of several machines sort as text.
+// jsonTime is RFC 3339 with microseconds. Times are in UTC, so the lines of
+// several machines can be sorted as text.
 const jsonTime = "2006-01-02T15:04:05.000000Z07:00"
 
-// A jsonEncoder is zap's JSON encoder whose lines are safe to show on a
-// terminal as they are.
+// A jsonEncoder is zap's JSON encoder, and its lines are safe to show on a
+// terminal.
 type jsonEncoder struct{ zapcore.Encoder }
 
 func newJSONEncoder() zapcore.Encoder {
@@ -29,7 +29,7 @@ func newJSONEncoder() zapcore.Encoder {
 }
 
 func encodeJSONTime(t time.Time, to zapcore.PrimitiveArrayEncoder) {
-	// zap's own encoder formats into its buffer without a string in between.
+	// zap's own encoder can format into its buffer without a string.
 	type layouter interface{ AppendTimeLayout(time.Time, string) }
 	if l, ok := to.(layouter); ok {
 		l.AppendTimeLayout(t.UTC(), jsonTime)
@@ -45,10 +45,10 @@ func (e jsonEncoder) EncodeEntry(entry zapcore.Entry, fields []zapcore.Field) (*
 	if err != nil {
 		return nil, err
 	}
-	// JSON wants only the controls below space escaped (RFC 8259 section 7),
-	// and so zap does. DEL and the C1 controls, two bytes that begin with 0xc2
-	// in UTF-8, are left; among them is 0x9b, which starts a control sequence
-	// just as ESC [ does.
+	// zap escapes only what JSON requires, the control characters below space
+	// (RFC 8259 section 7). It does not escape DEL and the C1 controls, which
+	// are two bytes in UTF-8 and begin with 0xc2. One of them, 0x9b, starts a
+	// control sequence like ESC [.
 	if b := line.Bytes(); bytes.IndexByte(b, 0x7f) >= 0 || bytes.IndexByte(b, 0xc2) >= 0 {
 		escaped := escapeControls(b)
 		line.Reset()
@@ -58,7 +58,7 @@ func (e jsonEncoder) EncodeEntry(entry zapcore.Entry, fields []zapcore.Field) (*
 }
 
 // escapeControls returns the JSON text b with DEL and the C1 controls written
-// as \u00XX. They can only stand inside of strings.
+// as \u00XX. They can only occur in strings.
 func escapeControls(b []byte) []byte {
 	const hex = "0123456789abcdef"
 	out := make([]byte, 0, len(b)+16)

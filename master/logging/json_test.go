@@ -12,7 +12,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// A stackError is one that brings its stack along when it is asked for detail.
+// A stackError is an error that prints its stack for %+v.
 type stackError struct{}
 
 func (stackError) Error() string { return "short" }
@@ -63,8 +63,8 @@ func TestErrorIsOneField(t *testing.T) {
 	}
 }
 
-// Whatever a peer or a program puts into a line, it stays one line, and none
-// of its bytes is one that a terminal obeys.
+// Whatever a peer or a program puts into a line, it stays one line. No byte in
+// it is a command for a terminal.
 func FuzzLines(f *testing.F) {
 	f.Add("reaped", "unix:/tmp/\x1b[31m", "eof")
 	f.Add("a\nb", "\u009b", "\xc2\xc2\x9b\x7f")

@@ -11,17 +11,17 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// A Logger logs without ever blocking. Whoever made it closes it, after the
+// A Logger logs and never blocks. The caller of New must call Close after the
 // last event.
 type Logger struct {
 	*zap.Logger
-	// Level is from where up events are written. It may be changed at any time.
+	// Level is the lowest level that is written. It may be changed at any time.
 	Level zap.AtomicLevel
 	queue *queue
 }
 
-// New returns a Logger. It duplicates the output's descriptor and starts the
-// goroutine that writes to it; Close ends both.
+// New returns a Logger. It duplicates the descriptor of the output and starts a
+// goroutine that writes to it. Close ends both.
 func New(options Options) (*Logger, error) {
 	file := options.Output
 	if file == nil {
@@ -61,20 +61,20 @@ func New(options Options) (*Logger, error) {
 	return newLogger(zap.NewAtomicLevelAt(options.Level), encoder, q), nil
 }
 
-// newLogger puts a logger before a queue.
+// newLogger makes a logger that writes to a queue.
 func newLogger(level zap.AtomicLevel, encoder zapcore.Encoder, q *queue) *Logger {
 	c := &core{LevelEnabler: level, encoder: encoder, queue: q}
-	// zap reports its own trouble on fd 2, blocking. Nothing of that is worth
-	// the wait: our queue counts what it loses.
+	// zap reports its own errors on fd 2, and may block there. That is not
+	// worth a wait, because the queue counts the lines that it loses.
 	return &Logger{zap.New(c, zap.ErrorOutput(zapcore.AddSync(io.Discard))), level, q}
 }
 
-// Lost returns how many lines were lost so far, and when the last of them was.
+// Lost returns how many lines were lost so far, and the time of the last one.
 func (l *Logger) Lost() (lines int64, last time.Time) { return l.queue.lostSoFar() }
 
-// Close writes what is queued, for at most timeout. The error says how much
-// was left unwritten: somebody holds up the other end. Events logged during or
-// after Close are dropped.
+// Close writes the queued lines, for at most timeout. If the reader of the log
+// is too slow, the error says how much was not written. Events during or after
+// Close are dropped.
 func (l *Logger) Close(timeout time.Duration) error {
 	return l.queue.close(timeout)
 }
@@ -111,5 +111,6 @@ func (c *core) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 	return nil
 }
 
-// Sync does not wait: zap calls it in the middle of things. Close does.
+// Sync does nothing, because zap calls it at any time. Close waits for the
+// queue.
 func (c *core) Sync() error { return nil }

@@ -7,8 +7,8 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// Options says how to log. The zero value logs at level info to stderr, in the
-// format that fits what stderr is.
+// Options says how to log. The zero Options log at level info to stderr, in a
+// format that depends on what stderr is.
 type Options struct {
 	Format Format        // "" is FormatAuto
 	Level  zapcore.Level // events below it are not written
@@ -19,14 +19,14 @@ type Options struct {
 type Format string
 
 const (
-	FormatAuto    Format = "auto"    // console on a terminal, journal where stderr leads there, else JSON
+	FormatAuto    Format = "auto"    // console on a terminal, journal if stderr is connected to it, else JSON
 	FormatConsole Format = "console" // aligned lines for people
-	FormatJSON    Format = "json"    // an object to a line
+	FormatJSON    Format = "json"    // one object in each line
 	FormatJournal Format = "journal" // entries of systemd's journal, with fields
 )
 
-// ParseFormat parses what a person wrote for --log-format. The error names
-// what is allowed.
+// ParseFormat parses the value of --log-format. The error names the allowed
+// values.
 func ParseFormat(s string) (Format, error) {
 	switch f := Format(s); f {
 	case FormatAuto, FormatConsole, FormatJSON, FormatJournal:
@@ -35,9 +35,9 @@ func ParseFormat(s string) (Format, error) {
 	return "", fmt.Errorf("log format %q: write %s, %s, %s or %s", s, FormatAuto, FormatConsole, FormatJSON, FormatJournal)
 }
 
-// ParseLevel parses what a person wrote for --log-level. The error names what
-// is allowed. zap's own parser is not used: it knows levels that end the
-// process.
+// ParseLevel parses the value of --log-level. The error names the allowed
+// values. zap's own parser is no choice, because it also knows levels that end
+// the process.
 func ParseLevel(s string) (zapcore.Level, error) {
 	for _, level := range []zapcore.Level{
 		zapcore.DebugLevel, zapcore.InfoLevel, zapcore.WarnLevel, zapcore.ErrorLevel,

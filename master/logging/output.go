@@ -7,21 +7,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An output is a private descriptor of the file that is logged to.
+// An output is a private descriptor of the log file.
 //
-// Private, because a Go program that writes to a broken fd 1 or 2 through
-// os.Stdout or os.Stderr dies of SIGPIPE (os/signal), while on other numbers it
-// gets EPIPE: a terminal that goes away must not take the connections with it.
-// The descriptor is used with plain system calls instead of os.File, since
-// os.File asks for O_NONBLOCK once, at the start: the flag belongs to the open
-// file and not to the descriptor, so whoever shares it, a shell or a worker,
-// can turn it on later.
+// A Go program that writes to a broken fd 1 or 2 through os.Stdout or os.Stderr
+// dies of SIGPIPE (os/signal). On other descriptors it gets EPIPE. The loss of
+// a terminal must not end the connections, so the output has a descriptor of
+// its own.
+//
+// It uses plain system calls and not os.File. os.File reads O_NONBLOCK once, at
+// the start. The flag belongs to the open file description, so a shell or a
+// worker that shares it can set it later.
 type output struct{ fd int }
 
-// openOutput duplicates f's descriptor, to 3 or above and close-on-exec. The
-// caller keeps f, and closes the output.
+// openOutput duplicates the descriptor of f to a number of at least 3, with
+// close-on-exec. The caller keeps f, and must close the output.
 func openOutput(f *os.File) (*output, error) {
-	// Not f.Fd(): it would clear O_NONBLOCK for everybody who shares the file.
+	// f.Fd() would clear O_NONBLOCK for every process that shares the file.
 	conn, err := f.SyscallConn()
 	if err != nil {
 		return nil, fmt.Errorf("log to %s: %w", f.Name(), err)
@@ -45,8 +46,8 @@ func (o *output) isTerminal() bool {
 	return err == nil
 }
 
-// Write writes all of b, for as long as it takes, or returns how far it came
-// and what stopped it.
+// Write writes all of b, however long that takes. On error it returns how many
+// bytes it has written.
 func (o *output) Write(b []byte) (int, error) {
 	written := 0
 	for written < len(b) {
@@ -57,8 +58,8 @@ func (o *output) Write(b []byte) (int, error) {
 		switch err {
 		case nil, unix.EINTR:
 		case unix.EAGAIN:
-			// The file is non-blocking, by somebody else's choice. Errors of
-			// poll show again in the next write.
+			// Another process has made the file non-blocking. The next write
+			// returns an error of poll again.
 			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(o.fd), Events: unix.POLLOUT}}, -1)
 		default:
 			return written, err

@@ -14,13 +14,15 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
 // helperEnv makes the test binary the program that TestBrokenStderr runs.
 const helperEnv = "PREFORKD_LOGGING_HELPER"
 
-// helper logs to a broken stderr, if it is asked to, and says on stdout that
-// it lived to tell.
+// helper logs to a broken stderr if the environment says so. Then it writes to
+// stdout, which shows that it still runs.
 func helper() bool {
 	if os.Getenv(helperEnv) == "" {
 		return false
@@ -33,7 +35,7 @@ func helper() bool {
 	for range 100 {
 		logEvents(l.Logger)
 	}
-	fmt.Println("close:", l.Close(time.Minute))
+	fmt.Println("close:", l.Close(slowtest.Scale(time.Minute)))
 	return true
 }
 
@@ -53,7 +55,7 @@ func TestBrokenStderr(t *testing.T) {
 	}
 }
 
-// newPipe returns a pipe; the write end is closed by the caller.
+// newPipe returns a pipe. The caller must close the write end.
 func newPipe(t *testing.T) (r, w *os.File) {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -87,7 +89,7 @@ func TestReaderThatStandsStill(t *testing.T) {
 		t.Error("closed, although nobody reads")
 	}
 
-	// Once somebody does, what was queued is there, and the count of the rest.
+	// A late reader gets the queued lines and the number of lost ones.
 	seen := 0
 	var last string
 	scanner := bufio.NewScanner(r)
@@ -109,13 +111,13 @@ func TestReaderThatStandsStill(t *testing.T) {
 	if seen != logged || last != EventStopped {
 		t.Errorf("%d of %d lines written or counted, then %q", seen, logged, last)
 	}
-	if err := l.Close(time.Minute); err != nil {
+	if err := l.Close(slowtest.Scale(time.Minute)); err != nil {
 		t.Error(err)
 	}
 }
 
-// O_NONBLOCK belongs to the open file, which others share: it is respected
-// and never changed.
+// O_NONBLOCK belongs to the open file description, which others share. The
+// logger respects it and never changes it.
 func TestNonBlockingPipe(t *testing.T) {
 	for _, nonblock := range []bool{true, false} {
 		r, w := newPipe(t)
@@ -156,7 +158,7 @@ func TestNonBlockingPipe(t *testing.T) {
 			data, _ := io.ReadAll(r)
 			got <- strings.Count(string(data), "\n")
 		}()
-		if err := l.Close(time.Minute); err != nil {
+		if err := l.Close(slowtest.Scale(time.Minute)); err != nil {
 			t.Error(err)
 		}
 		if n := <-got; n != logged {
@@ -195,7 +197,7 @@ func TestConcurrentWriters(t *testing.T) {
 		}
 	}()
 	wg.Wait()
-	if err := l.Close(time.Minute); err != nil {
+	if err := l.Close(slowtest.Scale(time.Minute)); err != nil {
 		t.Error(err)
 	}
 	<-done
@@ -254,7 +256,7 @@ func TestAutoOnATerminal(t *testing.T) {
 	for range 10 {
 		l.Warn(EventRefused)
 	}
-	if err := l.Close(time.Minute); err != nil {
+	if err := l.Close(slowtest.Scale(time.Minute)); err != nil {
 		t.Error(err)
 	}
 }
@@ -265,7 +267,7 @@ func TestAutoElsewhere(t *testing.T) {
 	w.Close() // the logger has a descriptor of its own
 	l.Debug(EventAccepted)
 	l.Info(EventStopped)
-	if err := l.Close(time.Minute); err != nil {
+	if err := l.Close(slowtest.Scale(time.Minute)); err != nil {
 		t.Error(err)
 	}
 	got, err := io.ReadAll(r)

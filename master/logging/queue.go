@@ -11,37 +11,40 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// queueLimit bounds the bytes that wait to be written: some 3,000 lines.
+// queueLimit is how many bytes may wait to be written. That is some 3,000
+// lines.
 const queueLimit = 1 << 20
 
-// A queue stands between those who log and the file, so that
+// A queue holds lines until they are written to the file. It exists for these
+// reasons:
 //
-//  1. nobody who logs waits for the file: add copies a line and returns;
-//  2. memory is bounded: beyond the limit lines are dropped, and a line in
-//     their place says how many;
-//  3. a log costs few system calls: one goroutine writes, and all that arrives
-//     within a few milliseconds goes into one write;
-//  4. a file that fails is no reason to stop: what it did not take is counted
-//     as lost, and every later line is a new attempt.
+//  1. No goroutine that logs waits for the file: add copies a line and returns.
+//  2. Memory is limited. Beyond the limit lines are dropped, and a line in their place
+//     says how many.
+//  3. The log needs few system calls. One goroutine writes, and all lines of a few
+//     milliseconds go into one write.
+//  4. The master goes on if the file fails. Lines that could not be written count as
+//     lost, and each later line is a new attempt.
 type queue struct {
 	out     io.WriteCloser
-	encoder zapcore.Encoder // for the line that stands for lost ones; never added to
+	encoder zapcore.Encoder // for the line that stands for lost ones; has no fields of its own
 	limit   int
 
-	wake    chan struct{} // capacity 1: there is something to do
-	closing chan struct{} // closed when no line is to wait for others any more
-	done    chan struct{} // closed when the goroutine is gone
+	wake    chan struct{} // has one value when there is something to do
+	closing chan struct{} // closed when no line should wait for others any more
+	done    chan struct{} // closed when the goroutine has ended
 
 	mu      sync.Mutex // guards what follows
-	pending []byte     // whole lines, not yet taken by the goroutine
-	writing int        // bytes that the goroutine took and is writing
-	dropped int64      // lines that found no room, all of them after pending
+	pending []byte     // whole lines that the goroutine has not taken
+	writing int        // bytes that the goroutine is writing
+	dropped int64      // lines for which there was no room; all of them come after pending
 	closed  bool
-	lost    int64 // lines that will never be written, dropped or refused by the file
+	lost    int64 // lines that will never be written: dropped, or refused by the file
 	lostAt  time.Time
 }
 
-// newQueue starts the goroutine. It owns out and closes it at the end.
+// newQueue makes a queue and starts its goroutine. The queue owns out and
+// closes it at the end.
 func newQueue(out io.WriteCloser, encoder zapcore.Encoder, limit int) *queue {
 	q := &queue{
 		out:     out,
@@ -55,9 +58,9 @@ func newQueue(out io.WriteCloser, encoder zapcore.Encoder, limit int) *queue {
 	return q
 }
 
-// add queues a copy of one line, or drops it. The last line of a run, which
-// says that the master stopped in order, is taken even where there is no room:
-// there is only one.
+// add queues a copy of one line, or drops the line. It queues the last line of
+// a run even without room. That line says that the master has stopped normally,
+// and there is only one.
 func (q *queue) add(line []byte, last bool) {
 	q.mu.Lock()
 	switch {
@@ -68,20 +71,20 @@ func (q *queue) add(line []byte, last bool) {
 			q.dropped = 0
 		}
 		q.pending = append(q.pending, line...)
-	// A line behind a dropped one is dropped as well, although it may fit: the
-	// gap stays in one place, where a line can stand for it.
+	// A line after a dropped one is also dropped, even if there is room for it.
+	// So all dropped lines are in one place, and one line can stand for them.
 	case q.dropped > 0 || len(q.pending)+q.writing+len(line) > q.limit:
 		q.dropped++
-		q.lose(1)
+		q.countLost(1)
 	default:
 		q.pending = append(q.pending, line...)
 	}
 	q.mu.Unlock()
-	q.signal()
+	q.wakeWriter()
 }
 
-// lose counts lines that are lost. The lock is held.
-func (q *queue) lose(lines int64) {
+// countLost counts lines that are lost. The caller holds the lock.
+func (q *queue) countLost(lines int64) {
 	if lines > 0 {
 		q.lost += lines
 		q.lostAt = time.Now()
@@ -94,16 +97,17 @@ func (q *queue) lostSoFar() (lines int64, last time.Time) {
 	return q.lost, q.lostAt
 }
 
-func (q *queue) signal() {
+// wakeWriter wakes the goroutine. It does not wait.
+func (q *queue) wakeWriter() {
 	select {
 	case q.wake <- struct{}{}:
 	default:
 	}
 }
 
-// close lets the goroutine write what is queued and waits for its end, but not
-// longer than timeout. A goroutine that is stuck in a write stays behind with
-// its descriptor.
+// close makes the goroutine write the queued lines and end. It waits for that
+// for at most timeout. A goroutine that hangs in a write stays, with its
+// descriptor.
 func (q *queue) close(timeout time.Duration) error {
 	q.mu.Lock()
 	if !q.closed {
@@ -111,7 +115,7 @@ func (q *queue) close(timeout time.Duration) error {
 		close(q.closing)
 	}
 	q.mu.Unlock()
-	q.signal()
+	q.wakeWriter()
 
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
@@ -131,10 +135,10 @@ func (q *queue) run() {
 	defer q.out.Close()
 
 	w := lineWriter{out: q.out}
-	var failed int64 // lines that the file refused, all of them before pending
+	var failed int64 // lines that the file has refused; all of them come before pending
 	var batch []byte
 	for range q.wake {
-		q.gather()
+		q.waitForBatch()
 		q.mu.Lock()
 		batch, q.pending = q.pending, batch[:0]
 		q.writing = len(batch)
@@ -142,7 +146,8 @@ func (q *queue) run() {
 		q.dropped = 0
 		q.mu.Unlock()
 
-		// Nothing is written behind a gap before the line that stands for it.
+		// After lost lines, the line that stands for them must be written
+		// first.
 		var refused int64
 		if failed > 0 && w.write(q.lostLine(failed)) > 0 {
 			refused = countLines(batch)
@@ -157,7 +162,7 @@ func (q *queue) run() {
 
 		q.mu.Lock()
 		q.writing = 0
-		q.lose(refused)
+		q.countLost(refused)
 		q.mu.Unlock()
 		if closed {
 			return
@@ -165,14 +170,15 @@ func (q *queue) run() {
 	}
 }
 
-// gatherFor is how long a line waits for others. Nobody who reads the log can
-// tell; but a write for each line costs a master that has little to do between
-// two connections as much as a third of what the connection costs it.
-const gatherFor = 5 * time.Millisecond
+// batchDelay is how long a line waits for others. No reader of the log can
+// notice it. A write for each line would cost the master up to a third of the
+// cost of a connection.
+const batchDelay = 5 * time.Millisecond
 
-// gather lets lines come together, unless these are the last.
-func (q *queue) gather() {
-	timer := time.NewTimer(gatherFor)
+// waitForBatch waits until more lines have come. When the queue closes it
+// returns at once.
+func (q *queue) waitForBatch() {
+	timer := time.NewTimer(batchDelay)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -180,7 +186,7 @@ func (q *queue) gather() {
 	}
 }
 
-// lostLine says that n lines are missing.
+// lostLine returns a line that says that n lines are missing.
 func (q *queue) lostLine(n int64) []byte {
 	line, err := q.encoder.EncodeEntry(
 		zapcore.Entry{Level: zapcore.WarnLevel, Time: time.Now(), Message: eventLinesLost},
@@ -192,19 +198,19 @@ func (q *queue) lostLine(n int64) []byte {
 	return bytes.Clone(line.Bytes())
 }
 
-// A lineWriter writes whole lines to a file that may fail in the middle of
-// one. What is left of a torn line goes first at the next attempt, so that the
-// line after it does not end up on the same line.
+// A lineWriter writes whole lines to a file that may fail in the middle of a
+// line. The next write begins with the rest of that line. So the next line does
+// not become a part of it.
 type lineWriter struct {
-	out  io.Writer
-	torn []byte
+	out     io.Writer
+	partial []byte // the rest of a line of which the file has only the start
 }
 
-// write writes lines and returns how many of them the file took nothing of.
+// write writes lines. It returns how many of them the file has nothing of.
 func (w *lineWriter) write(lines []byte) (lost int64) {
-	if len(w.torn) > 0 {
-		n, err := w.out.Write(w.torn)
-		w.torn = w.torn[n:]
+	if len(w.partial) > 0 {
+		n, err := w.out.Write(w.partial)
+		w.partial = w.partial[n:]
 		if err != nil {
 			return countLines(lines)
 		}
@@ -219,7 +225,7 @@ func (w *lineWriter) write(lines []byte) (lost int64) {
 	rest := lines[n:]
 	if n > 0 && lines[n-1] != '\n' {
 		end := bytes.IndexByte(rest, '\n') + 1
-		w.torn = bytes.Clone(rest[:end])
+		w.partial = bytes.Clone(rest[:end])
 		rest = rest[end:]
 	}
 	return countLines(rest)

@@ -12,25 +12,25 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A gate is a file whose reader stands still: every write waits for a verdict.
-type gate struct {
+// A blockedFile is a file to which every write waits for its result.
+type blockedFile struct {
 	sink
-	verdicts chan verdict
+	results chan writeResult
 }
 
-// A verdict lets a write go on. A failing write takes some bytes first.
-type verdict struct {
+// A writeResult ends a write. A write that fails may write some bytes first.
+type writeResult struct {
 	fail  bool
 	taken int
 }
 
-func newGate() *gate { return &gate{verdicts: make(chan verdict)} }
+func newBlockedFile() *blockedFile { return &blockedFile{results: make(chan writeResult)} }
 
-// open lets all writes through from now on.
-func (g *gate) open() { close(g.verdicts) }
+// open makes all further writes succeed at once.
+func (g *blockedFile) open() { close(g.results) }
 
-func (g *gate) Write(b []byte) (int, error) {
-	v := <-g.verdicts
+func (g *blockedFile) Write(b []byte) (int, error) {
+	v := <-g.results
 	if !v.fail {
 		return g.sink.Write(b)
 	}
@@ -38,10 +38,10 @@ func (g *gate) Write(b []byte) (int, error) {
 	return n, syscall.ENOSPC
 }
 
-// settle waits, in a bubble's own time, until all that was queued is on its way
-// to the file.
-func settle() {
-	time.Sleep(2 * gatherFor)
+// waitUntilWriting waits, in the time of a synctest bubble, until the goroutine
+// writes what is queued.
+func waitUntilWriting() {
+	time.Sleep(2 * batchDelay)
 	synctest.Wait()
 }
 
@@ -52,7 +52,7 @@ func TestLineAppearsAtOnce(t *testing.T) {
 		defer l.Close(time.Minute)
 		for _, event := range []string{EventListening, EventAccepted} {
 			l.Info(event)
-			settle()
+			waitUntilWriting()
 			if got := out.String(); !strings.Contains(got, event) {
 				t.Errorf("%s is not written yet: %q", event, got)
 			}
@@ -62,19 +62,19 @@ func TestLineAppearsAtOnce(t *testing.T) {
 
 func TestFullQueueDropsAndCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		out := newGate()
+		out := newBlockedFile()
 		q := newQueue(out, newJSONEncoder(), 30)
 		q.add([]byte("line 0001\n"), false)
-		settle() // the first line is being written
+		waitUntilWriting() // the first line is being written
 		for i := 2; i <= 7; i++ {
 			q.add(fmt.Appendf(nil, "line %04d\n", i), false) // 2 and 3 fit
 		}
 		q.add([]byte("x\n"), false) // fits no more: a gap stays in one place
 
-		out.verdicts <- verdict{} // 1
-		out.verdicts <- verdict{} // 2 and 3, in one write
-		out.verdicts <- verdict{} // what was lost
-		settle()
+		out.results <- writeResult{} // 1
+		out.results <- writeResult{} // 2 and 3, in one write
+		out.results <- writeResult{} // what was lost
+		waitUntilWriting()
 		q.add([]byte("line 0008\n"), false)
 		out.open()
 		if err := q.close(time.Minute); err != nil {
@@ -94,7 +94,7 @@ func TestFullQueueDropsAndCounts(t *testing.T) {
 
 func TestStoppedFindsRoomInAFullQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		out := newGate()
+		out := newBlockedFile()
 		l := newTestLogger(out, newJSONEncoder(), 200)
 		for range 10 {
 			l.Info(EventReaped)
@@ -114,10 +114,10 @@ func TestStoppedFindsRoomInAFullQueue(t *testing.T) {
 
 func TestCloseIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		out := newGate()
+		out := newBlockedFile()
 		q := newQueue(out, newJSONEncoder(), queueLimit)
 		q.add([]byte("first\n"), false)
-		settle()
+		waitUntilWriting()
 		q.add([]byte("second\n"), false)
 		err := q.close(3 * time.Second)
 		if want := "close the log: 13 bytes not written within 3s"; err == nil || err.Error() != want {
@@ -134,22 +134,21 @@ func TestCloseIsBounded(t *testing.T) {
 	})
 }
 
-// A step is one of the things that happen to a queue: a line is added, or a
-// write that waits, if there is one, gets its verdict.
+// A step is an event of a queue: a line is added, or a write gets its result.
 type step struct {
-	add     bool
-	length  int
-	verdict verdict
+	add    bool
+	length int
+	result writeResult
 }
 
-// Whatever the order of lines, writes and failures: lines come out whole and
-// in order, and every line is either there or counted.
+// In every order of lines, writes and failures, lines come out whole and in
+// order. Every line is either there or counted as lost.
 func TestEveryLineIsWrittenOrCounted(t *testing.T) {
 	steps := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step {
 		return step{
 			add:    rapid.Bool().Draw(t, "add"),
 			length: rapid.IntRange(0, 60).Draw(t, "length"),
-			verdict: verdict{
+			result: writeResult{
 				fail:  rapid.Bool().Draw(t, "fail"),
 				taken: rapid.IntRange(0, 200).Draw(t, "taken"),
 			},
@@ -165,9 +164,9 @@ func TestEveryLineIsWrittenOrCounted(t *testing.T) {
 	})
 }
 
-// replay takes a queue through the steps and looks at what was written.
+// replay runs the steps on a queue and checks what was written.
 func replay(steps []step) error {
-	out := newGate()
+	out := newBlockedFile()
 	q := newQueue(out, newJSONEncoder(), 300)
 	added := 0
 	for _, s := range steps {
@@ -176,11 +175,11 @@ func replay(steps []step) error {
 			added++
 		} else {
 			select {
-			case out.verdicts <- s.verdict:
+			case out.results <- s.result:
 			default:
 			}
 		}
-		settle()
+		waitUntilWriting()
 	}
 	out.open()
 	if err := q.close(time.Minute); err != nil {
@@ -200,7 +199,7 @@ func replay(steps []step) error {
 			seen += fields.Lines
 			continue
 		}
-		// Lines are missing only where a line says so, and as many.
+		// Lines are missing only where a line says so, and its number is right.
 		if *fields.N != seen {
 			return fmt.Errorf("line %d in the place of line %d in\n%s", *fields.N, seen, out.String())
 		}

@@ -12,26 +12,28 @@ import (
 	"github.com/preforkd/preforkd/master/control"
 )
 
-// A Master can be looked at, at any time and by anybody.
+// A Master tells its state. Several goroutines may ask it at any time.
 type Master interface {
-	// Summary returns a status without connections.
+	// Summary returns the status without the list of connections.
 	Summary(context.Context) (control.Status, error)
 }
 
-// A collector turns looks at a master into metrics.
+// A collector makes metrics of a master's summary. It implements
+// prometheus.Collector.
 type collector struct{ master Master }
 
-// lookWithin is how long a look may take: less than scrapers wait.
-const lookWithin = 8 * time.Second
+// summaryTimeout is how long the master may take. It is shorter than the time
+// that Prometheus waits.
+const summaryTimeout = 8 * time.Second
 
 func (c collector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range all {
+	for _, d := range descriptions {
 		to <- d
 	}
 }
 
 func (c collector) Collect(to chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), lookWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), summaryTimeout)
 	defer cancel()
 	status, err := c.master.Summary(ctx)
 	if err != nil {
@@ -45,7 +47,7 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-// A sink takes metrics.
+// A sink receives metrics.
 type sink chan<- prometheus.Metric
 
 func (s sink) gauge(d *prometheus.Desc, value float64, labels ...string) {
@@ -71,11 +73,11 @@ func (s sink) histogram(d *prometheus.Desc, h control.Histogram, bounds []float6
 func (s sink) master(m *control.Master) {
 	s.gauge(buildInfo, 1, m.Version, runtime.Version())
 	s.gauge(started, float64(m.Started.UnixMilli())/1e3)
-	stops := 0.0
+	stopping := 0.0
 	if m.State != "serving" {
-		stops = 1
+		stopping = 1
 	}
-	s.gauge(draining, stops)
+	s.gauge(draining, stopping)
 	s.gauge(problems, float64(len(m.Problems)))
 }
 
@@ -104,22 +106,23 @@ func (s sink) service(v *control.Service) {
 	s.work(v.Name, &v.Work)
 }
 
-// queues are those of listeners. A label must be UTF-8, as a path need not be, and
-// several sockets may share an address (SO_REUSEPORT, socket(7)): what has one
-// label is added up, for a metric that is there twice fails the whole scrape.
+// queues sends the queues of listeners. A label must be UTF-8, and a path need
+// not be. Several sockets may share an address (SO_REUSEPORT, socket(7)). So
+// queues adds up the sockets with the same label. The same metric twice would
+// fail the whole scrape.
 func (s sink) queues(service string, listeners []control.Listener) {
-	type room struct{ taken, most int }
-	rooms := map[string]room{}
+	type queueSum struct{ length, limit int }
+	queues := map[string]queueSum{}
 	for _, l := range listeners {
 		if l.Queue != nil && l.Backlog != nil {
 			label := strings.ToValidUTF8(l.Local, "\uFFFD")
-			r := rooms[label]
-			rooms[label] = room{r.taken + *l.Queue, r.most + *l.Backlog}
+			r := queues[label]
+			queues[label] = queueSum{r.length + *l.Queue, r.limit + *l.Backlog}
 		}
 	}
-	for label, r := range rooms {
-		s.gauge(queue, float64(r.taken), service, label)
-		s.gauge(queueLimit, float64(r.most), service, label)
+	for label, r := range queues {
+		s.gauge(queue, float64(r.length), service, label)
+		s.gauge(queueLimit, float64(r.limit), service, label)
 	}
 }
 
@@ -139,7 +142,8 @@ func (s sink) work(service string, w *control.Work) {
 	}
 }
 
-// latencies returns a latency's histogram, an empty one for none.
+// latencies returns the histogram of a latency, or an empty one if there is
+// none.
 func latencies(l *control.Latency) control.Histogram {
 	if l == nil {
 		return control.Histogram{}

@@ -9,19 +9,19 @@ import (
 	"github.com/preforkd/preforkd/master/control"
 )
 
-// A played master always has the same status.
-type played control.Status
+// A fakeMaster always has the same status.
+type fakeMaster control.Status
 
-func (p played) Summary(context.Context) (control.Status, error) { return control.Status(p), nil }
+func (p fakeMaster) Summary(context.Context) (control.Status, error) { return control.Status(p), nil }
 
-// Whatever a listener is called, and however often: the scrape does not fail for
-// it. A path need not be UTF-8, as labels must be; and a manager may pass several
-// sockets that share an address by SO_REUSEPORT.
+// No name of a listener makes the scrape fail, even if it occurs twice. Labels
+// must be UTF-8, and paths need not be. A manager may pass several sockets that
+// share an address by SO_REUSEPORT.
 func TestListenersAsLabels(t *testing.T) {
 	listener := func(local string, queue, backlog int) control.Listener {
 		return control.Listener{Local: local, Queue: &queue, Backlog: &backlog}
 	}
-	m := played{Services: []control.Service{{Name: "echo", Listeners: []control.Listener{
+	m := fakeMaster{Services: []control.Service{{Name: "echo", Listeners: []control.Listener{
 		listener("127.0.0.1:7007", 1, 10), listener("127.0.0.1:7007", 2, 20),
 		listener("unix:/run/a\xff", 3, 30), listener("unix:/run/a\xfe", 4, 40),
 		listener("unix:/run/\"\n\\", 5, 50), {Local: "unix:/run/unknown"},

@@ -2,8 +2,8 @@ package metrics
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// The metrics, by Prometheus's conventions: base units, _total for what only
-// grows. They are stable.
+// The metrics follow the conventions of Prometheus: base units, and _total for
+// what only grows. Their names and labels do not change.
 var (
 	buildInfo = describe("preforkd_build_info", "What is running; always 1.", "version", "go_version")
 	started   = describe("preforkd_start_time_seconds", "When the master began, since 1970.")
@@ -32,18 +32,18 @@ var (
 	peak     = describe("preforkd_worker_max_resident_bytes", "The most memory that workers had which have ended; of small ones it is the master's own size.", "service")
 )
 
-// all lists them.
-var all []*prometheus.Desc
+// descriptions are the descriptions of all metrics.
+var descriptions []*prometheus.Desc
 
-// names are what they are called, as queries know them.
+// names are the names of all metrics.
 var names []string
 
 func describe(name, help string, labels ...string) *prometheus.Desc {
 	d := prometheus.NewDesc(name, help, labels, nil)
-	all, names = append(all, d), append(names, name)
+	descriptions, names = append(descriptions, d), append(names, name)
 	return d
 }
 
-// Names returns the names of the master's own metrics. A histogram has series of
-// its name and _bucket, _sum and _count.
+// Names returns the names of the master's own metrics. The series of a
+// histogram have its name and _bucket, _sum or _count.
 func Names() []string { return append([]string(nil), names...) }

@@ -1,7 +1,8 @@
-// Package metrics tells Prometheus how a master is: it turns what a look at the
-// master finds into metrics, and serves them.
+// Package metrics serves the state of a master to Prometheus. It converts a
+// status of the master into metrics.
 //
-// It keeps no counts of its own, so that the metrics, `preforkd status` and the
-// log always tell the same; and it names no peer, so that there are as many
-// series as the configuration has services and listeners.
+// It owns the metrics server and the names of the metrics. It never counts
+// anything itself, so the metrics, `preforkd status` and the log always agree.
+// It never names a peer, so the number of series depends only on the services
+// and listeners of the configuration.
 package metrics

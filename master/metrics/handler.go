@@ -8,11 +8,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// scrapes is how many are answered at a time; more are told to come later.
-const scrapes = 4
+// maxScrapes is how many scrapes are answered at once. Further ones get the
+// status 503.
+const maxScrapes = 4
 
-// Handler returns what answers a scrape: the master's metrics, and those of its
-// process and of the Go runtime.
+// Handler returns the handler for scrapes. It answers with the metrics of the
+// master, of its process and of the Go runtime.
 func Handler(m Master) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
@@ -20,5 +21,5 @@ func Handler(m Master) http.Handler {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		collectors.NewGoCollector(),
 	)
-	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: scrapes, Timeout: lookWithin})
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes, Timeout: summaryTimeout})
 }

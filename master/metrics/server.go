@@ -12,16 +12,17 @@ import (
 	"golang.org/x/net/netutil"
 )
 
-// A Server answers scrapes at a TCP address. Whoever can connect may read: the
-// address is the guard, and there are no peers in what is read.
+// A Server answers scrapes at a TCP address. Everybody who can connect may read
+// the metrics, which name no peer. So only the address limits who can read.
 type Server struct {
 	listener net.Listener
 	http     http.Server
 	served   chan struct{}
 }
 
-// Nobody who is slow keeps a connection for longer than that, and nobody takes
-// descriptors from workers: beyond so many connections they wait.
+// Limits of one connection and of all. A slow client keeps its connection no
+// longer. Connections beyond maxClients wait, so they take no descriptors from
+// workers.
 const (
 	headerTimeout = 5 * time.Second
 	writeTimeout  = 30 * time.Second
@@ -30,9 +31,10 @@ const (
 	maxClients    = 16
 )
 
-// Listen binds an address. Serve has the server answer, and Close ends it.
+// Listen binds an address. Serve starts to answer, and the caller must call
+// Close.
 func Listen(address string) (*Server, error) {
-	// TCP by name: Go would listen with Multipath TCP.
+	// Without this, Go would listen with Multipath TCP.
 	var config net.ListenConfig
 	config.SetMultipathTCP(false)
 	l, err := config.Listen(context.Background(), "tcp", address)
@@ -42,10 +44,10 @@ func Listen(address string) (*Server, error) {
 	return &Server{listener: l, served: make(chan struct{})}, nil
 }
 
-// Local returns the address that it really listens at.
+// Local returns the address to which the listener is bound.
 func (s *Server) Local() string { return s.listener.Addr().String() }
 
-// Serve answers GET /metrics with handler, until Close.
+// Serve answers GET /metrics with handler until Close. It returns at once.
 func (s *Server) Serve(handler http.Handler) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", handler)
@@ -55,19 +57,19 @@ func (s *Server) Serve(handler http.Handler) {
 		ReadTimeout:       headerTimeout,
 		WriteTimeout:      writeTimeout,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          log.New(io.Discard, "", 0), // what strangers do wrong is no event
+		ErrorLog:          log.New(io.Discard, "", 0), // errors of clients are not worth a line in the log
 	}
-	// A connection is for one scrape: to make another is cheap, and those that
-	// only stay would take the room of others.
+	// A connection serves one scrape. A new connection is cheap, and idle ones
+	// would count against maxClients.
 	s.http.SetKeepAlivesEnabled(false)
 	go func() {
 		defer close(s.served)
-		// It ends by Close alone: accept errors make it pause.
+		// Only Close ends Serve. After an accept error it tries again.
 		_ = s.http.Serve(netutil.LimitListener(s.listener, maxClients))
 	}()
 }
 
-// Close ends the server, scrapes under way after at most a second.
+// Close ends the server. It waits up to closeTimeout for running scrapes.
 func (s *Server) Close() error {
 	if s.http.Handler == nil {
 		return s.listener.Close()

@@ -9,15 +9,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// withoutAmbient runs f, which starts a process, on a thread that has no ambient
+// dropAmbient runs f, which starts a process, on a thread without ambient
 // capabilities (capabilities(7)).
 //
-// A service manager that lets the master do what its user may not, listen at a
-// port below 1024 or change to other users, does it by ambient capabilities,
-// and they pass to every program that is started, whatever user it runs as. The
-// rights are the master's and no worker's. The master keeps them: the ambient
-// set says nothing but what an exec leaves.
-func withoutAmbient(f func() error) error {
+// A service manager gives the master rights that its user does not have by
+// ambient capabilities. With them it can listen at a port below 1024, or change
+// to other users. Every program that the master starts would inherit these
+// capabilities, whatever user it runs as. They are meant for the master and for
+// no worker. The master keeps its rights: the ambient set decides only what an
+// exec preserves.
+func dropAmbient(f func() error) error {
 	if !hasAmbient() {
 		return f()
 	}
@@ -29,8 +30,9 @@ func withoutAmbient(f func() error) error {
 	return f()
 }
 
-// hasAmbient reports whether this process was started with ambient capabilities,
-// which it never gives itself. What cannot be found out counts as yes.
+// hasAmbient reports whether this process was started with ambient
+// capabilities. The master never adds any itself. If the kernel does not tell,
+// the answer is yes.
 var hasAmbient = sync.OnceValue(func() bool {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -38,6 +40,6 @@ var hasAmbient = sync.OnceValue(func() bool {
 	}
 	_, rest, found := bytes.Cut(status, []byte("\nCapAmb:\t"))
 	value, _, _ := bytes.Cut(rest, []byte("\n"))
-	// Before Linux 4.3 there are none, and no line.
+	// Linux before 4.3 has no ambient capabilities, and no such line.
 	return found && len(bytes.Trim(value, "0")) > 0
 })

@@ -12,10 +12,11 @@ import (
 	"github.com/preforkd/preforkd/ipc"
 )
 
-// BenchmarkStart is what the start of a worker costs the master, for both
-// handoffs, and below them what the same start costs with nothing around it:
-// exec.Cmd, and syscall.ForkExec, which that stands on. µs/start leaves out the
-// program's own life and its reaping; allocations are those of all.
+// BenchmarkStart measures what the start of a worker costs the master, for both
+// handoffs. For comparison it measures the same start with exec.Cmd alone, and
+// with syscall.ForkExec, on which exec.Cmd is built. The metric µs/start does
+// not include the program's own life and its reaping. The allocations are those
+// of all.
 func BenchmarkStart(b *testing.B) {
 	program, err := exec.LookPath("true")
 	if err != nil {

@@ -1,8 +1,10 @@
-// Package process makes the system calls of a worker's life: it spawns through
-// os/exec's ExtraFiles, reaps with wait4(-1, WNOHANG), and signals process
-// groups.
+// Package process makes the system calls of a worker's life. It starts the
+// process through os/exec's ExtraFiles, reaps it with wait4, signals its
+// process group, and reads what it uses. It also undoes what the master has
+// inherited and its workers must not inherit.
 //
-// It keeps no table and no state of its own, so it does not know which pids
-// are whose. A pid may be signalled only by the one goroutine that also reaps,
-// and only until it has reaped it: afterwards the number may belong to anybody.
+// The package keeps no table, so it does not know which pid is whose. A pid may
+// be signalled only by the goroutine that also reaps, and only until that
+// goroutine has reaped it. Afterwards another process may have the number. The
+// package never decides when to start, signal or reap.
 package process

@@ -8,13 +8,13 @@ import (
 	"github.com/preforkd/preforkd/ipc"
 )
 
-// Idle returns for how long no byte has come or gone on the TCP connection of
-// a worker with the worker handoff, by the kernel's own account (TCP_INFO,
-// tcp(7)). The worker must not have been reaped yet.
+// Idle returns how long no byte has been sent or received on the TCP connection
+// of a worker, as the kernel counts (TCP_INFO, tcp(7)). The worker must have
+// the worker handoff, and must not have been reaped yet.
 //
-// It borrows the worker's descriptor for a moment (pidfd_getfd(2)), for which
-// the master has the right as its parent, of the same user or as root. It fails
-// for unix sockets, of which the kernel keeps no such account.
+// Idle copies the worker's descriptor for a moment (pidfd_getfd(2)). The master
+// may do so as the parent of a process of the same user, or as root. Idle fails
+// for unix sockets, because the kernel keeps no such times for them.
 func Idle(pid int) (time.Duration, error) {
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {

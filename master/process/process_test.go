@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -54,7 +53,7 @@ func TestExitsRetriesAndEnds(t *testing.T) {
 	}
 }
 
-// reapOne waits for a SIGCHLD and returns the next exit, as the master does.
+// reapOne returns the next exit. Like the master, it waits for SIGCHLD.
 func reapOne(t *testing.T, children <-chan os.Signal) Exit {
 	t.Helper()
 	for {
@@ -82,7 +81,7 @@ func shell(t *testing.T, control bool, script string) *Command {
 	return &Command{Path: "/bin/sh", Args: []string{"sh", "-c", script}, Control: control, Null: null, Stderr: os.Stderr}
 }
 
-// connection returns one end to hand over and the other to look at.
+// connection returns a connection for a child, and the peer's end of it.
 func connection(t *testing.T) (conn, peer *os.File) {
 	t.Helper()
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -130,7 +129,8 @@ func TestStartHandsOverAndKeepsNothing(t *testing.T) {
 			if err := unix.Shutdown(int(peer.Fd()), unix.SHUT_WR); err != nil {
 				t.Fatal(err)
 			}
-			// The end of file proves that nobody but the child held the connection.
+			// The end of the stream proves that only the child held the
+			// connection.
 			if got, err := io.ReadAll(peer); err != nil || string(got) != "hello" {
 				t.Errorf("read %q, %v", got, err)
 			}
@@ -141,7 +141,8 @@ func TestStartHandsOverAndKeepsNothing(t *testing.T) {
 			if c.control {
 				unix.Close(child.Control)
 			}
-			// conn was open before and is closed now; the shell's /dev/null is new.
+			// The connection was open before and is closed now. The /dev/null
+			// of the shell's Command is new.
 			if after := openFDs(t); after != before {
 				t.Errorf("%d descriptors before, %d after", before, after)
 			}
@@ -203,7 +204,8 @@ func TestSignalGroupReachesGrandchildren(t *testing.T) {
 	if err := SignalGroup(child.Pid, unix.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	// The sleeping grandchild holds the connection too: its end is both theirs.
+	// The grandchild holds the connection, too. The peer reads the end when
+	// both have ended.
 	if n, err := peer.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("read %d, %v; want the end", n, err)
 	}
@@ -212,8 +214,8 @@ func TestSignalGroupReachesGrandchildren(t *testing.T) {
 	}
 }
 
-// Run in a process of its own by TestInheritDefaults: it undoes what it has
-// inherited and shows what a child of its sees.
+// TestMain also runs the helper processes of TestInheritDefaults. Such a
+// process undoes what it has inherited, and shows what its own child sees.
 func TestMain(m *testing.M) {
 	switch os.Getenv("PREFORKD_TEST_HELPER") {
 	case "defaults":
@@ -230,7 +232,8 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	case "block":
-		// Blocks signals as a careless parent does, and becomes the helper above.
+		// Block signals, as a careless parent does, and execute the other
+		// helper.
 		set := unix.Sigset_t{}
 		for _, s := range []unix.Signal{unix.SIGUSR1, unix.SIGTERM, unix.SIGCHLD, unix.SIGPIPE} {
 			set.Val[0] |= 1 << (s - 1)
@@ -274,24 +277,6 @@ func TestInheritDefaults(t *testing.T) {
 	}
 }
 
-func TestParseStat(t *testing.T) {
-	for text, want := range map[string]*stat{
-		"12 (sh) S 1 12 11 0 -1":           {1, 12, 11},
-		"12 (a) b (c) R 7) S 1 12 11 0":    {1, 12, 11},
-		"12 (\n) S 1 12 11":                {1, 12, 11},
-		"12 (sh) S 1 12":                   nil,
-		"12 (sh S 1 12 11":                 nil,
-		"12 (sh) S x 12 11":                nil,
-		"":                                 nil,
-		"12 (" + strings.Repeat(")", 1000): nil,
-	} {
-		got, ok := parseStat([]byte(text))
-		if ok != (want != nil) || ok && got != *want {
-			t.Errorf("parseStat(%q) = %v, %v", text, got, ok)
-		}
-	}
-}
-
 func TestSignalSet(t *testing.T) {
 	status := []byte("Name:\tx\nSigBlk:\t0000000000000001\nSigIgn:\t8000000000000000\nOther:\t1\n")
 	for name, want := range map[string]uint64{"SigBlk": 1, "SigIgn": 1 << 63, "SigCgt": 0, "Name": 0} {
@@ -308,7 +293,8 @@ func TestOrphans(t *testing.T) {
 	}
 	defer unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 	conn, peer := connection(t)
-	// Two are left behind; the one with a session of its own has left on purpose.
+	// The shell leaves two processes behind. One of them has a session of its
+	// own, so it has become a daemon on purpose.
 	child, err := shell(t, false, `sleep 1000 & echo $!; setsid sh -c 'echo $$; exec sleep 1001' & wait $!`).
 		Start(conn, []string{"PATH=" + os.Getenv("PATH")}, nil)
 	if err != nil {

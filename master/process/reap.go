@@ -6,22 +6,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An Exit is the end of a child: its pid, how it ended, and what it used. The
-// pid may be used again by the time the exit is seen.
+// An Exit says how a child has ended and what it has used. By the time the
+// caller sees the Exit, another process may have the pid.
 type Exit struct {
 	Pid    int
 	Status unix.WaitStatus
 	Usage  unix.Rusage
 }
 
-// Exits reaps every child that has ended and yields each one once. It does not
-// wait, and it ends when no ended child is left.
+// Exits reaps every child that has ended, and yields each one once. It does not
+// wait. It returns when no ended child is left.
 //
-// SIGCHLD is not queued: however many children end while one is pending, it is
-// delivered once (signal(7)). So a signal says only that there is something to
-// reap, and the loop goes on until wait4 says that there is nothing more.
-// Children nobody registered are among them: those of failed execs, and as
-// pid 1 or as a subreaper, orphans.
+// SIGCHLD is not queued. When several children end while one signal is pending,
+// it is delivered once (signal(7)). So the signal says only that there is
+// something to reap, and Exits repeats wait4 until there is nothing more. Some
+// of these children nobody has registered: those whose exec has failed, and
+// orphans, if the master is pid 1 or a subreaper.
 func Exits() iter.Seq[Exit] { return exits(unix.Wait4) }
 
 type wait4 func(pid int, status *unix.WaitStatus, options int, usage *unix.Rusage) (int, error)
@@ -34,7 +34,8 @@ func exits(wait wait4) iter.Seq[Exit] {
 			if err == unix.EINTR {
 				continue
 			}
-			// 0: children live, none has ended. ECHILD: there are none.
+			// 0: there are children, and none has ended. ECHILD: there are
+			// none.
 			if err != nil || pid == 0 {
 				return
 			}
@@ -46,8 +47,8 @@ func exits(wait wait4) iter.Seq[Exit] {
 	}
 }
 
-// ExitOf reaps one child if it has ended. The kernel finds it by its pid,
-// however many others there are.
+// ExitOf reaps one child if it has ended. The kernel finds it by its pid, so
+// the cost does not grow with the number of children.
 func ExitOf(pid int) (Exit, bool) {
 	for {
 		var e Exit

@@ -11,55 +11,61 @@ import (
 	"github.com/preforkd/preforkd/ipc"
 )
 
-// A Command is what is started for each connection of a service. It is filled
-// in once and may be started by several goroutines at a time.
+// A Command is the program that serves the connections of a service. Its fields
+// do not change after it was made, and several goroutines may call Start at
+// once.
 type Command struct {
 	Path string   // the executable, absolute
-	Args []string // the whole argument vector, the program's name first
+	Args []string // the whole argument vector; the first is the name of the program
 
-	// Control gives the program the worker handoff: the connection as
-	// ipc.FDConnection, or /dev/null there for a spare, and a control channel
-	// as ipc.FDControl. Without it the program gets the connection as fds 0
-	// and 1 and nothing else.
+	// Control selects the worker handoff. The program then gets the connection
+	// as ipc.FDConnection and a control channel as ipc.FDControl. A spare gets
+	// /dev/null as ipc.FDConnection. Without Control the program gets the
+	// connection as fds 0 and 1, and nothing else.
 	Control bool
 
-	// Null is /dev/null, the standard input of programs with the worker
-	// handoff. Stderr is fd 2 of every program, and fd 1 of those whose fd 1
-	// is not the connection. The command keeps neither open.
+	// Null is /dev/null, which is the standard input of programs with the
+	// worker handoff. Stderr is fd 2 of every program. It is also fd 1 of
+	// programs with the worker handoff. Both files belong to the caller.
 	Null, Stderr *os.File
 
-	// Directory is where the program starts; empty: where the master is.
+	// Directory is the working directory of the program. If it is empty, the
+	// program starts in the master's.
 	Directory string
-	// Credential is whom it runs as; nil: as the master.
+	// Credential is the user and the groups of the program. If it is nil, the
+	// program has the master's.
 	Credential *syscall.Credential
-	// Umask, if it is not nil, is what it starts with in place of the master's.
+	// Umask is the umask of the program. If it is nil, the program has the
+	// master's.
 	Umask *Umask
 }
 
-// A Child is a process that has been started.
+// A Child is a process that Start has started.
 type Child struct {
 	Pid int
 
-	// Control is the master's end of the control channel, or -1. The caller
-	// owns it.
+	// Control is the master's end of the control channel, or -1 if there is no
+	// channel. The caller owns it.
 	Control int
 
 	process *os.Process
 }
 
-// Start spawns the command for a connection. When it succeeds it has closed
-// conn: from then on only the child holds the connection, and the peer sees its
-// end when the child ends. When it fails the caller keeps conn. Without a conn
-// it starts a spare.
+// Start starts the program for a connection. If conn is nil, it starts a spare.
 //
-// With Command.Control, a message that is not nil is sent into the control
-// channel before the child exists, so that it finds its assignment waiting.
+// When Start succeeds, it has closed conn. Then only the child holds the
+// connection, and the peer sees its end when the child ends. When Start fails,
+// the caller keeps conn.
 //
-// Start returns when the exec has succeeded or failed. A failed exec, too,
-// leaves a child to reap, whose pid nobody learns.
+// With Command.Control, Start sends the message into the control channel before
+// the child exists, so the child finds its assignment there. A nil message is
+// not sent.
 //
-// The caller must call Registered on the child once the goroutine that reaps
-// knows its pid.
+// Start returns when the exec has succeeded or failed. A failed exec also
+// leaves a child to reap, and Start does not return its pid.
+//
+// The caller must call Registered on the child as soon as the goroutine that
+// reaps knows its pid.
 func (c *Command) Start(conn *os.File, env []string, message []byte) (child *Child, err error) {
 	connection := conn
 	if conn == nil {
@@ -73,9 +79,9 @@ func (c *Command) Start(conn *os.File, env []string, message []byte) (child *Chi
 		Stderr: c.Stderr,
 		SysProcAttr: &syscall.SysProcAttr{
 			Credential: c.Credential,
-			// A group of its own: Ctrl-C in the master's terminal does not
-			// reach the worker, and stopping the worker reaches what it
-			// started.
+			// With a group of its own the worker does not get Ctrl-C from the
+			// master's terminal. A signal to the group also reaches the
+			// processes that the worker has started.
 			Setpgid: true,
 		},
 	}
@@ -103,8 +109,8 @@ func (c *Command) Start(conn *os.File, env []string, message []byte) (child *Chi
 	} else {
 		cmd.Stdin, cmd.Stdout = connection, connection
 	}
-	touch(c.Path)
-	start := func() error { return withoutAmbient(cmd.Start) }
+	openFirst(c.Path)
+	start := func() error { return dropAmbient(cmd.Start) }
 	if c.Umask != nil {
 		err = c.Umask.run(start)
 	} else {
@@ -119,39 +125,44 @@ func (c *Command) Start(conn *os.File, env []string, message []byte) (child *Chi
 	return &Child{Pid: cmd.Process.Pid, Control: control, process: cmd.Process}, nil
 }
 
-// Reaped reports whether the child has been reaped already, which tells an
-// exit of this very process from one of an earlier process with the same pid.
-// It must not be called after Registered.
+// Reaped reports whether the child has been reaped already. So the caller can
+// tell the exit of this process from the exit of an earlier process with the
+// same pid. Reaped must not be called after Registered.
+//
+// Tests make a Child that has no process. It counts as reaped.
 func (c *Child) Reaped() bool {
-	// os signals through a pidfd where the kernel has them. A zombie can
-	// still be signalled; what has been reaped cannot.
+	if c.process == nil {
+		return true
+	}
+	// Package os signals through a pidfd where the kernel has them. A zombie
+	// can still be signalled. A process that was reaped cannot.
 	return c.process.Signal(syscall.Signal(0)) == os.ErrProcessDone
 }
 
-// Registered releases what Go holds of the child. Wait is never called in the
-// master, so this is what closes the child's pidfd; and because it happens at
-// once rather than at the reap, a live worker costs the master no descriptor
-// but its control channel.
+// Registered releases Go's handle of the child, which closes its pidfd. The
+// master never calls os.Process.Wait, which would close it, too. The master
+// calls Registered before the reap, so a live worker costs it no descriptor but
+// the control channel.
 //
-// A Child without a process behind it, as tests make them, has nothing to
-// release.
+// Tests make a Child that has no process. It has no handle to release.
 func (c *Child) Registered() {
 	if c.process != nil {
 		c.process.Release()
 	}
 }
 
-// touch opens a program and reads its first bytes, and nothing comes of it.
+// openFirst opens the program's file and reads its first bytes. It ignores all
+// errors.
 //
-// Go spawns with vfork and holds one of its processors until the exec is done,
-// so that an exec that stalls, on a server or a disk that does not answer,
-// would stop the whole master once there are as many of them as processors.
-// What makes an exec stall makes opening and reading the file stall first, and
-// a goroutine that waits there stops nobody. It costs a few microseconds.
-func touch(path string) {
+// Go spawns with vfork and holds one of its processors until the exec is done.
+// An exec may stall on a file server or a disk that does not answer. As many
+// stalled execs as there are processors would stop the whole master. Whatever
+// stalls an exec stalls an open and a read of the file first, and a goroutine
+// that waits there holds no processor. This costs a few microseconds.
+func openFirst(path string) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return // exec will say why, or needs no right to read
+		return // exec reports why, or does not need the right to read
 	}
 	defer unix.Close(fd)
 	var header [128]byte

@@ -5,19 +5,19 @@ import (
 	"sync"
 )
 
-// WarmThreads makes the runtime hold at least n threads, most of them idle.
+// WarmThreads makes the Go runtime hold at least n threads, most of them idle.
 //
-// Go makes a thread when one is needed, and ends the whole process when the
-// system refuses it. Where processes are short, because of RLIMIT_NPROC or the
-// pids controller of a cgroup, threads are short too: it would be the master
-// that dies of what it is there to survive. Threads that exist are used again
-// and never given back.
+// Go makes a thread when it needs one, and it ends the whole process when the
+// system refuses. Where RLIMIT_NPROC or the pids controller of a cgroup refuses
+// new processes, it refuses new threads, too. A master has to survive that, so
+// it makes its threads at the start. The runtime reuses threads that exist and
+// never gives them back.
 func WarmThreads(n int) {
 	var all, done sync.WaitGroup
 	all.Add(n)
 	for range n {
 		done.Go(func() {
-			// Locked goroutines that wait for each other need a thread each.
+			// Each locked goroutine that waits needs a thread of its own.
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
 			all.Done()

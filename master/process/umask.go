@@ -6,22 +6,21 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/osthread"
 )
 
-// A Umask spawns processes with a umask other than the master's.
+// A Umask starts processes with a umask other than the master's.
 //
-// Nothing between fork and exec could set it: neither os/exec nor SysProcAttr
-// knows it. But Linux keeps it, with the working directory, in a structure that
-// threads share unless one asks for its own (CLONE_FS, unshare(2)), and a child
-// gets a copy of the one of the thread that forks. So a Umask owns a few threads
-// that have their own, and starts processes on them. No program stands between
-// the master and the worker for it, and threads are there before there is a
-// shortage of them.
-type Umask struct{ tasks chan task }
-
-type task struct {
-	run  func() error
-	done chan<- error
+// Neither os/exec nor SysProcAttr can set a umask between fork and exec. But
+// Linux keeps the umask and the working directory in a structure that threads
+// share. A thread can ask for its own (CLONE_FS, unshare(2)). A child gets a
+// copy of the structure of the thread that forks it. So a Umask owns a few
+// threads that have a umask of their own, and starts processes on them. No
+// helper program stands between the master and the worker, and the threads
+// exist before threads become short.
+type Umask struct {
+	threads chan *osthread.Thread // those that start nothing at the moment
 }
 
 var umasks struct {
@@ -29,23 +28,18 @@ var umasks struct {
 	byBits map[uint32]*Umask
 }
 
-// NewUmask returns what spawns with a umask. There is one for each of the 512,
-// made when it is first asked for and kept, so that nobody needs to know when
-// the last one is done with it.
+// NewUmask returns the Umask for these permission bits. There are at most 512
+// of them. Each one is made on first use and kept for ever, so its users need
+// not release it.
 func NewUmask(bits uint32) (*Umask, error) {
 	umasks.Lock()
 	defer umasks.Unlock()
 	if u := umasks.byBits[bits]; u != nil {
 		return u, nil
 	}
-	u := &Umask{tasks: make(chan task)}
-	for range runtime.GOMAXPROCS(0) {
-		started := make(chan error)
-		go u.serve(bits, started)
-		if err := <-started; err != nil {
-			close(u.tasks)
-			return nil, err
-		}
+	u, err := newUmask(runtime.GOMAXPROCS(0), func() error { return setUmask(bits) })
+	if err != nil {
+		return nil, err
 	}
 	if umasks.byBits == nil {
 		umasks.byBits = map[uint32]*Umask{}
@@ -54,23 +48,38 @@ func NewUmask(bits uint32) (*Umask, error) {
 	return u, nil
 }
 
-// serve runs tasks on a thread of its own. The thread is never unlocked: it is
-// not fit for anything else.
-func (u *Umask) serve(bits uint32, started chan<- error) {
-	runtime.LockOSThread()
-	if err := unix.Unshare(unix.CLONE_FS); err != nil {
-		started <- fmt.Errorf("give a thread its own umask: %w", err)
-		return
+// newUmask starts n threads with a setup that gives each its umask. When one of
+// them fails, all of them end.
+func newUmask(n int, setup func() error) (*Umask, error) {
+	u := &Umask{threads: make(chan *osthread.Thread, n)}
+	for range n {
+		thread, err := osthread.Start(setup)
+		if err != nil {
+			close(u.threads)
+			for thread := range u.threads {
+				thread.Close()
+			}
+			return nil, err
+		}
+		u.threads <- thread
 	}
-	unix.Umask(int(bits))
-	started <- nil
-	for t := range u.tasks {
-		t.done <- t.run()
-	}
+	return u, nil
 }
 
-func (u *Umask) run(f func() error) error {
-	done := make(chan error)
-	u.tasks <- task{f, done}
-	return <-done
+// setUmask gives the calling thread a umask of its own.
+func setUmask(bits uint32) error {
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return fmt.Errorf("give a thread its own umask: %w", err)
+	}
+	unix.Umask(int(bits))
+	return nil
+}
+
+// run calls f, which starts a process, on a thread with this umask. When all
+// threads are busy it waits for one.
+func (u *Umask) run(f func() error) (err error) {
+	thread := <-u.threads
+	defer func() { u.threads <- thread }()
+	thread.Do(func() { err = f() })
+	return err
 }

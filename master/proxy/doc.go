@@ -1,8 +1,8 @@
-// Package proxy reads the PROXY protocol header that a load balancer puts in
-// front of a connection, versions 1 and 2
+// Package proxy reads the PROXY protocol header, version 1 or 2, that a load
+// balancer sends at the start of a connection
 // (https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt).
 //
-// It takes from the socket exactly the header and not a byte more, because what
-// follows is for the handler, which another process will read. It does not
-// decide whom to believe.
+// It owns the wait for the header and takes exactly the header from the socket.
+// The bytes after the header are for the handler, which another process reads.
+// The package never decides which peers may send a header.
 package proxy

@@ -13,24 +13,24 @@ import (
 )
 
 var (
-	// ErrMissing reports that what came is no header.
+	// ErrMissing reports that the connection does not start with a header.
 	ErrMissing = errors.New("no PROXY header")
-	// ErrMalformed reports a header that breaks the specification.
+	// ErrMalformed reports a header that violates the specification.
 	ErrMalformed = errors.New("malformed PROXY header")
 	// ErrOversized reports a header that is larger than MaxHeader.
 	ErrOversized = errors.New("oversized PROXY header")
 )
 
 const (
-	// maxV1 is the longest line of version 1 with its CRLF: section 2.1 of the
-	// specification works out 107 characters and a NUL.
+	// maxV1 is the longest line of version 1 with its CRLF. Section 2.1 of the
+	// specification calculates 107 characters and a NUL.
 	maxV1 = 107
-	// fixedV2 is what a header of version 2 always has; the last two bytes
-	// say how long the rest is (section 2.2).
+	// fixedV2 is the size of the fixed part of a version 2 header. Its last two
+	// bytes are the length of the rest (section 2.2).
 	fixedV2 = 16
-	// maxV2Rest bounds that rest. Addresses take 216 bytes at most, TLVs such
-	// as a client certificate a few kilobytes more; nothing in the protocol
-	// needs the 64 KiB that it could express.
+	// maxV2Rest is the maximum length of the rest. Addresses take up to 216
+	// bytes, and TLVs such as a client certificate take a few kilobytes.
+	// Nothing in the protocol needs the 64 KiB that the length field allows.
 	maxV2Rest = 4096
 
 	// MaxHeader is the size of the largest header, in bytes.
@@ -42,21 +42,22 @@ var (
 	signatureV2 = []byte("\r\n\r\n\x00\r\nQUIT\n")
 )
 
-// A Header says between whom a connection is that a proxy passes on.
+// A Header holds the two ends of a connection that a proxy passes on.
 type Header struct {
-	// Own says that the connection is the proxy's own, or that it does not
-	// know for whom it is: the socket's two ends are what counts. It is set
-	// for the command LOCAL, for UNKNOWN and UNSPEC, and for what is neither
-	// TCP over IPv4 nor over IPv6, whose addresses mean nothing here (section
-	// 2.2: the receiver must then use the real connection's).
+	// Own says that the connection is the proxy's own, or that the proxy does
+	// not know the client. Then the two ends of the socket apply. Own is set
+	// for the command LOCAL, and for UNKNOWN and UNSPEC. It is also set for
+	// protocols other than TCP over IPv4 or IPv6, whose addresses have no
+	// meaning here. The receiver must then use those of the real connection
+	// (section 2.2).
 	Own bool
-	// Peer is the client, Local the address that it connected to; v4-mapped
-	// addresses are given as v4. Both are zero with Own.
+	// Peer is the client, and Local the address to which it has connected. A
+	// v4-mapped address is given as v4. Both are zero if Own is set.
 	Peer, Local netip.AddrPort
 }
 
-// Length returns how many bytes the header has that data begins with, or 0 when
-// data is only the beginning of one.
+// Length returns the length of the header at the start of data. It returns 0 if
+// data ends before the end of the header.
 func Length(data []byte) (int, error) {
 	switch {
 	case begins(data, signatureV1):
@@ -87,20 +88,21 @@ func Length(data []byte) (int, error) {
 	return 0, ErrMissing
 }
 
-// begins reports whether data begins with the signature, or may once there is
-// more of it.
+// begins reports whether data begins with the signature, or is shorter and may
+// become that.
 func begins(data, signature []byte) bool {
 	n := min(len(data), len(signature))
 	return bytes.Equal(data[:n], signature[:n])
 }
 
-// Parse parses a whole header, as long as Length says. Errors wrap ErrMalformed.
+// Parse parses a complete header, whose length Length has returned. Errors wrap
+// ErrMalformed.
 func Parse(header []byte) (Header, error) {
 	if begins(header, signatureV2) && header[12] == 0x21 && header[13] == 0 {
-		// PROXY for UNSPEC: "the receiver is free to accept the connection
-		// anyway and use the real endpoint addresses or to reject it". The
-		// parser below rejects it, but the proxy is believed and says only
-		// that it has no address to give.
+		// This is PROXY with UNSPEC: "the receiver is free to accept the
+		// connection anyway and use the real endpoint addresses or to reject
+		// it". The parser below rejects it. But the proxy is trusted, and it
+		// only says that it has no address.
 		return Header{Own: true}, nil
 	}
 	r := bufio.NewReaderSize(bytes.NewReader(header), max(len(header), 16))

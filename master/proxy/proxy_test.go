@@ -18,7 +18,7 @@ import (
 
 func ap(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
-// made returns a header that another implementation has made.
+// made returns a header made by another implementation.
 func made(t testing.TB, version byte, command proxyproto.ProtocolVersionAndCommand, transport proxyproto.AddressFamilyAndProtocol, peer, local string, tlvs ...proxyproto.TLV) []byte {
 	t.Helper()
 	h := &proxyproto.Header{Version: version, Command: command, TransportProtocol: transport}
@@ -104,7 +104,7 @@ func TestHeaders(t *testing.T) {
 				}
 			}
 
-			// The same through a socket, in pieces.
+			// The same header comes through a socket, in pieces.
 			for _, size := range []int{1, 7, len(c.text) + len(rest)} {
 				if size == 1 && len(c.text) > 300 {
 					continue
@@ -148,7 +148,8 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// pair returns a connected socket as a descriptor in blocking mode, and its peer.
+// pair returns a connected socket as a descriptor in blocking mode, and its
+// peer.
 func pair(t *testing.T) (int, *net.TCPConn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -215,8 +216,9 @@ func TestHeaderThatDoesNotCome(t *testing.T) {
 	}
 }
 
-// Whatever comes: no panic, no header longer than what came or than allowed,
-// and what parses here is what another implementation reads.
+// Whatever comes, there is no panic. A header is not longer than the data or
+// than MaxHeader. What this package parses, another implementation parses in
+// the same way.
 func FuzzHeader(f *testing.F) {
 	f.Add([]byte("PROXY TCP4 192.0.2.1 198.51.100.7 40000 443\r\nrest"))
 	f.Add([]byte("PROXY UNKNOWN\r\n"))

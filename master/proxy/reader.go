@@ -9,15 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrTimeout reports that a header did not come in time, and ErrCanceled that
-// Cancel ended the wait.
+// ErrTimeout reports that the header did not come in time. ErrCanceled reports
+// that Cancel has ended the wait.
 var (
 	ErrTimeout  = errors.New("PROXY header took too long")
 	ErrCanceled = errors.New("wait for PROXY header canceled")
 )
 
-// A Reader waits for the header of one connection. Many can wait at once: they
-// wait in Go's poller and hold no thread.
+// A Reader waits for the header of one connection. It waits in Go's poller and
+// needs no thread, so many Readers can wait at once.
 type Reader struct {
 	conn     int
 	file     *os.File // a duplicate, registered with the poller
@@ -25,10 +25,10 @@ type Reader struct {
 }
 
 // NewReader returns a reader for a connected stream socket in blocking mode.
-// The caller keeps conn and leaves it alone until Close.
+// The caller keeps conn, must not use it before Close, and must call Close.
 func NewReader(conn int) (*Reader, error) {
-	// O_NONBLOCK is shared with the duplicate, and with whoever gets the
-	// connection later: Close takes it back.
+	// O_NONBLOCK is shared with the duplicate, and with the process that gets
+	// the connection later. So Close clears it.
 	dup, err := unix.FcntlInt(uintptr(conn), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("duplicate connection: %w", err)
@@ -40,9 +40,9 @@ func NewReader(conn int) (*Reader, error) {
 	return &Reader{conn: conn, file: os.NewFile(uintptr(dup), "connection"), canceled: make(chan struct{})}, nil
 }
 
-// Read waits for the header, takes it from the socket and nothing after it.
-// Errors wrap ErrMissing, ErrMalformed, ErrOversized, ErrTimeout or ErrCanceled;
-// any other is the system's. It is called once.
+// Read waits for the header and takes it from the socket, and nothing after it.
+// Errors wrap ErrMissing, ErrMalformed, ErrOversized, ErrTimeout or
+// ErrCanceled, or they are those of system calls. Read may be called once.
 func (r *Reader) Read(deadline time.Time) (Header, error) {
 	raw, err := r.file.SyscallConn()
 	if err != nil {
@@ -52,7 +52,7 @@ func (r *Reader) Read(deadline time.Time) (Header, error) {
 		return Header{}, fmt.Errorf("set deadline: %w", err)
 	}
 	select {
-	case <-r.canceled: // before the deadline was set, which has undone it
+	case <-r.canceled: // Cancel came first, and SetReadDeadline has undone its effect
 		return Header{}, ErrCanceled
 	default:
 	}
@@ -79,7 +79,7 @@ func (r *Reader) Read(deadline time.Time) (Header, error) {
 	if err != nil {
 		return Header{}, err
 	}
-	// It is all there, so this takes all of it at once.
+	// The whole header is in the socket, so one call takes all of it.
 	n, _, err := unix.Recvfrom(r.conn, header, unix.MSG_DONTWAIT)
 	if err != nil || n != len(header) {
 		return Header{}, fmt.Errorf("take PROXY header of %d bytes: %d, %w", len(header), n, err)
@@ -87,25 +87,25 @@ func (r *Reader) Read(deadline time.Time) (Header, error) {
 	return h, nil
 }
 
-// Cancel makes Read return. It may be called at any time before Close, once.
+// Cancel makes Read return. It may be called once, at any time before Close.
 func (r *Reader) Cancel() {
 	close(r.canceled)
 	r.file.SetReadDeadline(time.Unix(1, 0))
 }
 
-// Close gives the connection back in blocking mode.
+// Close releases the reader and puts the connection back into blocking mode.
 func (r *Reader) Close() error {
 	r.file.Close()
 	return unix.SetNonblock(r.conn, false)
 }
 
-// peek looks at what the socket holds and returns the header once it is whole,
-// without taking it. Both results are nil when there is more to wait for.
+// peek returns the header if the socket has all of it, and leaves it in the
+// socket. Both results are nil if more must come.
 func peek(fd int) ([]byte, error) {
-	// The usual header fits; one that says that it is longer is looked at again.
+	// Most headers fit. For a longer one the buffer grows and peek tries again.
 	buf := make([]byte, 256)
 	for {
-		ended, err := hasEnded(fd) // asked first, so that what is read then is all there will be
+		ended, err := hasEnded(fd) // before the read: then the read returns all that will come
 		if err != nil {
 			return nil, err
 		}
@@ -136,8 +136,8 @@ func peek(fd int) ([]byte, error) {
 	}
 }
 
-// hasEnded reports whether the peer will send no more. Peeked bytes hide the
-// end of the stream that comes after them.
+// hasEnded reports whether the peer will send nothing more. A peek does not
+// tell that while there are bytes before the end of the stream.
 func hasEnded(fd int) (bool, error) {
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
 	for {

@@ -9,30 +9,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Pair is the two ends of a TCP connection as the kernel has them, in the form
-// of listen.Conn: v4-mapped addresses are v4, and a zone is a number. Behind a
-// PROXY header a connection's own ends are not those that it is known by.
+// A Pair is the two ends of a TCP connection as the kernel knows them, in the
+// form of listen.Conn. A v4-mapped address is v4, and a zone is a number. A
+// connection with a PROXY header has other ends in the log.
 type Pair struct {
 	Local, Peer netip.AddrPort
 }
 
-// Bytes is what has gone over a connection so far: received by the kernel from
-// the peer, whether or not anybody has read it, and acknowledged by the peer.
+// Bytes is how many bytes have gone over a connection so far. In counts what
+// the kernel has received from the peer, read or not. Out counts what the peer
+// has acknowledged.
 type Bytes struct {
 	In, Out uint64
 }
 
-// connected are the states in which a connection has an account: all but those
-// before it is established and TIME_WAIT, of which the kernel keeps no more
-// than the addresses.
-const connected = 1<<unix.BPF_TCP_ESTABLISHED | 1<<unix.BPF_TCP_FIN_WAIT1 | 1<<unix.BPF_TCP_FIN_WAIT2 |
+// countedStates are the states in which the kernel counts the bytes of a
+// connection. Missing are the states before a connection is established.
+// Missing is also TIME_WAIT, in which the kernel keeps only the addresses.
+const countedStates = 1<<unix.BPF_TCP_ESTABLISHED | 1<<unix.BPF_TCP_FIN_WAIT1 | 1<<unix.BPF_TCP_FIN_WAIT2 |
 	1<<unix.BPF_TCP_CLOSE_WAIT | 1<<unix.BPF_TCP_LAST_ACK | 1<<unix.BPF_TCP_CLOSING
 
-// Connections returns the bytes of the TCP connections whose local port is one
-// of at most MaxPorts ports, or of all connections of the network namespace when there is none.
+// Connections returns the bytes of the TCP connections with one of these local
+// ports. It takes at most MaxPorts ports. Without ports it returns those of all
+// connections in the network namespace.
 //
-// Where the kernel tells of one family only, its connections come along with
-// the error that says what is missing.
+// If the kernel tells of one address family only, Connections returns that
+// one's connections and an error for the other family.
 func Connections(ports ...uint16) (map[Pair]Bytes, error) {
 	d, err := open()
 	if err != nil {
@@ -46,7 +48,7 @@ func Connections(ports ...uint16) (map[Pair]Bytes, error) {
 	found := map[Pair]Bytes{}
 	var missing []error
 	for family, name := range map[uint8]string{unix.AF_INET: "IPv4", unix.AF_INET6: "IPv6"} {
-		err := d.dump(inetRequest(family, connected, inetInfo, filter), func(socket []byte) error {
+		err := d.dump(inetRequest(family, countedStates, inetInfo, filter), func(socket []byte) error {
 			m, err := readInet(socket)
 			if err != nil {
 				return err
@@ -63,17 +65,18 @@ func Connections(ports ...uint16) (map[Pair]Bytes, error) {
 	return found, errors.Join(missing...)
 }
 
-// inetInfo is INET_DIAG_INFO of linux/inet_diag.h: a struct tcp_info.
+// inetInfo is the attribute INET_DIAG_INFO of linux/inet_diag.h, a struct
+// tcp_info.
 const inetInfo = 2
 
-// inetRequest is a struct inet_diag_req_v2 and the filter behind it:
+// inetRequest returns a struct inet_diag_req_v2, with the filter after it:
 //
 //	0  u8   family
 //	1  u8   protocol
-//	2  u8   attributes that are wanted, a bit for each, from 1
-//	3  u8   nothing
-//	4  u32  states, a bit for each
-//	8       struct inet_diag_sockid, 48 bytes: all zero in a dump of all
+//	2  u8   wanted attributes, one bit for each, from 1
+//	3  u8   padding
+//	4  u32  states, one bit for each
+//	8       struct inet_diag_sockid, 48 bytes; all are zero to list every socket
 func inetRequest(family uint8, states uint32, attribute int, filter []byte) []byte {
 	const inetFilter = 1 // INET_DIAG_REQ_BYTECODE
 	request := make([]byte, 56)
@@ -90,7 +93,8 @@ func inetRequest(family uint8, states uint32, attribute int, filter []byte) []by
 	return request
 }
 
-// An inetSocket is what is read of a struct inet_diag_msg:
+// An inetSocket holds the fields of a struct inet_diag_msg that this package
+// uses:
 //
 //	 0  u8   family
 //	 1  u8   state
@@ -143,30 +147,32 @@ func (m inetSocket) address(b [16]byte) netip.Addr {
 		return netip.AddrFrom4([4]byte(b[:]))
 	}
 	ip := netip.AddrFrom16(b).Unmap()
-	// A socket may be bound to an interface for other reasons; only of these
-	// addresses is it a part (ipv6_iface_scope_id in include/net/ipv6.h).
+	// A socket may be bound to an interface for other reasons. The interface is
+	// a part of these addresses only (ipv6_iface_scope_id in
+	// include/net/ipv6.h).
 	if m.zone != 0 && ip.Is6() && (ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast()) {
 		ip = ip.WithZone(fmt.Sprint(m.zone))
 	}
 	return ip
 }
 
-// Where struct tcp_info of linux/tcp.h has its counters, since Linux 4.1.
+// Offsets of the counters in struct tcp_info of linux/tcp.h, since Linux 4.1,
+// and the size that a struct with these counters has at least.
 const (
 	infoAcked    = 120 // tcpi_bytes_acked
 	infoReceived = 128 // tcpi_bytes_received
-	infoLeast    = 136
+	infoSize     = 136
 )
 
-// bytes returns the account of a connection, if it has one.
+// bytes returns the byte counts of a connection, if it has them.
 func (m inetSocket) bytes() (Bytes, bool) {
 	for kind, value := range attributes(m.attributes) {
-		if kind != inetInfo || len(value) < infoLeast {
+		if kind != inetInfo || len(value) < infoSize {
 			continue
 		}
 		in, out := host.Uint64(value[infoReceived:]), host.Uint64(value[infoAcked:])
-		// The end of a direction, FIN, takes a sequence number like a byte, and
-		// the counters are made of those.
+		// The counters come from sequence numbers. A FIN, which ends a
+		// direction, takes a sequence number like a byte.
 		switch m.state {
 		case unix.BPF_TCP_CLOSE_WAIT, unix.BPF_TCP_LAST_ACK, unix.BPF_TCP_CLOSING:
 			in -= min(in, 1)

@@ -13,10 +13,11 @@ const (
 	unixFile     = 1 // UNIX_DIAG_VFS: u32 inode, u32 device
 )
 
-// FileOf returns the inode number, of 32 bits, of the file that a listening unix
-// socket was bound to; socket is the socket's own, which fstat(2) says of its
-// descriptor. Nothing else tells the file from another one of the same path. The
-// device is left out: for a file of an overlay it is not what stat says.
+// FileOf returns the inode number, of 32 bits, of the file to which a listening
+// unix socket was bound. Its argument is the inode number of the socket, which
+// fstat(2) returns for its descriptor. Only this tells the file from another
+// one at the same path. FileOf does not return the device: for a file of an
+// overlay it is not the one of stat.
 func FileOf(socket uint64) (file uint32, err error) {
 	d, err := open()
 	if err != nil {

@@ -7,18 +7,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Queue is the accept queue of a listening socket: how many connections wait
-// to be accepted, and how many may. The kernel lets one more than Backlog in.
+// A Queue is the queue of a listening socket. Length is how many connections
+// wait for accept, and Backlog is how many may wait. The kernel allows one more
+// than Backlog.
 type Queue struct {
 	Length, Backlog int
 }
 
-// Listening returns the queues of all listening TCP and unix stream sockets by
-// the inode of the socket, which is what fstat(2) says of its descriptor. It
-// knows sockets apart that share an address by SO_REUSEPORT.
+// Listening returns the queues of all listening TCP and unix stream sockets.
+// The key is the inode number of the socket, which fstat(2) returns for its
+// descriptor. So sockets that share an address by SO_REUSEPORT have separate
+// entries.
 //
-// Where the kernel tells of some kinds of sockets only, those come along with
-// the error that says what is missing.
+// If the kernel tells of some kinds of sockets only, Listening returns those
+// and an error for the others.
 func Listening() (map[uint64]Queue, error) {
 	d, err := open()
 	if err != nil {
@@ -27,8 +29,8 @@ func Listening() (map[uint64]Queue, error) {
 	defer d.close()
 	queues := map[uint64]Queue{}
 	var missing []error
-	for _, ask := range []struct {
-		of      string
+	for _, list := range []struct {
+		name    string
 		request []byte
 		read    func(socket []byte) (inode uint64, q Queue, err error)
 	}{
@@ -36,22 +38,22 @@ func Listening() (map[uint64]Queue, error) {
 		{"listening TCP sockets over IPv6", inetRequest(unix.AF_INET6, 1<<unix.BPF_TCP_LISTEN, 0, nil), readInetQueue},
 		{"listening unix sockets", unixRequest(1<<unix.BPF_TCP_LISTEN, unixShowQueue), readUnixQueue},
 	} {
-		err := d.dump(ask.request, func(socket []byte) error {
-			inode, q, err := ask.read(socket)
+		err := d.dump(list.request, func(socket []byte) error {
+			inode, q, err := list.read(socket)
 			if err == nil && inode != 0 {
 				queues[inode] = q
 			}
 			return err
 		})
 		if err != nil {
-			missing = append(missing, fmt.Errorf("list the %s: %w", ask.of, err))
+			missing = append(missing, fmt.Errorf("list the %s: %w", list.name, err))
 		}
 	}
 	return queues, errors.Join(missing...)
 }
 
-// readInetQueue reads the queue of a TCP socket. Of a listening one
-// idiag_rqueue is the length and idiag_wqueue the backlog (inet_diag_fill in
+// readInetQueue reads the queue of a TCP socket. For a listening one,
+// idiag_rqueue is the length and idiag_wqueue is the backlog (inet_diag_fill in
 // net/ipv4/inet_diag.c).
 func readInetQueue(socket []byte) (uint64, Queue, error) {
 	m, err := readInet(socket)
@@ -69,13 +71,13 @@ const (
 	unixMessageSize = 16 // of a struct unix_diag_msg
 )
 
-// unixRequest is a struct unix_diag_req:
+// unixRequest returns a struct unix_diag_req:
 //
 //	 0  u8   family
 //	 1  u8   protocol
-//	 2  u16  nothing
-//	 4  u32  states, a bit for each
-//	 8  u32  inode; 0 in a dump
+//	 2  u16  padding
+//	 4  u32  states, one bit for each
+//	 8  u32  inode; 0 to list every socket
 //	12  u32  what to show
 //	16  u64  cookie
 func unixRequest(states, show uint32) []byte {
@@ -86,12 +88,12 @@ func unixRequest(states, show uint32) []byte {
 	return request
 }
 
-// readUnixQueue reads a struct unix_diag_msg and the attributes behind it:
+// readUnixQueue reads a struct unix_diag_msg and the attributes after it:
 //
 //	0  u8   family
 //	1  u8   type
 //	2  u8   state
-//	3  u8   nothing
+//	3  u8   padding
 //	4  u32  inode
 //	8  u64  cookie
 func readUnixQueue(socket []byte) (uint64, Queue, error) {

@@ -10,12 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Netlink speaks the host's byte order, but for ports and addresses.
+// Netlink uses the host's byte order, except for ports and addresses.
 var host = binary.NativeEndian
 
-// makeMessage puts a request behind the header of a dump (netlink(7)):
+// makeMessage puts the header of a dump request in front of a request
+// (netlink(7)):
 //
-//	 0  u32  length, header included
+//	 0  u32  length, with the header
 //	 4  u16  type
 //	 6  u16  flags
 //	 8  u32  sequence
@@ -29,11 +30,11 @@ func makeMessage(sequence uint32, request []byte) []byte {
 	return append(message, request...)
 }
 
-// errShort reports a message that ends before what it says it holds.
+// errShort reports a message that is shorter than its own length field says.
 var errShort = errors.New("a message of sock_diag is cut short")
 
-// parse gives the sockets of one datagram to each, and reports whether it was
-// the last one of the answer.
+// parse calls each for every socket in one datagram. It reports whether the
+// datagram was the last one of the answer.
 func parse(datagram []byte, sequence uint32, each func(socket []byte) error) (done bool, err error) {
 	for len(datagram) > 0 {
 		if len(datagram) < unix.SizeofNlMsghdr {
@@ -43,15 +44,15 @@ func parse(datagram []byte, sequence uint32, each func(socket []byte) error) (do
 		if length < unix.SizeofNlMsghdr || length > len(datagram) {
 			return false, errShort
 		}
-		kind, of := host.Uint16(datagram[4:]), host.Uint32(datagram[8:])
+		kind, answered := host.Uint16(datagram[4:]), host.Uint32(datagram[8:])
 		payload := datagram[unix.SizeofNlMsghdr:length]
 		datagram = datagram[min(align(length), len(datagram)):]
-		if of != sequence {
-			continue // of an answer that was given up
+		if answered != sequence {
+			continue // the message belongs to an answer that was given up
 		}
 		switch kind {
 		case unix.NLMSG_DONE:
-			// With the result of the dump, as kernels since 4.16 have it.
+			// Kernels since 4.16 put the result of the dump here.
 			return true, result(payload, true)
 		case unix.NLMSG_ERROR:
 			return true, result(payload, false)
@@ -64,10 +65,10 @@ func parse(datagram []byte, sequence uint32, each func(socket []byte) error) (do
 	return false, nil
 }
 
-// result returns the error that a message holds as a negative number.
-func result(payload []byte, mayMiss bool) error {
+// result returns the error that a message contains as a negative number.
+func result(payload []byte, mayBeMissing bool) error {
 	if len(payload) < 4 {
-		if mayMiss {
+		if mayBeMissing {
 			return nil
 		}
 		return errShort
@@ -77,7 +78,7 @@ func result(payload []byte, mayMiss bool) error {
 	case number == 0:
 		return nil
 	case number == int32(unix.ENOENT):
-		// sock_diag_rcv_msg has no better word for it.
+		// sock_diag_rcv_msg returns this error for a missing module.
 		return errors.New("the kernel lacks the module for it")
 	case number < 0:
 		return fmt.Errorf("the kernel answers with error %d", -number)
@@ -85,8 +86,8 @@ func result(payload []byte, mayMiss bool) error {
 	return fmt.Errorf("the kernel answers: %w", syscall.Errno(number))
 }
 
-// attributes yields the attributes of a socket (struct nlattr: length, type),
-// and ends at one that does not fit.
+// attributes yields the attributes of a socket (struct nlattr: length, type).
+// It stops at an attribute that does not fit into b.
 func attributes(b []byte) iter.Seq2[uint16, []byte] {
 	return func(yield func(uint16, []byte) bool) {
 		for len(b) >= unix.SizeofNlAttr {
@@ -102,5 +103,5 @@ func attributes(b []byte) iter.Seq2[uint16, []byte] {
 	}
 }
 
-// align rounds up to where the next message or attribute begins.
+// align rounds up to the start of the next message or attribute.
 func align(n int) int { return (n + unix.NLMSG_ALIGNTO - 1) &^ (unix.NLMSG_ALIGNTO - 1) }

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// message makes one of an answer.
+// message makes a message of an answer.
 func message(kind uint16, sequence uint32, payload []byte) []byte {
 	m := makeMessage(sequence, payload)
 	host.PutUint16(m[4:], kind)
@@ -54,7 +54,7 @@ func TestParseStopsAtAnError(t *testing.T) {
 	}
 }
 
-// A zone is part of a link-local address and of no other.
+// Only a link-local address has a zone.
 func TestZone(t *testing.T) {
 	for address, want := range map[string]string{
 		"fe80::1":          "fe80::1%3",
@@ -68,7 +68,7 @@ func TestZone(t *testing.T) {
 	}
 }
 
-// Whatever the kernel might say, it is read within its bounds.
+// Whatever the kernel answers, no read goes beyond the end.
 func FuzzParse(f *testing.F) {
 	f.Add(message(unix.SOCK_DIAG_BY_FAMILY, 1, make([]byte, 72)))
 	f.Add(message(unix.NLMSG_DONE, 1, nil))

@@ -8,32 +8,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience is how long an answer may take as a whole.
-const patience = 2 * time.Second
+// timeout is how long a whole answer may take.
+const timeout = 2 * time.Second
 
-// bufferSize holds every message that the kernel writes at once: never more
-// than 32 KiB, and never more than the reader has room for (netlink_dump in
-// net/netlink/af_netlink.c).
+// bufferSize is the size of the largest datagram that the kernel writes. The
+// kernel never writes more than 32 KiB, or more than the reader has room for
+// (netlink_dump in net/netlink/af_netlink.c).
 const bufferSize = 32 << 10
 
-// A dumper is a netlink socket that dumps are asked of, one after the other.
+// A dumper is a netlink socket for dump requests, one after the other.
 type dumper struct {
 	fd       int
 	sequence uint32
 	buffer   []byte
 }
 
-// open makes a dumper. The caller closes it.
+// open makes a dumper. The caller must call close.
 func open() (*dumper, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return nil, fmt.Errorf("open a socket of sock_diag: %w", err)
 	}
-	// The kernel answers while it is asked. This is for the case that it does
-	// not, and for no other.
-	timeout := unix.NsecToTimeval(patience.Nanoseconds())
+	// The kernel answers during the system call that asks. The timeout is only
+	// for a kernel that does not.
+	limit := unix.NsecToTimeval(timeout.Nanoseconds())
 	for _, option := range []int{unix.SO_RCVTIMEO, unix.SO_SNDTIMEO} {
-		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, option, &timeout); err != nil {
+		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, option, &limit); err != nil {
 			unix.Close(fd)
 			return nil, fmt.Errorf("set the timeout of a socket of sock_diag: %w", err)
 		}
@@ -44,18 +44,18 @@ func open() (*dumper, error) {
 func (d *dumper) close() { unix.Close(d.fd) }
 
 // errSlow reports an answer that took too long.
-var errSlow = fmt.Errorf("no end of the kernel's answer after %v", patience)
+var errSlow = fmt.Errorf("no end of the kernel's answer after %v", timeout)
 
-// dump sends a request and gives every socket of the answer to each, which must
-// not keep it.
+// dump sends a request and calls each for every socket of the answer. The
+// function each must not keep its argument.
 func (d *dumper) dump(request []byte, each func(socket []byte) error) error {
 	d.sequence++
 	message := makeMessage(d.sequence, request)
 	kernel := &unix.SockaddrNetlink{Family: unix.AF_NETLINK}
-	if err := ignoringEINTR(func() error { return unix.Sendto(d.fd, message, 0, kernel) }); err != nil {
+	if err := retryEINTR(func() error { return unix.Sendto(d.fd, message, 0, kernel) }); err != nil {
 		return fmt.Errorf("ask sock_diag: %w", err)
 	}
-	for end := time.Now().Add(patience); ; {
+	for end := time.Now().Add(timeout); ; {
 		n, from, err := d.receive()
 		switch {
 		case errors.Is(err, unix.EAGAIN), err == nil && time.Now().After(end):
@@ -63,7 +63,7 @@ func (d *dumper) dump(request []byte, each func(socket []byte) error) error {
 		case err != nil:
 			return fmt.Errorf("read the answer of sock_diag: %w", err)
 		case from != 0:
-			continue // root may write to this socket; the kernel is port 0
+			continue // the kernel has port 0; root may also write to this socket
 		}
 		done, err := parse(d.buffer[:n], d.sequence, each)
 		if done || err != nil {
@@ -72,11 +72,11 @@ func (d *dumper) dump(request []byte, each func(socket []byte) error) error {
 	}
 }
 
-// receive reads one datagram and returns the port that it came from.
+// receive reads one datagram and returns its length and the port of its sender.
 func (d *dumper) receive() (n int, port uint32, err error) {
 	var flags int
 	var from unix.Sockaddr
-	err = ignoringEINTR(func() error {
+	err = retryEINTR(func() error {
 		n, _, flags, from, err = unix.Recvmsg(d.fd, d.buffer, nil, 0)
 		return err
 	})
@@ -92,8 +92,8 @@ func (d *dumper) receive() (n int, port uint32, err error) {
 	return n, port, nil
 }
 
-// ignoringEINTR repeats a system call that a signal has interrupted.
-func ignoringEINTR(call func() error) error {
+// retryEINTR repeats a system call as long as signals interrupt it.
+func retryEINTR(call func() error) error {
 	for {
 		if err := call(); err != unix.EINTR {
 			return err

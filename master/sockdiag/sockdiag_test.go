@@ -1,30 +1,31 @@
 package sockdiag
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/ipc/slowtest"
+	"github.com/preforkd/preforkd/master/osthread"
 )
 
-// deadline is one that only a broken kernel reaches.
-const deadline = 30 * time.Second
+// deadline ends a wait. Only a broken kernel reaches it.
+func deadline() time.Duration { return slowtest.Scale(30 * time.Second) }
 
-// until polls the kernel, which has no event for what is looked at here.
+// until waits for a state of the kernel. The kernel has no event for it.
 func until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(deadline); !holds(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(deadline()); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("no %s after %v", what, deadline)
+			t.Fatalf("no %s after %v", what, deadline())
 		}
 	}
 }
@@ -54,7 +55,7 @@ func queueOf(t *testing.T, l net.Listener) (Queue, bool) {
 	return q, ok
 }
 
-// networks are the kinds of listeners there are, and who connects to them how.
+// networks are the kinds of listeners, and how a client connects to each.
 var networks = map[string]struct {
 	network, address string
 	dial             string // with the port
@@ -117,7 +118,8 @@ func TestListening(t *testing.T) {
 	})
 }
 
-// A backlog is the one that listen(2) was given, and one more fits.
+// The backlog is the one of listen(2), and the kernel allows one connection
+// more.
 func TestBacklog(t *testing.T) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -165,7 +167,7 @@ func TestConnections(t *testing.T) {
 		var found map[Pair]Bytes
 		account := func(want Bytes) func() bool {
 			return func() bool {
-				// Among ports that nobody uses here, for the filter.
+				// The filter also has ports that nobody uses here.
 				if found, err = Connections(1, uint16(address.Port), 2); err != nil {
 					t.Fatal(err)
 				}
@@ -187,14 +189,15 @@ func TestConnections(t *testing.T) {
 			t.Errorf("other ports have come along: %v", found)
 		}
 
-		// The end of a direction is no byte.
+		// The end of a direction does not count as a byte.
 		client.CloseWrite()
 		if _, err := server.Read(make([]byte, 1)); err != io.EOF {
 			t.Fatalf("read: %v", err)
 		}
 		until(t, "account after the peer's end", account(both))
 
-		// Nor is it from the other side, where the client's port is the local one.
+		// The same holds for the other side, where the client's port is the
+		// local one.
 		mirror := Pair{Local: pair.Peer, Peer: pair.Local}
 		until(t, "account of the client", func() bool {
 			all, err := Connections()
@@ -202,7 +205,7 @@ func TestConnections(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, mine := all[pair]
-			// An active opener's counter has the beginning, SYN, as well.
+			// The counter of the side that connects also includes the SYN.
 			return mine && all[mirror].In == 4242 && all[mirror].Out-100_000 <= 1
 		})
 	})
@@ -227,8 +230,7 @@ func receive(t *testing.T, from net.Conn, n int) {
 	}
 }
 
-// Nobody's thread is told the same as root's. The thread ends with its goroutine,
-// which never unlocks it.
+// The kernel tells a thread without privileges the same as root's.
 func TestWithoutPrivileges(t *testing.T) {
 	if os.Geteuid() != 0 {
 		return // then all other tests show it
@@ -243,30 +245,31 @@ func TestWithoutPrivileges(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	port := uint16(l.Addr().(*net.TCPAddr).Port)
-	done := make(chan error)
-	go func() {
+	port, number := uint16(l.Addr().(*net.TCPAddr).Port), inode(t, l)
+	thread, err := osthread.Start(func() error {
 		const nobody = 65534
-		runtime.LockOSThread()
-		// Of this thread alone, which is what the system call itself does.
-		if _, _, number := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); number != 0 {
-			done <- number
-			return
+		// The plain system call changes this thread only.
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); errno != 0 {
+			return errno
 		}
-		queues, listErr := Listening()
-		_, there := queues[inode(t, l)]
-		connections, err := Connections(port)
-		if err == nil && (!there || len(connections) != 1) {
-			err = fmt.Errorf("%d queues and %d connections", len(queues), len(connections))
-		}
-		done <- errors.Join(listErr, err)
-	}()
-	if err := <-done; err != nil {
-		t.Error(err)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer thread.Close()
+	thread.Do(func() {
+		queues, err := Listening()
+		if _, there := queues[number]; !there || err != nil {
+			t.Errorf("%d queues, and whether the listener's is there: %v; %v", len(queues), there, err)
+		}
+		if connections, err := Connections(port); len(connections) != 1 || err != nil {
+			t.Errorf("%d connections, %v", len(connections), err)
+		}
+	})
 }
 
-// As many ports as a filter can have.
+// A filter can have MaxPorts ports.
 func TestManyPorts(t *testing.T) {
 	ports := make([]uint16, MaxPorts)
 	for i := range ports {
@@ -280,7 +283,7 @@ func TestManyPorts(t *testing.T) {
 	}
 }
 
-// More sockets than fit into one datagram.
+// An answer may be larger than one datagram.
 func TestManyListeners(t *testing.T) {
 	inodes := map[uint64]bool{}
 	for range 300 {

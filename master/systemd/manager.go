@@ -13,41 +13,43 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Manager is told how far the master has come. What it is told waits in a
-// queue and one goroutine sends it, so that nobody waits for a manager that
-// does not read. All methods of a nil Manager do nothing: there is none.
+// A Manager is the connection to the service manager. Messages wait in a queue,
+// and one goroutine sends them. So no caller waits for a service manager that
+// does not read. A nil Manager stands for no service manager, and all its
+// methods do nothing.
 type Manager struct {
 	watchdog time.Duration
 	report   func(error)
-	socket   int // the goroutine's
+	socket   int // used by the goroutine only
 	to       *unix.SockaddrUnix
 	queue    chan message
 	done     chan struct{}
-	failing  atomic.Bool // the last message did not arrive, which was reported
+	failing  atomic.Bool // the last message was not sent, and that was reported
 
-	mu     sync.RWMutex // guards what follows; held to read while a message is queued
+	mu     sync.RWMutex // guards what follows; a read lock is held to queue a message
 	closed bool
 }
 
-// A message is what is sent in one datagram.
+// A message is the content of one datagram.
 type message struct {
 	state string
 	fds   []int        // owned by the message
-	sent  chan<- error // told of the outcome, if it is not nil
+	sent  chan<- error // receives the outcome, if it is not nil
 }
 
-// queued is how many messages wait at most: those about every listener there
-// may be, and about what became of the start. Whoever does not read so many
-// does not read any more.
-const queued = 1024
+// queueSize is how many messages can wait. Messages about many listeners and
+// about the start fit. A manager that has not read so many will not read any
+// more.
+const queueSize = 1024
 
-// queuedNews is how many messages may wait for one more that says how the master
-// is. The next one says it better.
-const queuedNews = 16
+// maxBeforeDrop is how many messages may wait before notifyDroppable drops a
+// new one.
+const maxBeforeDrop = 16
 
-// Connect returns the manager that NOTIFY_SOCKET names, nil when there is none.
-// The error may be about WATCHDOG_USEC. What cannot be sent is reported, the
-// first of several in a row, from any goroutine. Close ends its own.
+// Connect returns the manager that NOTIFY_SOCKET names, or nil if there is
+// none. It returns an error if WATCHDOG_USEC is wrong. When a message cannot be
+// sent, the Manager calls report, from any goroutine. It reports only the first
+// of several failures in a row. The caller must call Close.
 func Connect(report func(error)) (*Manager, error) {
 	path := os.Getenv("NOTIFY_SOCKET")
 	if path == "" {
@@ -66,18 +68,18 @@ func Connect(report func(error)) (*Manager, error) {
 		report:   report,
 		socket:   socket,
 		to:       &unix.SockaddrUnix{Name: path},
-		queue:    make(chan message, queued),
+		queue:    make(chan message, queueSize),
 		done:     make(chan struct{}),
 	}
 	go m.run()
 	return m, nil
 }
 
-// closeTimeout is how long the last messages may take.
+// closeTimeout is how long Close waits for the last messages.
 const closeTimeout = 2 * time.Second
 
-// Close sends what is queued, for a bounded time, and ends the goroutine. What
-// is said later goes nowhere.
+// Close sends the queued messages, for up to closeTimeout, and ends the
+// goroutine. Later messages are dropped.
 func (m *Manager) Close() {
 	if m == nil {
 		return
@@ -94,8 +96,8 @@ func (m *Manager) Close() {
 	}
 }
 
-// Watchdog returns within which time each Alive must follow the last one, 0 for
-// none.
+// Watchdog returns the longest time between two calls of Alive, or 0 if the
+// manager has no watchdog.
 func (m *Manager) Watchdog() time.Duration {
 	if m == nil {
 		return 0
@@ -103,43 +105,45 @@ func (m *Manager) Watchdog() time.Duration {
 	return m.watchdog
 }
 
-// Ready says that everything listens and a worker can be started, or that a
-// reload is over.
-func (m *Manager) Ready() { m.say(daemon.SdNotifyReady) }
+// Ready tells that all listeners are open and a worker can be started, or that
+// a reload is over.
+func (m *Manager) Ready() { m.notify(daemon.SdNotifyReady) }
 
-// Reloading says that the configuration is being read again. Ready follows.
+// Reloading tells that the master reads its configuration again. The caller
+// must call Ready after it.
 func (m *Manager) Reloading() {
-	// The moment tells a manager of Type=notify-reload that this is what
-	// followed its SIGHUP.
-	m.say(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
+	// With Type=notify-reload, the time tells the manager that this reload is
+	// the one after its SIGHUP.
+	m.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
 }
 
-// Stopping says that the master has begun to stop.
-func (m *Manager) Stopping() { m.say(daemon.SdNotifyStopping) }
+// Stopping tells that the master has started to stop.
+func (m *Manager) Stopping() { m.notify(daemon.SdNotifyStopping) }
 
-// Alive says that the master makes progress.
-func (m *Manager) Alive() { m.news(daemon.SdNotifyWatchdog) }
+// Alive tells that the master makes progress.
+func (m *Manager) Alive() { m.notifyDroppable(daemon.SdNotifyWatchdog) }
 
-// maxStatus is the longest status in bytes. A whole message that is longer than
-// PIPE_BUF, 4096, is nothing to systemd; nor is a status that is not UTF-8.
+// maxStatus is the maximum length of a status in bytes. The manager systemd
+// ignores a message that is longer than PIPE_BUF, 4096, and a status that is
+// not UTF-8.
 const maxStatus = 1024
 
-// Status says in a line for people how the master is. It reports false when it
-// was left out, since the manager has enough to read.
+// Status tells the state of the master in one line for people. It returns false
+// if it has dropped the message because too many messages wait.
 func (m *Manager) Status(text string) bool {
 	text = strings.ReplaceAll(text, "\n", " ")
-	return m.news("STATUS=" + strings.ToValidUTF8(text[:min(len(text), maxStatus)], ""))
+	return m.notifyDroppable("STATUS=" + strings.ToValidUTF8(text[:min(len(text), maxStatus)], ""))
 }
 
-// Extend asks for at least so much more time, from now on, for what is under
-// way: a start, a reload or a stop.
+// Extend asks the manager for at least this much more time, from now on, for
+// the start, reload or stop that is running.
 func (m *Manager) Extend(d time.Duration) {
-	m.news(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", d.Microseconds()))
+	m.notifyDroppable(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", d.Microseconds()))
 }
 
-// Store leaves a descriptor with the manager under a name, which passes it to
-// the next process of the service. The caller keeps fd. A manager that stores
-// none ignores it.
+// Store stores a descriptor with the manager under a name. The manager passes
+// it to the next process of the service. The caller keeps fd. A manager without
+// a store ignores it.
 func (m *Manager) Store(name string, fd int) error {
 	if m == nil {
 		return nil
@@ -148,19 +152,21 @@ func (m *Manager) Store(name string, fd int) error {
 	if err != nil {
 		return fmt.Errorf("duplicate a listener for the manager: %w", err)
 	}
-	// FDPOLL=0: a listener is never to be dropped because poll reports an
-	// error on it.
-	m.put(message{state: "FDSTORE=1\nFDPOLL=0\nFDNAME=" + name, fds: []int{dup}})
+	// FDPOLL=0: the manager must not remove a listener when poll reports an
+	// error for it.
+	m.enqueue(message{state: "FDSTORE=1\nFDPOLL=0\nFDNAME=" + name, fds: []int{dup}})
 	return nil
 }
 
-// Remove has the manager close the descriptors that it stores under a name.
-func (m *Manager) Remove(name string) { m.say("FDSTOREREMOVE=1\nFDNAME=" + name) }
+// Remove makes the manager close the descriptors that it has stored under a
+// name.
+func (m *Manager) Remove(name string) { m.notify("FDSTOREREMOVE=1\nFDNAME=" + name) }
 
-// barrierTimeout is how long a manager may take to come to a barrier.
+// barrierTimeout is how long Barrier waits for the manager.
 const barrierTimeout = 5 * time.Second
 
-// Barrier waits until the manager has acted on everything before it (sd_notify_barrier(3)).
+// Barrier waits until the manager has handled all messages before it
+// (sd_notify_barrier(3)).
 func (m *Manager) Barrier() error {
 	if m == nil {
 		return nil
@@ -171,7 +177,7 @@ func (m *Manager) Barrier() error {
 	}
 	defer unix.Close(pipe[0])
 	sent := make(chan error, 1)
-	m.put(message{state: "BARRIER=1", fds: []int{pipe[1]}, sent: sent})
+	m.enqueue(message{state: "BARRIER=1", fds: []int{pipe[1]}, sent: sent})
 	deadline := time.Now().Add(barrierTimeout)
 	select {
 	case err := <-sent:
@@ -181,7 +187,7 @@ func (m *Manager) Barrier() error {
 	case <-time.After(barrierTimeout):
 		return fmt.Errorf("the service manager has not read its messages within %v", barrierTimeout)
 	}
-	// The manager closes the other end when it has come so far.
+	// The manager closes its end of the pipe when it reaches the barrier.
 	for {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pipe[0])}}, int(max(0, time.Until(deadline).Milliseconds())))
 		switch {
@@ -196,24 +202,27 @@ func (m *Manager) Barrier() error {
 	}
 }
 
-func (m *Manager) say(state string) {
+// notify queues a message.
+func (m *Manager) notify(state string) {
 	if m != nil {
-		m.put(message{state: state})
+		m.enqueue(message{state: state})
 	}
 }
 
-// news is say for what will be said again before long. It is left out when the
-// manager is behind, so that there is room for what is said once.
-func (m *Manager) news(state string) bool {
-	if m == nil || len(m.queue) >= queuedNews {
+// notifyDroppable queues a message that will soon be repeated anyway. It drops
+// the message and returns false if many messages wait. So there is room for
+// messages that are sent once.
+func (m *Manager) notifyDroppable(state string) bool {
+	if m == nil || len(m.queue) >= maxBeforeDrop {
 		return false
 	}
-	m.put(message{state: state})
+	m.enqueue(message{state: state})
 	return true
 }
 
-// put queues a message, or drops it when the manager does not read.
-func (m *Manager) put(msg message) {
+// enqueue puts a message into the queue. It drops the message if the queue is
+// full.
+func (m *Manager) enqueue(msg message) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	if m.closed {
@@ -229,8 +238,8 @@ func (m *Manager) put(msg message) {
 
 var errClosed = errors.New("the service manager is not told any more")
 
-// finish ends a message, and reports why it did not arrive unless the one before
-// it did not either.
+// finish ends a message. If it was not sent, finish reports why, unless the
+// message before it was not sent either.
 func (m *Manager) finish(msg message, err error) {
 	if err == nil {
 		m.failing.Store(false)
@@ -243,7 +252,8 @@ func (m *Manager) finish(msg message, err error) {
 	msg.end(err)
 }
 
-// end closes what the message owns and tells who waits for it.
+// end closes the descriptors of the message and wakes a caller that waits for
+// it.
 func (msg message) end(err error) {
 	for _, fd := range msg.fds {
 		unix.Close(fd)
@@ -253,6 +263,7 @@ func (msg message) end(err error) {
 	}
 }
 
+// run is the goroutine that sends the messages.
 func (m *Manager) run() {
 	defer close(m.done)
 	defer unix.Close(m.socket)
@@ -261,8 +272,8 @@ func (m *Manager) run() {
 	}
 }
 
-// send sends one message. It is not go-systemd's, which opens a socket for each
-// and has no way to send descriptors.
+// send sends one message. go-systemd has a function for that, which opens a
+// socket for each message and cannot send descriptors.
 func (m *Manager) send(state string, fds []int) error {
 	var rights []byte
 	if len(fds) > 0 {

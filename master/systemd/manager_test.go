@@ -11,10 +11,12 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
-// deaf connects to a manager that reads nothing before the test does.
-func deaf(t *testing.T) (*Manager, *net.UnixConn, chan error) {
+// silentManager connects to a manager that reads only when the test reads.
+func silentManager(t *testing.T) (*Manager, *net.UnixConn, chan error) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
@@ -22,8 +24,9 @@ func deaf(t *testing.T) (*Manager, *net.UnixConn, chan error) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	// A message that never comes is to fail the test and not to hang it.
-	if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+	// A message that does not come must fail the test, and not stop it for
+	// ever.
+	if err := conn.SetReadDeadline(time.Now().Add(slowtest.Scale(time.Minute))); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("NOTIFY_SOCKET", path)
@@ -35,7 +38,7 @@ func deaf(t *testing.T) (*Manager, *net.UnixConn, chan error) {
 	return m, conn, reports
 }
 
-// read reads the next message and closes what comes with it.
+// read reads the next message and closes its descriptors.
 func read(t *testing.T, conn *net.UnixConn) string {
 	t.Helper()
 	var text, oob [8192]byte
@@ -59,7 +62,7 @@ func read(t *testing.T, conn *net.UnixConn) string {
 	return string(text[:n])
 }
 
-// fill leaves no room in a manager's socket.
+// fill fills the queue of the manager's socket.
 func fill(t *testing.T, conn *net.UnixConn) {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
@@ -75,11 +78,11 @@ func fill(t *testing.T, conn *net.UnixConn) {
 	}
 }
 
-// A manager that comes to read late has missed no more than signs of life: it
-// gets every listener, and what has become of the start. What it would never
-// get is told.
+// A manager that reads late misses only messages that are repeated. It gets
+// every listener and the outcome of the start. A message that cannot be sent is
+// reported.
 func TestLateManager(t *testing.T) {
-	m, conn, reports := deaf(t)
+	m, conn, reports := silentManager(t)
 	const listeners = 256 // what the unit has it store at most
 	for i := range listeners {
 		if err := m.Store(fmt.Sprint("stored.", i), int(os.Stderr.Fd())); err != nil {
@@ -87,7 +90,7 @@ func TestLateManager(t *testing.T) {
 		}
 	}
 	m.Ready()
-	for range 4 * queued {
+	for range 4 * queueSize {
 		m.Alive()
 		m.Extend(time.Second)
 		m.Status("serving")
@@ -113,7 +116,7 @@ func TestLateManager(t *testing.T) {
 	if stored != listeners || ready != 2 {
 		t.Errorf("%d listeners were stored, want %d; %d times ready, want 2", stored, listeners, ready)
 	}
-	if alive > queued {
+	if alive > queueSize {
 		t.Errorf("%d signs of life waited", alive)
 	}
 	m.Close()
@@ -121,9 +124,9 @@ func TestLateManager(t *testing.T) {
 		t.Errorf("%d reports, the first: %v", n, <-reports)
 	}
 
-	m, conn, reports = deaf(t)
+	m, conn, reports = silentManager(t)
 	fill(t, conn)
-	for range 4 * queued {
+	for range 4 * queueSize {
 		m.Ready()
 	}
 	if n := len(reports); n != 1 {
@@ -131,10 +134,10 @@ func TestLateManager(t *testing.T) {
 	}
 }
 
-// A status is one that a manager takes: a line of valid UTF-8, in a message that
-// is not too long.
+// A status is always one that a manager accepts: one line of valid UTF-8, in a
+// message that is not too long.
 func TestStatus(t *testing.T) {
-	m, conn, _ := deaf(t)
+	m, conn, _ := silentManager(t)
 	defer m.Close()
 	for _, status := range []string{"two\nlines", "not \xff UTF-8", strings.Repeat("é", 10000)} {
 		if !m.Status(status) {
@@ -147,9 +150,9 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// Whoever is late, and has something to say after the end, does no harm.
+// A message after Close does no harm.
 func TestAfterClose(t *testing.T) {
-	m, _, reports := deaf(t)
+	m, _, reports := silentManager(t)
 	m.Close()
 	m.Ready()
 	if err := m.Store("stored.x", int(os.Stderr.Fd())); err != nil {

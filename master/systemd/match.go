@@ -9,11 +9,12 @@ import (
 	"github.com/preforkd/preforkd/master/config"
 )
 
-// isStored reports whether a name is one of those that StoreName makes. No
-// service has such a name.
+// isStored reports whether StoreName has made a name. No service has such a
+// name.
 func isStored(name string) bool { return strings.HasPrefix(name, config.ReservedPrefix) }
 
-// Split parts what a socket unit passed from what the master has stored.
+// Split separates the sockets that a socket unit has passed from those that the
+// master has stored.
 func Split(sockets []Socket) (passed, stored []Socket) {
 	for _, s := range sockets {
 		if isStored(s.Name) {
@@ -25,14 +26,14 @@ func Split(sockets []Socket) (passed, stored []Socket) {
 	return passed, stored
 }
 
-// Activated reports whether a socket unit passed any.
+// Activated reports whether a socket unit has passed any of the sockets.
 func Activated(sockets []Socket) bool {
 	return slices.ContainsFunc(sockets, func(s Socket) bool { return !isStored(s.Name) })
 }
 
-// Match returns which service each passed socket is for, by its name; one
-// without a name is for the only service. The error names what cannot be
-// matched.
+// Match returns the passed sockets of each service. The name of a socket is the
+// name of its service. A socket without a name belongs to the only service. The
+// error names a socket that has no service.
 func Match(passed []Socket, services []string) (map[string][]Socket, error) {
 	matched := map[string][]Socket{}
 	for _, s := range passed {
@@ -52,18 +53,19 @@ func Match(passed []Socket, services []string) (map[string][]Socket, error) {
 	return matched, nil
 }
 
-// maxName is the longest name of a descriptor, in characters.
+// maxName is the maximum length of a descriptor's name, in characters.
 const maxName = 255
 
-// StoreName returns the name by which a listener is left with the manager and
-// found again: that of the place, as it is configured. A name is printable
-// ASCII without a colon (sd_notify(3), FDNAME=), so other bytes are written as
-// %XX, as in a URL, and a name that would be too long ends in its hash.
-func StoreName(place string) string {
+// StoreName returns the name under which the manager stores a listener. It is
+// made of the listener's endpoint as it is configured. A name consists of
+// printable ASCII characters without a colon (sd_notify(3), FDNAME=). Other
+// bytes are written as %XX, as in a URL. A name that is too long ends with a
+// hash of the endpoint.
+func StoreName(endpoint string) string {
 	var name strings.Builder
 	name.WriteString(config.ReservedPrefix)
-	for i := range len(place) {
-		c := place[i]
+	for i := range len(endpoint) {
+		c := endpoint[i]
 		if c <= ' ' || c >= 0x7f || c == ':' || c == '%' {
 			fmt.Fprintf(&name, "%%%02X", c)
 		} else {
@@ -73,6 +75,6 @@ func StoreName(place string) string {
 	if name.Len() <= maxName {
 		return name.String()
 	}
-	hash := fmt.Sprintf("%%%x", sha256.Sum256([]byte(place)))
+	hash := fmt.Sprintf("%%%x", sha256.Sum256([]byte(endpoint)))
 	return name.String()[:maxName-len(hash)] + hash
 }

@@ -70,8 +70,8 @@ func TestSplit(t *testing.T) {
 	}
 }
 
-// Whatever a place is called, its name in the store is one that a manager
-// takes, and no other place has it.
+// For every endpoint the name in the store is one that a manager accepts, and
+// no other endpoint has the same name.
 func TestStoreName(t *testing.T) {
 	if got, want := StoreName("unix:/run/a b%.sock"), "stored.unix%3A/run/a%20b%25.sock"; got != want {
 		t.Errorf("got %q, want %q", got, want)

@@ -10,21 +10,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Socket is a descriptor that was passed to this process. Nobody has looked
-// yet whether it is a socket at all.
+// A Socket is a descriptor that was passed to this process. It may not be a
+// socket at all, because this package does not check that.
 type Socket struct {
-	FD   int    // with FD_CLOEXEC; whoever has the Socket owns it
-	Name string // its FileDescriptorName=, or "" when it has none
+	FD   int    // with FD_CLOEXEC; the holder of the Socket owns it
+	Name string // its FileDescriptorName=, or "" if it has none
 }
 
-// maxPassed bounds the descriptors that one process is passed: far more than
-// any unit lists.
+// maxPassed is the maximum number of descriptors that can be passed. No unit
+// has so many.
 const maxPassed = 1 << 16
 
-// Passed takes over the descriptors that were passed to this process, and
-// removes the variables that tell of them. There are none when the variables
-// are for another process (LISTEN_PID). It is called once, before the process
-// starts any other.
+// Passed returns the descriptors that were passed to this process, and unsets
+// the environment variables about them. It returns none if the variables are
+// for another process (LISTEN_PID). It must be called once, before the process
+// starts another one. The caller owns the descriptors.
 func Passed() (sockets []Socket, err error) {
 	mine := os.Getenv("LISTEN_PID") == strconv.Itoa(os.Getpid())
 	if n, err := strconv.Atoi(os.Getenv("LISTEN_FDS")); mine && err == nil && n > maxPassed {
@@ -41,8 +41,8 @@ func Passed() (sockets []Socket, err error) {
 		}
 	}()
 	for i, f := range files {
-		// A duplicate, because what go-systemd returns are files that Go's
-		// poller may have, and that close themselves when forgotten.
+		// go-systemd returns files. Go's poller may use them, and they close
+		// themselves when they are garbage. So each gets a duplicate.
 		fd, err := duplicate(f, firstPassed+len(files))
 		if err != nil {
 			return sockets, fmt.Errorf("descriptor %d of %d passed by LISTEN_FDS: %w", i+1, len(files), err)
@@ -52,19 +52,20 @@ func Passed() (sockets []Socket, err error) {
 	return sockets, nil
 }
 
-// firstPassed is the number of the first descriptor (SD_LISTEN_FDS_START).
+// firstPassed is the number of the first passed descriptor
+// (SD_LISTEN_FDS_START).
 const firstPassed = 3
 
-// duplicate returns a duplicate of a file's descriptor, with a number above
-// those that were passed. Not File.Fd, which would make the file blocking for
-// everybody who has it.
-func duplicate(f *os.File, least int) (fd int, err error) {
+// duplicate returns a duplicate of a file's descriptor, with a number of at
+// least lowest. It does not use File.Fd, which would make the file blocking for
+// every process that has it.
+func duplicate(f *os.File, lowest int) (fd int, err error) {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return -1, err
 	}
 	controlErr := raw.Control(func(orig uintptr) {
-		fd, err = unix.FcntlInt(orig, unix.F_DUPFD_CLOEXEC, least)
+		fd, err = unix.FcntlInt(orig, unix.F_DUPFD_CLOEXEC, lowest)
 	})
 	if controlErr != nil {
 		return -1, controlErr
@@ -72,9 +73,10 @@ func duplicate(f *os.File, least int) (fd int, err error) {
 	return fd, err
 }
 
-// nameOf returns the name that somebody gave a descriptor. systemd calls one
-// without FileDescriptorName= after its socket unit, or "unknown"; go-systemd
-// calls it after its number when there are no names at all.
+// nameOf returns the configured name of a descriptor, or "". Without
+// FileDescriptorName= systemd uses the name of the socket unit, or "unknown".
+// If there are no names at all, go-systemd makes one of the descriptor's
+// number.
 func nameOf(name string) string {
 	if name == "unknown" || strings.HasSuffix(name, ".socket") || strings.HasPrefix(name, "LISTEN_FD_") {
 		return ""
@@ -82,7 +84,7 @@ func nameOf(name string) string {
 	return name
 }
 
-// CloseAll closes descriptors that nobody wants.
+// CloseAll closes the descriptors of sockets.
 func CloseAll(sockets []Socket) {
 	for _, s := range sockets {
 		unix.Close(s.FD)

@@ -264,6 +264,13 @@ func domainAlone() int {
 		fmt.Fprintln(os.Stderr, err)
 		return 77
 	}
+	// As Apply does: an ordinary user may restrict only a thread that can gain no
+	// privileges.
+	runtime.LockOSThread()
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		fmt.Fprintln(os.Stderr, "no_new_privs:", err)
+		return 1
+	}
 	var threads sync.WaitGroup
 	tell := make(chan struct{})
 	code := 0

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/ipc"
+	"github.com/preforkd/preforkd/ipc/slowtest"
 	"github.com/preforkd/preforkd/worker"
 	"github.com/preforkd/preforkd/worker/sockettest"
 )
@@ -186,7 +187,7 @@ func TestEchoIdle(t *testing.T) {
 		for _, size := range []int{0, 1, 8 << 20} {
 			data := noise(size) // before the limit runs: a busy machine takes its time
 			server, client := connect(t)
-			done := serve(server, ipc.Assignment{Limits: ipc.Limits{Idle: 500 * time.Millisecond}}, Serve)
+			done := serve(server, ipc.Assignment{Limits: ipc.Limits{Idle: slowtest.Scale(500 * time.Millisecond)}}, Serve)
 			go client.Write(data)
 			back := make([]byte, size)
 			if n, err := io.ReadFull(client, back); err != nil {

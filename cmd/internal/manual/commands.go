@@ -17,8 +17,15 @@ type Options struct {
 	Sections map[string][]Section
 }
 
-// A Section is a section of a page.
-type Section struct{ Title, Text string }
+// A Section is a section of a page: prose, then items, then sections of its own.
+type Section struct {
+	Title, Text string
+	Items       []Item
+	Sections    []Section
+}
+
+// An Item is a term and what is said of it.
+type Item struct{ Term, Text string }
 
 // commandPages returns the pages of a program and of its commands by the names
 // of their files. The commands' own subcommands are on their page.
@@ -78,11 +85,25 @@ func commandPage(c *cobra.Command, o Options) string {
 	}
 	for _, s := range o.Sections[name] {
 		p.section(strings.ToUpper(s.Title))
-		p.prose(s.Text)
+		p.content(s)
 	}
 	p.section("SEE ALSO")
 	p.seeAlso(c)
 	return p.String()
+}
+
+// content writes what a section has below its title.
+func (p *page) content(s Section) {
+	if s.Text != "" {
+		p.prose(s.Text)
+	}
+	for _, i := range s.Items {
+		p.item(bold(i.Term), upperFirst(i.Text)+".")
+	}
+	for _, sub := range s.Sections {
+		p.subsection(sub.Title)
+		p.content(sub)
+	}
 }
 
 // synopsis writes how a command is used: its name in bold, the rest as it is.

@@ -36,26 +36,78 @@ is taken from the service that it belongs to.`)
 			p.item(term, usage+".")
 		}
 	}
+	p.section("WHO GETS IN")
+	p.content(whoGetsIn)
+	p.section("RELOAD")
+	p.prose(reload)
 	p.section("EXAMPLE")
-	p.example(strings.Split(`[master]
-drain-timeout = "30s"
-
-[service.echo]
-listen  = ["127.0.0.1:7007", "unix:/run/preforkd/echo.sock"]
-handler = "echo"
-
-[service.git]
-listen  = [":9418"]
-program = ["/usr/bin/git", "daemon", "--inetd", "--export-all", "/srv/git"]
-user    = "git"
-max-connections            = 200
-max-connections-per-source = 10
-allow = ["10.0.0.0/8", "fd00::/8"]
-
-[[service.git.rule]]
-from            = ["10.1.0.0/16"]
-rate-per-source = "1/s"`, "\n"))
+	p.example(strings.Split(Example, "\n"))
 	p.section("SEE ALSO")
 	p.WriteString(bold("preforkd-serve") + "(1),\n" + bold("preforkd-check") + "(1)\n")
 	return p.String()
 }
+
+// Example is the configuration that the page shows.
+const Example = `[master]
+drain-timeout = "30s"
+
+[service.echo]
+listen  = ["127.0.0.1:7007", "unix:@echo"]
+handler = "echo"
+
+[service.time]
+listen  = [":7013"]
+program = ["/bin/date", "-u"]
+max-connections            = 200
+max-connections-per-source = 10
+allow = ["127.0.0.0/8", "10.0.0.0/8", "fd00::/8"]
+
+[[service.time.rule]]
+from            = ["10.1.0.0/16"]
+env             = ["TZ=Antarctica/Troll"]
+rate-per-source = "1/s"`
+
+// whoGetsIn tells of every reason for a refusal, in the order in which a
+// connection meets them.
+var whoGetsIn = Section{Text: `A source is an IPv4 address, an IPv6 /64 (source-prefix-v4, source-prefix-v6) or a
+user at a unix socket. A refused connection is closed at once, or sent
+refuse-message first. Every limit lets a source in again by itself. What is
+remembered of sources is bounded by max-sources: beyond it the longest unused are
+forgotten, but never a live connection or a penalty that is being served.
+
+A rule changes what holds for some peers, as the rules of tcpserver do: more env,
+another program, other limits.
+
+The peers of proxy-protocol are load balancers. Their PROXY header (version 1 or 2)
+is believed, and required. Limits, rules, environment and log then speak of the
+client that the header names, and the log adds the balancer as via. Peers that are
+not listed are clients themselves. A connection that waits for its header holds no
+process and no slot.
+
+These are the reasons for a refusal, in the order in which they are looked at. The
+log and the counters name them so.`, Items: []Item{
+	{"denied", "allow, deny and rules: the longest prefix decides, and deny on equal ones. It passes when the configuration changes"},
+	{"penalty", "penalty-exit-codes, penalty-signals: earlier workers of the source ended badly. The penalty grows up to penalty-max"},
+	{"early-drop", "random-early-drop: at random, while the service fills up"},
+	{"max-connections-per-source", "it passes when a worker of the source has ended"},
+	{"rate-per-source", "with burst-per-source: it passes when the rate allows one more"},
+	{"rate", "with burst: it passes when the rate allows one more"},
+	{"max-connections", "with overflow = \"refuse\": it passes when a worker has ended. With \"wait\" the connection waits in the kernel's queue"},
+	{"proxy-missing", "proxy-protocol: a believed proxy sent no PROXY header"},
+	{"proxy-malformed", "proxy-protocol: the header is against its specification"},
+	{"proxy-oversized", "proxy-protocol: the header is larger than any should be"},
+	{"proxy-timeout", "proxy-timeout: the header took too long"},
+	{"proxy-crowded", "too many others wait for their header, and this one waited longest"},
+	{"draining", "the service stops"},
+}}
+
+const reload = `On SIGHUP, and for preforkd reload, the file is read again and checked as a whole.
+If anything is wrong with it, or a new address cannot be bound, nothing changes,
+and the log says why (not reloaded).
+
+Listeners that stay lose no connection. Listeners that go stop accepting, and
+their connections finish. Limits hold at once for live connections, too. Spares of
+a changed service are replaced. The event reloaded says what has changed.
+
+reuse-port, free-bind, bind-to-device and v6-only cannot change while an address
+is listened at.`

@@ -55,7 +55,10 @@ func rendered(t *testing.T, path string) string {
 
 func TestPages(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "not", "there", "yet")
-	options := Options{Version: "1.0", Date: "2026-11-21", Sections: map[string][]Section{"tool-act": {{"Exit status", "0 or not."}}}}
+	options := Options{Version: "1.0", Date: "2026-11-21", Sections: map[string][]Section{"tool-act": {{
+		Title: "Exit status", Text: "0 or not.", Items: []Item{{"a term", "what it means"}},
+		Sections: []Section{{Title: "More", Text: "Of it."}},
+	}}}}
 	if err := Write(dir, example(), options); err != nil {
 		t.Fatal(err)
 	}
@@ -101,6 +104,11 @@ EXAMPLES
 
 EXIT STATUS
        0 or not.
+
+       a term What it means.
+
+   More
+       Of it.
 
 SEE ALSO
        tool(1)

@@ -17,6 +17,8 @@ func (p *page) title(name string, section int, o Options) {
 
 func (p *page) section(title string) { fmt.Fprintf(p, ".SH %s\n", escape(title)) }
 
+func (p *page) subsection(title string) { fmt.Fprintf(p, ".SS %s\n", escape(title)) }
+
 // prose writes text of paragraphs with blank lines between them. One in which a
 // line begins with a blank is shown as it is written.
 func (p *page) prose(text string) {

@@ -68,11 +68,11 @@ func (m *Master) DialAll(t testing.TB, n int) []*Client {
 }
 
 func (m *Master) tryDial(network, address string) (*Client, error) {
-	conn, err := net.DialTimeout(network, address, Deadline)
+	conn, err := net.DialTimeout(network, address, Deadline())
 	if err != nil {
 		return nil, err
 	}
-	conn.SetDeadline(time.Now().Add(Deadline))
+	conn.SetDeadline(time.Now().Add(Deadline()))
 	return &Client{conn, m}, nil
 }
 
@@ -201,6 +201,6 @@ func (m *Master) Worker(t testing.TB, accepted Event) int {
 
 // Wrap makes a Client of a connection to this master that was made elsewhere.
 func (m *Master) Wrap(conn net.Conn) *Client {
-	conn.SetDeadline(time.Now().Add(Deadline))
+	conn.SetDeadline(time.Now().Add(Deadline()))
 	return &Client{conn, m}
 }

@@ -9,10 +9,13 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
-// Deadline bounds every wait. Only a broken program reaches it.
-const Deadline = 60 * time.Second
+// Deadline bounds every wait. Only a broken program reaches it, because it is
+// longer on a slow machine.
+func Deadline() time.Duration { return slowtest.Scale(time.Minute) }
 
 // A log collects the lines of a master's stderr. mu guards all of it.
 type log struct {
@@ -98,7 +101,7 @@ func (l *log) find(match func(Event) bool) (found []Event, changed <-chan struct
 // wait waits for n events that match and returns all that do.
 func (l *log) wait(t testing.TB, what string, n int, match func(Event) bool, exited <-chan struct{}) []Event {
 	t.Helper()
-	deadline := time.After(Deadline)
+	deadline := time.After(Deadline())
 	var last <-chan time.Time // for what a master that has ended has written
 	for {
 		found, changed, ended := l.find(match)
@@ -111,11 +114,11 @@ func (l *log) wait(t testing.TB, what string, n int, match func(Event) bool, exi
 		select {
 		case <-changed:
 		case <-exited:
-			exited, last = nil, time.After(5*time.Second)
+			exited, last = nil, time.After(slowtest.Scale(5*time.Second))
 		case <-last:
 			t.Fatalf("the master ended with %d of %d %s in its log", len(found), n, what)
 		case <-deadline:
-			t.Fatalf("%d of %d %s after %v", len(found), n, what, Deadline)
+			t.Fatalf("%d of %d %s after %v", len(found), n, what, Deadline())
 		}
 	}
 }

@@ -67,8 +67,8 @@ func Main(m *testing.M) {
 	if code == 0 && unusedHelper() {
 		code = 1
 	}
-	if built.dir != "" {
-		os.RemoveAll(built.dir)
+	if built.own != "" {
+		os.RemoveAll(built.own)
 	}
 	os.Exit(code)
 }

@@ -109,8 +109,8 @@ func (m *Master) WaitExit(t testing.TB) int {
 	t.Helper()
 	select {
 	case <-m.exited:
-	case <-time.After(Deadline):
-		t.Fatalf("the master has not ended after %v", Deadline)
+	case <-time.After(Deadline()):
+		t.Fatalf("the master has not ended after %v", Deadline())
 	}
 	return m.cmd.ProcessState.ExitCode()
 }

@@ -24,7 +24,7 @@ func Run(t testing.TB, args ...string) Result {
 func (o Options) Run(t testing.TB, args ...string) Result {
 	t.Helper()
 	o.Env = append([]string{"RUNTIME_DIRECTORY=" + Dir(t)}, o.Env...)
-	ctx, cancel := context.WithTimeout(t.Context(), Deadline)
+	ctx, cancel := context.WithTimeout(t.Context(), Deadline())
 	defer cancel()
 	files := pass(&o)
 	made := o.exec(append(append(append([]string{}, o.Wrap...), Preforkd(t)), args...))
@@ -35,7 +35,7 @@ func (o Options) Run(t testing.TB, args ...string) Result {
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	if ctx.Err() != nil {
-		t.Fatalf("%v has not ended after %v\n%s%s", cmd.Args, Deadline, &stdout, &stderr)
+		t.Fatalf("%v has not ended after %v\n%s%s", cmd.Args, Deadline(), &stdout, &stderr)
 	}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {

@@ -137,6 +137,20 @@ func (s *Supervisor) remove(name string) {
 	delete(s.stored, name)
 }
 
+// Say sends the supervisor a message as a service does. What others have sent
+// before is read before it.
+func (s *Supervisor) Say(t testing.TB, message string) {
+	t.Helper()
+	conn, err := net.Dial("unixgram", s.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte(message)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Messages returns what was said so far, in order.
 func (s *Supervisor) Messages() []string {
 	s.mu.Lock()

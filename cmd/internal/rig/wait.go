@@ -10,13 +10,13 @@ import (
 // when it never came.
 func Until(t testing.TB, what string, holds func() bool, describe func() string) {
 	t.Helper()
-	for end := time.Now().Add(Deadline); !holds(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(Deadline()); !holds(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			state := ""
 			if describe != nil {
 				state = ": " + describe()
 			}
-			t.Fatalf("not %s after %v%s", what, Deadline, state)
+			t.Fatalf("not %s after %v%s", what, Deadline(), state)
 		}
 	}
 }

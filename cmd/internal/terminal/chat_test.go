@@ -349,6 +349,7 @@ func TestChatUnix(t *testing.T) {
 		t.Errorf("the path is still there: %v", err)
 	}
 	q.stdin.Close()
+	p.stdin.Close()
 	q.wantExit(t, 0, "the peer closed")
 	p.wantExit(t, 0, "the peer closed")
 }

@@ -5,9 +5,11 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -161,7 +163,7 @@ func sharedBy(target string, pid int) bool {
 	return false
 }
 
-// When the server closes, the client ends, though its input is still open.
+// When the server closes and the input has ended, the client ends.
 //
 // It does so at any time, also while the sender is still starting, when a
 // signal would kill it or be lost. Hence the repetition.
@@ -169,6 +171,7 @@ func TestConnectServerCloses(t *testing.T) {
 	t.Parallel()
 	for range 20 {
 		p := start(t, nil, "connect", serve(t, func(conn *net.TCPConn) { io.WriteString(conn, "bye\n") }))
+		p.stdin.Close()
 		p.wantExit(t, 0)
 		if out := p.stdout.String(); out != "bye\n" {
 			t.Errorf("stdout is %q", out)
@@ -176,28 +179,102 @@ func TestConnectServerCloses(t *testing.T) {
 	}
 }
 
-// A server that half-closes early still gets all of a file.
+// A server that half-closes early still gets all of the input, whether it is a
+// file or a pipe that pauses.
 func TestConnectServerHalfCloses(t *testing.T) {
 	t.Parallel()
-	data := strings.Repeat("0123456789abcdef", 1<<20)
 	for _, pipe := range []bool{false, true} {
 		got := make(chan string, 1)
+		reading := make(chan struct{})
 		address := serve(t, func(conn *net.TCPConn) {
 			conn.CloseWrite()
+			<-reading
 			got <- readAll(conn)
 		})
+		// More than the buffers between the two hold, so that the sender still
+		// has input when the server has ended its side.
+		data := strings.Repeat("0123456789abcdef", 1<<16)
 		var p *program
 		if pipe {
 			p = start(t, nil, "connect", address)
+			p.send(t, "one\n")
+			p.released(t)
+			// Longer than any pause that a sender could take for the end.
+			time.Sleep(time.Second)
+			close(reading)
 			p.send(t, data)
 			p.stdin.Close()
+			data = "one\n" + data
 		} else {
 			p = start(t, fileOf(t, data), "connect", address)
+			close(reading)
 		}
 		p.wantExit(t, 0)
 		if sent := <-got; sent != data {
 			t.Errorf("pipe %v: of %d bytes the server got %d", pipe, len(data), len(sent))
 		}
+	}
+}
+
+// A server that has closed altogether cannot be told from one that has
+// half-closed until more is sent. What it does not take is not lost without a
+// word, be it the last of the input or not.
+func TestConnectServerClosedBefore(t *testing.T) {
+	t.Parallel()
+	for name, more := range map[string]bool{"the input ends": false, "the input goes on": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := start(t, nil, "connect", serve(t, func(conn *net.TCPConn) { io.WriteString(conn, "bye\n") }))
+			p.released(t)
+			p.send(t, "two\n")
+			if !more {
+				p.stdin.Close()
+			}
+			p.wantExit(t, 1, "preforkd: connection closed by the peer before all input was sent\n")
+			if out := p.stdout.String(); out != "bye\n" {
+				t.Errorf("stdout is %q", out)
+			}
+		})
+	}
+}
+
+// Of a unix socket the kernel tells when the server has closed altogether.
+func TestConnectServerClosesUnix(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(rig.Dir(t), "s")
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		if conn, err := listener.Accept(); err == nil {
+			io.WriteString(conn, "bye\n")
+			conn.Close()
+		}
+	}()
+	p := start(t, nil, "connect", "unix:"+path)
+	p.wantExit(t, 1, "preforkd: connection closed by the peer before all input was sent\n")
+	if out := p.stdout.String(); out != "bye\n" {
+		t.Errorf("stdout is %q", out)
+	}
+}
+
+// Whoever does not want to wait for the end of the input says for how long.
+func TestConnectHalfClosedTimeout(t *testing.T) {
+	t.Parallel()
+	got := make(chan string, 1)
+	p := start(t, nil, "connect", "--half-closed-timeout", "100ms", serve(t, func(conn *net.TCPConn) {
+		conn.CloseWrite()
+		got <- readAll(conn)
+	}))
+	p.send(t, "one\n")
+	p.wantExit(t, 1, "preforkd: input not sent to its end: the peer had ended its side, and no input came for 100ms\n")
+	if t.Failed() {
+		return
+	}
+	if sent := <-got; sent != "one\n" {
+		t.Errorf("the server got %q", sent)
 	}
 }
 
@@ -328,6 +405,7 @@ func TestConnectStoppedSender(t *testing.T) {
 	sender := p.sender(t)
 	syscall.Kill(sender, syscall.SIGSTOP)
 	rig.Until(t, "stopped", func() bool { s, _ := rig.Stat(sender); return s.State == 'T' }, nil)
+	p.stdin.Close()
 	close(ready)
 	p.wantExit(t, 0)
 	wantGone(t, "the sender", sender)
@@ -368,6 +446,7 @@ func TestConnectIgnoredSignal(t *testing.T) {
 	if rig.ReadStatus(p.Process.Pid).Ignored&(1<<(syscall.SIGHUP-1)) == 0 {
 		t.Error("SIGHUP was ignored and no longer is")
 	}
+	p.stdin.Close()
 	close(ready)
 	p.wantExit(t, 0)
 }

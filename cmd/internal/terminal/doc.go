@@ -18,8 +18,8 @@
 // # Who ends whom
 //
 // The receiver sees end of file from the peer and sends SIGUSR1. A sender that
-// waits for a terminal exits at once; one that is in the middle of other input
-// sends that first. A sender whose input ended half-closes the connection, says
+// waits for a terminal exits at once; one that has other input sends that to its
+// end, because the peer may have half-closed only. A sender whose input ended half-closes the connection, says
 // so on the lifeline, exits, and is reaped; the receiver goes on. Any other
 // death of the sender, kill -9 included, is an end of the lifeline without that
 // word, and the receiver stops. The death of the receiver is an end of the

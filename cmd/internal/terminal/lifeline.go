@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,9 +31,10 @@ const (
 
 // settings is what the sender has to know.
 type settings struct {
-	QuitWord     bool
-	Introduction []byte    // to send first
-	TTY          *ttyState // not nil: edit lines, and restore this when alone
+	QuitWord          bool
+	HalfClosedTimeout time.Duration // see Session
+	Introduction      []byte        // to send first
+	TTY               *ttyState     // not nil: edit lines, and restore this when alone
 }
 
 type reportKind string

@@ -2,10 +2,12 @@ package terminal_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -127,14 +129,34 @@ func senderOf(t testing.TB, receiver int) int {
 	return pid
 }
 
+// released waits until the sender knows that the peer has ended its side. The
+// sender notes that in an eventfd whose count stays at 1.
+func (p *program) released(t testing.TB) {
+	t.Helper()
+	sender := p.sender(t)
+	rig.Until(t, "a sender that knows of the peer's end", func() bool {
+		for _, fd := range rig.FDs(sender) {
+			if fd.Target != "anon_inode:[eventfd]" {
+				continue
+			}
+			info, _ := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", sender, fd.Number))
+			if fields := strings.Fields(string(info)); slices.Contains(fields, "eventfd-count:") &&
+				fields[slices.Index(fields, "eventfd-count:")+1] == "1" {
+				return true
+			}
+		}
+		return false
+	}, nil)
+}
+
 // wantExit waits for the end of the program and holds it to its exit code and
 // its line on stderr, if it is to have one.
 func (p *program) wantExit(t testing.TB, code int, says ...string) {
 	t.Helper()
 	select {
 	case <-p.ended:
-	case <-time.After(rig.Deadline):
-		t.Fatalf("preforkd has not ended after %v: %q, %q", rig.Deadline, p.stdout.String(), p.stderr.String())
+	case <-time.After(rig.Deadline()):
+		t.Fatalf("preforkd has not ended after %v: %q, %q", rig.Deadline(), p.stdout.String(), p.stderr.String())
 	}
 	if got := p.ProcessState.ExitCode(); got != code {
 		t.Errorf("the exit code is %d, want %d", got, code)
@@ -185,7 +207,7 @@ func serve(t testing.TB, handle func(conn *net.TCPConn)) (address string) {
 			return
 		}
 		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(rig.Deadline))
+		conn.SetDeadline(time.Now().Add(rig.Deadline()))
 		handle(conn.(*net.TCPConn))
 	}()
 	return listener.Addr().String()

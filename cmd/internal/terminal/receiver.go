@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,6 +25,11 @@ type Session struct {
 	Name     string // in a chat: one's own name, to be told to the peer; or ""
 	Hello    string // a notice for a terminal, before anything else
 	Goodbye  string // a notice for when the peer closes: always in a chat, else on a terminal
+
+	// HalfClosedTimeout is how long input that is neither a file nor a terminal
+	// may pause once the peer has ended its side. A longer pause ends the session
+	// with an error. 0 is without limit: the input is sent to its end.
+	HalfClosedTimeout time.Duration
 }
 
 // A SignalError says that a signal ended the session. Whoever gets it should
@@ -65,7 +71,7 @@ type chunk struct {
 }
 
 // Run shares the connection with a second process and goes on until the peer
-// closes. A nil error is an orderly end. The terminal is left as it was found,
+// closes and, unless stdin is a terminal, the input ends. A nil error is an orderly end. The terminal is left as it was found,
 // the second process is reaped and the connection closed.
 func (s Session) Run() error {
 	defer s.Conn.Close()
@@ -85,7 +91,7 @@ func (s Session) Run() error {
 
 // prepare finds out what stdin and stdout are, and starts the sender.
 func (r *receiver) prepare() error {
-	with := settings{QuitWord: r.QuitWord}
+	with := settings{QuitWord: r.QuitWord, HalfClosedTimeout: r.HalfClosedTimeout}
 	onTerminal := isTerminal(os.Stdout) && !r.Raw
 	if onTerminal && sameTerminal(os.Stdin, os.Stdout) {
 		// What state a terminal is in is nobody's business in the background.

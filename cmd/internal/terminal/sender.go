@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,7 +33,7 @@ type sender struct {
 	conn     stream
 	receiver *lifeline
 	stdin    int
-	idle     int        // an eventfd: written to when the peer is gone
+	ended    int        // an eventfd: readable once the peer has ended its side
 	shown    chan shown // the receiver's confirmations
 	quit     QuitScanner
 	out      []byte // reused for what is sent
@@ -54,7 +56,7 @@ func RunSender() (code int, err error) {
 	if err := s.receiver.Decode(&s.settings); err != nil {
 		return 0, ErrNotStarted
 	}
-	if s.idle, err = unix.Eventfd(0, unix.EFD_CLOEXEC); err != nil {
+	if s.ended, err = unix.Eventfd(0, unix.EFD_CLOEXEC); err != nil {
 		return 0, fmt.Errorf("create eventfd: %w", err)
 	}
 	s.attend()
@@ -96,7 +98,7 @@ func (s *sender) attend() {
 		if atTerminal {
 			os.Exit(0) // wherever the others are blocked
 		}
-		unix.Write(s.idle, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		unix.Write(s.ended, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 	}()
 	go func() {
 		for {
@@ -137,9 +139,18 @@ func (s *sender) send() error {
 	if err != nil {
 		return err
 	}
-	// ENOTCONN: the peer has closed its side too, and reset since.
-	if err := s.conn.CloseWrite(); err != nil && !errors.Is(err, unix.ENOTCONN) {
+	// ENOTCONN: the peer had closed, and has reset the connection when more came.
+	err = s.conn.CloseWrite()
+	if errors.Is(err, unix.ENOTCONN) {
+		return errNotTaken
+	}
+	if err != nil {
 		return fmt.Errorf("half-close: %w", Plain(err))
+	}
+	if s.peerEnded() {
+		if err := s.awaitAcknowledgement(); err != nil {
+			return err
+		}
 	}
 	return s.receiver.Encode(report{Kind: reportEnded})
 }
@@ -151,16 +162,23 @@ func (s *sender) sendFile() error {
 	return sendError(err)
 }
 
-// idleLimit is how long, in milliseconds, input that is not a terminal may
-// pause once the peer has ended its side. A pipe that still flows is sent
-// whole, in case the peer has half-closed only; one that stands still, as from
-// tail -f, must not keep the program alive.
-const idleLimit = 500
+// peerEnded reports whether the peer has ended its side.
+func (s *sender) peerEnded() bool {
+	poll := []unix.PollFd{{Fd: int32(s.ended), Events: unix.POLLIN}}
+	n, _ := unix.Poll(poll, 0)
+	return n > 0
+}
 
 // sendStream copies anything else: a pipe, or a terminal in its own mode.
+//
+// A peer that has ended its side may still read: a half-closed connection looks
+// the same as one that the peer has closed. So the input is sent to its end.
+// Two things end it earlier: the connection breaks, or the user gave a limit
+// (HalfClosedTimeout) and the input pauses for longer.
 func (s *sender) sendStream() error {
 	buffer := make([]byte, bufferSize)
-	poll := []unix.PollFd{{Fd: int32(s.stdin), Events: unix.POLLIN}, {Fd: int32(s.idle), Events: unix.POLLIN}}
+	input := unix.PollFd{Fd: int32(s.stdin), Events: unix.POLLIN}
+	poll := []unix.PollFd{input, {Fd: int32(s.ended), Events: unix.POLLIN}}
 	timeout := -1
 	for {
 		n, err := unix.Poll(poll, timeout)
@@ -170,10 +188,21 @@ func (s *sender) sendStream() error {
 		case err != nil:
 			return fmt.Errorf("wait for input: %w", err)
 		case n == 0:
-			return nil // the peer is gone, and the input stands still
-		case poll[0].Revents == 0:
-			poll, timeout = poll[:1], idleLimit
+			return fmt.Errorf("input not sent to its end: the peer had ended its side, and no input came for %v", s.HalfClosedTimeout)
+		case poll[0].Revents != 0:
+		case poll[1].Fd == int32(s.ended):
+			socket, err := s.socket()
+			if err != nil {
+				return err
+			}
+			// Without events to wait for, poll reports what is wrong.
+			poll[1] = unix.PollFd{Fd: int32(socket)}
+			if s.HalfClosedTimeout > 0 {
+				timeout = int(max(1, s.HalfClosedTimeout.Milliseconds()))
+			}
 			continue
+		default:
+			return errNotTaken
 		}
 		n, err = read(s.stdin, buffer)
 		if err != nil {
@@ -186,6 +215,48 @@ func (s *sender) sendStream() error {
 			return err
 		}
 	}
+}
+
+// socket returns the number of the connection's descriptor, which stays open as
+// long as the process runs.
+func (s *sender) socket() (int, error) {
+	raw, err := s.conn.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return 0, fmt.Errorf("use the connection: %w", err)
+	}
+	fd := -1
+	if err := raw.Control(func(number uintptr) { fd = int(number) }); err != nil {
+		return 0, fmt.Errorf("use the connection: %w", err)
+	}
+	return fd, nil
+}
+
+// acknowledgedWithin bounds the wait for a peer that says nothing any more.
+const acknowledgedWithin = 10 * time.Second
+
+// awaitAcknowledgement waits until the kernel of a TCP peer has everything. A
+// peer that has closed answers more input with a reset, one round trip later.
+// What a silent peer does not acknowledge in time is left to the kernel, as it
+// is with any program that exits.
+func (s *sender) awaitAcknowledgement() error {
+	if _, ok := s.conn.(*net.TCPConn); !ok {
+		return nil // what is written is there at once
+	}
+	socket, err := s.socket()
+	if err != nil {
+		return err
+	}
+	for end := time.Now().Add(acknowledgedWithin); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		// A reset empties the queue, so the error is looked at after the queue.
+		n, err := unix.IoctlGetInt(socket, unix.SIOCOUTQ)
+		if number, err := unix.GetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_ERROR); err == nil && number != 0 {
+			return errNotTaken
+		}
+		if err != nil || n == 0 {
+			return nil
+		}
+	}
+	return nil
 }
 
 // scan sends p up to the quit word.
@@ -269,14 +340,16 @@ func isRegular(f *os.File) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// sendError says in plain words why sending failed. A broken pipe is a peer
-// that closed while there was more to send.
+// errNotTaken is for a peer that closed while there was more to send.
+var errNotTaken = errors.New("connection closed by the peer before all input was sent")
+
+// sendError says in plain words why sending failed.
 func sendError(err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, unix.EPIPE):
-		return errors.New("connection closed by the peer before all input was sent")
+		return errNotTaken
 	case errors.Is(err, unix.ECONNRESET):
 		return errReset
 	}

@@ -197,7 +197,7 @@ func (w *window) ends() {
 		if err != nil {
 			w.t.Errorf("it ended with %v", err)
 		}
-	case <-time.After(rig.Deadline):
+	case <-time.After(rig.Deadline()):
 		w.t.Fatal("it does not end")
 	}
 	if after := w.stty(); after != w.before {
@@ -309,7 +309,7 @@ func TestHangup(t *testing.T) {
 		if err != nil && !errors.As(err, &exit) {
 			t.Error(err)
 		}
-	case <-time.After(rig.Deadline):
+	case <-time.After(rig.Deadline()):
 		t.Fatal("it does not end")
 	}
 	if strings.Contains(w.stderr.String(), "DATA RACE") {

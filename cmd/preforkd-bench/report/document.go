@@ -132,18 +132,19 @@ func aboutTable(runs []*result.Record) string {
 var (
 	comparedServers = []struct{ name, about string }{
 		{"preforkd-stdio", "preforkd, a C program"},
-		{"preforkd-spares", "preforkd, built-in echo, spares"},
-		{"preforkd-reuse", "preforkd, built-in echo, workers used again"},
-		{"tcpserver", "tcpserver, the C program"},
-		{"xinetd", "xinetd, the C program"},
-		{"socat", "`socat fork`, the C program"},
-		{"systemd-accept", "systemd, `Accept=yes`, the C program"},
-		{"systemd-sandbox", "the same, confined by its unit"},
+		{"preforkd-echo", "preforkd, its confined echo"},
+		{"preforkd-spares", "the same, 16 spares"},
+		{"preforkd-reuse", "the same, reused"},
+		{"tcpserver", "tcpserver"},
+		{"xinetd", "xinetd"},
+		{"socat", "socat"},
+		{"systemd-accept", "systemd, `Accept=yes`"},
 	}
 	comparedColumns = []column{
 		{"1 client: median µs", "closed1", result.LatencyP50},
 		{"16 clients: connections/s", "closed16", result.Rate},
 		{"CPU ms each", "closed16", result.CPU},
+		{"stream: MiB/s", "bulk", result.Throughput},
 	}
 )
 
@@ -151,7 +152,7 @@ var (
 // README has it between the markers.
 func Compared(r *result.Record) string {
 	var w strings.Builder
-	head, line := "| |", "|---|"
+	head, line := "| server |", "|---|"
 	for _, c := range comparedColumns {
 		head, line = head+" "+c.title+" |", line+"--:|"
 	}
@@ -163,7 +164,7 @@ func Compared(r *result.Record) string {
 		}
 		fmt.Fprintln(&w)
 	}
-	fmt.Fprintf(&w, "\nMedians of one run on %d processors (%s, Linux %s, %s). Another machine has other times.\n",
+	fmt.Fprintf(&w, "\nMedians of one run on %d processors (%s, Linux %s, %s).\n",
 		r.Machine.Cores, r.Machine.CPU, strings.Fields(r.Machine.Kernel)[0], r.Started.Format("2006-01-02"))
 	return w.String()
 }

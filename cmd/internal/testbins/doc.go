@@ -1,0 +1,3 @@
+// Command testbins builds the programs that tests run into a directory. `make
+// test` uses it, so that not every package builds them anew; see package rig.
+package main

@@ -1,0 +1,202 @@
+package accept
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/preforkd/preforkd/master/admit"
+	"github.com/preforkd/preforkd/master/logging"
+	"github.com/preforkd/preforkd/master/proxy"
+	"github.com/preforkd/preforkd/master/service"
+)
+
+// A proxyQueue is the connections of one service whose PROXY header has not come
+// yet. They hold no slot and no process, and no accept goroutine waits for them.
+//
+// There is a limit to them, because each costs two descriptors. A proxy sends
+// its header with the first packet. So a connection that still waits when many
+// others have come and gone will hardly ever send one: the one that waits
+// longest is sent away to make room.
+type proxyQueue struct {
+	mu      sync.Mutex
+	readers []*proxy.Reader // that wait for a header, the longest first
+	evicted map[*proxy.Reader]bool
+	count   int // of connections, with those that wait for a slot
+	closed  bool
+}
+
+const maxProxyQueue = 256
+
+// enter makes room for one more connection. It reports false when all of them
+// wait for a slot, so that nobody can be sent away.
+func (q *proxyQueue) enter() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.count >= maxProxyQueue {
+		if len(q.readers) == 0 {
+			return false
+		}
+		oldest := q.readers[0]
+		q.readers = slices.Delete(q.readers, 0, 1)
+		if q.evicted == nil {
+			q.evicted = map[*proxy.Reader]bool{}
+		}
+		q.evicted[oldest] = true
+		oldest.Cancel()
+	}
+	q.count++
+	return true
+}
+
+func (q *proxyQueue) leave() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.count--
+}
+
+// add notes that a reader waits; it is cancelled at once in a closed queue.
+func (q *proxyQueue) add(r *proxy.Reader) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		r.Cancel()
+		return
+	}
+	q.readers = append(q.readers, r)
+}
+
+// remove notes that a reader waits no more. It reports whether the reader had to
+// make room.
+func (q *proxyQueue) remove(r *proxy.Reader) (evicted bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if i := slices.Index(q.readers, r); i >= 0 {
+		q.readers = slices.Delete(q.readers, i, i+1)
+	}
+	evicted = q.evicted[r]
+	delete(q.evicted, r)
+	return evicted
+}
+
+// close sends everybody away who waits, and who comes from now on.
+func (q *proxyQueue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	for _, r := range q.readers {
+		r.Cancel()
+	}
+	q.readers = nil
+}
+
+func (q *proxyQueue) open() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = false
+}
+
+// proxyQueues are the queues of all services.
+type proxyQueues struct {
+	mu     sync.Mutex
+	queues map[*service.Service]*proxyQueue
+	closed bool // so are all queues that are made from now on
+}
+
+func (p *proxyQueues) of(s *service.Service) *proxyQueue {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q := p.queues[s]
+	if q == nil {
+		if p.queues == nil {
+			p.queues = map[*service.Service]*proxyQueue{}
+		}
+		q = &proxyQueue{closed: p.closed}
+		p.queues[s] = q
+	}
+	return q
+}
+
+func (p *proxyQueues) closeAll() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	for _, q := range p.queues {
+		q.close()
+	}
+}
+
+func (p *proxyQueues) drop(s *service.Service) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.queues, s)
+}
+
+// awaitProxyHeader waits for a proxy's header in a goroutine of its own, and goes
+// on with the client that it names. Where too many wait, the accept goroutine
+// waits itself, which keeps it from taking more.
+func (a *Acceptor) awaitProxyHeader(c candidate) {
+	q := a.queues.of(c.spec.Of())
+	if !q.enter() {
+		a.admitAfterHeader(c, q)
+		return
+	}
+	a.goroutine.Go(func() {
+		defer q.leave()
+		a.admitAfterHeader(c, q)
+	})
+}
+
+// admitAfterHeader reads a connection's header and has it served or refused.
+func (a *Acceptor) admitAfterHeader(c candidate, q *proxyQueue) {
+	s := c.spec.Of()
+	header, err := readHeader(c, q)
+	if err != nil {
+		reason := admit.ProxyMissing
+		switch {
+		case errors.Is(err, proxy.ErrTimeout):
+			reason = admit.ProxyTimeout
+		case errors.Is(err, errEvicted):
+			reason = admit.ProxyCrowded
+		case errors.Is(err, proxy.ErrCanceled):
+			reason = admit.Draining
+		case errors.Is(err, proxy.ErrOversized):
+			reason = admit.ProxyOversized
+		case errors.Is(err, proxy.ErrMalformed):
+			reason = admit.ProxyMalformed
+		}
+		s.Log.Debug("no PROXY header", a.cfg.Redact.Peer(c.conn, c.conn.PeerName()), logging.Reason(reason.String()), a.cfg.Redact.HeaderError(err))
+		a.refuse(c, reason)
+		return
+	}
+	if !header.Own {
+		c.conn.Proxied(header.Peer, header.Local)
+		c.peer = peerOf(c.conn)
+	}
+	if s.Draining() {
+		a.refuse(c, admit.Draining)
+		return
+	}
+	// The loop and the log hear of a start that failed from the dispatcher.
+	_ = a.admit(c, s.Gate.Admit(c.peer, time.Now(), false))
+}
+
+var errEvicted = errors.New("too many wait for their PROXY header")
+
+func readHeader(c candidate, q *proxyQueue) (proxy.Header, error) {
+	r, err := proxy.NewReader(c.conn.FD)
+	if err != nil {
+		return proxy.Header{}, err
+	}
+	q.add(r)
+	header, err := r.Read(time.Now().Add(c.spec.ProxyTimeout))
+	if q.remove(r) && errors.Is(err, proxy.ErrCanceled) {
+		err = errEvicted
+	}
+	if closeErr := r.Close(); err == nil && closeErr != nil {
+		err = fmt.Errorf("give back connection: %w", closeErr)
+	}
+	return header, err
+}

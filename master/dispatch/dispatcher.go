@@ -1,0 +1,181 @@
+package dispatch
+
+import (
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/preforkd/preforkd/master/logging"
+	"github.com/preforkd/preforkd/master/process"
+	"github.com/preforkd/preforkd/master/service"
+	"github.com/preforkd/preforkd/master/workers"
+)
+
+// A Config is what a Dispatcher needs. Zero fields have the defaults named here.
+type Config struct {
+	// OneConnection says that the master serves a single connection.
+	OneConnection bool
+	// Stopping is closed when no more waits make sense; nil for never.
+	Stopping <-chan struct{}
+	// Starter starts processes; by default it calls process.Command.Start.
+	Starter workers.Starter
+	// Background runs what would keep the loop waiting; by default in a
+	// goroutine.
+	Background func(func())
+	// KeepFilled runs what keeps a pool filled, until the pool is closed; by
+	// default in a goroutine.
+	KeepFilled func(func())
+}
+
+// A Dispatcher gives connections to workers. Any goroutine may use it.
+type Dispatcher struct {
+	cfg      Config
+	pools    sync.Map       // of the Specs in force: *service.Spec -> *workers.Pool
+	fillers  sync.WaitGroup // goroutines that keep pools filled
+	outcomes outcomeQueue
+	inFlight atomic.Int64 // starts that have begun and whose outcome the loop has not taken
+	shortage shortage
+}
+
+// New returns a dispatcher without pools.
+func New(cfg Config) *Dispatcher {
+	d := &Dispatcher{cfg: cfg, outcomes: outcomeQueue{wake: make(chan struct{}, 1)}}
+	if d.cfg.Starter == nil {
+		d.cfg.Starter = starter{}
+	}
+	if d.cfg.Background == nil {
+		d.cfg.Background = func(f func()) { go f() }
+	}
+	if d.cfg.KeepFilled == nil {
+		d.cfg.KeepFilled = d.fillers.Go
+	}
+	return d
+}
+
+type starter struct{}
+
+func (starter) Start(c *process.Command, conn *os.File, env []string, message []byte) (*process.Child, error) {
+	return c.Start(conn, env, message)
+}
+
+// Open makes the pool of a Spec that has just been put in force.
+func (d *Dispatcher) Open(spec *service.Spec) {
+	d.pools.Store(spec, workers.NewPool(spec))
+}
+
+// Fill starts keeping the pool of a Spec filled, if it wants spares.
+func (d *Dispatcher) Fill(spec *service.Spec) {
+	if spec.MaxSpares > 0 {
+		p := d.Pool(spec)
+		d.cfg.KeepFilled(func() { d.keepFilled(p) })
+	}
+}
+
+// Close tells the spares of a Spec to go that is no longer in force, or whose
+// service is drained. Connections that were admitted under it are served by
+// processes of their own.
+func (d *Dispatcher) Close(spec *service.Spec, now time.Time) {
+	if p, ok := d.pools.LoadAndDelete(spec); ok {
+		p.(*workers.Pool).Close(now)
+	}
+}
+
+// Wait waits until no pool is kept filled any more.
+func (d *Dispatcher) Wait() { d.fillers.Wait() }
+
+// Pool returns the pool of a Spec; a closed one if the Spec is not in force.
+func (d *Dispatcher) Pool(spec *service.Spec) *workers.Pool {
+	if p, ok := d.pools.Load(spec); ok {
+		return p.(*workers.Pool)
+	}
+	p := workers.NewPool(spec)
+	p.Close(time.Now())
+	return p
+}
+
+// Dispatch gives a connection that has its slot to a spare or else to a new
+// worker, and returns the error of the start. The loop learns of either: when
+// Dispatch has returned, the connection is not the caller's any more.
+func (d *Dispatcher) Dispatch(c *service.Connection) error {
+	p := d.Pool(c.Spec)
+	if !c.NeedsFreshProcess() && p.Assign(c, time.Now()) != nil {
+		return nil
+	}
+	// Counted before the child can exist: the loop keeps the exits of unknown
+	// children for as long as this is not zero.
+	d.inFlight.Add(1)
+	w, err := d.start(p, c)
+	c.LogAccepted(w.PID())
+	d.outcomes.add(Outcome{w, c, err, time.Since(c.Accepted)}, err != nil || w.Watched() || d.cfg.OneConnection || d.stopping())
+	return err
+}
+
+// Redispatch gives a connection to another worker when a spare has died without
+// acknowledging it. It does not wait for that.
+func (d *Dispatcher) Redispatch(c *service.Connection) {
+	d.inFlight.Add(1)
+	d.cfg.Background(func() {
+		p, begun := d.Pool(c.Spec), time.Now()
+		if p.Assign(c, begun) != nil {
+			d.outcomes.add(Outcome{}, true)
+			return
+		}
+		w, err := d.start(p, c)
+		d.outcomes.add(Outcome{w, c, err, time.Since(begun)}, true)
+	})
+}
+
+// start starts a worker for a connection. Where descriptors are short it tries
+// again until there are some: the client is better off waiting, as it would in
+// the kernel's queue.
+func (d *Dispatcher) start(p *workers.Pool, c *service.Connection) (*workers.Worker, error) {
+	w := workers.NewWorker(p, c)
+	err := w.Start(d.cfg.Starter)
+	if !IsDescriptorShortage(err) {
+		return w, err
+	}
+	c.Of().Log.Warn("spawn delayed", logging.Conn(c.ID), c.Peer(), logging.Error(err))
+	c.Of().Ledger.NoteShortage(time.Now())
+	d.shortage.retry(d.cfg.Stopping, func() bool {
+		c.Of().Ledger.NoteShortage(time.Now())
+		w = workers.NewWorker(p, c)
+		err = w.Start(d.cfg.Starter)
+		return IsDescriptorShortage(err)
+	})
+	return w, err
+}
+
+func (d *Dispatcher) stopping() bool {
+	select {
+	case <-d.cfg.Stopping:
+		return true
+	default:
+		return false
+	}
+}
+
+// AwaitDescriptors waits while a connection waits for descriptors. Whoever
+// accepts calls it first: younger connections would take the descriptors that
+// come free, and the one that waits might wait for ever.
+func (d *Dispatcher) AwaitDescriptors() { d.shortage.await() }
+
+// Wake returns a channel that has something when outcomes are there that cannot
+// wait until a child ends.
+func (d *Dispatcher) Wake() <-chan struct{} { return d.outcomes.wake }
+
+// Take returns all outcomes since the last call, the oldest first, in the memory
+// of into. Each of them counts as in flight until Taken.
+func (d *Dispatcher) Take(into []Outcome) []Outcome { return d.outcomes.take(into) }
+
+// Taken says that an outcome was taken into account.
+func (d *Dispatcher) Taken() { d.inFlight.Add(-1) }
+
+// InFlight returns how many starts have begun that the loop has not taken into
+// account.
+func (d *Dispatcher) InFlight() int64 { return d.inFlight.Load() }
+
+// SetUrgent says whether the loop has an exit that may belong to an outcome to
+// come: then every outcome is urgent. It reports whether there are outcomes
+// already, which the loop has to take first.
+func (d *Dispatcher) SetUrgent(urgent bool) (some bool) { return d.outcomes.setUrgent(urgent) }

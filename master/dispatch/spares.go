@@ -1,0 +1,47 @@
+package dispatch
+
+import (
+	"time"
+
+	"github.com/preforkd/preforkd/master/logging"
+	"github.com/preforkd/preforkd/master/workers"
+)
+
+// keepFilled starts spares whenever a pool wants one, until the pool is closed.
+func (d *Dispatcher) keepFilled(p *workers.Pool) {
+	for !p.Closed() {
+		started, wait := d.StartSpare(p, time.Now())
+		if started {
+			continue
+		}
+		var next <-chan time.Time // never, unless the pool says so
+		if wait > 0 {
+			next = time.After(wait)
+		}
+		select {
+		case <-next:
+		case <-p.Wake():
+		case <-d.cfg.Stopping:
+			return
+		}
+	}
+}
+
+// StartSpare starts one spare if the pool wants one now. Otherwise it returns
+// how long to wait before the next attempt makes sense, or 0 for until the pool
+// says so. The outcome is told to the loop.
+func (d *Dispatcher) StartSpare(p *workers.Pool, now time.Time) (started bool, wait time.Duration) {
+	started, wait = p.ReserveStart(now)
+	if !started {
+		return false, wait
+	}
+	d.inFlight.Add(1)
+	w := workers.NewSpare(p, now)
+	err := w.Start(d.cfg.Starter)
+	if err != nil {
+		p.Failed(time.Now(), true)
+		w.Of().Log.Error(logging.EventSpawnFailed, logging.Reason("spare"), logging.Error(err))
+	}
+	d.outcomes.add(Outcome{w, nil, err, time.Since(now)}, true)
+	return true, 0
+}

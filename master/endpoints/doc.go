@@ -1,0 +1,7 @@
+// Package endpoints holds the listening sockets: where each comes from, for
+// which service it accepts, and whether the service manager keeps a copy.
+//
+// A Set is all of them. The master's loop owns it. A reload makes a Plan, which
+// binds what is new and changes nothing, and then commits or discards it. The
+// package accepts nothing and knows no connection.
+package endpoints

@@ -1,0 +1,76 @@
+package endpoints
+
+import (
+	"strconv"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+
+	"github.com/preforkd/preforkd/master/config"
+	"github.com/preforkd/preforkd/master/listen"
+	"github.com/preforkd/preforkd/master/logging"
+	"github.com/preforkd/preforkd/master/service"
+	"github.com/preforkd/preforkd/master/systemd"
+)
+
+// A Listener is a listening socket and the Spec that it accepts for, which a
+// reload may change while connections are being accepted.
+type Listener struct {
+	*listen.Listener
+	spec   atomic.Pointer[service.Spec]
+	closed chan struct{}
+	origin string // "passed" or "stored"; "" for a socket that the master has bound
+
+	// The loop owns what follows.
+
+	endpoint endpoint
+	options  listen.Options
+	stored   bool // the service manager has a copy for the next process
+}
+
+// Spec returns what connections are accepted for at this moment.
+func (l *Listener) Spec() *service.Spec { return l.spec.Load() }
+
+// Closed returns a channel that is closed when the listener is.
+func (l *Listener) Closed() <-chan struct{} { return l.closed }
+
+// LogListening says that connections are accepted from now on.
+func (l *Listener) LogListening() {
+	l.Spec().Of().Log.Info(logging.EventListening, logging.Local(l.Local()), logging.From(l.origin))
+}
+
+// close ends accepting. For a socket that the service manager has a copy of it
+// is not the end of the socket, nor of its file.
+func (l *Listener) close() {
+	close(l.closed)
+	end := l.Close
+	if l.stored {
+		end = l.CloseStored
+	}
+	if err := end(); err != nil {
+		l.log().Warn("close listener", logging.Local(l.Local()), logging.Error(err))
+	}
+}
+
+func (l *Listener) log() *zap.Logger { return l.Spec().Of().Log }
+
+// An endpoint is what a listener was opened for: an address as it is configured.
+// An address with port 0 is another endpoint for each service, and each time
+// that the service lists it. A socket that was passed has no address but its
+// number among those of the service.
+type endpoint struct {
+	address config.Address
+	service string
+	nth     int
+	passed  bool
+}
+
+// storeName returns the name under which the service manager keeps the sockets
+// of an endpoint. It says what tells endpoints apart.
+func (e endpoint) storeName() string {
+	name := e.address.String()
+	if e.service != "" {
+		name = e.service + "/" + strconv.Itoa(e.nth) + "/" + name
+	}
+	return systemd.StoreName(name)
+}

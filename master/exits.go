@@ -1,0 +1,229 @@
+package master
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/ipc"
+	"github.com/preforkd/preforkd/master/ledger"
+	"github.com/preforkd/preforkd/master/logging"
+	"github.com/preforkd/preforkd/master/process"
+	"github.com/preforkd/preforkd/master/service"
+	"github.com/preforkd/preforkd/master/workers"
+)
+
+// Reaped implements workers.Sink: the number may be another orphan's from now on.
+func (m lifecycle) Reaped(pid int) { delete(m.phase.signalled, pid) }
+
+// Exited implements workers.Sink: it gives the worker's slot back, and writes the
+// one event that says it all. A connection that was on its way to the worker goes
+// to another one, unless somebody wanted the worker's end.
+func (m lifecycle) Exited(w *workers.Worker, exit process.Exit) {
+	w.Stderr().Close()
+	now := time.Now()
+	w.Of().Ledger.WorkerExited(&exit)
+	state, c := w.Pool().MarkReaped(w)
+	switch {
+	case c == nil:
+		m.spareExited(w, state, exit)
+	case state == workers.Assigned && !w.Killed():
+		m.spareExited(w, state, exit)
+		m.reassign(c)
+	default:
+		// The copy is there if a spare broke the contract before it had the
+		// connection, or was killed for it: then nobody else is to have it.
+		c.File.Close()
+		m.closeConnection(w, c, &exit, now)
+		if m.once.enabled {
+			m.once.result.ExitCode = exitCode(exit.Status)
+		}
+	}
+}
+
+// spareExited reports the end of a worker that had no connection, or had not
+// acknowledged it yet.
+func (m *Master) spareExited(w *workers.Worker, state workers.State, exit process.Exit) {
+	level := zapcore.InfoLevel
+	if state != workers.Retiring {
+		if m.phase.signal() == 0 {
+			level = zapcore.WarnLevel // not of the master's doing
+		}
+		if w.Violation() == nil {
+			w.Pool().Failed(time.Now(), state == workers.Starting)
+		}
+	}
+	fields := []zap.Field{logging.PID(exit.Pid), exitField(exit.Status), logging.Reason(state.String() + " spare")}
+	if err := w.Violation(); err != nil {
+		fields = append(fields, logging.Error(err))
+	}
+	w.Of().Log.Log(level, logging.EventReaped, append(fields, usageFields(&exit.Usage)...)...)
+}
+
+// reassign gives a connection that no worker has touched to another one, unless
+// the workers are being ended.
+func (m *Master) reassign(c *service.Connection) {
+	if m.phase.signal() != 0 {
+		m.failConnection(c, ledger.ErrStopping)
+		return
+	}
+	c.Of().Log.Info("reassigned", logging.Conn(c.ID), c.Peer())
+	m.dispatcher.Redispatch(c)
+}
+
+// finishConnection closes the account of the connection of a worker that lives
+// on and has said that it is ready for the next one. The worker is in the pool
+// before the slot is free, so a process is never counted by both.
+func (m *Master) finishConnection(w *workers.Worker, now time.Time) {
+	c := w.Pool().GiveBack(w, now)
+	if c == nil {
+		return // it keeps its connection until it has been reaped
+	}
+	m.closeConnection(w, c, nil, now)
+	w.FinishConnection()
+}
+
+// closeConnection gives the slot back and writes the event of a connection that
+// was served: reaped, or ended where the worker lives on and exit is nil.
+func (m *Master) closeConnection(w *workers.Worker, c *service.Connection, exit *process.Exit, now time.Time) {
+	s := c.Of()
+	duration, report := now.Sub(c.Accepted), w.Report()
+	s.Ledger.Completed(duration, report)
+	// The slot comes last: by the log, too, there are never more connections
+	// alive than slots.
+	defer m.releaseSlot(c)
+	if exit != nil {
+		m.penalize(w, c, exit.Status, now)
+	}
+
+	event, level := logging.EventEnded, zapcore.InfoLevel
+	fields := make([]zap.Field, 0, 16)
+	fields = append(fields, logging.Conn(c.ID), c.Peer(), logging.Local(c.Local), logging.PID(w.PID()))
+	if exit != nil {
+		event = logging.EventReaped
+		fields = append(fields, exitField(exit.Status))
+		if exit.Status.Signaled() && m.phase.signal() == 0 {
+			level = zapcore.WarnLevel // not of the master's doing
+		}
+	}
+	switch {
+	case report != nil:
+		fields = append(fields, logging.Reason(string(report.Reason)),
+			logging.BytesIn(report.BytesIn), logging.BytesOut(report.BytesOut))
+		if values := takeUnconfinedNote(s, c.Spec, report.Values); len(values) > 0 {
+			fields = append(fields, logging.Report(values))
+		}
+	case exit != nil && c.Command().Control && exit.Status.ExitStatus() > 0:
+		fields = append(fields, logging.Reason(ipc.ExitName(exit.Status.ExitStatus())))
+	}
+	if err := w.Violation(); err != nil {
+		level = zapcore.WarnLevel
+		fields = append(fields, logging.Error(err))
+	}
+	fields = append(fields, logging.Duration(duration))
+	if exit != nil {
+		fields = append(fields, usageFields(&exit.Usage)...)
+	}
+	s.Log.Log(level, event, fields...)
+}
+
+// failConnection closes the account of a connection that got no worker.
+func (m *Master) failConnection(c *service.Connection, err error) {
+	c.Of().Ledger.Failed(err)
+	c.File.Close()
+	defer m.releaseSlot(c)
+	c.Of().Log.Error(logging.EventSpawnFailed, logging.Conn(c.ID), c.Peer(), logging.Local(c.Local), logging.Error(err))
+	if m.once.enabled {
+		m.once.result.ExitCode = 1
+		m.once.failure = fmt.Errorf("spawn failed: %w", err)
+	}
+}
+
+// releaseSlot gives a connection's slot back. With Once it stays taken: nobody
+// else is to be served.
+func (m *Master) releaseSlot(c *service.Connection) {
+	if !m.once.enabled {
+		c.Of().Gate.Release(c.Slot, time.Now())
+	}
+}
+
+// penalize refuses a source for a while when its worker ended as the service
+// does not want workers to end. What the master ended itself does not count.
+func (m *Master) penalize(w *workers.Worker, c *service.Connection, status unix.WaitStatus, now time.Time) {
+	s, spec := c.Of(), c.Spec
+	bad := slices.Contains(spec.PenaltyExitCodes, status.ExitStatus()) ||
+		status.Signaled() && slices.Contains(spec.PenaltySignals, status.Signal())
+	if !bad || m.phase.signal() != 0 || w.EndedByMaster() {
+		return
+	}
+	switch penalty, ok := s.Gate.Penalize(c.Slot, now); {
+	case !ok:
+		s.Log.Warn(logging.EventPenalized, logging.Conn(c.ID), c.Peer(), c.Source(penalty.Source),
+			logging.Error(errors.New("no room for one more penalty: max-sources")))
+	case penalty.Level > 0:
+		s.Log.Info(logging.EventPenalized, logging.Conn(c.ID), c.Peer(), c.Source(penalty.Source),
+			zap.Duration("penalty", penalty.Length), zap.Bool("dry_run", spec.PenaltyDryRun))
+	}
+}
+
+// takeUnconfinedNote takes out of a report what a built-in handler's worker says
+// of its confinement. The first such note is worth a warning; what the kernel
+// lacks it lacks for all workers of the service.
+func takeUnconfinedNote(s *service.Service, spec *service.Spec, values []ipc.Pair) []ipc.Pair {
+	if spec.Handler == "" {
+		return values
+	}
+	return slices.DeleteFunc(values, func(v ipc.Pair) bool {
+		if v.Key != ipc.ValueUnconfined {
+			return false
+		}
+		s.Unconfined.Do(func() { s.Log.Warn("workers are not fully confined", logging.Reason(v.Value)) })
+		return true
+	})
+}
+
+// unknownChild reports the end of a child that served no connection: an orphan,
+// or as pid 1 of a container anybody's.
+func (m *Master) unknownChild(exit process.Exit) {
+	level := zapcore.InfoLevel
+	if exit.Status.ExitStatus() == execFailedCode {
+		level = zapcore.DebugLevel // "spawn failed" has said so already
+	}
+	fields := []zap.Field{logging.PID(exit.Pid), exitField(exit.Status)}
+	m.log.Log(level, "reaped stranger", append(fields, usageFields(&exit.Usage)...)...)
+}
+
+// execFailedCode is the exit code of a child whose exec failed. The syscall
+// package has chosen it, and os/exec does not tell the pid.
+const execFailedCode = 253
+
+// exitField is the exit code of a child, or the signal that ended it.
+func exitField(status unix.WaitStatus) zap.Field {
+	if status.Signaled() {
+		return logging.Signal(status.Signal())
+	}
+	return logging.ExitCode(status.ExitStatus())
+}
+
+// usageFields are what a child used. The kernel counts the peak resident set in
+// KiB (getrusage(2)).
+func usageFields(u *unix.Rusage) []zap.Field {
+	return []zap.Field{
+		logging.UserTime(time.Duration(u.Utime.Nano())),
+		logging.SysTime(time.Duration(u.Stime.Nano())),
+		logging.MaxRSS(u.Maxrss << 10),
+	}
+}
+
+// exitCode is a status as a shell's $? shows it.
+func exitCode(status unix.WaitStatus) int {
+	if status.Signaled() {
+		return 128 + int(status.Signal())
+	}
+	return status.ExitStatus()
+}

@@ -1,0 +1,285 @@
+package master
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/control"
+	"github.com/preforkd/preforkd/master/dispatch"
+	"github.com/preforkd/preforkd/master/logging"
+	"github.com/preforkd/preforkd/master/process"
+	"github.com/preforkd/preforkd/master/workers"
+)
+
+// A loop is what the loop waits for, and how others reach it.
+type loop struct {
+	// signals carries what is told to the master, children that one of them has
+	// ended. Both are caught before anything is bound, so that there is always
+	// somebody to remove what was bound.
+	signals  chan os.Signal
+	children chan os.Signal
+
+	calls    chan func()        // what others want to be done on the loop
+	compiled chan compileResult // configurations that a reload has compiled
+	limits   *time.Ticker       // of checkLimits
+	outcomes []dispatch.Outcome // memory for takeOutcomes
+	stopping chan struct{}      // closed when the master accepts no more
+	done     chan struct{}      // closed when the loop does nothing any more
+}
+
+func newLoop() *loop {
+	return &loop{
+		signals: make(chan os.Signal, 16),
+		// One place is enough: a signal says that there is something to reap,
+		// and one that is not read yet says it for all that ended since.
+		children: make(chan os.Signal, 1),
+		calls:    make(chan func()),
+		compiled: make(chan compileResult),
+		limits:   time.NewTicker(limitInterval),
+		stopping: make(chan struct{}),
+		done:     make(chan struct{}),
+	}
+}
+
+func (l *loop) catchSignals() {
+	signal.Notify(l.signals, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGUSR1)
+	signal.Notify(l.children, unix.SIGCHLD)
+}
+
+func (l *loop) releaseSignals() {
+	signal.Stop(l.signals)
+	signal.Stop(l.children)
+	l.limits.Stop()
+}
+
+// isStopping reports whether the master accepts no more.
+func (l *loop) isStopping() bool {
+	select {
+	case <-l.stopping:
+		return true
+	default:
+		return false
+	}
+}
+
+// Run accepts and serves until a signal or, with config.Run.Once, the end of the
+// one connection ends it. It returns when every worker has been reaped and the
+// sockets are closed. It is called once.
+//
+// It takes over the process: its stop signals, SIGHUP, SIGUSR1 and SIGCHLD, and
+// every child there is. The signals stay caught when it returns: all that is
+// left is to write the end of the log, and one more of them is not to turn a
+// stop in order into a killed process. The error says that workers had to be
+// left behind, or that with Once no worker could be started.
+//
+//	signal                effect
+//	SIGTERM, SIGINT       drain; a further SIGINT skips one wait
+//	SIGQUIT               stop without waiting for live connections
+//	SIGHUP                reload
+//	SIGUSR1               write a summary to the log
+//	SIGCHLD               reap
+func (m *Master) Run() (Result, error) {
+	if err := process.AdoptOrphans(); err != nil {
+		m.log.Warn("workers' own children cannot be stopped with them", logging.Error(err))
+	}
+	if sig, err := m.begin(); err != nil {
+		return m.failStartup(err)
+	} else if sig != 0 {
+		m.advance(drainRequested, unix.SignalName(sig))
+	}
+	accepting := make(chan struct{})
+	go func() {
+		m.acceptor.Wait()
+		m.dispatcher.Wait()
+		close(accepting)
+	}()
+	stopped := make(chan struct{})
+	go m.workers.Poll(stopped)
+	defer m.loop.limits.Stop()
+	defer m.services.close()
+	defer m.workers.Close()
+	defer close(stopped)
+	defer m.notify.stopWatchdog()
+	m.notify.startWatchdog()
+	m.updateLimitTicker()
+	m.reap() // what this process had for children before it became the master
+	return m.serve(accepting)
+}
+
+// serve is the loop. Whatever it does first takes the outcomes of starts into
+// account, so that it knows of every worker that an event may be about.
+func (m *Master) serve(accepting <-chan struct{}) (Result, error) {
+	for {
+		if accepting == nil && m.isIdle() {
+			if len(m.orphans()) == 0 {
+				break
+			}
+			m.advance(orphansLeft, "")
+		}
+		select {
+		case <-accepting:
+			accepting = nil
+			m.takeOutcomes()
+		case <-m.dispatcher.Wake():
+			m.takeOutcomes()
+		case <-m.loop.children:
+			m.reapAfterSignal()
+		case <-m.workers.ScanDue():
+			m.takeOutcomes()
+			m.workers.Scan(m.phase.is() != running)
+			m.resolveEarlyExits()
+		case pids := <-m.workers.Ready():
+			m.workers.ReadReady(pids)
+		case now := <-m.loop.limits.C:
+			m.checkLimits(now)
+		case <-m.notify.watchdog():
+			m.notifyWatchdog()
+		case call := <-m.loop.calls:
+			call()
+		case r := <-m.loop.compiled:
+			m.finishReload(r)
+		case sig := <-m.loop.signals:
+			m.handleSignal(sig.(unix.Signal))
+		case <-m.phase.timeout:
+			m.reap()
+			if m.isIdle() && len(m.orphans()) == 0 {
+				continue
+			}
+			if m.phase.is() == killing {
+				return m.abandon()
+			}
+			m.advance(timedOut, "")
+		}
+	}
+	m.closeAdmin()
+	m.log.Info(logging.EventStopped, m.services.totals().Fields()...)
+	return m.once.result, m.once.failure
+}
+
+// runOnLoop runs f on the loop between two events, and waits for it. f does what
+// only the loop may do, and no more: accepting and reaping wait for it.
+func (m *Master) runOnLoop(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	select {
+	case m.loop.calls <- func() { defer close(done); f() }:
+		<-done
+		return nil
+	case <-m.loop.done:
+		return control.Errorf(control.Unavailable, "the master has just ended")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// takeOutcomes takes all starts into account of which there is an outcome.
+// Whoever looks at the workers calls it first.
+func (m *Master) takeOutcomes() {
+	m.loop.outcomes = m.dispatcher.Take(m.loop.outcomes)
+	for _, o := range m.loop.outcomes {
+		m.takeOutcome(o)
+	}
+	clear(m.loop.outcomes)
+}
+
+func (m *Master) takeOutcome(o dispatch.Outcome) {
+	w := o.Worker
+	switch {
+	case w == nil: // it turned out not to be needed
+	case o.Err != nil:
+		w.Of().Ledger.WorkerNotStarted(o.Err, time.Now())
+		if o.Conn != nil {
+			m.failConnection(o.Conn, o.Err)
+		}
+	default:
+		w.Of().Ledger.WorkerStarted(o.Took)
+		m.register(w)
+	}
+	if m.once.enabled && o.Conn != nil {
+		m.stopAccepting()
+	}
+	m.dispatcher.Taken()
+	m.dropEarlyExits()
+}
+
+// register puts a new worker into the set. Whatever all others were told while
+// it was being started, it is told now.
+func (m *Master) register(w *workers.Worker) {
+	if !m.workers.Register(w) {
+		return // it has ended already
+	}
+	if m.phase.is() >= draining || w.Of().Draining() {
+		w.Drain()
+	}
+	if sig := m.phase.signal(); sig != 0 {
+		m.signalWorker(w, sig)
+	}
+	m.workers.ParkIfIdle(w, time.Now())
+}
+
+// reap reaps every child that has ended.
+func (m *Master) reap() {
+	m.takeOutcomes()
+	m.workers.ReapAll()
+	m.resolveEarlyExits()
+}
+
+// reapAfterSignal reaps after SIGCHLD. With many workers it may leave some of
+// them to a later scan. A master that stops leaves none.
+func (m *Master) reapAfterSignal() {
+	m.takeOutcomes()
+	if m.workers.Reap(m.phase.is() != running) {
+		m.resolveEarlyExits()
+	}
+}
+
+// resolveEarlyExits takes the starts into account that exits of unknown children
+// may belong to, and reports those that are nobody's.
+func (m *Master) resolveEarlyExits() {
+	for m.dispatcher.SetUrgent(m.workers.HasEarlyExits()) {
+		m.takeOutcomes()
+	}
+	m.dropEarlyExits()
+}
+
+// dropEarlyExits reports the children that have turned out to be nobody's worker.
+func (m *Master) dropEarlyExits() {
+	for _, exit := range m.workers.DropEarlyExits(m.dispatcher.InFlight() > 0) {
+		m.unknownChild(exit)
+	}
+}
+
+// handleSignal does what a signal asks for.
+func (m *Master) handleSignal(sig unix.Signal) {
+	m.takeOutcomes()
+	switch sig {
+	case unix.SIGTERM:
+		m.advance(drainRequested, unix.SignalName(sig))
+	case unix.SIGINT:
+		m.advance(interrupted, unix.SignalName(sig))
+	case unix.SIGQUIT:
+		m.advance(quitRequested, unix.SignalName(sig))
+	case unix.SIGHUP:
+		m.reload()
+	case unix.SIGUSR1:
+		m.logSummary()
+	}
+}
+
+// stopAccepting closes every listener and retires every spare. It may be called
+// more than once.
+func (m *Master) stopAccepting() {
+	if m.loop.isStopping() {
+		return
+	}
+	close(m.loop.stopping)
+	now := time.Now()
+	for _, s := range m.services.inForce {
+		m.dispatcher.Close(s.Spec(), now)
+	}
+	m.endpoints.CloseAll()
+	m.acceptor.Stop()
+}

@@ -1,0 +1,182 @@
+package master
+
+import (
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/logging"
+	"github.com/preforkd/preforkd/master/process"
+	"github.com/preforkd/preforkd/master/workers"
+)
+
+// A phase is how far the master has come in stopping. It only ever grows.
+type phase int
+
+const (
+	running     phase = iota // accepting, or with Once: serving the one connection
+	draining                 // live connections may finish
+	terminating              // every worker's group has had SIGTERM
+	killing                  // every worker's group has had SIGKILL
+)
+
+func (p phase) String() string {
+	return [...]string{"serving", "draining", "terminating", "killing"}[p]
+}
+
+// A phaseEvent is what may begin the next phase.
+type phaseEvent int
+
+const (
+	drainRequested phaseEvent = iota // SIGTERM, or the control socket
+	interrupted                      // SIGINT: a first one drains, a further one skips a wait
+	quitRequested                    // SIGQUIT
+	timedOut                         // the phase has lasted long enough
+	orphansLeft                      // all workers are gone, and what they started is not
+)
+
+// next returns the phase that follows an event. It is the only place that
+// decides about that.
+func (p phase) next(e phaseEvent) phase {
+	switch e {
+	case drainRequested:
+		return max(p, draining)
+	case quitRequested, orphansLeft:
+		// What a worker has left behind has no connection to finish.
+		return max(p, terminating)
+	}
+	return min(p+1, killing)
+}
+
+// killTime is the least that the kernel gets to end what has had SIGKILL, before
+// it counts as not ending. KillDelay is for processes that have something to
+// finish, and may be nothing.
+const killTime = 5 * time.Second
+
+// phases is the progress of a stop.
+type phases struct {
+	now     phase
+	timeout <-chan time.Time // when the phase has lasted long enough; nil while running
+
+	// signalled holds the orphans that have had this phase's signal and are not
+	// reaped yet.
+	signalled map[int]bool
+}
+
+// is returns the present phase.
+func (p *phases) is() phase { return p.now }
+
+// signal returns what the workers have had in this phase, or 0.
+func (p *phases) signal() unix.Signal {
+	switch p.now {
+	case terminating:
+		return unix.SIGTERM
+	case killing:
+		return unix.SIGKILL
+	}
+	return 0
+}
+
+// advance goes on to the phase that follows an event, if it does. No other
+// function changes the phase. reason says in the log why the master drains.
+func (m *Master) advance(e phaseEvent, reason string) {
+	to := m.phase.now.next(e)
+	if to == m.phase.now {
+		if e == orphansLeft {
+			// When an orphan ends, its own children are the next ones.
+			m.signalOrphans(m.orphans())
+		}
+		return
+	}
+	if m.phase.now == running && e != orphansLeft {
+		m.drain(reason)
+	}
+	if to >= terminating {
+		m.endWorkers(to)
+	}
+}
+
+// drain begins to stop: nothing more is accepted, live connections may finish.
+func (m *Master) drain(reason string) {
+	m.phase.now = draining
+	m.phase.timeout = time.After(m.services.cfg.DrainTimeout)
+	m.notify.stopping()
+	m.notify.extend(stopExtension)
+	m.notifyStatus()
+	m.log.Info(logging.EventDraining, logging.Reason(reason),
+		zap.Uint64("live", m.services.totals().Live()), zap.Duration("timeout", m.services.cfg.DrainTimeout))
+	m.stopAccepting()
+	for w := range m.workers.All() {
+		w.Drain()
+	}
+}
+
+// endWorkers begins a phase in which everything that is left is ended by a
+// signal.
+func (m *Master) endWorkers(to phase) {
+	m.phase.now = to
+	m.phase.signalled = make(map[int]bool)
+	sig := m.phase.signal()
+	orphans := m.orphans()
+	m.log.Warn("stopping workers", logging.Signal(sig),
+		zap.Int("workers", m.workers.Len()), zap.Int("orphans", len(orphans)))
+	for w := range m.workers.All() {
+		m.signalWorker(w, sig)
+	}
+	m.signalOrphans(orphans)
+	// The time begins now: on a busy machine the way here may have taken longer
+	// than the whole delay.
+	delay := m.services.cfg.KillDelay
+	if to == killing {
+		delay = max(delay, killTime)
+	}
+	m.phase.timeout = time.After(delay)
+}
+
+// isIdle reports whether nothing is being started and every worker is reaped.
+func (m *Master) isIdle() bool { return m.dispatcher.InFlight() == 0 && m.workers.Len() == 0 }
+
+// orphans returns what workers have left behind.
+func (m *Master) orphans() []int { return process.Orphans(m.workers.Has) }
+
+// signalOrphans sends the orphans that have not had it yet what all others have
+// had in this phase.
+func (m *Master) signalOrphans(orphans []int) {
+	for _, pid := range orphans {
+		if m.phase.signalled[pid] {
+			continue
+		}
+		m.phase.signalled[pid] = true
+		if err := unix.Kill(pid, m.phase.signal()); err != nil && err != unix.ESRCH {
+			m.log.Warn("signal orphan", logging.PID(pid), logging.Error(err))
+		}
+	}
+}
+
+// signalWorker signals the group of a registered worker.
+func (m *Master) signalWorker(w *workers.Worker, sig unix.Signal) {
+	if err := w.Signal(sig); err != nil {
+		// The worker is not reaped, so its group exists. EPERM is left, when
+		// the worker has changed to another user.
+		m.log.Warn("signal worker", logging.PID(w.PID()), logging.Signal(sig), logging.Error(err))
+	}
+}
+
+// abandon gives up on what SIGKILL did not end: a process in uninterruptible
+// sleep, or a start that does not return. Waiting for it could take for ever.
+func (m *Master) abandon() (Result, error) {
+	m.closeAdmin()
+	orphans := m.orphans()
+	err := fmt.Errorf("%d workers, %d of their children and %d spawns did not end",
+		m.workers.Len(), len(orphans), m.dispatcher.InFlight())
+	for w := range m.workers.All() {
+		w.Of().Log.Error("left behind", logging.PID(w.PID()), logging.Reason(w.State().String()))
+	}
+	for _, pid := range orphans {
+		m.log.Error("left behind", logging.PID(pid))
+	}
+	m.log.Error(logging.EventStopped, append(m.services.totals().Fields(), logging.Error(err))...)
+	return Result{ExitCode: 1}, err
+}

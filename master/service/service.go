@@ -1,0 +1,102 @@
+package service
+
+import (
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/preforkd/preforkd/master/admit"
+	"github.com/preforkd/preforkd/master/ledger"
+	"github.com/preforkd/preforkd/master/logging"
+)
+
+// A Service is what the master keeps of a service by its name, whatever a reload
+// makes of its configuration:
+//
+//  1. who holds its slots, and what it remembers of sources (Gate);
+//  2. what became of its connections (Ledger);
+//  3. how many refusals the log has kept silent about (Refusals);
+//  4. whether it is draining, which is a matter of the name: connections and
+//     workers of every Spec of it have to know;
+//  5. the Spec in force;
+//  6. whether the log has said that its workers are not fully confined.
+type Service struct {
+	Name     string
+	Log      *zap.Logger // with the service's name
+	Gate     *admit.Gate
+	Ledger   ledger.Ledger
+	Refusals admit.Refusals
+
+	// Unconfined says so once.
+	Unconfined sync.Once
+
+	spec atomic.Pointer[Spec]
+
+	mu       sync.Mutex // guards what follows
+	draining bool
+	drained  chan struct{} // closed by Drain; another one after Resume
+}
+
+// New returns a service that has no Spec in force yet.
+func New(name string, policy admit.Policy, log *zap.Logger) *Service {
+	return &Service{
+		Name:    name,
+		Log:     log.With(logging.Service(name)),
+		Gate:    admit.NewGate(policy, time.Now(), rand.Float64),
+		drained: make(chan struct{}),
+	}
+}
+
+// Own makes the service the one that a Spec belongs to. It comes before anybody
+// else sees the Spec.
+func (s *Service) Own(spec *Spec) { spec.service = s }
+
+// Spec returns the one in force.
+func (s *Service) Spec() *Spec { return s.spec.Load() }
+
+// Install puts a Spec of the service in force, and ends a drain.
+func (s *Service) Install(spec *Spec, now time.Time) {
+	s.spec.Store(spec)
+	s.Gate.SetPolicy(spec.policy, now)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		s.draining, s.drained = false, make(chan struct{})
+	}
+}
+
+// Drain makes the service one whose connections come to an end. It reports
+// whether it was not before.
+func (s *Service) Drain() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		return false
+	}
+	s.draining = true
+	close(s.drained)
+	return true
+}
+
+// Draining reports whether the service was drained and not installed since.
+func (s *Service) Draining() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.draining
+}
+
+// Drained returns a channel that is closed while the service is draining.
+func (s *Service) Drained() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.drained
+}
+
+// Totals returns the counts of the service's connections.
+func (s *Service) Totals() ledger.Totals {
+	counts := s.Gate.Counts()
+	return s.Ledger.Totals(counts.Total())
+}

@@ -1,0 +1,109 @@
+package service
+
+import (
+	"reflect"
+	"slices"
+
+	"github.com/preforkd/preforkd/master/admit"
+	"github.com/preforkd/preforkd/master/config"
+	"github.com/preforkd/preforkd/master/listen"
+	"github.com/preforkd/preforkd/master/process"
+)
+
+// A Spec is one service of one configuration, ready for use. A reload that
+// changes the service makes another Spec; workers, connections and spares stay
+// with the one that they began with.
+//
+// It is immutable once it belongs to a Service, so any goroutine may read it.
+type Spec struct {
+	config.Service
+
+	// Addresses are those of Listen, in its order, with host names resolved.
+	Addresses []Address
+	// Options are those of the listeners.
+	Options listen.Options
+
+	worker      process.Command // started for a connection
+	spare       process.Command // started ahead of its connection
+	environment []string        // that every worker of the service sees
+	rules       []*Rule         // in the order of the configuration
+	policy      admit.Policy
+	proxies     *admit.Peers[struct{}] // peers whose PROXY header is believed
+	ids         []uint32               // user and group ids that names stand for, in the order of the look-ups
+
+	service *Service
+}
+
+// An Address is where a service listens: as it is configured, and what that
+// stood for when the Spec was compiled, one address for each that a host name
+// resolves to.
+type Address struct {
+	config.Address
+	Resolved []config.Address
+}
+
+// A Rule is what an address rule changes for its connections beyond their
+// limits. It is the Effect of an admit.Rule.
+type Rule struct {
+	config.Rule
+	command     *process.Command // nil: the service's
+	environment []string         // in place of the service's; nil: the service's
+}
+
+// Of returns the service that the Spec belongs to.
+func (s *Spec) Of() *Service { return s.service }
+
+// Policy returns what the service's gate decides by.
+func (s *Spec) Policy() admit.Policy { return s.policy }
+
+// BelievesProxy reports whether a peer is one whose PROXY header is believed.
+func (s *Spec) BelievesProxy(p admit.Peer) bool {
+	_, believed := s.proxies.Lookup(p)
+	return believed
+}
+
+// SpareCommand returns what a spare is started as. Its Path is empty for a
+// program where there is no worker binary that could wait in its place.
+func (s *Spec) SpareCommand() *process.Command { return &s.spare }
+
+// SpareEnvironment returns what a worker sees that has no connection yet.
+func (s *Spec) SpareEnvironment() []string { return s.environment }
+
+// ExecsProgram reports whether a spare of the service executes a program that
+// is not built on the SDK once it has its connection.
+func (s *Spec) ExecsProgram() bool { return s.Handoff != config.HandoffWorker }
+
+// ReadyOptional reports whether workers of the service need not say that they
+// are ready: a program takes its connection from fd 3 without a word, if it
+// likes, as long as it is no spare.
+func (s *Spec) ReadyOptional() bool {
+	return s.Handler == "" && s.Handoff == config.HandoffWorker && s.MaxSpares == 0
+}
+
+// MayRefuse reports whether the service may refuse anybody.
+func (s *Spec) MayRefuse() bool {
+	p := &s.policy
+	return !p.Wait || p.Rate.IsLimit() || p.Limits != (admit.Limits{}) || p.Drop != (admit.Drop{}) || p.Penalties.First > 0 ||
+		len(s.Allow)+len(s.Deny)+len(s.Rules)+len(s.ProxyProtocol) > 0
+}
+
+// HasTimeLimits reports whether any connection of the service may last or be
+// idle for a limited time only.
+func (s *Spec) HasTimeLimits() bool {
+	return s.MaxLifetime > 0 || s.IdleTimeout > 0 ||
+		slices.ContainsFunc(s.rules, func(r *Rule) bool { return r.MaxLifetime != nil || r.IdleTimeout != nil })
+}
+
+// Equal reports whether another Spec of the same name means the same. What was
+// compiled is compared, not only the text: an account that the text names may
+// have another number by now. Resolved addresses do not count, because the
+// listeners of an address stay what they are.
+func (s *Spec) Equal(other *Spec) bool {
+	return s.Service.TOML() == other.Service.TOML() && s.Options == other.Options && slices.Equal(s.ids, other.ids) &&
+		reflect.DeepEqual(s.worker, other.worker) && reflect.DeepEqual(s.spare, other.spare) &&
+		slices.Equal(s.environment, other.environment) && slices.EqualFunc(s.rules, other.rules, (*Rule).equal)
+}
+
+func (r *Rule) equal(other *Rule) bool {
+	return reflect.DeepEqual(r.command, other.command) && slices.Equal(r.environment, other.environment)
+}

@@ -1,0 +1,236 @@
+package master
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/preforkd/preforkd/master/config"
+	"github.com/preforkd/preforkd/master/control"
+	"github.com/preforkd/preforkd/master/endpoints"
+	"github.com/preforkd/preforkd/master/ledger"
+	"github.com/preforkd/preforkd/master/logging"
+	"github.com/preforkd/preforkd/master/service"
+)
+
+// services are the ones in force, and those that are no longer and have live
+// connections.
+type services struct {
+	null    *os.File // /dev/null, for workers
+	log     *zap.Logger
+	cfg     config.Config               // in force
+	inForce []*service.Service          // in the order of the configuration
+	byName  map[string]*service.Service // those that there are and were
+	retired ledger.Totals               // of those that were deleted
+}
+
+func newServices(cfg config.Config, log *zap.Logger) (services, error) {
+	// For writing, too: it may be a worker's stderr.
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	return services{null: null, log: log, cfg: cfg, byName: map[string]*service.Service{}}, err
+}
+
+func (s *services) close() { s.null.Close() }
+
+// A compiled is a configuration that is ready to be put in force: nothing is left
+// to be looked up.
+type compiled struct {
+	cfg   config.Config
+	specs []*service.Spec
+	admin adminPlan
+}
+
+// compile makes a configuration ready. It may take as long as name servers and
+// file systems do, and does not belong on the loop.
+func (s *services) compile(cfg *config.Config) (*compiled, error) {
+	specs, err := service.Compile(cfg, s.null)
+	if err != nil {
+		return nil, err
+	}
+	admin, err := planAdmin(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &compiled{*cfg, specs, admin}, nil
+}
+
+// isInForce reports whether a service is part of the configuration in force.
+func (s *services) isInForce(svc *service.Service) bool { return slices.Contains(s.inForce, svc) }
+
+// unused returns the services that are no longer in force.
+func (s *services) unused() (unused []*service.Service) {
+	for _, svc := range s.byName {
+		if !s.isInForce(svc) {
+			unused = append(unused, svc)
+		}
+	}
+	return unused
+}
+
+// totals returns the counts of all services that there are and were.
+func (s *services) totals() ledger.Totals {
+	all := s.retired
+	for _, svc := range s.byName {
+		all.Add(svc.Totals())
+	}
+	return all
+}
+
+// named returns the service in force of a name.
+func (s *services) named(name string) (*service.Service, error) {
+	var names []string
+	for _, svc := range s.inForce {
+		if svc.Name == name {
+			return svc, nil
+		}
+		names = append(names, svc.Name)
+	}
+	return nil, control.Errorf(control.NotFound, "there is no service %q; there is %s", name, strings.Join(names, ", "))
+}
+
+// assign gives each Spec to the service of its name, which is made if there is
+// none. A Spec that says what the one in force says already is replaced by that
+// one, so that its spares and workers stay; after a drain there are none.
+func (s *services) assign(specs []*service.Spec) []*service.Service {
+	assigned := make([]*service.Service, len(specs))
+	for i, spec := range specs {
+		svc := s.byName[spec.Name]
+		if svc == nil {
+			svc = service.New(spec.Name, spec.Policy(), s.log)
+		}
+		if s.isInForce(svc) && !svc.Draining() && svc.Spec().Equal(spec) {
+			specs[i] = svc.Spec()
+		} else {
+			svc.Own(spec)
+		}
+		assigned[i] = svc
+	}
+	return assigned
+}
+
+// dropUnused deletes the services that were in neither of the last two
+// configurations and have no live connection. Their totals are kept.
+func (s *services) dropUnused(before []*service.Service) (dropped []*service.Service) {
+	for _, svc := range s.unused() {
+		if totals := svc.Totals(); totals.Live() == 0 && !slices.Contains(before, svc) {
+			s.retired.Add(totals)
+			delete(s.byName, svc.Name)
+			dropped = append(dropped, svc)
+		}
+	}
+	return dropped
+}
+
+// A change is what install has done.
+type change struct {
+	added, changed, removed []*service.Service
+	opened, closed          []*endpoints.Listener
+}
+
+// install puts a configuration in force, at the start and on a reload. It binds
+// and swaps, and does not wait: everything else was done when the configuration
+// was compiled. What can fail comes first, and on error nothing has changed.
+func (m *Master) install(c *compiled) (ch change, err error) {
+	assigned := m.services.assign(c.specs)
+	plan, err := m.endpoints.Plan(c.specs)
+	if err != nil {
+		return ch, err
+	}
+	servers, err := m.admin.open(c.admin)
+	if err != nil {
+		plan.Discard()
+		return ch, err
+	}
+	m.admin.swap(servers)
+
+	now := time.Now()
+	before := m.services.inForce
+	m.services.cfg, m.services.inForce = c.cfg, assigned
+	m.redact.Set(c.cfg.LogPeer)
+	var outdated []*service.Spec
+	for i, svc := range assigned {
+		m.services.byName[svc.Name] = svc
+		switch old := svc.Spec(); {
+		case !slices.Contains(before, svc):
+			ch.added = append(ch.added, svc)
+		case old != c.specs[i]:
+			ch.changed = append(ch.changed, svc)
+			outdated = append(outdated, old)
+		default:
+			continue
+		}
+		m.dispatcher.Open(c.specs[i])
+	}
+	// Listeners change hands before limits change: whoever waits for a slot
+	// then looks for one of the service that the listener is for now.
+	var left []*service.Service
+	ch.opened = plan.Opened
+	ch.closed, left = m.endpoints.Commit(plan)
+	for i, svc := range assigned {
+		svc.Install(c.specs[i], now)
+		m.acceptor.Resume(svc)
+	}
+	for _, svc := range left {
+		svc.Gate.WakeAll()
+	}
+	for _, spec := range outdated {
+		m.dispatcher.Close(spec, now) // its spares are of no more use
+	}
+	for _, svc := range before {
+		if !slices.Contains(assigned, svc) {
+			ch.removed = append(ch.removed, svc)
+		}
+	}
+	return ch, nil
+}
+
+// serveChange begins to serve what a reload has changed. New listeners come
+// first: at no moment is there nobody to accept.
+func (m *Master) serveChange(ch change, before []*service.Service) {
+	for _, l := range ch.opened {
+		m.acceptor.Start(l)
+	}
+	for _, svc := range slices.Concat(ch.added, ch.changed) {
+		m.dispatcher.Fill(svc.Spec())
+	}
+	m.endpoints.Store(ch.opened)
+	m.endpoints.Retire(ch.closed)
+	for _, svc := range ch.removed {
+		m.drainConnections(svc)
+	}
+	m.admin.serve()
+	for _, svc := range m.services.dropUnused(before) {
+		m.acceptor.Forget(svc)
+	}
+	m.updateLimitTicker()
+}
+
+// drainService closes a service's listeners and retires its spares, while its
+// connections come to an end. A reload brings it back.
+func (m *Master) drainService(svc *service.Service, reason string) {
+	if svc.Draining() || m.phase.is() != running {
+		return
+	}
+	m.reloads.noteDrain(svc.Name, reason)
+	svc.Log.Info(logging.EventDraining, logging.Reason(reason), zap.Uint64("live", svc.Totals().Live()))
+	m.endpoints.RetireService(svc.Name)
+	m.drainConnections(svc)
+}
+
+// drainConnections brings the connections of a service to an end whose listeners
+// are closed: nobody is admitted any more who waits for a slot or a PROXY header,
+// spares go, and workers are told. Those that are being started are told when
+// they are registered.
+func (m *Master) drainConnections(svc *service.Service) {
+	svc.Drain()
+	m.acceptor.Drain(svc)
+	m.dispatcher.Close(svc.Spec(), time.Now())
+	for w := range m.workers.All() {
+		if w.Of() == svc {
+			w.Drain()
+		}
+	}
+}

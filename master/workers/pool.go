@@ -1,0 +1,350 @@
+package workers
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/preforkd/preforkd/master/backoff"
+	"github.com/preforkd/preforkd/master/service"
+)
+
+// A Pool holds the spares of one service.Spec: workers that were started ahead of
+// their connections. The dispatcher takes from it, the loop puts into it, and
+// one goroutine keeps it filled, off the path of any connection.
+//
+// No spare is started while there are max of them, ready, starting and leaving
+// together, so that there are never more processes than slots and spares. A
+// worker that comes back from a connection may be one too many: it was a process
+// before, and no other is started while it waits. It stays for a while, because
+// the connections that it was needed for tend to come again.
+//
+// A pool's lock is taken before the lock of a worker, and that before the lock
+// of a channel.
+type Pool struct {
+	spec     *service.Spec
+	min, max int
+	wake     chan struct{} // of the goroutine that fills the pool; holds one
+
+	mu           sync.Mutex       // guards what follows
+	idle         []*Worker        // ready, the longest waiting first
+	starting     int              // started or about to be, and not ready
+	leaving      map[*Worker]bool // retiring or broken, without a connection, and not reaped yet
+	target       int              // how many spares there should be, from min to max
+	lastAssigned time.Time        // when a connection was last given to a spare
+	lastMiss     time.Time        // when a connection last found the pool empty
+	failures     backoff.Backoff  // of spares that died before they were of use
+	backoffUntil time.Time        // no new spare before this
+	closed       bool             // no spare is wanted any more
+}
+
+// NewPool returns an empty pool for the spares of a Spec.
+func NewPool(spec *service.Spec) *Pool {
+	return &Pool{
+		spec: spec, min: spec.MinSpares, max: spec.MaxSpares, target: spec.MinSpares,
+		wake: make(chan struct{}, 1), leaving: map[*Worker]bool{},
+	}
+}
+
+// Spec returns what the spares of the pool are started by.
+func (p *Pool) Spec() *service.Spec { return p.spec }
+
+// Wake returns a channel that has something when the pool may want a spare, or
+// was closed.
+func (p *Pool) Wake() <-chan struct{} { return p.wake }
+
+// Assign gives a connection to a spare and returns it, or nil when there is none.
+// The master keeps its copy of the descriptor until Confirm. A spare that turns
+// out to be gone is passed over.
+//
+// The spare that was used last is taken: its memory is warm, and the one that
+// waits longest may retire.
+func (p *Pool) Assign(c *service.Connection, now time.Time) *Worker {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.idle) > 0 {
+		last := len(p.idle) - 1
+		w := p.idle[last]
+		message, err := c.Assignment(w.served+1 < c.Spec.ConnectionsPerWorker, true)
+		if err != nil {
+			return nil // too large for any worker: the spawn will say so
+		}
+		p.idle[last] = nil
+		p.idle = p.idle[:last]
+		if w.assign(c, message, now) {
+			p.lastAssigned = now
+			p.notify()
+			return w
+		}
+		// It is dead or dying, or has stopped reading. The reaper hears of its
+		// exit; a live one is ended when it has been broken for too long.
+		p.leaving[w] = true
+	}
+	if p.max > 0 {
+		p.lastMiss = now
+		p.target = min(p.max, max(2*p.target, 1))
+		p.notify()
+	}
+	return nil
+}
+
+// assign sends a spare its connection. It reports whether the spare may have it.
+func (w *Worker) assign(c *service.Connection, message []byte, now time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.channel.sendConnection(message, int(c.File.Fd())); err != nil {
+		w.enter(Broken, now)
+		return false
+	}
+	w.conn = c
+	w.served++
+	w.stderr.Serves(c.ID)
+	w.enter(Assigned, now)
+	// The loop looks at what the worker says only after w.mu is free, so in
+	// the log the end comes after the beginning.
+	c.LogAccepted(w.PID())
+	return true
+}
+
+// Add adds a spare that says it is ready. If the pool has closed meanwhile the
+// spare is told to go.
+func (p *Pool) Add(w *Worker, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.starting--
+	p.addOrRetire(w, now)
+}
+
+// GiveBack adds a worker that has served a connection and is ready for the next
+// one. It returns that connection. If the pool has closed meanwhile it returns
+// nil: the worker is told to go, and keeps its connection until it is reaped.
+func (p *Pool) GiveBack(w *Worker, now time.Time) *service.Connection {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		p.retire(w, now)
+		return nil
+	}
+	w.mu.Lock()
+	c := w.conn
+	w.conn = nil
+	w.mu.Unlock()
+	p.addOrRetire(w, now)
+	return c
+}
+
+func (p *Pool) addOrRetire(w *Worker, now time.Time) {
+	if p.closed {
+		p.retire(w, now)
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.enter(Idle, now)
+	p.idle = append(p.idle, w)
+}
+
+// Confirm notes that a spare has acknowledged its connection: the master's copy
+// of the descriptor is closed, and spares are known to work. It returns how long
+// that took from the assignment.
+func (p *Pool) Confirm(w *Worker, now time.Time) (took time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.conn.File.Close()
+	took = now.Sub(w.since)
+	w.enter(Serving, now)
+	p.failures.Reset()
+	p.backoffUntil = time.Time{}
+	return took
+}
+
+// refillDelay is how long a connection that was given to a spare has the
+// processors for itself before the next spare is started, while at least half of
+// the spares are left. Starting a program takes as much of them as a short
+// connection does altogether, or more, and nobody needs the next spare yet.
+const refillDelay = time.Millisecond
+
+// ReserveStart takes the right to start one spare. Otherwise it returns how long
+// to wait before the next attempt makes sense, or 0 for until Wake says so.
+func (p *Pool) ReserveStart(now time.Time) (start bool, wait time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || len(p.idle)+p.starting >= p.target || len(p.idle)+p.starting+len(p.leaving) >= p.max {
+		return false, 0
+	}
+	if wait = p.backoffUntil.Sub(now); wait > 0 {
+		return false, wait
+	}
+	if wait = refillDelay - now.Sub(p.lastAssigned); wait > 0 && 2*len(p.idle) >= p.target {
+		return false, wait
+	}
+	p.starting++
+	return true, 0
+}
+
+// Failed notes that a spare could not be started, or has ended before it was
+// ready or while it was waiting. The next one is started after a pause.
+func (p *Pool) Failed(now time.Time, wasStarting bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failed(now, wasStarting)
+}
+
+// failed is Failed for a caller who holds the lock.
+func (p *Pool) failed(now time.Time, wasStarting bool) {
+	if wasStarting {
+		p.starting--
+	}
+	p.backoffUntil = now.Add(p.failures.Next())
+	p.notify()
+}
+
+// MarkReaped takes a worker out that was reaped. It returns the state in which
+// the worker ended and the connection that it had, whose account is the caller's
+// to close. The channel is closed.
+func (p *Pool) MarkReaped(w *Worker) (State, *service.Connection) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.remove(w)
+	if p.leaving[w] {
+		delete(p.leaving, w)
+		p.notify()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c := w.conn
+	w.conn = nil
+	w.channel.Close()
+	return w.state, c
+}
+
+// ChannelClosed notes that a worker has closed its control channel, and returns
+// the state that it was in. A program that a spare has executed holds none, and
+// a worker that is about to exit has none any more; but one that waits for a
+// connection can no longer be given any.
+func (p *Pool) ChannelClosed(w *Worker, now time.Time) State {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	was := w.state
+	if was == Idle {
+		p.remove(w)
+		w.enter(Broken, now)
+		p.leaving[w] = true
+	}
+	return was
+}
+
+// MarkBroken notes that a worker has to be ended because it broke the contract.
+func (p *Pool) MarkBroken(w *Worker, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.remove(w)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.conn == nil && w.state != Retiring {
+		p.failed(now, w.state == Starting)
+	}
+	w.enter(Broken, now)
+	p.markLeaving(w)
+}
+
+// shrinkAfter is how long a pool must not have been found empty before it wants
+// fewer spares, and how long a spare must have waited before it is one too many.
+const shrinkAfter = 10 * time.Second
+
+// Shrink lowers the target towards min while no connection misses a spare, and
+// tells spares to go that are too many. It is called now and then.
+func (p *Pool) Shrink(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.target > p.min && now.Sub(p.lastMiss) >= shrinkAfter {
+		p.target = max(p.min, p.target-max(1, p.target/4))
+		p.lastMiss = now
+	}
+	for len(p.idle) > 0 && len(p.idle)+p.starting > p.target &&
+		now.Sub(p.idle[0].idleSince()) >= shrinkAfter && len(p.leaving) < p.max {
+		p.retireOldest(now)
+	}
+}
+
+func (w *Worker) idleSince() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.since
+}
+
+// Close tells every spare to go, and lets none come back.
+func (p *Pool) Close(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	for len(p.idle) > 0 {
+		p.retireOldest(now)
+	}
+	p.notify()
+}
+
+// Closed reports whether Close was called.
+func (p *Pool) Closed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.closed
+}
+
+// Counts returns how many spares are ready and how many are starting.
+func (p *Pool) Counts() (ready, starting int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.idle), p.starting
+}
+
+// Failing reports whether spares were started that were of no use, and none
+// that was since.
+func (p *Pool) Failing() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.failures.Failing()
+}
+
+// retireOldest tells the longest idle spare to go. The lock is held.
+func (p *Pool) retireOldest(now time.Time) {
+	w := p.idle[0]
+	p.idle[0] = nil
+	p.idle = p.idle[1:]
+	p.retire(w, now)
+}
+
+// retire tells a worker that waits to go. The lock is held.
+func (p *Pool) retire(w *Worker, now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.enter(Retiring, now)
+	w.channel.Close()
+	p.markLeaving(w)
+}
+
+// markLeaving notes that a worker is on its way out. If it has a connection,
+// that connection's slot stands for it. Both locks are held.
+func (p *Pool) markLeaving(w *Worker) {
+	if w.conn == nil {
+		p.leaving[w] = true
+	}
+}
+
+// remove takes a worker out of the idle ones, if it is there. The lock is held.
+func (p *Pool) remove(w *Worker) {
+	if i := slices.Index(p.idle, w); i >= 0 {
+		p.idle = slices.Delete(p.idle, i, i+1)
+	}
+}
+
+func (p *Pool) notify() {
+	select {
+	case p.wake <- struct{}{}:
+	default: // it has been told already
+	}
+}

@@ -1,0 +1,241 @@
+package workers
+
+import (
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/ipc"
+	"github.com/preforkd/preforkd/master/config"
+	"github.com/preforkd/preforkd/master/process"
+	"github.com/preforkd/preforkd/master/service"
+)
+
+// A Worker is a process that the master started and has not reaped yet. It is
+// tracked because:
+//
+//  1. its slot, and its source's count, are held until it is reaped;
+//  2. its process group may be signalled only while its pid cannot have passed
+//     to another process, which is until it is reaped;
+//  3. what it reported lies in its control channel until it is reaped;
+//  4. the one log event of its connection needs to say whose it was;
+//  5. as a spare it may be given a connection, and if it dies before it has
+//     acknowledged it, the connection goes to another.
+type Worker struct {
+	pool    *Pool
+	watched bool // its messages are read as they come; otherwise when it is reaped
+	child   *process.Child
+	channel Channel
+	stderr  *StderrReader // nil unless its stderr leads to the log
+
+	// The loop owns what follows.
+
+	report        *ipc.Report // what it said of its connection, if it has said it
+	violation     error       // how it broke the contract, or nil
+	killed        bool        // somebody had it signalled for its connection
+	termSentAt    time.Time   // when it had SIGTERM for a connection that should have ended
+	nextIdleCheck time.Time   // when to ask again whether the connection is idle
+	reaped        bool        // its pid may be another process's
+
+	mu     sync.Mutex // guards what follows: connections are given to spares off the loop
+	state  State
+	since  time.Time // of the state
+	conn   *service.Connection
+	served int // connections that it was given
+}
+
+// NewSpare returns a worker that is to be started ahead of its connection.
+func NewSpare(p *Pool, now time.Time) *Worker {
+	return &Worker{pool: p, watched: true, since: now}
+}
+
+// NewWorker returns a worker that is to be started for a connection.
+func NewWorker(p *Pool, c *service.Connection) *Worker {
+	return &Worker{
+		pool:    p,
+		watched: p.spec.ConnectionsPerWorker > 1 && !c.NeedsFreshProcess(),
+		state:   Serving,
+		since:   c.Accepted,
+		conn:    c,
+		served:  1,
+	}
+}
+
+// A Starter starts processes, as process.Command.Start does.
+type Starter interface {
+	Start(c *process.Command, conn *os.File, env []string, message []byte) (*process.Child, error)
+}
+
+// Start gives the worker its process, and a stderr that leads to the log if the
+// service wants that. When it succeeds it has closed the master's copy of the
+// connection; when it fails the connection keeps it, and there is no process.
+func (w *Worker) Start(starter Starter) error {
+	var (
+		command = *w.Spec().SpareCommand()
+		env     = w.Spec().SpareEnvironment()
+		file    *os.File
+		message []byte
+	)
+	if w.conn != nil {
+		command, env, file = *w.conn.Command(), w.conn.Environment(), w.conn.File
+		if command.Control {
+			var err error
+			if message, err = w.conn.Assignment(w.Reusable(), false); err != nil {
+				return err
+			}
+		}
+	}
+	if w.Spec().Stderr == config.StderrLog {
+		reader, end, err := NewStderrReader(w.Of().Log)
+		if err != nil {
+			return err
+		}
+		defer end.Close()
+		command.Stderr, w.stderr = end, reader
+		if w.conn != nil {
+			reader.Serves(w.conn.ID)
+		}
+	}
+	child, err := starter.Start(&command, file, env, message)
+	if w.stderr != nil {
+		if err == nil {
+			w.stderr.pid.Store(int64(child.Pid))
+		}
+		go w.stderr.run()
+		if err != nil {
+			w.stderr.Close()
+			w.stderr = nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	w.child = child
+	w.channel.open(child.Control)
+	return nil
+}
+
+// Spec returns the specification that the worker was started by.
+func (w *Worker) Spec() *service.Spec { return w.pool.spec }
+
+// Of returns the service that the worker belongs to.
+func (w *Worker) Of() *service.Service { return w.pool.spec.Of() }
+
+// Pool returns the pool that the worker belongs to, or may come back to.
+func (w *Worker) Pool() *Pool { return w.pool }
+
+// PID returns the worker's pid, 0 before it was started.
+func (w *Worker) PID() int {
+	if w.child == nil {
+		return 0
+	}
+	return w.child.Pid
+}
+
+// Watched reports whether the worker's messages are read as they come.
+func (w *Worker) Watched() bool { return w.watched }
+
+// Stderr returns what reads the worker's stderr, or nil.
+func (w *Worker) Stderr() *StderrReader { return w.stderr }
+
+// State returns the worker's state.
+func (w *Worker) State() State {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.state
+}
+
+// Connection returns the connection that the worker has or is to have, or nil.
+func (w *Worker) Connection() *service.Connection {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.conn
+}
+
+// Standing returns the worker's state and its connection at one moment.
+func (w *Worker) Standing() (State, *service.Connection) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.state, w.conn
+}
+
+// HadConnection reports whether the worker was ever given a connection.
+func (w *Worker) HadConnection() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.served > 0
+}
+
+// Reusable reports whether the connection that the worker has is not its last.
+func (w *Worker) Reusable() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.served < w.Spec().ConnectionsPerWorker && (w.conn == nil || !w.conn.NeedsFreshProcess())
+}
+
+// enter changes the state. w.mu is held.
+func (w *Worker) enter(s State, now time.Time) { w.state, w.since = s, now }
+
+// Report returns what the worker has said of its connection, or nil.
+func (w *Worker) Report() *ipc.Report { return w.report }
+
+// SetReport keeps what the worker has said of its connection.
+func (w *Worker) SetReport(r *ipc.Report) { w.report = r }
+
+// Violation returns how the worker broke the contract, or nil.
+func (w *Worker) Violation() error { return w.violation }
+
+// Reaped reports whether the worker was reaped, so that its pid must not be
+// signalled any more.
+func (w *Worker) Reaped() bool { return w.reaped }
+
+// Killed reports whether somebody had the worker signalled for its connection.
+func (w *Worker) Killed() bool { return w.killed }
+
+// MarkKilled notes that somebody had the worker signalled for its connection:
+// how it ends now is not its client's fault, and nobody else is to have the
+// connection.
+func (w *Worker) MarkKilled() { w.killed = true }
+
+// Ending reports whether the master has told the worker to end.
+func (w *Worker) Ending() bool {
+	state := w.State()
+	return state == Retiring || state == Broken || w.killed || !w.termSentAt.IsZero()
+}
+
+// EndedByMaster reports whether the worker's end is the master's doing or the
+// operator's, and so nothing to hold against the client.
+func (w *Worker) EndedByMaster() bool {
+	return w.killed || w.violation != nil || !w.termSentAt.IsZero()
+}
+
+// FinishConnection forgets a connection whose end has been accounted for. The
+// worker lives on.
+func (w *Worker) FinishConnection() {
+	w.report, w.killed, w.termSentAt, w.nextIdleCheck = nil, false, time.Time{}, time.Time{}
+}
+
+// Drain tells a worker with a connection to bring it to an end. A worker that is
+// about to read its assignment finds the message after that.
+func (w *Worker) Drain() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.conn != nil && (w.state == Serving || w.state == Assigned) {
+		// A worker that is about to exit does not hear it, nor does a program
+		// that knows nothing of messages; neither needs to.
+		_ = w.channel.Send(ipc.Drain)
+	}
+}
+
+// Signal signals the worker's process group. The worker must not have been
+// reaped.
+func (w *Worker) Signal(sig unix.Signal) error {
+	err := process.SignalGroup(w.child.Pid, sig)
+	if sig == unix.SIGTERM {
+		// A stopped process acts on SIGTERM when it goes on, and not before.
+		_ = process.SignalGroup(w.child.Pid, unix.SIGCONT)
+	}
+	return err
+}
