@@ -12,8 +12,8 @@ ARGS ?=
 # Arguments for `make bench`: make bench BENCH='--short --json results.json'
 BENCH ?=
 
-# Arguments for `make bench-check`, those of `preforkd-bench check`.
-CHECK ?=
+# Arguments for `make bench-check`: make bench-check BENCH_CHECK='--attempts 5'
+BENCH_CHECK ?=
 
 # Where `make build` puts the programs, and `make install` finds them.
 BIN ?= bin
@@ -86,20 +86,21 @@ lint: ## Check formatting, go vet, staticcheck
 	check go run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION) ./...; \
 	[ -z "$$failed" ] || { echo "failed: $${failed#, }" >&2; exit 1; }
 
-bench: bench-tools ## Compare with other servers, side by side (BENCH='--short' for the short form)
-	$(BIN)/preforkd-bench --preforkd $(BIN)/preforkd $(BENCH)
-
-# Under two minutes. It fails when a ratio to another server, measured in the
-# same run, is worse than a loose bound.
-bench-check: bench-tools ## Fail when preforkd has become much slower than other servers are
-	$(BIN)/preforkd-bench --preforkd $(BIN)/preforkd --short --goals $(BENCH) --json $(BIN)/bench-check.json >/dev/null
-	$(BIN)/preforkd-bench check $(CHECK) $(BIN)/bench-check.json
-
 # As root on Debian the other servers are installed; elsewhere those that are
 # missing are named and left out.
+bench: bench-tools ## Compare with other servers, side by side (BENCH='--short' for the short form)
+	cmd/preforkd-bench/install.sh $$($(BIN)/preforkd-bench list --packages)
+	$(BIN)/preforkd-bench --preforkd $(BIN)/preforkd $(BENCH)
+
+# Under three minutes. It compares counts with recorded numbers, and times with
+# baselines in the same run; no other server takes part.
+bench-check: bench-tools ## Fail when preforkd does more for a connection than was recorded
+	cmd/preforkd-bench/install.sh gcc libc6-dev strace
+	@mkdir -p $(BIN)/bench
+	$(BIN)/preforkd-bench check --preforkd $(BIN)/preforkd --json $(BIN)/bench/check.json $(BENCH_CHECK)
+
 bench-tools: build
 	$(GOBUILD) ./cmd/preforkd-bench
-	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then $(BIN)/preforkd-bench install; fi
 
 microbench: ## Run the Go benchmarks of single parts
 	go test -run '^$$' -bench . -benchmem ./...

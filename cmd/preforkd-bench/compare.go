@@ -10,20 +10,19 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/preforkd/preforkd/cmd/preforkd-bench/goal"
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/load"
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/proc"
+	"github.com/preforkd/preforkd/cmd/preforkd-bench/report"
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/result"
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/scenario"
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/server"
-	"github.com/preforkd/preforkd/cmd/preforkd-bench/show"
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/unit"
 )
 
 // options are the flags of a run. Zero means what the plan says.
 type options struct {
 	short     bool
-	goals     bool
+	targets   []result.Target // if not nil, only what they compare
 	json      string
 	peer      string
 	preforkd  string
@@ -39,6 +38,7 @@ type options struct {
 
 func newCompare() *cobra.Command {
 	var o options
+	var targets bool
 	cmd := &cobra.Command{
 		Use:   "preforkd-bench",
 		Short: "Compare preforkd with other servers, side by side",
@@ -46,11 +46,16 @@ func newCompare() *cobra.Command {
 and stops it; then it begins another round with the next server first. It
 prints medians with quartiles, and ratios to one peer.`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return compare(cmd.Context(), o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if targets {
+				o.targets = result.Targets
+			}
+			return compare(cmd.Context(), o)
+		},
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.short, "short", false, "under two minutes: short loads, fewer servers in some scenarios")
-	f.BoolVar(&o.goals, "goals", false, "only what goals compare: their scenarios, and in each its servers")
+	f.BoolVar(&targets, "targets", false, "only what targets compare: their scenarios, and in each its servers")
 	f.StringVar(&o.json, "json", "", "keep the results in this file")
 	f.StringVar(&o.peer, "peer", "tcpserver", "server that ratios are taken to")
 	f.StringVar(&o.preforkd, "preforkd", "", "path of preforkd, preforkd-worker next to it (built from the module here when not given)")
@@ -97,16 +102,30 @@ func (o options) plan() (scenario.Plan, error) {
 	return p, nil
 }
 
-// compare is a whole run. Everything it starts and every file it writes apart
-// from the results is gone when it returns.
-func compare(ctx context.Context, o options) (err error) {
-	plan, err := o.plan()
+// compare is a whole run: it measures, keeps the results and prints them.
+func compare(ctx context.Context, o options) error {
+	if !slices.Contains(server.Names(), o.peer) {
+		return usageError{fmt.Errorf("peer %q: no such server", o.peer)}
+	}
+	record, err := measure(ctx, o)
 	if err != nil {
 		return err
 	}
+	fmt.Print(report.Text(record, o.peer))
+	return nil
+}
+
+// measure runs what the options ask for, and keeps the results in a file if
+// they name one. Everything it starts and every file it writes apart from the
+// results is gone when it returns.
+func measure(ctx context.Context, o options) (_ *result.Record, err error) {
+	plan, err := o.plan()
+	if err != nil {
+		return nil, err
+	}
 	scenarios, err := scenario.Select(o.scenarios)
 	if err != nil {
-		return usageError{err}
+		return nil, usageError{err}
 	}
 	if o.short && len(o.scenarios) == 0 {
 		// Growth means little with few connections.
@@ -114,37 +133,34 @@ func compare(ctx context.Context, o options) (err error) {
 	}
 	definitions, err := server.Select(o.servers)
 	if err != nil {
-		return usageError{err}
+		return nil, usageError{err}
 	}
-	if o.goals {
-		scenarios = slices.DeleteFunc(slices.Clone(scenarios), func(s scenario.Scenario) bool { return len(goal.Servers(s.Name)) == 0 })
+	if o.targets != nil {
+		scenarios = slices.DeleteFunc(slices.Clone(scenarios), func(s scenario.Scenario) bool { return len(result.Servers(o.targets, s.Name)) == 0 })
 		definitions = slices.DeleteFunc(slices.Clone(definitions), func(d server.Definition) bool {
-			return !slices.ContainsFunc(scenarios, func(s scenario.Scenario) bool { return slices.Contains(goal.Servers(s.Name), d.Name) })
+			return !slices.ContainsFunc(scenarios, func(s scenario.Scenario) bool { return slices.Contains(result.Servers(o.targets, s.Name), d.Name) })
 		})
 	}
-	if !slices.Contains(server.Names(), o.peer) {
-		return usageError{fmt.Errorf("peer %q: no such server", o.peer)}
-	}
 	if o.echo != "libc" && o.echo != "bare" {
-		return usageError{fmt.Errorf("echo %q: want libc or bare", o.echo)}
+		return nil, usageError{fmt.Errorf("echo %q: want libc or bare", o.echo)}
 	}
 	var keep *os.File
 	if o.json != "" {
 		// Now, and not after minutes of measuring.
 		if keep, err = os.Create(o.json); err != nil {
-			return fmt.Errorf("keep results: %w", err)
+			return nil, fmt.Errorf("keep results: %w", err)
 		}
 		defer keep.Close()
 	}
 
 	children, err := proc.Adopt()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer children.Close()
 	dir, err := os.MkdirTemp("", "preforkd-bench-")
 	if err != nil {
-		return fmt.Errorf("prepare: %w", err)
+		return nil, fmt.Errorf("prepare: %w", err)
 	}
 	defer os.RemoveAll(dir)
 
@@ -156,7 +172,7 @@ func compare(ctx context.Context, o options) (err error) {
 	progress("building")
 	build, err := server.Compile(ctx, children, dir, o.preforkd, o.echo == "bare")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	units := unit.New(children, progress)
 	defer func() { err = errors.Join(err, units.Close()) }()
@@ -164,11 +180,11 @@ func compare(ctx context.Context, o options) (err error) {
 		Plan: plan, Scenarios: scenarios, Build: build, Children: children, Units: units, Dir: dir,
 		Named: len(o.servers) > 0, Progress: progress,
 	}
-	if o.goals {
-		run.Only = goal.Servers
+	if o.targets != nil {
+		run.Only = func(scenario string) []string { return result.Servers(o.targets, scenario) }
 	}
 	for _, d := range definitions {
-		if o.short && d.Variant && len(o.servers) == 0 {
+		if o.short && d.Variant && len(o.servers) == 0 && o.targets == nil {
 			record.Missing = append(record.Missing, result.Missing{Server: d.Name, Reason: "not in the short form"})
 			continue
 		}
@@ -183,19 +199,18 @@ func compare(ctx context.Context, o options) (err error) {
 		})
 	}
 	if err := run.Execute(ctx, record); err != nil {
-		return err
+		return nil, err
 	}
 	record.Seconds = time.Since(record.Started).Seconds()
 	if keep != nil {
 		if err := record.Write(keep); err != nil {
-			return err
+			return nil, err
 		}
 		if err := keep.Close(); err != nil {
-			return fmt.Errorf("keep results: %w", err)
+			return nil, fmt.Errorf("keep results: %w", err)
 		}
 	}
-	fmt.Print(show.Text(record, o.peer))
-	return nil
+	return record, nil
 }
 
 // threadsPerWorker is what a Go program that serves one connection has, with

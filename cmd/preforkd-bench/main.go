@@ -62,6 +62,6 @@ func newRoot() *cobra.Command {
 	root := newCompare()
 	root.SilenceErrors, root.SilenceUsage = true, true // run prints them
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newList(), newShow(), newChart(), newMarkdown(), newCheck(), newInstall())
+	root.AddCommand(newList(), newShow(), newReduce(), newDocument(), newCheck(), newCounts())
 	return root
 }

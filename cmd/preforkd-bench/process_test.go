@@ -87,23 +87,18 @@ func TestClosedLoopAgainstForkServerAndPeer(t *testing.T) {
 			t.Errorf("%s: %v KiB per connection", name, s.Median)
 		}
 	}
-	for _, command := range []string{"show", "chart"} {
+	for _, command := range []string{"show", "reduce"} {
 		cmd, _ := bench(t, command, file)
 		if out, err := cmd.CombinedOutput(); err != nil || !bytes.Contains(out, []byte("fork-c")) {
 			t.Errorf("%s: %v\n%s", command, err, out)
 		}
 	}
-	// No goal is about these servers alone, and an empty check must fail.
-	check, _ := bench(t, "check", file)
-	if out, err := check.CombinedOutput(); exitCode(err) != exitFailure {
-		t.Errorf("check: %v\n%s", err, out)
-	}
 }
 
-func TestGoalsMeasureWhatTheyCompare(t *testing.T) {
+func TestTargetsMeasureWhatTheyCompare(t *testing.T) {
 	needtest.Program(t, "gcc")
 	needtest.Program(t, "tcpserver")
-	cmd, tmp := bench(t, "--goals", "--scenarios", "closed1,spawn", "--rounds", "1", "--duration", "50ms", "--preforkd", "/nonexistent")
+	cmd, tmp := bench(t, "--targets", "--scenarios", "closed1,spawn", "--rounds", "1", "--duration", "50ms", "--preforkd", "/nonexistent")
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
@@ -117,7 +112,7 @@ func TestGoalsMeasureWhatTheyCompare(t *testing.T) {
 	}
 	for _, surplus := range []string{"\n  fork-c ", "\nspawn: "} {
 		if strings.Contains(out.String(), surplus) {
-			t.Errorf("%q is there, and no goal is about it\n%s", surplus, out.String())
+			t.Errorf("%q is there, and no target is about it\n%s", surplus, out.String())
 		}
 	}
 }
@@ -196,7 +191,7 @@ func TestUsageErrorsAreOneLine(t *testing.T) {
 		"peer":     {"--peer", "nginx"},
 		"echo":     {"--echo", "loud"},
 		"argument": {"surplus"},
-		"no file":  {"check"},
+		"no file":  {"show"},
 	} {
 		cmd, tmp := bench(t, args...)
 		out, err := cmd.CombinedOutput()

@@ -166,7 +166,7 @@ func (c *Children) killOnce() (left int, err error) {
 	orphans := c.orphans(t)
 	slices.Sort(orphans)
 	for _, pid := range orphans[:min(killAtOnce, len(orphans))] {
-		if t[pid].state != 'Z' {
+		if !t[pid].zombie {
 			unix.Kill(pid, unix.SIGKILL)
 		}
 	}

@@ -1,8 +1,7 @@
 package proc
 
 import (
-	"fmt"
-	"os"
+	"github.com/prometheus/procfs"
 )
 
 // Memory is what a server's processes occupy, in bytes, as proportional set
@@ -22,27 +21,21 @@ func (t *Tree) Memory() (Memory, error) {
 	}
 	var m Memory
 	for _, pid := range t.family(processes) {
-		content, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
-		if err != nil || len(content) == 0 {
+		p, err := procfs.NewProc(pid)
+		if err != nil {
+			continue // ended since the look
+		}
+		maps, err := p.ProcSMapsRollup()
+		if err != nil || maps.Rss == 0 {
 			continue // ended since the look, or a zombie
 		}
-		pss, err := kilobytes(content, "Pss:")
-		if err != nil {
-			return Memory{}, err
-		}
 		if pid != t.pid {
-			m.Workers += pss
+			m.Workers += int64(maps.Pss)
 			m.Count++
 			continue
 		}
-		m.Master = pss
-		for _, key := range []string{"Private_Clean:", "Private_Dirty:"} {
-			n, err := kilobytes(content, key)
-			if err != nil {
-				return Memory{}, err
-			}
-			m.MasterData += n
-		}
+		m.Master = int64(maps.Pss)
+		m.MasterData = int64(maps.PrivateClean + maps.PrivateDirty)
 	}
 	return m, nil
 }

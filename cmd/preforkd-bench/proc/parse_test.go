@@ -1,23 +1,48 @@
 package proc
 
 import (
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 )
 
-func TestParseStat(t *testing.T) {
-	// The name of a program can hold anything.
-	line := "4711 (a) b (c) S 12 4711 4711 0 -1 4194560 500 900 0 0 7 8 150 25 20 0 1 0 99 1000 10 0\n"
-	s, err := parseStat([]byte(line))
-	want := stat{pid: 4711, parent: 12, state: 'S', reaped: 1750 * time.Millisecond}
-	if err != nil || s != want {
-		t.Errorf("got %+v, %v; want %+v", s, err, want)
+// A look at all processes has this one, its parent, and a child of it that has
+// ended, whatever the name of its program is.
+func TestReadTable(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "a) Z (b")
+	if err := os.Symlink("/bin/true", program); err != nil {
+		t.Fatal(err)
 	}
-	for _, bad := range []string{"", "12", "12 (x", "12 (x) S 1", strings.Replace(line, " 150 ", " many ", 1)} {
-		if _, err := parseStat([]byte(bad)); err == nil {
-			t.Errorf("%q was accepted", bad)
+	cmd := exec.Command(program)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := cmd.Process.Pid
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		processes, err := readTable()
+		if err != nil {
+			t.Fatal(err)
 		}
+		if parent := processes[os.Getpid()].parent; parent != os.Getppid() {
+			t.Fatalf("the parent is %d, want %d", parent, os.Getppid())
+		}
+		if s, there := processes[pid]; !there || s.parent != os.Getpid() {
+			t.Fatalf("the child is %+v, %v", s, there)
+		} else if s.zombie {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the child has not ended")
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if processes, _ := readTable(); processes[pid].zombie {
+		t.Error("the child was reaped and is still there")
 	}
 }
 
@@ -31,26 +56,23 @@ func TestDescendants(t *testing.T) {
 	}
 }
 
-func TestParseBusy(t *testing.T) {
-	// user nice system idle iowait irq softirq steal
-	got, err := parseBusy([]byte("cpu  100 10 50 9999 77 3 2 88 0 0\ncpu0 1\n"))
-	if err != nil || got != 1650*time.Millisecond {
-		t.Errorf("got %v, %v; want 1.65s", got, err)
+// Work that this process does is in the machine's time.
+func TestMachineBusy(t *testing.T) {
+	before, err := machineBusy()
+	if err != nil {
+		t.Fatal(err)
 	}
-	if _, err := parseBusy([]byte("intr 5\n")); err == nil {
-		t.Error("a strange first line was accepted")
+	for start := clock(os.Getpid()); clock(os.Getpid())-start < 100*time.Millisecond; {
+	}
+	// The kernel counts in ticks, of each processor.
+	if after, err := machineBusy(); err != nil || after-before < 50*time.Millisecond {
+		t.Errorf("the machine was busy for %v, %v", after-before, err)
 	}
 }
 
-func TestKilobytes(t *testing.T) {
-	content := []byte("00400000-7fff rollup\nPss_Dirty:   7 kB\nPss:       123 kB\n")
-	if n, err := kilobytes(content, "Pss:"); n != 123<<10 || err != nil {
-		t.Errorf("got %d, %v", n, err)
-	}
-	for _, bad := range []string{"", "Pss: many kB\n", "Pss: 1 MB\n"} {
-		if _, err := kilobytes([]byte(bad), "Pss:"); err == nil {
-			t.Errorf("%q was accepted", bad)
-		}
+func TestAvailableMemory(t *testing.T) {
+	if n, err := AvailableMemory(); err != nil || n < 1<<20 {
+		t.Errorf("got %d bytes, %v", n, err)
 	}
 }
 

@@ -27,6 +27,19 @@ func (c *Children) Watch(ctx context.Context, pid int) *Tree {
 	return t
 }
 
+// PID returns the pid of the server's master.
+func (t *Tree) PID() int { return t.pid }
+
+// Workers returns how many living processes the server has besides its master,
+// and how many it had when it had just started.
+func (t *Tree) Workers() (now, atStart int, err error) {
+	processes, err := readTable()
+	if err != nil {
+		return 0, 0, err
+	}
+	return len(t.family(processes)) - 1, t.baseline, nil
+}
+
 // rest waits until the server has started, and remembers how it looks then.
 func (t *Tree) rest(ctx context.Context) {
 	t.Settle(ctx, 0)
@@ -48,7 +61,7 @@ func (t *Tree) family(processes table) []int {
 	orphans := t.children.orphans(processes)
 	t.children.mu.Unlock()
 	for _, pid := range orphans {
-		if processes[pid].state != 'Z' {
+		if !processes[pid].zombie {
 			found = append(found, pid)
 			found = append(found, processes.descendants(pid)...)
 		}

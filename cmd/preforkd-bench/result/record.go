@@ -5,14 +5,13 @@ import (
 	"fmt"
 	"io"
 	"time"
-
-	"github.com/preforkd/preforkd/cmd/preforkd-bench/stats"
 )
 
 // Format is the version of the record. Records of another version are refused.
-const Format = 1
+const Format = 2
 
-// A Record is a whole run.
+// A Record is a whole run. It has either the measurements of every round, or,
+// when it was reduced, what Reduce has made of them.
 type Record struct {
 	Format       int           `json:"format"`
 	Started      time.Time     `json:"started"`
@@ -24,7 +23,9 @@ type Record struct {
 	Scenarios    []Scenario    `json:"scenarios"`
 	Servers      []Server      `json:"servers"`
 	Missing      []Missing     `json:"missing,omitempty"`
-	Measurements []Measurement `json:"measurements"`
+	Measurements []Measurement `json:"measurements,omitempty"`
+	Medians      []Median      `json:"medians,omitempty"`
+	Ratios       []Ratio       `json:"ratios,omitempty"`
 }
 
 // A Scenario is one kind of load as it was run.
@@ -72,17 +73,48 @@ func (r *Record) Values(scenario, server string, m Metric) map[int]float64 {
 }
 
 // Summary describes one metric over its rounds.
-func (r *Record) Summary(scenario, server string, m Metric) stats.Summary {
+func (r *Record) Summary(scenario, server string, m Metric) Summary {
+	for _, kept := range r.Medians {
+		if kept.Scenario == scenario && kept.Server == server {
+			if s, ok := kept.Values[m]; ok {
+				return s
+			}
+		}
+	}
 	var values []float64
 	for _, v := range r.Values(scenario, server, m) {
 		values = append(values, v)
 	}
-	return stats.Summarize(values)
+	return Summarize(values)
+}
+
+// Ratio describes one metric of a server, divided by a peer's. The ratio is
+// taken within each round, when both met the same machine. A reduced record has
+// the ratios of the targets; for others it is the ratio of the medians.
+func (r *Record) Ratio(scenario string, m Metric, server, peer string) Summary {
+	for _, kept := range r.Ratios {
+		if kept.Scenario == scenario && kept.Metric == m && kept.Server == server && kept.Peer == peer {
+			return kept.Summary
+		}
+	}
+	a, b := r.Values(scenario, server, m), r.Values(scenario, peer, m)
+	if len(r.Medians) > 0 {
+		a = map[int]float64{0: r.Summary(scenario, server, m).Median}
+		b = map[int]float64{0: r.Summary(scenario, peer, m).Median}
+	}
+	return quotients(a, b)
 }
 
 // Errors adds up the errors of all rounds by kind, problems included.
 func (r *Record) Errors(scenario, server string) map[string]int {
 	sum := make(map[string]int)
+	for _, kept := range r.Medians {
+		if kept.Scenario == scenario && kept.Server == server {
+			for kind, n := range kept.Errors {
+				sum[kind] += n
+			}
+		}
+	}
 	for _, x := range r.Measurements {
 		if x.Scenario != scenario || x.Server != server {
 			continue

@@ -11,7 +11,7 @@ import (
 )
 
 // More clients than there are workers wait their turn, and none is lost.
-func TestFloorPassServesMoreThanItsPool(t *testing.T) {
+func TestBaselineFDPassServesMoreThanItsPool(t *testing.T) {
 	needtest.Program(t, "gcc")
 	children, err := proc.Adopt()
 	if err != nil {
@@ -23,7 +23,7 @@ func TestFloorPassServesMoreThanItsPool(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	definitions, err := server.Select([]string{"floor-pass", "floor-pass-go"})
+	definitions, err := server.Select([]string{"baseline-fdpass", "baseline-fdpass-go"})
 	if err != nil {
 		t.Fatal(err)
 	}

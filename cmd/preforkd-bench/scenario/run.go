@@ -158,7 +158,7 @@ func (r *Run) serve(ctx context.Context, s server.Server, site server.Site) (run
 }
 
 // chooseRate measures the spawn capacity unless a rate was given: connections
-// per second of the floor server with the bare Go program, the median of three.
+// per second of the baseline server with the bare Go program, the median of three.
 // Spares of built-in handlers are Go programs, and no server can make more of
 // them than that; a rate near the capacity for C programs would only show how
 // long their queue grows.
@@ -166,7 +166,7 @@ func (r *Run) chooseRate(ctx context.Context) error {
 	if r.Plan.Rate > 0 {
 		return nil
 	}
-	definitions, err := server.Select([]string{"floor-go"})
+	definitions, err := server.Select([]string{"baseline-go"})
 	if err != nil {
 		return err
 	}

@@ -90,7 +90,7 @@ var All = []Scenario{
 	},
 	{
 		Name:   "spawn",
-		About:  "the spawn floor: vfork, exec, exit, wait, one after the other, no server",
+		About:  "the spawn baseline: vfork, exec, exit, wait, one after the other, no server",
 		Shows:  []result.Metric{result.SpawnWall, result.SpawnCPU},
 		rounds: func(p *Plan) int { return p.Rounds },
 	},
@@ -130,7 +130,7 @@ type Plan struct {
 	Rate     float64       // the same per second; measured when 0
 	Idle     int           // idle connections
 	Growth   int           // connections that growth measures with
-	Spawns   int           // of the spawn floor, for each program
+	Spawns   int           // of the spawn baseline, for each program
 	Short    bool
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/server"
 )
 
-// spawnPrograms are the programs of the spawn floor.
+// spawnPrograms are the programs of the spawn baseline.
 var spawnPrograms = []struct {
 	name, about, mode, program string
 }{
@@ -22,9 +22,9 @@ var spawnPrograms = []struct {
 	{"spawn-go", "a bare Go program that copies fd 3, 64 bytes through a socket pair", "echo", "barego"},
 }
 
-// spawn measures the floor of one program.
+// spawn measures the baseline of one program.
 func spawn(ctx context.Context, children *proc.Children, build *server.Build, count int, mode, program string) (result.Measurement, error) {
-	floor, err := build.Program("spawnfloor")
+	baseline, err := build.Program("spawnbaseline")
 	if err != nil {
 		return result.Measurement{}, err
 	}
@@ -33,7 +33,7 @@ func spawn(ctx context.Context, children *proc.Children, build *server.Build, co
 		return result.Measurement{}, err
 	}
 	var out, problems strings.Builder
-	cmd := exec.CommandContext(ctx, floor, strconv.Itoa(count), mode, path)
+	cmd := exec.CommandContext(ctx, baseline, strconv.Itoa(count), mode, path)
 	cmd.Stdout, cmd.Stderr = &out, &problems
 	if err := children.Run(cmd); err != nil {
 		return result.Measurement{}, fmt.Errorf("spawn %s: %w: %.200q", program, err, problems.String())

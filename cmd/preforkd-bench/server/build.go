@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-//go:embed testdata/*.c testdata/barego/main.go testdata/gofloor/main.go testdata/gopass/main.go
+//go:embed testdata/*.c testdata/barego/main.go testdata/gobaseline/main.go testdata/gopass/main.go
 var sources embed.FS
 
 // A Build holds the compiled programs of one run.
@@ -27,8 +27,8 @@ type Build struct {
 
 // The names of what is built from testdata, without their endings.
 var (
-	cPrograms  = []string{"echo", "bareecho", "empty", "forkserver", "floorserver", "floorpass", "spawnfloor"}
-	goPrograms = []string{"barego", "gofloor", "gopass"}
+	cPrograms  = []string{"echo", "bareecho", "empty", "forkserver", "baselineserver", "baselinefdpass", "spawnbaseline"}
+	goPrograms = []string{"barego", "gobaseline", "gopass"}
 )
 
 // Compile builds everything into dir, which the caller removes. What cannot be
@@ -62,6 +62,17 @@ func Compile(ctx context.Context, run runner, dir, preforkd string, bare bool) (
 	}
 	b.problems["preforkd"] = b.findPreforkd(ctx, run, preforkd)
 	return b, context.Cause(ctx)
+}
+
+// Preforkd returns the path of the preforkd that was named, or of one that is
+// built into dir, as Compile does, without the benchmark's own programs.
+func Preforkd(ctx context.Context, run runner, dir, path string) (string, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("prepare build directory: %w", err)
+	}
+	b := &Build{dir: dir}
+	err := b.findPreforkd(ctx, run, path)
+	return b.preforkd, err
 }
 
 // extract writes one embedded file to a directory of its own.

@@ -23,11 +23,11 @@ type Class string
 
 // The classes.
 const (
-	Exec  Class = "exec"  // a program, executed freshly for each connection
-	Fork  Class = "fork"  // a copy of the server, without exec
-	Spare Class = "spare" // a fresh process each, started ahead of its connection
-	Pool  Class = "pool"  // processes that serve many connections, one at a time
-	Floor Class = "floor" // the least possible, for comparison
+	Exec     Class = "exec"     // a program, executed freshly for each connection
+	Fork     Class = "fork"     // a copy of the server, without exec
+	Spare    Class = "spare"    // a fresh process each, started ahead of its connection
+	Pool     Class = "pool"     // processes that serve many connections, one at a time
+	Baseline Class = "baseline" // the least possible, for comparison
 )
 
 // A Definition is one row of the table.

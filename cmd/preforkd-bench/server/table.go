@@ -127,40 +127,40 @@ var Table = []Definition{
 		Command: own("forkserver"),
 	},
 	{
-		Name: "floor-c", Class: Floor,
+		Name: "baseline-c", Class: Baseline,
 		About:   "accept, vfork, exec of the static C echo, wait; nothing else",
-		Command: floor((*Build).Echo),
+		Command: baseline((*Build).Echo),
 	},
 	{
-		Name: "floor-forkexec", Class: Floor, Variant: true,
+		Name: "baseline-forkexec", Class: Baseline, Variant: true,
 		About:   "the same in Go, with syscall.ForkExec",
-		Command: goFloor("forkexec"),
+		Command: goBaseline("forkexec"),
 	},
 	{
-		Name: "floor-osexec", Class: Floor, Variant: true,
+		Name: "baseline-osexec", Class: Baseline, Variant: true,
 		About:   "the same in Go, with os/exec",
-		Command: goFloor("osexec"),
+		Command: goBaseline("osexec"),
 	},
 	{
-		Name: "floor-go", Class: Floor,
+		Name: "baseline-go", Class: Baseline,
 		About:   "accept, vfork, exec of a bare Go program that copies fd 3, wait",
-		Command: floor(func(b *Build) (string, error) { return b.Program("barego") }),
+		Command: baseline(func(b *Build) (string, error) { return b.Program("barego") }),
 	},
 	{
-		Name: "floor-pass", Class: Floor, Variant: true,
+		Name: "baseline-fdpass", Class: Baseline, Variant: true,
 		About:   "a C master that passes connections to a pool of 16 C workers over SCM_RIGHTS",
-		Command: own("floorpass"),
+		Command: own("baselinefdpass"),
 		Except:  noGrowth,
 	},
 	{
-		Name: "floor-pass-go", Class: Floor, Variant: true,
+		Name: "baseline-fdpass-go", Class: Baseline, Variant: true,
 		About:   "the same master, workers that are bare Go programs",
-		Command: own("floorpass", "gopass"),
+		Command: own("baselinefdpass", "gopass"),
 		Except:  noGrowth,
 	},
 }
 
-// noGrowth is what the floors of pools are left out of.
+// noGrowth is what the baselines of pools are left out of.
 var noGrowth = map[string]string{
 	"idle":   "its pool of processes does not grow",
 	"growth": "its pool of processes does not grow",
@@ -210,9 +210,9 @@ func own(name string, given ...string) func(Site) ([]string, error) {
 	}
 }
 
-func floor(program func(*Build) (string, error)) func(Site) ([]string, error) {
+func baseline(program func(*Build) (string, error)) func(Site) ([]string, error) {
 	return func(s Site) ([]string, error) {
-		server, err := s.Build.Program("floorserver")
+		server, err := s.Build.Program("baselineserver")
 		if err != nil {
 			return nil, err
 		}
@@ -221,9 +221,9 @@ func floor(program func(*Build) (string, error)) func(Site) ([]string, error) {
 	}
 }
 
-func goFloor(how string) func(Site) ([]string, error) {
+func goBaseline(how string) func(Site) ([]string, error) {
 	return func(s Site) ([]string, error) {
-		server, err := s.Build.Program("gofloor")
+		server, err := s.Build.Program("gobaseline")
 		if err != nil {
 			return nil, err
 		}

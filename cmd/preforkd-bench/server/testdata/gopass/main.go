@@ -1,5 +1,5 @@
 // Program gopass is the least that a worker written in Go can be to which a
-// master passes its connections, see floorpass.c: it receives them on fd 3,
+// master passes its connections, see baselinefdpass.c: it receives them on fd 3,
 // copies each back to itself, and says when it is over. It links the runtime,
 // syscall and nothing else.
 package main
