@@ -89,13 +89,13 @@ lint: ## Check formatting, go vet, staticcheck
 # As root on Debian the other servers are installed; elsewhere those that are
 # missing are named and left out.
 bench: bench-tools ## Compare with other servers, side by side (BENCH='--short' for the short form)
-	cmd/preforkd-bench/install.sh $$($(BIN)/preforkd-bench list --packages)
+	.ci/install $$($(BIN)/preforkd-bench list --packages)
 	$(BIN)/preforkd-bench --preforkd $(BIN)/preforkd $(BENCH)
 
 # Under three minutes. It compares counts with recorded numbers, and times with
 # baselines in the same run; no other server takes part.
 bench-check: bench-tools ## Fail when preforkd does more for a connection than was recorded
-	cmd/preforkd-bench/install.sh gcc libc6-dev strace
+	.ci/install gcc libc6-dev strace
 	@mkdir -p $(BIN)/bench
 	$(BIN)/preforkd-bench check --preforkd $(BIN)/preforkd --json $(BIN)/bench/check.json $(BENCH_CHECK)
 

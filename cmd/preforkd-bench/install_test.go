@@ -33,7 +33,7 @@ func install(t *testing.T, user string, packages ...string) (out, calls string) 
 		}
 	}
 	policy, called := filepath.Join(dir, "policy-rc.d"), filepath.Join(dir, "calls")
-	cmd := exec.Command("./install.sh", packages...)
+	cmd := exec.Command("../../.ci/install", packages...)
 	cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "CALLS="+called, "POLICY_RC_D="+policy, "USER_ID="+user)
 	printed, err := cmd.CombinedOutput()
 	if err != nil {
