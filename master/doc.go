@@ -13,8 +13,24 @@
 //  6. master      the loop registers the worker, and reaps it at its end
 //  7. ledger      closes the account; the slot is free and the log has one event
 //
-// Stops 1 to 5 happen on the goroutine that accepted, without another hop. A
-// refusal ends the walk at 2, in accept/refuse.go.
+// From the accept to the hand-over the connection makes these stops, on the
+// goroutine that has accepted it. It comes back to no room that it has left: admit
+// and listen only answer what accept asks.
+//
+//	 1  accept/acceptor.go      accept         the loop of one accept goroutine
+//	 2  listen/accept.go        Accept         a slot (admit/gate.go Reserve), then accept4
+//	 3  accept/admission.go     serve          counts it; does it come from a proxy?
+//	 4  admit/gate.go           Admit          the decision
+//	 5  accept/admission.go     admit          does what was decided
+//	 6  service/connection.go   NewConnection  its limits and its names
+//	 7  dispatch/dispatcher.go  Dispatch       to a spare, or to a new process
+//	 8  workers/handover.go     Assign         the spare has it; or
+//	    workers/worker.go       Start          the command and the environment
+//	 9  process/spawn.go        Start          vfork and exec: the worker has it
+//	10  dispatch/outcomes.go    add            the loop is told
+//
+// A refusal ends the walk at 5, in accept/refuse.go. A connection from a proxy
+// waits between 3 and 4, in accept/proxyheader.go.
 //
 // # The rooms
 //
@@ -42,6 +58,15 @@
 // tell the loop. SIGCHLD wakes the loop, which reaps. Signals, timers and
 // questions of the control socket reach it the same way, so that every order of
 // events is an order of one goroutine's steps.
+//
+// # Rules
+//
+//   - A room owns data, not verbs: a method is where the state is that it changes.
+//   - What may wait is done off the loop (compile); the loop commits.
+//   - There is one object for a service's name, and one immutable Spec for each
+//     configuration of it.
+//   - A lock guards fields of its own struct.
+//   - A question has no effects.
 //
 // A reload compiles the configuration off the loop, where name servers and file
 // systems may keep it waiting. The loop then binds and swaps (services.go).

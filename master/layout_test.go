@@ -5,11 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/preforkd/preforkd/master"
 )
 
 const masterPath = "github.com/preforkd/preforkd/master"
@@ -195,5 +203,80 @@ func TestUpwardImportsAreFound(t *testing.T) {
 				t.Errorf("%s importing %s:\n got %q\nwant %q", test.from, test.imports, got, want)
 			}
 		}
+	}
+}
+
+// rooms are the packages that own state of the running master.
+var rooms = []string{"accept", "status", "dispatch", "workers", "endpoints", "service", "ledger", "redact", "coalesce", "backoff", "osthread", "fdpark"}
+
+// plainData are the types of rooms whose fields others may read: values that do not
+// change once they are made, and what a caller fills in.
+var plainData = []string{
+	"accept.Config", "dispatch.Config", "dispatch.Outcome", "endpoints.Plan", "ledger.Totals", "ledger.Trouble",
+	"service.Address", "service.Connection", "service.Rule", "service.Service", "service.Spec", "status.Master", "status.Rooms",
+}
+
+// TestRoomsKeepTheirFields fails when the fields of a room's type can be read by
+// another room.
+func TestRoomsKeepTheirFields(t *testing.T) {
+	var open []string
+	for _, room := range rooms {
+		entries, err := os.ReadDir(room)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, entry := range entries {
+			if !strings.HasSuffix(entry.Name(), ".go") || strings.HasSuffix(entry.Name(), "_test.go") {
+				continue
+			}
+			file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(room, entry.Name()), nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(file, func(n ast.Node) bool {
+				if spec, ok := n.(*ast.TypeSpec); ok && spec.Name.IsExported() {
+					if fields := exportedFields(spec.Type); fields > 0 {
+						open = append(open, room+"."+spec.Name.Name)
+					}
+				}
+				return true
+			})
+		}
+	}
+	slices.Sort(open)
+	for _, name := range open {
+		if !slices.Contains(plainData, name) && name != "endpoints.Listener" { // which embeds listen.Listener for its methods
+			t.Errorf("other rooms can read the fields of %s", name)
+		}
+	}
+	for _, name := range plainData {
+		if !slices.Contains(open, name) {
+			t.Errorf("%s has no fields that others may read: take it off the list", name)
+		}
+	}
+}
+
+func exportedFields(t ast.Expr) (n int) {
+	s, ok := t.(*ast.StructType)
+	if !ok {
+		return 0
+	}
+	for _, f := range s.Fields.List {
+		if len(f.Names) == 0 {
+			n++ // embedded
+		}
+		for _, name := range f.Names {
+			if name.IsExported() {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// TestMasterIsSmall holds the master to what it is: a composition of rooms.
+func TestMasterIsSmall(t *testing.T) {
+	if n := reflect.TypeFor[master.Master]().NumField(); n > 15 {
+		t.Errorf("Master has %d fields: which room owns the new one?", n)
 	}
 }
