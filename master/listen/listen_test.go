@@ -430,9 +430,10 @@ func TestCloseFreesTheAddress(t *testing.T) {
 	address := l.Local()
 	for range 200 {
 		var waiting sync.WaitGroup
+		closing := l
 		for range 8 {
 			waiting.Go(func() {
-				if _, err := l.Accept(&slots{free: 1}); !errors.Is(err, ErrClosed) {
+				if _, err := closing.Accept(&slots{free: 1}); !errors.Is(err, ErrClosed) {
 					t.Errorf("unexpected error: %v", err)
 				}
 			})
