@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/worker/sockettest"
 )
@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	if err := unix.CloseRange(3, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		panic(err)
 	}
-	path, remove, err := rig.ShippedWorker()
+	path, remove, err := systest.ShippedWorker()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

@@ -13,12 +13,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 	"github.com/preforkd/preforkd/master/control"
 )
 
 // stateOf returns the state of a service.
-func stateOf(t *testing.T, m *rig.Master, name string) string {
+func stateOf(t *testing.T, m *systest.Master, name string) string {
 	t.Helper()
 	for _, s := range looked(t, m).Services {
 		if s.Name == name {
@@ -37,7 +37,7 @@ func TestDrainService(t *testing.T) {
 	for name, others := range map[string]int{"alone": 0, "among others": 1} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			path := filepath.Join(rig.Dir(t), "s")
+			path := filepath.Join(systest.Dir(t), "s")
 			ports := held(t, 1+others)
 			text := at("one", append(ports[:1:1], "unix:"+path), catting, "spares = 2")
 			if others > 0 {
@@ -55,7 +55,7 @@ func TestDrainService(t *testing.T) {
 			if out := told(t, m, "drain", "one"); out != "service one: draining, 1 live connections\n" {
 				t.Errorf("%q", out)
 			}
-			e := m.WaitFor(t, rig.Is(rig.Draining))
+			e := m.WaitFor(t, systest.Is(systest.Draining))
 			if e.Service != "one" || !strings.HasPrefix(e.Reason, fmt.Sprintf("control: uid=%d,pid=", os.Geteuid())) {
 				t.Errorf("%s", e.Line)
 			}
@@ -68,14 +68,14 @@ func TestDrainService(t *testing.T) {
 					t.Errorf("%s still accepts", address)
 				}
 			}
-			rig.Until(t, "without spares", func() bool { return len(m.SparePIDs()) == 0 }, nil)
+			systest.Until(t, "without spares", func() bool { return len(m.SparePIDs()) == 0 }, nil)
 			first.Echo(t, "still here")
 			if out := told(t, m, "explain", "127.0.0.1", "one"); !strings.Contains(out, "one: refused for draining") {
 				t.Errorf("%q", out)
 			}
 			first.Close()
-			m.WaitFor(t, rig.Ends(conn))
-			rig.Until(t, "drained", func() bool { return stateOf(t, m, "one") == "drained" }, nil)
+			m.WaitFor(t, systest.Ends(conn))
+			systest.Until(t, "drained", func() bool { return stateOf(t, m, "one") == "drained" }, nil)
 			told(t, m, "status", "--check") // it was meant to be
 			if others > 0 {
 				m.DialTo(t, "tcp", ports[1]).Echo(t, "hello")
@@ -107,7 +107,7 @@ func TestDrainMaster(t *testing.T) {
 	if out := told(t, m, "drain"); out != "preforkd: draining, 1 live connections, which have 1h0m0s\n" {
 		t.Errorf("%q", out)
 	}
-	if e := m.WaitFor(t, rig.Is(rig.Draining)); e.Service != "" || !strings.HasPrefix(e.Reason, "control: uid=") {
+	if e := m.WaitFor(t, systest.Is(systest.Draining)); e.Service != "" || !strings.HasPrefix(e.Reason, "control: uid=") {
 		t.Errorf("%s", e.Line)
 	}
 	r := ran(t, m, "status", "--check")
@@ -149,7 +149,7 @@ func TestReloadSaysWhatHasChanged(t *testing.T) {
 	if r.Code != 1 || r.Stdout != "" || r.Stderr != want {
 		t.Errorf("%+v, want %q", r, want)
 	}
-	odd := filepath.Join(rig.Dir(t), "a\x1b[31m\n")
+	odd := filepath.Join(systest.Dir(t), "a\x1b[31m\n")
 	m.WriteConfig(t, at("one", []string{ports[0], strings.ReplaceAll(strings.ReplaceAll("unix:"+odd, "\x1b", `\u001b`), "\n", `\n`)}, catting, "max-connections = 5")+at("three", ports[2:], catting))
 	if out, want := told(t, m, "reload"), fmt.Sprintf("changed  one\nopened   %q\n", "unix:"+odd); out != want {
 		t.Errorf("%q, want %q", out, want)
@@ -179,20 +179,20 @@ func TestReloadByPID(t *testing.T) {
 	if out := told(t, m, "reload", "--pid", pid); out != "changed  one\n" {
 		t.Errorf("%q", out)
 	}
-	for i, path := range []string{other.Control, filepath.Join(rig.Dir(t), "none")} {
-		reloads := len(m.Events(rig.Is(rig.Reloaded)))
+	for i, path := range []string{other.Control, filepath.Join(systest.Dir(t), "none")} {
+		reloads := len(m.Events(systest.Is(systest.Reloaded)))
 		m.WriteConfig(t, at("one", ports, catting, fmt.Sprint("max-connections = ", 6+i)))
-		r := rig.Run(t, "reload", "--control", path, "--pid", pid)
+		r := systest.Run(t, "reload", "--control", path, "--pid", pid)
 		if r.Code != 0 || r.Stderr != "" || r.Stdout != "sent SIGHUP to process "+pid+"; its log says what has become of it\n" {
 			t.Errorf("%+v", r)
 		}
-		m.Wait(t, reloads+1, rig.Is(rig.Reloaded))
+		m.Wait(t, reloads+1, systest.Is(systest.Reloaded))
 	}
 	if r := ran(t, m, "reload", "--pid", "0"); r.Code != exitUsage || !strings.Contains(r.Stderr, "--pid 0: ") {
 		t.Errorf("%+v", r)
 	}
 	// A pid that nobody can have.
-	if r := rig.Run(t, "reload", "--control", other.Control, "--pid", "2147483647"); r.Code != 1 || !strings.Contains(r.Stderr, "send SIGHUP to process 2147483647: no such process") {
+	if r := systest.Run(t, "reload", "--control", other.Control, "--pid", "2147483647"); r.Code != 1 || !strings.Contains(r.Stderr, "send SIGHUP to process 2147483647: no such process") {
 		t.Errorf("%+v", r)
 	}
 }
@@ -221,7 +221,7 @@ func TestDrainDuringReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	file.Close()
-	m.WaitFor(t, rig.Is(rig.Reloaded))
+	m.WaitFor(t, systest.Is(systest.Reloaded))
 	if state := stateOf(t, m, "one"); state != "drained" {
 		t.Errorf("it is %s", state)
 	}
@@ -273,10 +273,10 @@ func TestKill(t *testing.T) {
 				t.Errorf("%q, want %q", out, want)
 			}
 			client.ExpectGone(t)
-			if end := m.WaitFor(t, rig.Of(rig.Reaped, e.Conn)); end.Signal != c.want {
+			if end := m.WaitFor(t, systest.Of(systest.Reaped, e.Conn)); end.Signal != c.want {
 				t.Errorf("%s", end.Line)
 			}
-			if s := m.WaitFor(t, rig.Of("signalled", e.Conn)); s.PID != e.PID || s.Signal != c.want || !strings.HasPrefix(s.Reason, "control: uid=") {
+			if s := m.WaitFor(t, systest.Of("signalled", e.Conn)); s.PID != e.PID || s.Signal != c.want || !strings.HasPrefix(s.Reason, "control: uid=") {
 				t.Errorf("%s", s.Line)
 			}
 			other.Echo(t, "still here")
@@ -307,14 +307,14 @@ func TestKillIsNoOffence(t *testing.T) {
 		t.Errorf("%+v", s.Connections)
 	}
 	told(t, m, "kill", conn, "--signal", "KILL")
-	m.WaitFor(t, rig.Ends(conn))
+	m.WaitFor(t, systest.Ends(conn))
 	again := m.Dial(t)
 	again.Expect(t, "ready\n")
 	// On its own account it would have been one.
 	if err := unix.Kill(-again.Accepted(t).PID, unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	m.WaitFor(t, rig.Is(rig.Penalized))
+	m.WaitFor(t, systest.Is(systest.Penalized))
 }
 
 // A connection that is killed on its way to a spare ends, too, and goes to nobody
@@ -335,7 +335,7 @@ func TestKillOnTheWay(t *testing.T) {
 	}
 	told(t, m, "kill", e.Conn, "--signal", "KILL")
 	c.ExpectGone(t)
-	if end := m.WaitFor(t, rig.Ends(e.Conn)); end.Signal != "SIGKILL" || end.PID != spare {
+	if end := m.WaitFor(t, systest.Ends(e.Conn)); end.Signal != "SIGKILL" || end.PID != spare {
 		t.Errorf("%s", end.Line)
 	}
 	m.WaitSpares(t, 1)
@@ -345,7 +345,7 @@ func TestKillOnTheWay(t *testing.T) {
 func TestLogLevelOfARunningMaster(t *testing.T) {
 	t.Parallel()
 	m := controlled(t, program("/bin/cat")...)
-	changed := func(n int) rig.Event { return m.Wait(t, n, rig.Is("log level changed"))[n-1] }
+	changed := func(n int) systest.Event { return m.Wait(t, n, systest.Is("log level changed"))[n-1] }
 	if out := told(t, m, "log-level"); out != "info\n" {
 		t.Errorf("%q", out)
 	}
@@ -376,10 +376,10 @@ func TestLogLevelOfARunningMaster(t *testing.T) {
 	c := m.Dial(t)
 	c.Echo(t, "hello")
 	c.Close()
-	rig.Until(t, "served", func() bool { return looked(t, m).Master.Reaped == 1 }, nil)
+	systest.Until(t, "served", func() bool { return looked(t, m).Master.Reaped == 1 }, nil)
 	told(t, m, "log-level", "info")
 	changed(6)
-	if e := m.Events(rig.Is(rig.Reaped)); len(e) > 0 {
+	if e := m.Events(systest.Is(systest.Reaped)); len(e) > 0 {
 		t.Errorf("%s", e[0].Line)
 	}
 	m.LossyLog = true
@@ -388,7 +388,7 @@ func TestLogLevelOfARunningMaster(t *testing.T) {
 // For each reason there is an explanation, and it is what happens.
 func TestExplain(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(rig.Dir(t), "s")
+	path := filepath.Join(systest.Dir(t), "s")
 	m := configured(t, 6, fmt.Sprintf(`
 [service.rules]
 listen = ["127.0.0.1:0", "unix:%s"]
@@ -441,7 +441,7 @@ proxy-protocol = ["127.0.0.9"]
 			t.Errorf("%+v", x)
 		}
 	}
-	to := func(service, source string) *rig.Client {
+	to := func(service, source string) *systest.Client {
 		t.Helper()
 		for _, l := range m.Listeners {
 			if l.Service == service && l.Network == "tcp" {
@@ -478,7 +478,7 @@ proxy-protocol = ["127.0.0.9"]
 
 	bad := to("penalty", "127.0.0.1")
 	bad.ExpectGone(t)
-	m.WaitFor(t, rig.Is(rig.Penalized))
+	m.WaitFor(t, systest.Is(systest.Penalized))
 	within(check("127.0.0.1", "penalty", "refused", "penalty", "penalty", 0), time.Hour)
 
 	to("drop", "127.0.0.1").Echo(t, "hello")

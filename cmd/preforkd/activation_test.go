@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // A unit is a listening socket as a socket unit would have it.
@@ -40,7 +40,7 @@ func newUnit(t *testing.T, network, address string) unit {
 	return unit{l, file}
 }
 
-func (u unit) dial(t *testing.T, m *rig.Master) *rig.Client {
+func (u unit) dial(t *testing.T, m *systest.Master) *systest.Client {
 	t.Helper()
 	return m.DialTo(t, u.Addr().Network(), u.Addr().String())
 }
@@ -49,9 +49,9 @@ func (u unit) dial(t *testing.T, m *rig.Master) *rig.Client {
 // who connects meanwhile is served by the next one.
 func TestActivation(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(rig.Dir(t), "s")
+	path := filepath.Join(systest.Dir(t), "s")
 	tcp, file, abstract := newUnit(t, "tcp", "127.0.0.1:0"), newUnit(t, "unix", path), newUnit(t, "unix", "@"+path)
-	options := rig.Options{
+	options := systest.Options{
 		Config: `[service.echo]
 handler = "echo"
 [service.date]
@@ -59,17 +59,17 @@ program = ["/bin/sh", "-c", "echo this is date"]
 listen = ["127.0.0.1:1"]   # what is passed takes its place
 `,
 		Listeners: 3,
-		Passed:    []rig.Passed{{File: tcp.file, Name: "echo"}, {File: file.file, Name: "date"}, {File: abstract.file, Name: "echo"}},
+		Passed:    []systest.Passed{{File: tcp.file, Name: "echo"}, {File: file.file, Name: "date"}, {File: abstract.file, Name: "echo"}},
 	}
 	m := options.Start(t)
-	for _, e := range m.Events(rig.Is(rig.Listening)) {
+	for _, e := range m.Events(systest.Is(systest.Listening)) {
 		if e.From != "passed" {
 			t.Errorf("unexpected event: %s", e.Line)
 		}
 	}
 	c := tcp.dial(t, m)
 	c.Echo(t, "hello\n")
-	for _, fd := range rig.FDs(c.Worker(t)) {
+	for _, fd := range systest.FDs(c.Worker(t)) {
 		if strings.HasPrefix(fd.Target, "socket:") && fd.Number != 3 && fd.Number != 4 {
 			t.Errorf("the worker has %v", fd)
 		}
@@ -98,7 +98,7 @@ listen = ["127.0.0.1:1"]   # what is passed takes its place
 		waiting = append(waiting, conn)
 	}
 	m = options.Start(t)
-	clients := []*rig.Client{m.Wrap(waiting[0]), m.Wrap(waiting[1]), m.Wrap(waiting[2])}
+	clients := []*systest.Client{m.Wrap(waiting[0]), m.Wrap(waiting[1]), m.Wrap(waiting[2])}
 	clients[0].Echo(t, "hello\n")
 	clients[1].Expect(t, "this is date\n")
 	clients[2].Echo(t, "hello\n")
@@ -107,12 +107,12 @@ listen = ["127.0.0.1:1"]   # what is passed takes its place
 
 // endAll closes clients that were there before the master was, and takes what
 // descriptors it has then for those of a master at rest.
-func endAll(t *testing.T, m *rig.Master, clients []*rig.Client) {
+func endAll(t *testing.T, m *systest.Master, clients []*systest.Client) {
 	t.Helper()
 	for _, c := range clients {
 		c.Close()
 	}
-	m.Wait(t, len(clients), rig.Is(rig.Reaped))
+	m.Wait(t, len(clients), systest.Is(systest.Reaped))
 	m.Baseline(t)
 }
 
@@ -120,9 +120,9 @@ func endAll(t *testing.T, m *rig.Master, clients []*rig.Client) {
 func TestActivationWithoutNames(t *testing.T) {
 	t.Parallel()
 	u, v := newUnit(t, "tcp", "127.0.0.1:0"), newUnit(t, "tcp", "[::1]:0")
-	m := rig.Options{
+	m := systest.Options{
 		Args: program("cat"), Listeners: 2,
-		Passed: []rig.Passed{{File: u.file}, {File: v.file, Name: "preforkd.socket"}},
+		Passed: []systest.Passed{{File: u.file}, {File: v.file, Name: "preforkd.socket"}},
 	}.Start(t)
 	for _, u := range []unit{u, v} {
 		c := u.dial(t, m)
@@ -134,11 +134,11 @@ func TestActivationWithoutNames(t *testing.T) {
 // What was passed to somebody else is nothing to the master.
 func TestActivationOfAnother(t *testing.T) {
 	t.Parallel()
-	m := rig.Options{Env: []string{"LISTEN_PID=1", "LISTEN_FDS=2000000000", "LISTEN_FDNAMES=echo"}}.Start(t)
+	m := systest.Options{Env: []string{"LISTEN_PID=1", "LISTEN_FDS=2000000000", "LISTEN_FDNAMES=echo"}}.Start(t)
 	c := m.Dial(t)
 	c.Echo(t, "hello\n")
 	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
-		if value := rig.Getenv(c.Worker(t), name); value != "" {
+		if value := systest.Getenv(c.Worker(t), name); value != "" {
 			t.Errorf("the worker has %s=%s", name, value)
 		}
 	}
@@ -184,39 +184,39 @@ func TestActivationComplaints(t *testing.T) {
 	two := "[service.echo]\nhandler = \"echo\"\n[service.cat]\nprogram = [\"cat\"]\n"
 	for name, test := range map[string]struct {
 		config string
-		passed rig.Passed
+		passed systest.Passed
 		want   string
 	}{
-		"no name":         {two, rig.Passed{File: u.file}, "a passed socket has no name, and there are the services echo, cat: its socket unit needs FileDescriptorName= with one of them"},
-		"another name":    {two, rig.Passed{File: u.file, Name: "ehco"}, `a passed socket has the name "ehco", and no service has: FileDescriptorName= must be one of echo, cat`},
-		"without socket":  {two, rig.Passed{File: u.file, Name: "cat"}, "service echo has no socket: it lists none, and none was passed by that name (FileDescriptorName=)"},
-		"Accept=yes":      {"", rig.Passed{File: connected, Name: "connection"}, "passed descriptor 1 of 1, connection, is a connection: the socket unit has Accept=yes, which starts a process for each connection itself; preforkd needs Accept=no"},
-		"datagrams":       {"", rig.Passed{File: datagram}, "passed descriptor 1 of 1, without a name, is a datagram socket: the socket unit needs ListenStream= in place of ListenDatagram="},
-		"not a socket":    {"", rig.Passed{File: null, Name: "echo"}, "passed descriptor 1 of 1, echo, is not a socket: the socket unit needs ListenStream="},
-		"not a listener":  {"", rig.Passed{File: unbound, Name: "echo"}, "passed descriptor 1 of 1, echo, is a socket that does not listen"},
-		"name of a store": {"[service.\"stored.x\"]\nhandler = \"echo\"\n", rig.Passed{File: u.file}, `service "stored.x": names that begin with "stored." are those of stored sockets`},
+		"no name":         {two, systest.Passed{File: u.file}, "a passed socket has no name, and there are the services echo, cat: its socket unit needs FileDescriptorName= with one of them"},
+		"another name":    {two, systest.Passed{File: u.file, Name: "ehco"}, `a passed socket has the name "ehco", and no service has: FileDescriptorName= must be one of echo, cat`},
+		"without socket":  {two, systest.Passed{File: u.file, Name: "cat"}, "service echo has no socket: it lists none, and none was passed by that name (FileDescriptorName=)"},
+		"Accept=yes":      {"", systest.Passed{File: connected, Name: "connection"}, "passed descriptor 1 of 1, connection, is a connection: the socket unit has Accept=yes, which starts a process for each connection itself; preforkd needs Accept=no"},
+		"datagrams":       {"", systest.Passed{File: datagram}, "passed descriptor 1 of 1, without a name, is a datagram socket: the socket unit needs ListenStream= in place of ListenDatagram="},
+		"not a socket":    {"", systest.Passed{File: null, Name: "echo"}, "passed descriptor 1 of 1, echo, is not a socket: the socket unit needs ListenStream="},
+		"not a listener":  {"", systest.Passed{File: unbound, Name: "echo"}, "passed descriptor 1 of 1, echo, is a socket that does not listen"},
+		"name of a store": {"[service.\"stored.x\"]\nhandler = \"echo\"\n", systest.Passed{File: u.file}, `service "stored.x": names that begin with "stored." are those of stored sockets`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			args := []string{"serve", "echo"}
 			if test.config != "" {
-				path := filepath.Join(rig.Dir(t), "preforkd.toml")
+				path := filepath.Join(systest.Dir(t), "preforkd.toml")
 				if err := os.WriteFile(path, []byte(test.config), 0o644); err != nil {
 					t.Fatal(err)
 				}
 				args = []string{"serve", "--config", path}
 			}
-			r := rig.Options{Passed: []rig.Passed{test.passed}}.Run(t, args...)
+			r := systest.Options{Passed: []systest.Passed{test.passed}}.Run(t, args...)
 			if r.Code != exitUsage || strings.Count(r.Stderr, "\n") != 1 || !strings.HasSuffix(r.Stderr, ": "+test.want+"\n") {
 				t.Errorf("exit %d: %s\nwant %s", r.Code, r.Stderr, test.want)
 			}
 		})
 	}
-	r := rig.Options{Wrap: []string{"/bin/sh", "-c", `LISTEN_FDS=3 LISTEN_PID=$$ exec "$@"`, "sh"}}.Run(t, "serve")
+	r := systest.Options{Wrap: []string{"/bin/sh", "-c", `LISTEN_FDS=3 LISTEN_PID=$$ exec "$@"`, "sh"}}.Run(t, "serve")
 	oneLine(t, r.Stderr)
 	if r.Code != exitUsage || !strings.Contains(r.Stderr, "descriptor ") {
 		t.Errorf("exit %d: %s", r.Code, r.Stderr)
 	}
-	r = rig.Options{Wrap: []string{"/bin/sh", "-c", `LISTEN_FDS=2000000000 LISTEN_PID=$$ exec "$@"`, "sh"}}.Run(t, "serve")
+	r = systest.Options{Wrap: []string{"/bin/sh", "-c", `LISTEN_FDS=2000000000 LISTEN_PID=$$ exec "$@"`, "sh"}}.Run(t, "serve")
 	oneLine(t, r.Stderr)
 	if r.Code != exitUsage {
 		t.Errorf("exit %d: %s", r.Code, r.Stderr)
@@ -226,15 +226,15 @@ func TestActivationComplaints(t *testing.T) {
 // A service of a file may be without addresses where it can have passed ones.
 func TestCheckActivated(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(rig.Dir(t), "preforkd.toml")
+	path := filepath.Join(systest.Dir(t), "preforkd.toml")
 	if err := os.WriteFile(path, []byte("[service.echo]\nhandler = \"echo\"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	r := rig.Run(t, "check", "--config", path)
+	r := systest.Run(t, "check", "--config", path)
 	if want := path + ":1:10: service.echo: listen is missing, and no socket was passed by a service manager\n"; r.Code != exitUsage || r.Stderr != want {
 		t.Errorf("exit %d: %s", r.Code, r.Stderr)
 	}
-	r = rig.Run(t, "check", "--activated", "--config", path)
+	r = systest.Run(t, "check", "--activated", "--config", path)
 	if r.Code != exitOK || strings.Contains(r.Stdout, "listen") {
 		t.Errorf("exit %d: %s%s", r.Code, r.Stdout, r.Stderr)
 	}
@@ -245,14 +245,14 @@ func TestReloadOfActivated(t *testing.T) {
 	t.Parallel()
 	u, v := newUnit(t, "tcp", "127.0.0.1:0"), newUnit(t, "tcp", "127.0.0.1:0")
 	echo, cat := "[service.echo]\nhandler = \"echo\"\n", "[service.cat]\nprogram = [\"cat\"]\n"
-	m := rig.Options{
+	m := systest.Options{
 		Config: echo + cat, Listeners: 2,
-		Passed: []rig.Passed{{File: u.file, Name: "echo"}, {File: v.file, Name: "cat"}},
+		Passed: []systest.Passed{{File: u.file, Name: "echo"}, {File: v.file, Name: "cat"}},
 	}.Start(t)
-	if e := m.Reload(t, echo); e.Msg != rig.Reloaded || e.Closed != v.Addr().String() {
+	if e := m.Reload(t, echo); e.Msg != systest.Reloaded || e.Closed != v.Addr().String() {
 		t.Errorf("unexpected event: %s", e.Line)
 	}
-	if e := m.WaitFor(t, rig.Is("socket without a service")); e.Name != "cat" {
+	if e := m.WaitFor(t, systest.Is("socket without a service")); e.Name != "cat" {
 		t.Errorf("unexpected event: %s", e.Line)
 	}
 	conn, err := net.Dial("tcp", v.Addr().String()) // waits
@@ -260,13 +260,13 @@ func TestReloadOfActivated(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if e := m.Reload(t, echo+cat+"max-connections = 3\n"); e.Msg != rig.Reloaded || e.Opened != v.Addr().String() {
+	if e := m.Reload(t, echo+cat+"max-connections = 3\n"); e.Msg != systest.Reloaded || e.Opened != v.Addr().String() {
 		t.Errorf("unexpected event: %s", e.Line)
 	}
 	c := m.Wrap(conn)
 	c.Echo(t, "hello\n")
 	c.Close()
-	if e := m.Reload(t, echo+cat+"[service.more]\nprogram = [\"cat\"]\n"); e.Msg != rig.NotReloaded || !strings.HasPrefix(e.Error, "service more has no socket") {
+	if e := m.Reload(t, echo+cat+"[service.more]\nprogram = [\"cat\"]\n"); e.Msg != systest.NotReloaded || !strings.HasPrefix(e.Error, "service more has no socket") {
 		t.Errorf("unexpected event: %s", e.Line)
 	}
 	d := u.dial(t, m)
@@ -278,9 +278,9 @@ func TestReloadOfActivated(t *testing.T) {
 // with the first connection.
 func TestSystemdSocketActivate(t *testing.T) {
 	t.Parallel()
-	rig.Need(t, "systemd-socket-activate")
-	path := filepath.Join(rig.Dir(t), "s")
-	cmd := exec.Command("systemd-socket-activate", "-l", path, rig.Preforkd(t), "serve", "--log-format", "json")
+	systest.Need(t, "systemd-socket-activate")
+	path := filepath.Join(systest.Dir(t), "s")
+	cmd := exec.Command("systemd-socket-activate", "-l", path, systest.Preforkd(t), "serve", "--log-format", "json")
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -294,7 +294,7 @@ func TestSystemdSocketActivate(t *testing.T) {
 	})
 	go io.Copy(io.Discard, stderr)
 	var conn net.Conn
-	rig.Until(t, "systemd-socket-activate listens", func() bool {
+	systest.Until(t, "systemd-socket-activate listens", func() bool {
 		conn, err = net.Dial("unix", path)
 		return err == nil
 	}, nil)

@@ -7,18 +7,18 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // What a master may do beyond its user's rights, its workers may not, with and
 // without a umask of their own, which is set on other threads.
 func TestAmbientCapabilities(t *testing.T) {
 	t.Parallel()
-	rig.NeedRoot(t)
+	systest.NeedRoot(t)
 	for name, umask := range map[string][]string{"plain": nil, "umask": {"--umask", "027"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Options{
+			m := systest.Options{
 				Args: append(umask, program("/bin/grep", "^Cap", "/proc/self/status")...),
 				Attr: &syscall.SysProcAttr{
 					Credential:  &syscall.Credential{Uid: 65534, Gid: 65534, NoSetGroups: true},

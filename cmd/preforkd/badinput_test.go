@@ -6,14 +6,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // What a person gets wrong is one line on stderr that names it, the right exit
 // code, and nothing left behind.
 func TestBadInput(t *testing.T) {
 	t.Parallel()
-	dir := rig.Dir(t)
+	dir := systest.Dir(t)
 	plain := filepath.Join(dir, "plain")
 	if err := os.WriteFile(plain, []byte("#!/bin/sh\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -74,7 +74,7 @@ func TestBadInput(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			r := rig.Run(t, c.args...)
+			r := systest.Run(t, c.args...)
 			if r.Code != c.code {
 				t.Errorf("exit code %d, want %d", r.Code, c.code)
 			}
@@ -99,9 +99,9 @@ func TestBadInput(t *testing.T) {
 // is not there; the time to say so is the start.
 func TestMissingWorkerBeside(t *testing.T) {
 	t.Parallel()
-	alone := filepath.Join(rig.Dir(t), "preforkd")
-	rig.CopyProgram(t, rig.Preforkd(t), alone)
-	r := rig.Options{Wrap: sh(`shift; exec `+alone+` "$@"`, "sh")}.Run(t, "serve", "--listen", "127.0.0.1:0", "echo")
+	alone := filepath.Join(systest.Dir(t), "preforkd")
+	systest.CopyProgram(t, systest.Preforkd(t), alone)
+	r := systest.Options{Wrap: sh(`shift; exec `+alone+` "$@"`, "sh")}.Run(t, "serve", "--listen", "127.0.0.1:0", "echo")
 	if r.Code != 2 && r.Code != 1 || !strings.Contains(r.Stderr, "preforkd-worker") {
 		t.Errorf("exit code %d: %s", r.Code, r.Stderr)
 	}
@@ -114,20 +114,20 @@ func TestWorkerIsFound(t *testing.T) {
 	for name, where := range map[string]string{"beside": "bin", "in lib": "lib/preforkd", "not needed": ""} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := rig.Dir(t)
+			dir := systest.Dir(t)
 			for _, d := range []string{"bin", "lib/preforkd"} {
 				if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 					t.Fatal(err)
 				}
 			}
 			master := filepath.Join(dir, "bin/preforkd")
-			rig.CopyProgram(t, rig.Preforkd(t), master)
+			systest.CopyProgram(t, systest.Preforkd(t), master)
 			args := program("/bin/cat")
 			if where != "" {
-				rig.CopyProgram(t, rig.PreforkdWorker(t), filepath.Join(dir, where, "preforkd-worker"))
+				systest.CopyProgram(t, systest.PreforkdWorker(t), filepath.Join(dir, where, "preforkd-worker"))
 				args = []string{"echo"}
 			}
-			m := rig.Options{Wrap: sh(`shift; exec `+master+` "$@"`, "sh"), Args: args}.Start(t)
+			m := systest.Options{Wrap: sh(`shift; exec `+master+` "$@"`, "sh"), Args: args}.Start(t)
 			m.Dial(t).Echo(t, "hello")
 		})
 	}
@@ -135,7 +135,7 @@ func TestWorkerIsFound(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	t.Parallel()
-	r := rig.Run(t, "version")
+	r := systest.Run(t, "version")
 	if r.Code != 0 || !strings.HasPrefix(r.Stdout, "preforkd ") || r.Stderr != "" {
 		t.Errorf("%+v", r)
 	}

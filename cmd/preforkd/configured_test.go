@@ -9,13 +9,13 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // configured starts a master with a configuration file of as many listeners.
-func configured(t *testing.T, listeners int, text string) *rig.Master {
+func configured(t *testing.T, listeners int, text string) *systest.Master {
 	t.Helper()
-	return rig.Options{Config: text, Listeners: listeners}.Start(t)
+	return systest.Options{Config: text, Listeners: listeners}.Start(t)
 }
 
 // single is a configuration of one service that listens on a port of the
@@ -28,13 +28,13 @@ func single(lines ...string) string {
 const catting = `program = ["/bin/cat"]`
 
 // dialSource connects to the master's first listener from a given address.
-func dialSource(t *testing.T, m *rig.Master, source string) *rig.Client {
+func dialSource(t *testing.T, m *systest.Master, source string) *systest.Client {
 	t.Helper()
 	return dialFromTo(t, m, source, m.Listeners[0].Address)
 }
 
 // dialFromTo connects to any address of the master from a given one.
-func dialFromTo(t *testing.T, m *rig.Master, source, address string) *rig.Client {
+func dialFromTo(t *testing.T, m *systest.Master, source, address string) *systest.Client {
 	t.Helper()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}
 	conn, err := d.DialContext(t.Context(), "tcp", address)
@@ -46,11 +46,11 @@ func dialFromTo(t *testing.T, m *rig.Master, source, address string) *rig.Client
 }
 
 // refusedFor waits for the refusal of a TCP client and returns its event.
-func refusedFor(t *testing.T, m *rig.Master, c *rig.Client, reason string) rig.Event {
+func refusedFor(t *testing.T, m *systest.Master, c *systest.Client, reason string) systest.Event {
 	t.Helper()
 	c.ExpectGone(t)
 	peer := c.LocalAddr().String()
-	e := m.WaitFor(t, func(e rig.Event) bool { return e.Msg == rig.Refused && e.Peer == peer })
+	e := m.WaitFor(t, func(e systest.Event) bool { return e.Msg == systest.Refused && e.Peer == peer })
 	if e.Reason != reason {
 		t.Errorf("refused for %q, want %q: %s", e.Reason, reason, e.Line)
 	}
@@ -59,7 +59,7 @@ func refusedFor(t *testing.T, m *rig.Master, c *rig.Client, reason string) rig.E
 
 func TestCheck(t *testing.T) {
 	t.Parallel()
-	dir := rig.Dir(t)
+	dir := systest.Dir(t)
 	write := func(name, text string) string {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
@@ -68,7 +68,7 @@ func TestCheck(t *testing.T) {
 		return path
 	}
 	good := write("good", single(catting, `rate = "5/s"`, `allow = ["127.0.0.0/8"]`))
-	r := rig.Run(t, "check", "--config", good)
+	r := systest.Run(t, "check", "--config", good)
 	if r.Code != 0 || r.Stderr != "" {
 		t.Fatalf("%+v", r)
 	}
@@ -78,11 +78,11 @@ func TestCheck(t *testing.T) {
 		}
 	}
 	// What it prints means the same, and the flags that say the same do too.
-	again := rig.Run(t, "check", "--config", write("again", r.Stdout))
+	again := systest.Run(t, "check", "--config", write("again", r.Stdout))
 	if again.Code != 0 || again.Stdout != r.Stdout {
 		t.Errorf("printed again: %+v", again)
 	}
-	flags := rig.Run(t, "check", "--listen", "127.0.0.1:0", "--rate", "5/s", "--allow", "127.0.0.0/8", "--", "/bin/cat")
+	flags := systest.Run(t, "check", "--listen", "127.0.0.1:0", "--rate", "5/s", "--allow", "127.0.0.0/8", "--", "/bin/cat")
 	if flags.Code != 0 || flags.Stdout != strings.ReplaceAll(r.Stdout, "service.one", "service.cat") {
 		t.Errorf("with flags: %+v", flags)
 	}
@@ -92,7 +92,7 @@ func TestCheck(t *testing.T) {
 		bad + `:4:1: service.one: unknown key "max-conections"; did you mean "max-connections"?` + "\n" +
 		bad + `:5:8: service.one: rate 5: must be a string` + "\n"
 	for _, command := range []string{"check", "serve"} {
-		if r := rig.Run(t, command, "--config", bad); r.Code != 2 || r.Stderr != want || r.Stdout != "" {
+		if r := systest.Run(t, command, "--config", bad); r.Code != 2 || r.Stderr != want || r.Stdout != "" {
 			t.Errorf("%s: code %d, stdout %q, stderr\n%s\nwant\n%s", command, r.Code, r.Stdout, r.Stderr, want)
 		}
 	}
@@ -108,7 +108,7 @@ func TestCheck(t *testing.T) {
 		"several mistaken":  {"; burst 3: there is no rate", []string{"--max-connections", "0", "--burst", "3"}},
 	} {
 		for _, command := range []string{"check", "serve"} {
-			r := rig.Run(t, append([]string{command}, c.args...)...)
+			r := systest.Run(t, append([]string{command}, c.args...)...)
 			if r.Code != 2 || !strings.Contains(r.Stderr, c.says) {
 				t.Errorf("%s, %s: %+v", command, name, r)
 			}
@@ -120,7 +120,7 @@ func TestCheck(t *testing.T) {
 // Several services of one file, each with its own.
 func TestServices(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(rig.Dir(t), "s")
+	path := filepath.Join(systest.Dir(t), "s")
 	m := configured(t, 3, `
 [service.echo]
 listen = ["127.0.0.1:0", "unix:`+path+`"]
@@ -144,7 +144,7 @@ program = ["/bin/sh", "-c", "read line; echo \"$PREFORKD_SERVICE $line\""]
 		c.ExpectEnd(t)
 	}
 	m.WaitIdle(t)
-	for _, e := range m.Events(rig.Is(rig.Reaped)) {
+	for _, e := range m.Events(systest.Is(systest.Reaped)) {
 		if e.Service == "echo" && e.Reason != "quit-word" {
 			t.Errorf("%s", e.Line)
 		}
@@ -154,8 +154,8 @@ program = ["/bin/sh", "-c", "read line; echo \"$PREFORKD_SERVICE $line\""]
 // What a person writes about processes is what a worker sees.
 func TestProcessKeys(t *testing.T) {
 	t.Parallel()
-	rig.NeedRoot(t)
-	dir := rig.Dir(t)
+	systest.NeedRoot(t)
+	dir := systest.Dir(t)
 	const report = `echo "$(id -u) $(id -g) $(id -G) $(umask) $(pwd) $A $B-$C" | tr -s " "`
 	for name, c := range map[string]struct {
 		lines []string
@@ -169,7 +169,7 @@ func TestProcessKeys(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Options{
+			m := systest.Options{
 				Env:    []string{"B=from outside", "LANG=C"},
 				Config: single(append(c.lines, `program = ["/bin/sh", "-c", '`+report+`']`)...),
 			}.Start(t)
@@ -188,7 +188,7 @@ func TestProcessKeys(t *testing.T) {
 // A built-in worker runs as another user too, and so do spares.
 func TestUserOfWorkers(t *testing.T) {
 	t.Parallel()
-	rig.NeedRoot(t)
+	systest.NeedRoot(t)
 	for _, spares := range []string{"spares = 0", "spares = 1"} {
 		m := configured(t, 1, single(`handler = "echo"`, `user = "nobody"`, `umask = "027"`, spares))
 		m.StopSignal = syscall.SIGQUIT // a spare is always there
@@ -209,14 +209,14 @@ func TestUserOfWorkers(t *testing.T) {
 // other end of the pipe.
 func TestStderrLog(t *testing.T) {
 	t.Parallel()
-	gate := rig.NewGate(t)
+	gate := systest.NewGate(t)
 	m := configured(t, 1, single(`stderr = "log"`,
 		`program = ["/bin/sh", "-c", 'echo first >&2; echo "second half" >&2; (read go < `+gate.Path+`) 0<&- 1>&- & printf "no end of line" >&2; read line; echo $line']`))
 	for range 2 {
 		c := m.Dial(t)
 		c.Echo(t, "hello\n")
 		conn := c.End(t).Conn // although its child holds the pipe
-		lines := m.Events(rig.Of(rig.Stderr, conn))
+		lines := m.Events(systest.Of(systest.Stderr, conn))
 		var written []string
 		for _, e := range lines {
 			written = append(written, e.Written)
@@ -236,7 +236,7 @@ func TestStderrFlood(t *testing.T) {
 	c := m.Dial(t)
 	c.Echo(t, "hello")
 	c.Close()
-	e := m.WaitFor(t, rig.Is(rig.Stderr))
+	e := m.WaitFor(t, systest.Is(systest.Stderr))
 	if n := len(e.Written); n > 4096*6 {
 		t.Errorf("a line of %d bytes", n)
 	}

@@ -13,19 +13,19 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 	"github.com/preforkd/preforkd/master/control"
 )
 
 // controlled starts a master with a control socket of its own.
-func controlled(t testing.TB, args ...string) *rig.Master {
+func controlled(t testing.TB, args ...string) *systest.Master {
 	t.Helper()
-	return rig.Options{Control: true, Args: args}.Start(t)
+	return systest.Options{Control: true, Args: args}.Start(t)
 }
 
 // told runs a command against a master, which must succeed, and returns what it
 // prints.
-func told(t testing.TB, m *rig.Master, args ...string) string {
+func told(t testing.TB, m *systest.Master, args ...string) string {
 	t.Helper()
 	r := ran(t, m, args...)
 	if r.Code != 0 || r.Stderr != "" {
@@ -34,13 +34,13 @@ func told(t testing.TB, m *rig.Master, args ...string) string {
 	return r.Stdout
 }
 
-func ran(t testing.TB, m *rig.Master, args ...string) rig.Result {
+func ran(t testing.TB, m *systest.Master, args ...string) systest.Result {
 	t.Helper()
-	return rig.Run(t, append([]string{args[0], "--control", m.Control}, args[1:]...)...)
+	return systest.Run(t, append([]string{args[0], "--control", m.Control}, args[1:]...)...)
 }
 
 // looked takes a look at a master.
-func looked(t testing.TB, m *rig.Master) control.Status {
+func looked(t testing.TB, m *systest.Master) control.Status {
 	t.Helper()
 	c := control.NewClient(m.Control)
 	defer c.Close()
@@ -52,17 +52,17 @@ func looked(t testing.TB, m *rig.Master) control.Status {
 }
 
 // curl asks a master with curl, and returns the status code and the answer.
-func curl(t *testing.T, m *rig.Master, args ...string) (code, answer string) {
+func curl(t *testing.T, m *systest.Master, args ...string) (code, answer string) {
 	t.Helper()
 	path := args[len(args)-1]
 	args = append(args[:len(args)-1], "--unix-socket", m.Control, "-sS", "-w", `%{http_code}`, "http://localhost"+path)
-	out := command(t, "", rig.Need(t, "curl"), args...)
+	out := command(t, "", systest.Need(t, "curl"), args...)
 	return out[len(out)-3:], out[:len(out)-3]
 }
 
 func TestStatus(t *testing.T) {
 	t.Parallel()
-	m := rig.Options{Config: `
+	m := systest.Options{Config: `
 [service.one]
 listen = ["127.0.0.1:0"]
 program = ["/bin/cat"]
@@ -79,7 +79,7 @@ max-connections = 7
 	c.Echo(t, "hello")
 	accepted := c.Accepted(t)
 	var s control.Status
-	rig.Until(t, "served by a program", func() bool {
+	systest.Until(t, "served by a program", func() bool {
 		s = looked(t, m)
 		return len(s.Connections) == 1 && s.Connections[0].State == "serving" && s.Services[0].HandoverLatency != nil
 	}, func() string { return fmt.Sprintf("%+v", s) })
@@ -143,13 +143,13 @@ func TestCurl(t *testing.T) {
 			t.Errorf("%v: %s %s", c.args[:len(c.args)-1], code, answer)
 		}
 	}
-	m.WaitFor(t, rig.Is("log level changed"))
+	m.WaitFor(t, systest.Is("log level changed"))
 }
 
 // Who listens at nothing is not running; whoever is asked for nonsense says so.
 func TestControlCommandsWithoutAMaster(t *testing.T) {
 	t.Parallel()
-	nowhere := filepath.Join(rig.Dir(t), "none", "control.sock")
+	nowhere := filepath.Join(systest.Dir(t), "none", "control.sock")
 	for _, c := range []struct {
 		args []string
 		code int
@@ -172,7 +172,7 @@ func TestControlCommandsWithoutAMaster(t *testing.T) {
 		{[]string{"log-level", "loud"}, 2, "write debug, info, warn or error"},
 		{[]string{"explain"}, 2, "explain takes an address"},
 	} {
-		r := rig.Run(t, c.args...)
+		r := systest.Run(t, c.args...)
 		if r.Code != c.code || !strings.Contains(r.Stderr, c.want) || r.Stdout != "" {
 			t.Errorf("%v: %+v", c.args, r)
 		}
@@ -184,7 +184,7 @@ func TestControlCommandsWithoutAMaster(t *testing.T) {
 // and come back by a reload.
 func TestStaleControlSocket(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(rig.Dir(t), "run", "control.sock")
+	path := filepath.Join(systest.Dir(t), "run", "control.sock")
 	ports := held(t, 1)
 	text := func(mode string) string {
 		return fmt.Sprintf("[master]\ncontrol = %q\ncontrol-mode = %q\n", path, mode) + at("one", ports, catting)
@@ -236,20 +236,20 @@ func TestStaleControlSocket(t *testing.T) {
 // without, where it was told to be it does not start.
 func TestTwoMastersAndOneSocket(t *testing.T) {
 	t.Parallel()
-	dir := rig.Dir(t)
+	dir := systest.Dir(t)
 	env := []string{"RUNTIME_DIRECTORY=" + dir}
-	first := rig.Options{Control: true, Env: env, Args: program("/bin/cat")}.Start(t)
-	path := first.WaitFor(t, rig.Is("control")).Local
+	first := systest.Options{Control: true, Env: env, Args: program("/bin/cat")}.Start(t)
+	path := first.WaitFor(t, systest.Is("control")).Local
 	if path != "unix:"+filepath.Join(dir, "control.sock") {
 		t.Fatal(path)
 	}
 	first.Control = strings.TrimPrefix(path, "unix:")
-	second := rig.Options{Control: true, Env: env, Args: program("/bin/cat")}.Start(t)
-	if e := second.WaitFor(t, rig.Is("control")); e.Level != "warn" || !strings.Contains(e.Error, "address already in use by a live server") {
+	second := systest.Options{Control: true, Env: env, Args: program("/bin/cat")}.Start(t)
+	if e := second.WaitFor(t, systest.Is("control")); e.Level != "warn" || !strings.Contains(e.Error, "address already in use by a live server") {
 		t.Errorf("%s", e.Line)
 	}
 	second.Dial(t).Echo(t, "hello")
-	r := rig.Run(t, "serve", "--listen", "127.0.0.1:0", "--control", first.Control, "--", "/bin/cat")
+	r := systest.Run(t, "serve", "--listen", "127.0.0.1:0", "--control", first.Control, "--", "/bin/cat")
 	if r.Code != 1 || !strings.HasSuffix(r.Stderr, "address already in use by a live server\n") {
 		t.Errorf("%+v", r)
 	}
@@ -263,7 +263,7 @@ func TestTwoMastersAndOneSocket(t *testing.T) {
 // A reload moves the socket, or says why not.
 func TestReloadMovesTheControlSocket(t *testing.T) {
 	t.Parallel()
-	dir := rig.Dir(t)
+	dir := systest.Dir(t)
 	ports := held(t, 1)
 	text := func(control string) string {
 		return fmt.Sprintf("[master]\ncontrol = %q\n", control) + at("one", ports, catting)
@@ -282,7 +282,7 @@ func TestReloadMovesTheControlSocket(t *testing.T) {
 		t.Errorf("%+v", s.Master)
 	}
 	for _, control := range []string{filepath.Join(dir, "taken"), filepath.Join(dir, "no", "where", "x"), "relative"} {
-		if e := m.Reload(t, text(control)); e.Msg != rig.NotReloaded || !strings.Contains(e.Error, "control") {
+		if e := m.Reload(t, text(control)); e.Msg != systest.NotReloaded || !strings.Contains(e.Error, "control") {
 			t.Errorf("%s: %s", control, e.Line)
 		}
 	}
@@ -293,12 +293,12 @@ func TestReloadMovesTheControlSocket(t *testing.T) {
 	if out := told(t, m, "reload"); out != "reloaded; no service has changed\n" {
 		t.Errorf("%q", out)
 	}
-	rig.Until(t, "the old socket is gone", func() bool { _, err := os.Lstat(before); return os.IsNotExist(err) }, nil)
+	systest.Until(t, "the old socket is gone", func() bool { _, err := os.Lstat(before); return os.IsNotExist(err) }, nil)
 	m.Control = filepath.Join(dir, "moved")
 	looked(t, m)
 	m.WriteConfig(t, text("none"))
 	told(t, m, "reload")
-	rig.Until(t, "the moved socket is gone", func() bool { _, err := os.Lstat(m.Control); return os.IsNotExist(err) }, nil)
+	systest.Until(t, "the moved socket is gone", func() bool { _, err := os.Lstat(m.Control); return os.IsNotExist(err) }, nil)
 }
 
 // With --once nobody looks, unless somebody asks for it.
@@ -310,10 +310,10 @@ func TestOnceHasNoControlSocket(t *testing.T) {
 	}
 	m.Dial(t).Close()
 	m.WaitExit(t)
-	m = rig.Start(t, "--once", "--control", filepath.Join(rig.Dir(t), "s"), "--", "/bin/cat")
+	m = systest.Start(t, "--once", "--control", filepath.Join(systest.Dir(t), "s"), "--", "/bin/cat")
 	c := m.Dial(t)
 	c.Echo(t, "hello")
-	m.Control = strings.TrimPrefix(m.WaitFor(t, rig.Is("control")).Local, "unix:")
+	m.Control = strings.TrimPrefix(m.WaitFor(t, systest.Is("control")).Local, "unix:")
 	if s := looked(t, m); len(s.Connections) != 1 {
 		t.Errorf("%+v", s)
 	}
@@ -325,10 +325,10 @@ func TestOnceHasNoControlSocket(t *testing.T) {
 // master's own user.
 func TestControlPermissions(t *testing.T) {
 	t.Parallel()
-	rig.NeedRoot(t)
+	systest.NeedRoot(t)
 	const user, group, stranger = 65534, 12345, 54321
-	as := func(uid, gid uint32, groups ...uint32) rig.Options {
-		return rig.Options{Attr: &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: gid, Groups: groups}}}
+	as := func(uid, gid uint32, groups ...uint32) systest.Options {
+		return systest.Options{Attr: &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: gid, Groups: groups}}}
 	}
 	m := controlled(t, "--control-group", fmt.Sprint(group), "--", "/bin/cat")
 	var file unix.Stat_t
@@ -338,10 +338,10 @@ func TestControlPermissions(t *testing.T) {
 	c := m.Dial(t)
 	c.Echo(t, "hello")
 	conn := c.Accepted(t).Conn
-	run := func(o rig.Options, args ...string) rig.Result {
+	run := func(o systest.Options, args ...string) systest.Result {
 		return o.Run(t, append([]string{args[0], "--control", m.Control}, args[1:]...)...)
 	}
-	for name, member := range map[string]rig.Options{"by its group": as(user, group), "by another group of its": as(user, user, group)} {
+	for name, member := range map[string]systest.Options{"by its group": as(user, group), "by another group of its": as(user, user, group)} {
 		for _, args := range [][]string{{"status"}, {"log-level"}, {"explain", "::1"}} {
 			if r := run(member, args...); r.Code != 0 {
 				t.Errorf("member %s, %v: %+v", name, args, r)
@@ -361,9 +361,9 @@ func TestControlPermissions(t *testing.T) {
 	}
 	oneLine(t, r.Stderr)
 	// A member that asks with curl sees the same.
-	line := append([]string{"--reuid=65534", "--regid=12345", "--clear-groups"}, rig.Need(t, "curl"), "-sS", "-w", `%{http_code}`,
+	line := append([]string{"--reuid=65534", "--regid=12345", "--clear-groups"}, systest.Need(t, "curl"), "-sS", "-w", `%{http_code}`,
 		"--unix-socket", m.Control, "-X", "POST", "http://localhost/v1/drain")
-	if out := command(t, "", rig.Need(t, "setpriv"), line...); !strings.HasSuffix(out, "403") || !strings.Contains(out, `"error":`) {
+	if out := command(t, "", systest.Need(t, "setpriv"), line...); !strings.HasSuffix(out, "403") || !strings.Contains(out, `"error":`) {
 		t.Errorf("%s", out)
 	}
 	c.Echo(t, "still here")
@@ -381,7 +381,7 @@ func TestControlPermissions(t *testing.T) {
 	}
 
 	// A master that is not root's is its own user's, and root's.
-	dir := rig.Dir(t)
+	dir := systest.Dir(t)
 	if err := os.Chown(dir, user, user); err != nil {
 		t.Fatal(err)
 	}
@@ -392,7 +392,7 @@ func TestControlPermissions(t *testing.T) {
 	if r := run(as(user, group), "log-level", "warn"); r.Code != 0 {
 		t.Errorf("its own user: %+v", r)
 	}
-	if r := run(rig.Options{}, "log-level", "info"); r.Code != 0 {
+	if r := run(systest.Options{}, "log-level", "info"); r.Code != 0 {
 		t.Errorf("root: %+v", r)
 	}
 }
@@ -438,12 +438,12 @@ func TestStatusOfManyConnections(t *testing.T) {
 	const n = 2000
 	limit := unix.Rlimit{Cur: 8192, Max: 8192}
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur < n+500 {
-		rig.Skip(t, "needs a limit of 2,500 open files")
+		systest.Skip(t, "needs a limit of 2,500 open files")
 	}
 	m := controlled(t, "--max-connections", fmt.Sprint(n), "--", "/bin/cat")
 	m.DialAll(t, n)
 	var s control.Status
-	rig.Until(t, "with all connections in sight", func() bool {
+	systest.Until(t, "with all connections in sight", func() bool {
 		s = looked(t, m)
 		return len(s.Connections) == n
 	}, func() string { return fmt.Sprintf("%d of %d live", len(s.Connections), s.Master.Live) })
@@ -483,9 +483,9 @@ func TestStatusOfManyConnections(t *testing.T) {
 // and reason.
 func TestCountsAddUp(t *testing.T) {
 	t.Parallel()
-	dir := rig.Dir(t)
+	dir := systest.Dir(t)
 	gone := filepath.Join(dir, "gone")
-	rig.CopyProgram(t, "/bin/cat", gone)
+	systest.CopyProgram(t, "/bin/cat", gone)
 	m := configured(t, 3, fmt.Sprintf(`
 [service.served]
 listen = ["127.0.0.1:0"]
@@ -539,7 +539,7 @@ deny = ["127.0.0.7"]
 	close(done)
 	looks.Wait()
 	var s control.Status
-	rig.Until(t, "all accounted for", func() bool {
+	systest.Until(t, "all accounted for", func() bool {
 		s = looked(t, m)
 		return s.Master.Live == 1 && s.Services[0].Reaped == 10
 	}, func() string { return fmt.Sprintf("%+v", s.Master) })
@@ -554,7 +554,7 @@ deny = ["127.0.0.7"]
 	if r.Code != 1 || r.Stdout != "degraded: service failed: the last spawn failed: program-missing\n" {
 		t.Errorf("%+v", r)
 	}
-	rig.CopyProgram(t, "/bin/cat", gone)
+	systest.CopyProgram(t, "/bin/cat", gone)
 	c := m.DialTo(t, "tcp", to(1))
 	c.Echo(t, "it is back")
 	told(t, m, "status", "--check")

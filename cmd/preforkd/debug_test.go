@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // --once serves one connection and ends with its worker's code.
@@ -29,11 +29,11 @@ func TestOnce(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, append([]string{"--once"}, c.args...)...)
+			m := systest.Start(t, append([]string{"--once"}, c.args...)...)
 			m.WantCode = c.code
 			client := m.Dial(t)
 			client.Accepted(t)
-			rig.Until(t, "closed to others", func() bool {
+			systest.Until(t, "closed to others", func() bool {
 				other, err := net.Dial("tcp", m.Listeners[0].Address)
 				if err == nil {
 					other.Close()
@@ -47,7 +47,7 @@ func TestOnce(t *testing.T) {
 				t.Errorf("exit code %d, want %d", code, c.code)
 			}
 			m.WaitLogEnd(t)
-			if n := len(m.Events(rig.Is(rig.Reaped))); n != 1 {
+			if n := len(m.Events(systest.Is(systest.Reaped))); n != 1 {
 				t.Errorf("%d workers were reaped", n)
 			}
 		})
@@ -59,7 +59,7 @@ func TestOnce(t *testing.T) {
 func TestOnceOfMany(t *testing.T) {
 	t.Parallel()
 	for range 5 {
-		m := rig.Start(t, append([]string{"--once", "--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0"},
+		m := systest.Start(t, append([]string{"--once", "--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0"},
 			program(sh("read line; exit 7")...)...)...)
 		m.WantCode = 7
 		start := make(chan struct{})
@@ -82,7 +82,7 @@ func TestOnceOfMany(t *testing.T) {
 			t.Errorf("exit code %d", code)
 		}
 		m.WaitLogEnd(t)
-		if n := len(m.Events(rig.Is(rig.Accepted))); n != 1 {
+		if n := len(m.Events(systest.Is(systest.Accepted))); n != 1 {
 			t.Errorf("%d connections were accepted", n)
 		}
 	}
@@ -92,7 +92,7 @@ func TestOnceOfMany(t *testing.T) {
 // a signal: stopped before anybody came is a clean stop.
 func TestOnceIsStopped(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, "--once", "echo")
+	m := systest.Start(t, "--once", "echo")
 	m.Signal(t, syscall.SIGTERM)
 	stopped(t, m)
 }
@@ -100,9 +100,9 @@ func TestOnceIsStopped(t *testing.T) {
 // --once with a program that has gone since is a failure at run time.
 func TestOnceCannotSpawn(t *testing.T) {
 	t.Parallel()
-	path := rig.Dir(t) + "/program"
-	rig.CopyProgram(t, realPath(t, "/bin/cat"), path)
-	m := rig.Start(t, "--once", "--", path)
+	path := systest.Dir(t) + "/program"
+	systest.CopyProgram(t, realPath(t, "/bin/cat"), path)
+	m := systest.Start(t, "--once", "--", path)
 	m.WantCode = 1
 	chmod(t, path, 0o644)
 	m.Dial(t).ExpectGone(t)
@@ -114,12 +114,12 @@ func TestOnceCannotSpawn(t *testing.T) {
 // --wrap puts a tool in front of every worker, for either handoff.
 func TestWrap(t *testing.T) {
 	t.Parallel()
-	strace := rig.Need(t, "strace")
+	strace := systest.Need(t, "strace")
 	for name, args := range map[string][]string{"worker": {"echo"}, "stdio": program("/bin/cat")} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			out := rig.Dir(t) + "/a trace" // the command line has words, as in a shell
-			m := rig.Start(t, append([]string{"--wrap", strace + " -f -qq -o '" + out + "' -e trace=execve,exit_group"}, args...)...)
+			out := systest.Dir(t) + "/a trace" // the command line has words, as in a shell
+			m := systest.Start(t, append([]string{"--wrap", strace + " -f -qq -o '" + out + "' -e trace=execve,exit_group"}, args...)...)
 			c := m.Dial(t)
 			c.Echo(t, "hello")
 			c.Close()
@@ -141,7 +141,7 @@ func TestWrap(t *testing.T) {
 // A wrapper that gives up is a worker that does.
 func TestWrapFails(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, "--wrap", "/bin/false", "echo")
+	m := systest.Start(t, "--wrap", "/bin/false", "echo")
 	c := m.Dial(t)
 	c.ExpectGone(t)
 	if end := c.End(t); end.Code() != 1 {
@@ -152,16 +152,16 @@ func TestWrapFails(t *testing.T) {
 // --debug logs more, for people.
 func TestDebug(t *testing.T) {
 	t.Parallel()
-	m := rig.Options{LogFormat: "none", Quiet: true, Args: []string{"--debug", "echo"}}.Start(t)
+	m := systest.Options{LogFormat: "none", Quiet: true, Args: []string{"--debug", "echo"}}.Start(t)
 	m.LossyLog = true // it is not of events
-	line := m.WaitFor(t, func(e rig.Event) bool { return strings.Contains(e.Line, rig.Listening) })
+	line := m.WaitFor(t, func(e systest.Event) bool { return strings.Contains(e.Line, systest.Listening) })
 	if strings.HasPrefix(line.Line, "{") {
 		t.Errorf("--debug logs JSON: %s", line.Line)
 	}
 	c := m.Wrap(dialFirst(t, line.Line))
 	defer c.Close()
 	c.Echo(t, "hello")
-	m.WaitFor(t, func(e rig.Event) bool { return strings.Contains(e.Line, c.LocalAddr().String()) })
+	m.WaitFor(t, func(e systest.Event) bool { return strings.Contains(e.Line, c.LocalAddr().String()) })
 	m.Baseline(t)
 	c.Close()
 	m.StopSignal = syscall.SIGQUIT

@@ -14,15 +14,15 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // descriptorsOf waits until a process runs the program with this path (before,
 // it is a copy of the master that is about to) and returns its descriptors.
-func descriptorsOf(t *testing.T, pid int, path string) []rig.FD {
+func descriptorsOf(t *testing.T, pid int, path string) []systest.FD {
 	t.Helper()
-	rig.Until(t, "running "+path, func() bool { return asleep(pid, path) }, func() string { return rig.Executable(pid) })
-	return rig.FDs(pid)
+	systest.Until(t, "running "+path, func() bool { return asleep(pid, path) }, func() string { return systest.Executable(pid) })
+	return systest.FDs(pid)
 }
 
 // asleep reports whether a process is the sleep at path and has come to
@@ -30,7 +30,7 @@ func descriptorsOf(t *testing.T, pid int, path string) []rig.FD {
 // load, with a descriptor open for each in its turn (proc_pid_wchan(5)).
 func asleep(pid int, path string) bool {
 	where, err := os.ReadFile(fmt.Sprintf("/proc/%d/wchan", pid))
-	return err == nil && strings.Contains(string(where), "nanosleep") && rig.Executable(pid) == path
+	return err == nil && strings.Contains(string(where), "nanosleep") && systest.Executable(pid) == path
 }
 
 // realPath resolves the links of a system program's path, as /proc does.
@@ -45,7 +45,7 @@ func realPath(t *testing.T, path string) string {
 
 // checkDescriptors holds the descriptors of a program to a handoff's contract.
 // port is the port of the client whose connection it has.
-func checkDescriptors(pid int, fds []rig.FD, handoff, stderr string, port int) error {
+func checkDescriptors(pid int, fds []systest.FD, handoff, stderr string, port int) error {
 	targets := map[int]string{2: stderr}
 	connections := []int{0, 1}
 	if handoff != "stdio" {
@@ -73,7 +73,7 @@ func checkDescriptors(pid int, fds []rig.FD, handoff, stderr string, port int) e
 		if fds[n].Target != fds[connections[0]].Target {
 			return fmt.Errorf("%v and %v are not the same connection", fds[n], fds[connections[0]])
 		}
-		s, err := rig.DuplicateSocket(pid, n)
+		s, err := systest.DuplicateSocket(pid, n)
 		if err != nil {
 			return err
 		}
@@ -83,7 +83,7 @@ func checkDescriptors(pid int, fds []rig.FD, handoff, stderr string, port int) e
 		}
 	}
 	if handoff == "worker" {
-		s, err := rig.DuplicateSocket(pid, 4)
+		s, err := systest.DuplicateSocket(pid, 4)
 		if err != nil {
 			return err
 		}
@@ -109,13 +109,13 @@ func TestDescriptors(t *testing.T) {
 			} else {
 				spares = "0"
 			}
-			m := rig.Options{
+			m := systest.Options{
 				// Descriptors that the master has inherited stay with it.
 				Wrap: sh(`exec 3</dev/zero 7<&3; exec "$@"`, "sh"),
 				Args: []string{"--spares", spares, "--handoff", handoff, "--listen", "127.0.0.1:0", "--listen", "[::1]:0", "--", sleep, "1000"},
 			}.Start(t)
 			m.StopSignal = syscall.SIGQUIT // they sleep on whatever their clients do
-			stderr := rig.FDs(m.PID)[2].Target
+			stderr := systest.FDs(m.PID)[2].Target
 			if !strings.HasPrefix(stderr, "pipe:") {
 				t.Fatalf("the master's stderr is %s", stderr)
 			}
@@ -134,16 +134,16 @@ func TestDescriptors(t *testing.T) {
 			}
 			// While they are being made, look at all there are.
 			seen := map[int]bool{}
-			rig.Until(t, "52 programs", func() bool {
-				for _, p := range rig.Children(m.PID) {
+			systest.Until(t, "52 programs", func() bool {
+				for _, p := range systest.Children(m.PID) {
 					if seen[p.PID] || !asleep(p.PID, sleep) {
 						continue
 					}
-					port, err := strconv.Atoi(rig.Getenv(p.PID, "TCPREMOTEPORT"))
+					port, err := strconv.Atoi(systest.Getenv(p.PID, "TCPREMOTEPORT"))
 					if err != nil {
 						continue // in the middle of exec: the program is there, its environment is not
 					}
-					if err := checkDescriptors(p.PID, rig.FDs(p.PID), handoff, stderr, port); err != nil {
+					if err := checkDescriptors(p.PID, systest.FDs(p.PID), handoff, stderr, port); err != nil {
 						t.Errorf("pid %d: %v", p.PID, err)
 					}
 					seen[p.PID] = true
@@ -166,12 +166,12 @@ func TestDescriptorsWithoutStdio(t *testing.T) {
 	t.Parallel()
 	sleep := realPath(t, "/bin/sleep")
 	for _, handoff := range []string{"worker", "stdio"} {
-		m := rig.Options{
+		m := systest.Options{
 			Wrap: sh(`exec "$@" <&- >&-`, "sh"),
 			Args: []string{"--handoff", handoff, "--", sleep, "1000"},
 		}.Start(t)
 		m.StopSignal = syscall.SIGQUIT
-		stderr := rig.FDs(m.PID)[2].Target
+		stderr := systest.FDs(m.PID)[2].Target
 		c := m.Dial(t)
 		pid := c.Worker(t)
 		if err := checkDescriptors(pid, descriptorsOf(t, pid, sleep), handoff, stderr, portOf(c)); err != nil {
@@ -184,9 +184,9 @@ func TestDescriptorsWithoutStdio(t *testing.T) {
 // terminal that does not block breaks the shell.
 func TestMasterLeavesStdioBlocking(t *testing.T) {
 	t.Parallel()
-	m := rig.Options{Terminal: true, Args: []string{"echo"}}.Start(t)
+	m := systest.Options{Terminal: true, Args: []string{"echo"}}.Start(t)
 	m.Dial(t).Echo(t, "hello")
-	for _, fd := range rig.FDs(m.PID)[:3] {
+	for _, fd := range systest.FDs(m.PID)[:3] {
 		if fd.NonBlocking() {
 			t.Errorf("%v", fd)
 		}
@@ -197,7 +197,7 @@ func TestMasterLeavesStdioBlocking(t *testing.T) {
 // and those that Go's runtime makes for itself.
 func TestDescriptorsOfBuiltinWorker(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, "echo")
+	m := systest.Start(t, "echo")
 	clients := m.DialAll(t, 20)
 	for _, c := range clients {
 		c.Echo(t, "hello")
@@ -205,7 +205,7 @@ func TestDescriptorsOfBuiltinWorker(t *testing.T) {
 	for _, c := range clients {
 		pid := c.Worker(t)
 		sockets := 0
-		for _, fd := range rig.FDs(pid) {
+		for _, fd := range systest.FDs(pid) {
 			switch {
 			case strings.HasPrefix(fd.Target, "socket:"):
 				sockets++
@@ -232,7 +232,7 @@ func TestMasterKeepsNoCopy(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, args...)
+			m := systest.Start(t, args...)
 			for range 10 {
 				c := m.Dial(t)
 				c.Worker(t)
@@ -247,11 +247,11 @@ func TestMasterKeepsNoCopy(t *testing.T) {
 // Programs that close 0 and 1 have closed the connection, alive as they are.
 func TestClosingStdioCloses(t *testing.T) {
 	t.Parallel()
-	gate := rig.NewGate(t)
-	m := rig.Start(t, program(sh(`exec 0<&- 1>&-; read go < `+gate.Path)...)...)
+	gate := systest.NewGate(t)
+	m := systest.Start(t, program(sh(`exec 0<&- 1>&-; read go < `+gate.Path)...)...)
 	c := m.Dial(t)
 	c.ExpectEnd(t)
-	if !rig.Alive(c.Worker(t)) {
+	if !systest.Alive(c.Worker(t)) {
 		t.Error("the program has ended")
 	}
 	gate.Open(t)
@@ -260,11 +260,11 @@ func TestClosingStdioCloses(t *testing.T) {
 
 // noConnections waits until no socket of the master is one end of a connection
 // over TCP. (It has the connection between accept and spawn.)
-func noConnections(t *testing.T, m *rig.Master) {
+func noConnections(t *testing.T, m *systest.Master) {
 	t.Helper()
-	rig.Until(t, "a master without connections", func() bool {
+	systest.Until(t, "a master without connections", func() bool {
 		none := true
-		for _, s := range rig.SocketsOf(m.PID) {
+		for _, s := range systest.SocketsOf(m.PID) {
 			if s.Peer() != 0 {
 				none = false
 			}
@@ -277,11 +277,11 @@ func noConnections(t *testing.T, m *rig.Master) {
 // A worker's stdin is empty whatever the master's is.
 func TestStdinIsNull(t *testing.T) {
 	t.Parallel()
-	file := rig.Dir(t) + "/stdin"
+	file := systest.Dir(t) + "/stdin"
 	if err := os.WriteFile(file, []byte("secret"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m := rig.Options{
+	m := systest.Options{
 		Wrap: sh(`exec "$@" < `+file, "sh"),
 		Args: []string{"--handoff", "worker", "--", "/bin/sh", "-c", "cat >&3; echo end >&3"},
 	}.Start(t)
@@ -291,4 +291,4 @@ func TestStdinIsNull(t *testing.T) {
 	}
 }
 
-func portOf(c *rig.Client) int { return c.LocalAddr().(*net.TCPAddr).Port }
+func portOf(c *systest.Client) int { return c.LocalAddr().(*net.TCPAddr).Port }

@@ -19,17 +19,17 @@ import (
 
 	"github.com/creack/pty"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // checkedText has a configuration checked.
-func checkedText(t *testing.T, text string) rig.Result {
+func checkedText(t *testing.T, text string) systest.Result {
 	t.Helper()
-	path := filepath.Join(rig.Dir(t), "preforkd.toml")
+	path := filepath.Join(systest.Dir(t), "preforkd.toml")
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return rig.Run(t, "check", "--config", path)
+	return systest.Run(t, "check", "--config", path)
 }
 
 // passing is what is different each time in the output of a command, and what
@@ -110,11 +110,11 @@ func TestDocumentedOutput(t *testing.T) {
 	t.Parallel()
 	s := newShown(t)
 
-	m := rig.Options{Control: true, LogFormat: "console", Quiet: true, Args: []string{"--listen", "127.0.0.1:0"}}.Start(t)
+	m := systest.Options{Control: true, LogFormat: "console", Quiet: true, Args: []string{"--listen", "127.0.0.1:0"}}.Start(t)
 	m.LossyLog, m.StopSignal = true, syscall.SIGQUIT // its log is not for programs
 	lines := func(n int) []string {
 		var lines []string
-		for _, e := range m.Wait(t, n, func(rig.Event) bool { return true }) {
+		for _, e := range m.Wait(t, n, func(systest.Event) bool { return true }) {
 			lines = append(lines, e.Line)
 		}
 		return lines
@@ -127,12 +127,12 @@ func TestDocumentedOutput(t *testing.T) {
 	s.like("", strings.Join(lines(4)[2:], "\n")+"\n")
 
 	text := readme(t, "toml")[0].text
-	mistaken := filepath.Join(rig.Dir(t), "mistaken.toml")
+	mistaken := filepath.Join(systest.Dir(t), "mistaken.toml")
 	wrong := strings.NewReplacer("max-connections", "max-conections", `"5/s"`, `"5"`).Replace(text)
 	if err := os.WriteFile(mistaken, []byte(wrong), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	r := rig.Options{Dir: filepath.Dir(mistaken)}.Run(t, "check", "--config", "mistaken.toml")
+	r := systest.Options{Dir: filepath.Dir(mistaken)}.Run(t, "check", "--config", "mistaken.toml")
 	if r.Code != exitUsage || r.Stdout != "" {
 		t.Errorf("a configuration with mistakes: %+v", r)
 	}
@@ -140,15 +140,15 @@ func TestDocumentedOutput(t *testing.T) {
 
 	// The README's configuration, at other addresses.
 	free := regexp.MustCompile(`127\.0\.0\.1:\d+`).ReplaceAllString(text, "127.0.0.1:0")
-	free = strings.Replace(free, "unix:@echo", "unix:"+rig.Dir(t)+"/s", 1)
+	free = strings.Replace(free, "unix:@echo", "unix:"+systest.Dir(t)+"/s", 1)
 	// At this rate no machine is too slow to be refused.
 	free = strings.Replace(free, `"5/s"`, `"5/h"`, 1)
-	c := rig.Options{Config: free, Listeners: 3}.Start(t)
+	c := systest.Options{Config: free, Listeners: 3}.Start(t)
 	s.like("preforkd explain 192.0.2.7", told(t, c, "explain", "192.0.2.7"))
 	for range 12 {
 		c.DialTo(t, "tcp", listenerOf(t, c, "time").Address).Conn.Close()
 	}
-	c.WaitFor(t, rig.Is(rig.Refused))
+	c.WaitFor(t, systest.Is(systest.Refused))
 	c.WaitIdle(t)
 	s.like("preforkd explain 127.0.0.1 time", strings.Replace(told(t, c, "explain", "127.0.0.1", "time"), "5/h", "5/s", 1))
 	number := regexp.MustCompile(` \d+\n`)
@@ -174,7 +174,7 @@ func onTerminal(t *testing.T, stdin string, args ...string) string {
 		t.Fatal(err)
 	}
 	defer terminal.Close()
-	cmd := exec.CommandContext(t.Context(), rig.Preforkd(t), args...)
+	cmd := exec.CommandContext(t.Context(), systest.Preforkd(t), args...)
 	cmd.Env = append(os.Environ(), "GOCOVERDIR="+t.TempDir(), "GORACE=atexit_sleep_ms=0")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), end, end
 	err = cmd.Run()
@@ -187,9 +187,9 @@ func onTerminal(t *testing.T, stdin string, args ...string) string {
 	return strings.ReplaceAll(colours.ReplaceAllString(string(out), ""), "\r\n", "\n")
 }
 
-func listenerOf(t *testing.T, m *rig.Master, service string) rig.Listener {
+func listenerOf(t *testing.T, m *systest.Master, service string) systest.Listener {
 	t.Helper()
-	at := slices.IndexFunc(m.Listeners, func(l rig.Listener) bool { return l.Service == service })
+	at := slices.IndexFunc(m.Listeners, func(l systest.Listener) bool { return l.Service == service })
 	if at < 0 {
 		t.Fatalf("no listener of %s in %+v", service, m.Listeners)
 	}
@@ -197,7 +197,7 @@ func listenerOf(t *testing.T, m *rig.Master, service string) rig.Listener {
 }
 
 // overControl asks a master for a page, over its control socket.
-func overControl(t *testing.T, m *rig.Master, path string) string {
+func overControl(t *testing.T, m *systest.Master, path string) string {
 	t.Helper()
 	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", m.Control)
@@ -233,8 +233,8 @@ func grep(text, part string) string {
 // Requests that documents show are answered as they should be.
 func TestDocumentedRequests(t *testing.T) {
 	t.Parallel()
-	rig.Need(t, "curl")
-	m := rig.Options{Config: "[service.time]\nlisten = [\"127.0.0.1:0\"]\n" + catting}.Start(t)
+	systest.Need(t, "curl")
+	m := systest.Options{Config: "[service.time]\nlisten = [\"127.0.0.1:0\"]\n" + catting}.Start(t)
 	c := m.Dial(t)
 	c.Echo(t, "hello\n")
 	conn := c.Accepted(t).Conn
@@ -272,7 +272,7 @@ func TestDocumentedRequests(t *testing.T) {
 // Events that documents show as JSON have the fields that such events have.
 func TestDocumentedEvents(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, program("/bin/sh", "-c", "exit 0")...)
+	m := systest.Start(t, program("/bin/sh", "-c", "exit 0")...)
 	m.Dial(t).ExpectGone(t)
 	fields := func(line string) []string {
 		var event map[string]any
@@ -281,7 +281,7 @@ func TestDocumentedEvents(t *testing.T) {
 		}
 		return slices.Sorted(maps.Keys(event))
 	}
-	want := fields(m.WaitFor(t, rig.Is(rig.Reaped)).Line)
+	want := fields(m.WaitFor(t, systest.Is(systest.Reaped)).Line)
 	found := 0
 	for _, d := range documents(t) {
 		for _, b := range d.blocks {
@@ -312,7 +312,7 @@ func TestReadmeHandler(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join(rig.Dir(t), "greet")
+	dir := filepath.Join(systest.Dir(t), "greet")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -327,12 +327,12 @@ func TestReadmeHandler(t *testing.T) {
 			continue
 		}
 		served = true
-		m := rig.Options{Dir: dir, Args: strings.Fields(line)}.Start(t)
+		m := systest.Options{Dir: dir, Args: strings.Fields(line)}.Start(t)
 		c := m.Dial(t)
 		want := c.LocalAddr().String()
 		c.Expect(t, "hello "+want+"\n")
 		c.ExpectEnd(t)
-		if e := m.WaitFor(t, rig.Is(rig.Reaped)); e.Report["greeted"] != want {
+		if e := m.WaitFor(t, systest.Is(systest.Reaped)); e.Report["greeted"] != want {
 			t.Errorf("the report is %v: %s", e.Report, e.Line)
 		}
 	}

@@ -8,29 +8,29 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // drain sends a signal and waits until the master drains.
-func drain(t *testing.T, m *rig.Master, sig syscall.Signal) {
+func drain(t *testing.T, m *systest.Master, sig syscall.Signal) {
 	t.Helper()
 	m.Signal(t, sig)
-	m.WaitFor(t, rig.Is(rig.Draining))
+	m.WaitFor(t, systest.Is(systest.Draining))
 }
 
 // stopped waits for the end of the master, which must be a clean one and the
 // last word of its log.
-func stopped(t *testing.T, m *rig.Master) {
+func stopped(t *testing.T, m *systest.Master) {
 	t.Helper()
 	if code := m.WaitExit(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	m.WaitLogEnd(t)
-	events := m.Events(func(e rig.Event) bool { return e.Msg != "" })
-	if last := events[len(events)-1]; last.Msg != rig.Stopped {
+	events := m.Events(func(e systest.Event) bool { return e.Msg != "" })
+	if last := events[len(events)-1]; last.Msg != systest.Stopped {
 		t.Errorf("the last event is %s", last.Line)
 	}
-	if n := len(m.Events(rig.Is(rig.Stopped))); n != 1 {
+	if n := len(m.Events(systest.Is(systest.Stopped))); n != 1 {
 		t.Errorf("stopped %d times", n)
 	}
 }
@@ -41,7 +41,7 @@ func TestDrainWaitsForSlowClient(t *testing.T) {
 	for name, sig := range map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, "--drain-timeout", "1h", "echo")
+			m := systest.Start(t, "--drain-timeout", "1h", "echo")
 			slow := m.Dial(t)
 			want := noise(4 << 20)
 			slow.Echo(t, string(want[:1000]))
@@ -51,7 +51,7 @@ func TestDrainWaitsForSlowClient(t *testing.T) {
 				t.Fatal(err)
 			}
 			drain(t, m, sig)
-			rig.Until(t, "refusing new clients", func() bool {
+			systest.Until(t, "refusing new clients", func() bool {
 				c, err := net.Dial("tcp", m.Listeners[0].Address)
 				if err == nil {
 					c.Close()
@@ -78,7 +78,7 @@ func TestDrainWaitsForSlowClient(t *testing.T) {
 // Without connections a drain is over at once.
 func TestDrainOfNothing(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, "--drain-timeout", "1h", "echo")
+	m := systest.Start(t, "--drain-timeout", "1h", "echo")
 	drain(t, m, syscall.SIGTERM)
 	stopped(t, m)
 }
@@ -101,7 +101,7 @@ func TestDrainTimeout(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, append([]string{"--drain-timeout", "50ms", "--kill-delay", c.delay}, program(sh(c.script)...)...)...)
+			m := systest.Start(t, append([]string{"--drain-timeout", "50ms", "--kill-delay", c.delay}, program(sh(c.script)...)...)...)
 			client := m.Dial(t)
 			client.Expect(t, "ready\n")
 			drain(t, m, syscall.SIGTERM)
@@ -134,7 +134,7 @@ func TestGrandchildrenAreStopped(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, append([]string{"--drain-timeout", "50ms", "--kill-delay", "50ms"}, program(sh(c.script)...)...)...)
+			m := systest.Start(t, append([]string{"--drain-timeout", "50ms", "--kill-delay", "50ms"}, program(sh(c.script)...)...)...)
 			client := m.Dial(t)
 			client.Expect(t, "ready\n")
 			group := client.Accepted(t)
@@ -144,7 +144,7 @@ func TestGrandchildrenAreStopped(t *testing.T) {
 			}
 			drain(t, m, syscall.SIGTERM)
 			stopped(t, m) // and with it the end of the log: nobody holds the master's stderr
-			if left := rig.Group(pid); len(left) > 0 {
+			if left := systest.Group(pid); len(left) > 0 {
 				t.Errorf("left behind: %+v", left)
 			}
 		})
@@ -162,7 +162,7 @@ func TestImpatience(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, append([]string{"--drain-timeout", "1h", "--kill-delay", "1h"}, program("/bin/cat")...)...)
+			m := systest.Start(t, append([]string{"--drain-timeout", "1h", "--kill-delay", "1h"}, program("/bin/cat")...)...)
 			c := m.Dial(t)
 			c.Echo(t, "hello")
 			drain(t, m, signals[0])
@@ -182,7 +182,7 @@ func TestImpatience(t *testing.T) {
 // SIGQUIT skips the drain but not the delay that a worker has for its end.
 func TestQuitKillsWhoIgnoresIt(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, append([]string{"--drain-timeout", "1h", "--kill-delay", "50ms"},
+	m := systest.Start(t, append([]string{"--drain-timeout", "1h", "--kill-delay", "50ms"},
 		program(sh(`trap '' TERM; echo ready; exec sleep 1000`)...)...)...)
 	c := m.Dial(t)
 	c.Expect(t, "ready\n")
@@ -200,7 +200,7 @@ func TestStopDuringStorm(t *testing.T) {
 	for name, args := range map[string][]string{"worker": {"echo"}, "stdio": program("/bin/cat")} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, args...)
+			m := systest.Start(t, args...)
 			var storm sync.WaitGroup
 			for range 8 {
 				storm.Go(func() {
@@ -213,12 +213,12 @@ func TestStopDuringStorm(t *testing.T) {
 					}
 				})
 			}
-			m.Wait(t, 30, rig.Is(rig.Accepted))
+			m.Wait(t, 30, systest.Is(systest.Accepted))
 			m.Signal(t, syscall.SIGQUIT)
 			stopped(t, m)
 			storm.Wait()
-			for _, e := range m.Events(rig.Is(rig.Accepted)) {
-				if left := rig.Group(e.PID); len(left) > 0 {
+			for _, e := range m.Events(systest.Is(systest.Accepted)) {
+				if left := systest.Group(e.PID); len(left) > 0 {
 					t.Errorf("left behind: %+v", left)
 				}
 			}
@@ -229,7 +229,7 @@ func TestStopDuringStorm(t *testing.T) {
 // A client that waits in the backlog at the cap is not left hanging by a drain.
 func TestDrainEndsTheBacklog(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, append([]string{"--max-connections", "1"}, program("/bin/cat")...)...)
+	m := systest.Start(t, append([]string{"--max-connections", "1"}, program("/bin/cat")...)...)
 	holder := m.Dial(t)
 	holder.Echo(t, "hello")
 	waiting := m.Dial(t)
@@ -246,8 +246,8 @@ func TestWorkerLeavesItsGroup(t *testing.T) {
 	for name, script := range map[string]string{"TERM": "", "KILL": "trap '' TERM; "} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, append([]string{"--drain-timeout", "50ms", "--kill-delay", "50ms"},
-				program(rig.Helper("groupless", sh(script+"echo ready; exec sleep 1000")...)...)...)...)
+			m := systest.Start(t, append([]string{"--drain-timeout", "50ms", "--kill-delay", "50ms"},
+				program(systest.Helper("groupless", sh(script+"echo ready; exec sleep 1000")...)...)...)...)
 			c := m.Dial(t)
 			c.Expect(t, "ready\n")
 			drain(t, m, syscall.SIGTERM)
@@ -262,7 +262,7 @@ func TestWorkerLeavesItsGroup(t *testing.T) {
 // Without a delay SIGKILL comes at once, and still has the time that it takes.
 func TestNoKillDelay(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, append([]string{"--drain-timeout", "0s", "--kill-delay", "0s"},
+	m := systest.Start(t, append([]string{"--drain-timeout", "0s", "--kill-delay", "0s"},
 		program(sh(`trap '' TERM; sleep 1000 <&2 >&2 & echo ready; exec sleep 1000`)...)...)...)
 	for range 10 {
 		m.Dial(t).Expect(t, "ready\n")

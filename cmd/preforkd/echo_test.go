@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 	"github.com/preforkd/preforkd/ipc"
 )
 
@@ -29,12 +29,12 @@ func TestEchoIsExact(t *testing.T) {
 	t.Parallel()
 	for name, flags := range map[string][]string{
 		"plain":        nil,
-		"instrumented": rig.Instrumented(t),
-		"quit word":    append(rig.Instrumented(t), "--quit-word", "exit"),
+		"instrumented": systest.Instrumented(t),
+		"quit word":    append(systest.Instrumented(t), "--quit-word", "exit"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, append(flags, "echo")...)
+			m := systest.Start(t, append(flags, "echo")...)
 			for _, size := range []int{0, 1, 2, 511, 4096, 65537, 8 << 20} {
 				c := m.Dial(t)
 				want := noise(size)
@@ -68,7 +68,7 @@ func TestEchoIsExact(t *testing.T) {
 // more, or for the end of a line.
 func TestEchoDoesNotWait(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, "echo")
+	m := systest.Start(t, "echo")
 	c := m.Dial(t)
 	for i := range 256 {
 		c.Echo(t, string([]byte{byte(i)}))
@@ -83,7 +83,7 @@ func TestEchoDoesNotWait(t *testing.T) {
 // client that just closes is an end of file.
 func TestEchoHasNoQuitWordByDefault(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, "echo")
+	m := systest.Start(t, "echo")
 	c := m.Dial(t)
 	c.Echo(t, "exit\n")
 	c.Echo(t, "still here\n")
@@ -95,7 +95,7 @@ func TestEchoHasNoQuitWordByDefault(t *testing.T) {
 
 func TestQuitWord(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, append(rig.Instrumented(t), "--quit-word", "exit", "echo")...)
+	m := systest.Start(t, append(systest.Instrumented(t), "--quit-word", "exit", "echo")...)
 	for _, c := range []struct {
 		name   string
 		pieces []string // each sent once the answer to the one before has come
@@ -141,7 +141,7 @@ func TestQuitWord(t *testing.T) {
 // A client that half-closes first still gets everything, then the end.
 func TestHalfCloseFirst(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, "echo")
+	m := systest.Start(t, "echo")
 	c := m.Dial(t)
 	want := noise(200_000)
 	var writer sync.WaitGroup
@@ -171,8 +171,8 @@ func TestHalfCloseFirst(t *testing.T) {
 func standsStill(t *testing.T, worker int, written *atomic.Int64) {
 	t.Helper()
 	last, still := int64(-1), 0
-	rig.Until(t, "a writer that stands still", func() bool {
-		p, _ := rig.Stat(worker)
+	systest.Until(t, "a writer that stands still", func() bool {
+		p, _ := systest.Stat(worker)
 		if n := written.Load(); n == 0 || n != last || p.State != 'S' {
 			last, still = n, 0
 		} else {
@@ -188,7 +188,7 @@ func TestBackPressure(t *testing.T) {
 	for name, flags := range map[string][]string{"splice": {"echo"}, "copy": {"--quit-word", "exit", "echo"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, flags...)
+			m := systest.Start(t, flags...)
 			small := m.Dial(t)
 			small.Echo(t, "x")
 			small.Close()
@@ -240,7 +240,7 @@ func TestBackPressure(t *testing.T) {
 // A reset ends the worker, with a reason of its own.
 func TestReset(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, append(rig.Instrumented(t), "echo")...)
+	m := systest.Start(t, append(systest.Instrumented(t), "echo")...)
 	other := m.Dial(t)
 	other.Echo(t, "before")
 	for _, word := range []string{"", "something"} {
@@ -260,7 +260,7 @@ func TestReset(t *testing.T) {
 // A reset while the worker writes is one as well, and no SIGPIPE.
 func TestResetWhileWriting(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, "echo")
+	m := systest.Start(t, "echo")
 	c := m.Dial(t)
 	var written atomic.Int64
 	var writer sync.WaitGroup
@@ -286,7 +286,7 @@ func TestResetWhileWriting(t *testing.T) {
 // Many clients at once get their own bytes and nobody else's.
 func TestEchoConcurrently(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, append(rig.Instrumented(t), "echo")...)
+	m := systest.Start(t, append(systest.Instrumented(t), "echo")...)
 	var clients sync.WaitGroup
 	for i := range 40 {
 		clients.Go(func() {
@@ -307,7 +307,7 @@ func TestEchoConcurrently(t *testing.T) {
 	clients.Wait()
 	m.WaitIdle(t)
 	pids := map[int]bool{}
-	for _, e := range m.Events(rig.Is(rig.Reaped)) {
+	for _, e := range m.Events(systest.Is(systest.Reaped)) {
 		pids[e.PID] = true
 	}
 	if len(pids) != 40 {
@@ -323,7 +323,7 @@ func TestEchoConcurrently(t *testing.T) {
 // cannot do that, they do, and nothing is lost.
 func TestSplice(t *testing.T) {
 	t.Parallel()
-	strace := rig.Need(t, "strace")
+	strace := systest.Need(t, "strace")
 	for name, inject := range map[string]string{
 		"works":             "",
 		"unknown":           "-e inject=splice:error=ENOSYS",
@@ -334,8 +334,8 @@ func TestSplice(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			out := rig.Dir(t) + "/trace"
-			m := rig.Start(t, "--wrap", strace+" -f -qq -o "+out+" -e trace=splice,pipe2,fcntl,read,recvfrom "+inject, "echo")
+			out := systest.Dir(t) + "/trace"
+			m := systest.Start(t, "--wrap", strace+" -f -qq -o "+out+" -e trace=splice,pipe2,fcntl,read,recvfrom "+inject, "echo")
 			c := m.Dial(t)
 			want := noise(16 << 20)
 			go func() {

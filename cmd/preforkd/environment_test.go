@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // leaky is an environment of which no worker may see anything.
@@ -26,13 +26,13 @@ var leaky = []string{
 // without the connection's id and the version, which it returns apart.
 func environment(t *testing.T, pid int) (env []string, conn string) {
 	t.Helper()
-	rig.Until(t, "a program with an environment", func() bool {
-		return rig.Getenv(pid, "PREFORKD_CONNECTION") != "" || !rig.Alive(pid)
+	systest.Until(t, "a program with an environment", func() bool {
+		return systest.Getenv(pid, "PREFORKD_CONNECTION") != "" || !systest.Alive(pid)
 	}, nil)
-	if version := rig.Getenv(pid, "PREFORKD_VERSION"); version == "" {
+	if version := systest.Getenv(pid, "PREFORKD_VERSION"); version == "" {
 		t.Error("PREFORKD_VERSION is missing")
 	}
-	for _, kv := range rig.Environ(pid) {
+	for _, kv := range systest.Environ(pid) {
 		if hasKey(kv, "PREFORKD_VERSION") {
 			continue
 		}
@@ -62,8 +62,8 @@ func TestEnvironment(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			path := filepath.Join(rig.Dir(t), "s")
-			m := rig.Options{
+			path := filepath.Join(systest.Dir(t), "s")
+			m := systest.Options{
 				Env:  append([]string{"LANG=C.UTF-8", "TZ=Antarctica/Troll"}, leaky...),
 				Args: append([]string{"--listen", "127.0.0.1:0", "--listen", "[::]:0", "--listen", "unix:" + path}, args...),
 			}.Start(t)
@@ -75,7 +75,7 @@ func TestEnvironment(t *testing.T) {
 				if !strings.HasSuffix(name, "systemd") {
 					return nil
 				}
-				rig.Until(t, "a program", func() bool { return rig.Getenv(pid, "LISTEN_PID") != "" || !rig.Alive(pid) }, nil)
+				systest.Until(t, "a program", func() bool { return systest.Getenv(pid, "LISTEN_PID") != "" || !systest.Alive(pid) }, nil)
 				return []string{"LISTEN_FDS=1", "LISTEN_FDNAMES=connection", fmt.Sprintf("LISTEN_PID=%d", pid)}
 			}
 			wait := func() {
@@ -110,10 +110,10 @@ func TestEnvironment(t *testing.T) {
 				}
 			}
 
-			client := filepath.Join(rig.Dir(t), "client")
+			client := filepath.Join(systest.Dir(t), "client")
 			for n, bound := range []string{"", client} {
 				wait()
-				before := len(m.Events(rig.Is(rig.Accepted)))
+				before := len(m.Events(systest.Is(systest.Accepted)))
 				var from *net.UnixAddr
 				if bound != "" {
 					from = &net.UnixAddr{Name: bound, Net: "unix"}
@@ -123,7 +123,7 @@ func TestEnvironment(t *testing.T) {
 					t.Fatal(err)
 				}
 				t.Cleanup(func() { c.Close() })
-				accepted := m.Wait(t, before+1, rig.Is(rig.Accepted))[before]
+				accepted := m.Wait(t, before+1, systest.Is(systest.Accepted))[before]
 				passed := listen(accepted.PID)
 				got, _ := environment(t, m.Worker(t, accepted))
 				want := append([]string{
@@ -144,7 +144,7 @@ func TestEnvironment(t *testing.T) {
 // What the master's environment lacks is not made up for the workers.
 func TestEnvironmentIsNotMadeUp(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, program("/bin/cat")...)
+	m := systest.Start(t, program("/bin/cat")...)
 	c := m.Dial(t)
 	env, _ := environment(t, c.Worker(t))
 	for _, kv := range env {
@@ -157,12 +157,12 @@ func TestEnvironmentIsNotMadeUp(t *testing.T) {
 // A client over IPv4 of a dual-stack listener is one over IPv4.
 func TestEnvironmentUnmapsAddresses(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, append([]string{"--listen", ":0"}, program("/bin/cat")...)...)
+	m := systest.Start(t, append([]string{"--listen", ":0"}, program("/bin/cat")...)...)
 	c := m.DialTo(t, "tcp4", "127.0.0.1:"+m.Listeners[0].Port())
 	pid := c.Worker(t)
 	environment(t, pid)
 	for _, key := range []string{"TCPLOCALIP", "TCPREMOTEIP", "REMOTE_ADDR"} {
-		if got := rig.Getenv(pid, key); got != "127.0.0.1" {
+		if got := systest.Getenv(pid, key); got != "127.0.0.1" {
 			t.Errorf("%s=%s", key, got)
 		}
 	}
@@ -171,8 +171,8 @@ func TestEnvironmentUnmapsAddresses(t *testing.T) {
 // TCPCONNNUM counts the live connections of one source and gives them back.
 func TestConnectionNumber(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, append([]string{"--listen", "0.0.0.0:0"}, program("/bin/cat")...)...)
-	dial := func(source string) *rig.Client {
+	m := systest.Start(t, append([]string{"--listen", "0.0.0.0:0"}, program("/bin/cat")...)...)
+	dial := func(source string) *systest.Client {
 		t.Helper()
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}
 		conn, err := d.DialContext(t.Context(), "tcp", "127.0.0.1:"+m.Listeners[0].Port())
@@ -182,11 +182,11 @@ func TestConnectionNumber(t *testing.T) {
 		t.Cleanup(func() { conn.Close() })
 		return m.Wrap(conn)
 	}
-	number := func(c *rig.Client) string {
+	number := func(c *systest.Client) string {
 		t.Helper()
 		pid := c.Worker(t)
 		environment(t, pid)
-		return rig.Getenv(pid, "TCPCONNNUM")
+		return systest.Getenv(pid, "TCPCONNNUM")
 	}
 	first := dial("127.0.0.1")
 	for i, want := range []string{"1", "2", "3"} {

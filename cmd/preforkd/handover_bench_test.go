@@ -4,7 +4,7 @@ import (
 	"io"
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // BenchmarkHandover measures the time from a client's connect to the first byte
@@ -18,8 +18,8 @@ func BenchmarkHandover(b *testing.B) {
 		{"reused", "--min-spares 1 --max-spares 8 --connections-per-worker 1000000"},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			args := with(c.flags+" --handoff worker", "--", rig.Program(b, "cmd/internal/rig/testworker"), "who")
-			m := rig.Start(b, args...)
+			args := with(c.flags+" --handoff worker", "--", systest.Program(b, "cmd/internal/systest/testworker"), "who")
+			m := systest.Start(b, args...)
 			if c.name == "spare" {
 				m.WaitSpares(b, 8)
 			}

@@ -15,12 +15,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 func init() {
-	rig.Register("blocked", func(args []string) int { return blocked(args) })
-	rig.Register("groupless", func(args []string) int { return groupless(args) })
+	systest.Register("blocked", func(args []string) int { return blocked(args) })
+	systest.Register("groupless", func(args []string) int { return groupless(args) })
 }
 
 // groupless runs a command in the process group of its parent, the master.
@@ -65,7 +65,7 @@ func fail(format string, args ...any) int {
 // command runs a program to its end and returns what it wrote to stdout.
 func command(t *testing.T, stdin string, name string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), rig.Deadline())
+	ctx, cancel := context.WithTimeout(t.Context(), systest.Deadline())
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stdin = strings.NewReader(stdin)
@@ -94,7 +94,7 @@ func sh(script string, args ...string) []string {
 func program(line ...string) []string { return append([]string{"--"}, line...) }
 
 // seconds returns the time of an event.
-func seconds(t *testing.T, e rig.Event) float64 {
+func seconds(t *testing.T, e systest.Event) float64 {
 	t.Helper()
 	var text string
 	if err := json.Unmarshal(e.TS, &text); err != nil {

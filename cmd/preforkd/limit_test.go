@@ -8,12 +8,12 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // asked waits until the master has answered a signal, and with it whatever
 // came before: a chance for what must not happen to happen.
-func asked(t *testing.T, m *rig.Master) {
+func asked(t *testing.T, m *systest.Master) {
 	t.Helper()
 	for range 3 {
 		before := len(m.Events(anyEvent))
@@ -22,38 +22,38 @@ func asked(t *testing.T, m *rig.Master) {
 	}
 }
 
-func anyEvent(rig.Event) bool { return true }
+func anyEvent(systest.Event) bool { return true }
 
 // At the cap further clients wait in the backlog, and each slot that becomes
 // free serves one of them.
 func TestOverflowWaits(t *testing.T) {
 	t.Parallel()
 	const limit, total = 3, 12
-	m := rig.Start(t, append([]string{"--max-connections", fmt.Sprint(limit)}, program("/bin/cat")...)...)
+	m := systest.Start(t, append([]string{"--max-connections", fmt.Sprint(limit)}, program("/bin/cat")...)...)
 	clients := m.DialAll(t, total) // the kernel accepts all of them
 	for _, c := range clients {
 		c.Send(t, "hello")
 	}
-	m.Wait(t, limit, rig.Is(rig.Accepted))
+	m.Wait(t, limit, systest.Is(systest.Accepted))
 	asked(t, m)
-	if n := len(rig.Children(m.PID)); n > limit {
+	if n := len(systest.Children(m.PID)); n > limit {
 		t.Errorf("%d workers, at most %d are allowed", n, limit)
 	}
 	for i, c := range clients {
 		c.Expect(t, "hello") // in the order of the backlog
-		if n := len(rig.Children(m.PID)); n > limit {
+		if n := len(systest.Children(m.PID)); n > limit {
 			t.Errorf("%d workers after %d clients, at most %d are allowed", n, i, limit)
 		}
 		c.Close()
 	}
 	m.WaitIdle(t)
-	if refused := m.Events(rig.Is(rig.Refused)); len(refused) > 0 {
+	if refused := m.Events(systest.Is(systest.Refused)); len(refused) > 0 {
 		t.Errorf("refused instead of waiting: %s", refused[0].Line)
 	}
 	// In the log, too, there were never more alive than there are slots.
 	alive := 0
-	for _, e := range m.Events(func(e rig.Event) bool { return e.Msg == rig.Accepted || e.Msg == rig.Reaped }) {
-		if e.Msg == rig.Accepted {
+	for _, e := range m.Events(func(e systest.Event) bool { return e.Msg == systest.Accepted || e.Msg == systest.Reaped }) {
+		if e.Msg == systest.Accepted {
 			alive++
 		} else {
 			alive--
@@ -68,8 +68,8 @@ func TestOverflowWaits(t *testing.T) {
 // lives on keeps it.
 func TestSlotIsFreedAtReap(t *testing.T) {
 	t.Parallel()
-	gate := rig.NewGate(t)
-	m := rig.Start(t, append([]string{"--max-connections", "1"},
+	gate := systest.NewGate(t)
+	m := systest.Start(t, append([]string{"--max-connections", "1"},
 		program(sh(`read line; echo "$line"; exec 0<&- 1>&-; read go < `+gate.Path)...)...)...)
 	first := m.Dial(t)
 	first.Echo(t, "first\n")
@@ -78,7 +78,7 @@ func TestSlotIsFreedAtReap(t *testing.T) {
 	second := m.Dial(t)
 	second.Send(t, "second\n")
 	asked(t, m)
-	if n := len(m.Events(rig.Is(rig.Accepted))); n != 1 {
+	if n := len(m.Events(systest.Is(systest.Accepted))); n != 1 {
 		t.Errorf("%d accepted while the only slot is taken", n)
 	}
 	gate.Open(t)
@@ -93,11 +93,11 @@ func TestSlotIsFreedAtReap(t *testing.T) {
 func TestNoListenerStarves(t *testing.T) {
 	t.Parallel()
 	const each = 20
-	m := rig.Start(t, append([]string{"--max-connections", "1", "--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0"},
+	m := systest.Start(t, append([]string{"--max-connections", "1", "--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0"},
 		program(sh("read line; echo $line")...)...)...)
 	blocker := m.Dial(t)
 	blocker.Worker(t)
-	var clients []*rig.Client
+	var clients []*systest.Client
 	for range each {
 		for _, l := range m.Listeners {
 			c := m.DialTo(t, l.Network, l.Address)
@@ -111,8 +111,8 @@ func TestNoListenerStarves(t *testing.T) {
 		c.ExpectEnd(t)
 	}
 	var order []int // which listener's client was accepted
-	for _, e := range m.Events(rig.Is(rig.Accepted))[1:] {
-		i := slices.IndexFunc(clients, func(c *rig.Client) bool { return c.LocalAddr().String() == e.Peer })
+	for _, e := range m.Events(systest.Is(systest.Accepted))[1:] {
+		i := slices.IndexFunc(clients, func(c *systest.Client) bool { return c.LocalAddr().String() == e.Peer })
 		order = append(order, i%2)
 	}
 	for l := range 2 {
@@ -126,7 +126,7 @@ func TestNoListenerStarves(t *testing.T) {
 // one slot and two listeners, either is served while the other is quiet.
 func TestIdleListenerHoldsNoSlot(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, append([]string{"--max-connections", "1", "--listen", "127.0.0.1:0", "--listen", "[::1]:0"}, program("/bin/cat")...)...)
+	m := systest.Start(t, append([]string{"--max-connections", "1", "--listen", "127.0.0.1:0", "--listen", "[::1]:0"}, program("/bin/cat")...)...)
 	for range 3 {
 		for _, i := range []int{0, 0, 1, 1} {
 			c := m.DialTo(t, m.Listeners[i].Network, m.Listeners[i].Address)
@@ -139,7 +139,7 @@ func TestIdleListenerHoldsNoSlot(t *testing.T) {
 // Clients that give up while they wait in the backlog cost nothing.
 func TestClientsThatGiveUp(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, append([]string{"--max-connections", "2"}, program("/bin/cat")...)...)
+	m := systest.Start(t, append([]string{"--max-connections", "2"}, program("/bin/cat")...)...)
 	holders := m.DialAll(t, 2)
 	for _, c := range holders {
 		c.Echo(t, "hello")

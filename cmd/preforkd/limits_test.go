@@ -3,7 +3,7 @@ package main
 import (
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // A connection on which nothing moves ends, one on which something does not,
@@ -14,7 +14,7 @@ func TestIdleTimeout(t *testing.T) {
 		for name, args := range map[string][]string{"builtin": {"echo"}, "sdk": sdk(t, "", "echo")} {
 			t.Run(how+" "+name, func(t *testing.T) {
 				t.Parallel()
-				m := rig.Start(t, with(flags+" --idle-timeout 300ms", args...)...)
+				m := systest.Start(t, with(flags+" --idle-timeout 300ms", args...)...)
 				for range 2 {
 					c := dialSome(t, m)
 					c.Echo(t, "hello")
@@ -23,7 +23,7 @@ func TestIdleTimeout(t *testing.T) {
 					}
 					c.Close()
 					end := c.End(t)
-					if end.Reason != "idle-timeout" || end.Msg == rig.Reaped && end.Code() != 108 || end.BytesIn == nil || *end.BytesIn != 5 {
+					if end.Reason != "idle-timeout" || end.Msg == systest.Reaped && end.Code() != 108 || end.BytesIn == nil || *end.BytesIn != 5 {
 						t.Errorf("unexpected end: %s", end.Line)
 					}
 					if *end.Duration < 0.3 {
@@ -42,14 +42,14 @@ func TestMaxLifetime(t *testing.T) {
 		for name, args := range map[string][]string{"builtin": {"echo"}, "sdk": sdk(t, "", "echo")} {
 			t.Run(how+" "+name, func(t *testing.T) {
 				t.Parallel()
-				m := rig.Start(t, with(flags+" --max-lifetime 300ms", args...)...)
+				m := systest.Start(t, with(flags+" --max-lifetime 300ms", args...)...)
 				for range 2 {
 					c := dialSome(t, m)
 					for c.TryEcho("busy") == nil {
 					}
 					c.Close()
 					end := c.End(t)
-					if end.Reason != "max-lifetime" || end.Msg == rig.Reaped && end.Code() != 109 {
+					if end.Reason != "max-lifetime" || end.Msg == systest.Reaped && end.Code() != 109 {
 						t.Errorf("unexpected end: %s", end.Line)
 					}
 					if *end.Duration < 0.3 {
@@ -78,11 +78,11 @@ func TestMasterEnforcesMaxLifetime(t *testing.T) {
 		for _, spares := range []string{"0", "2"} {
 			t.Run(name+" "+spares, func(t *testing.T) {
 				t.Parallel()
-				m := rig.Start(t, with("--spares "+spares+" --max-lifetime 1s --kill-delay 100ms", c.args...)...)
+				m := systest.Start(t, with("--spares "+spares+" --max-lifetime 1s --kill-delay 100ms", c.args...)...)
 				client := dialSpare(t, m)
 				client.Echo(t, "hello")
 				if c.stop {
-					rig.Halt(t, client.Worker(t))
+					systest.Halt(t, client.Worker(t))
 				}
 				client.ExpectGone(t)
 				end := client.End(t)
@@ -90,7 +90,7 @@ func TestMasterEnforcesMaxLifetime(t *testing.T) {
 				if end.Signal != c.signal && !(c.stop && end.Signal == "SIGTERM") {
 					t.Errorf("want %s: %s", c.signal, end.Line)
 				}
-				said := m.WaitFor(t, func(e rig.Event) bool { return e.Msg == rig.Overdue && e.PID == end.PID })
+				said := m.WaitFor(t, func(e systest.Event) bool { return e.Msg == systest.Overdue && e.PID == end.PID })
 				if said.Signal != "SIGTERM" {
 					t.Errorf("should have been asked first: %s", said.Line)
 				}
@@ -105,13 +105,13 @@ func TestMasterEnforcesIdleTimeout(t *testing.T) {
 	for _, spares := range []string{"0", "2"} {
 		t.Run(spares, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, with("--spares "+spares+" --idle-timeout 200ms --kill-delay 100ms", "echo")...)
+			m := systest.Start(t, with("--spares "+spares+" --idle-timeout 200ms --kill-delay 100ms", "echo")...)
 			client := dialSpare(t, m)
 			client.Echo(t, "hello")
-			rig.Halt(t, client.Worker(t))
+			systest.Halt(t, client.Worker(t))
 			client.ExpectGone(t)
 			end := client.End(t)
-			said := m.WaitFor(t, func(e rig.Event) bool { return e.Msg == rig.Overdue && e.PID == end.PID })
+			said := m.WaitFor(t, func(e systest.Event) bool { return e.Msg == systest.Overdue && e.PID == end.PID })
 			if said.Signal != "SIGTERM" {
 				t.Errorf("should have been asked first: %s", said.Line)
 			}
@@ -122,7 +122,7 @@ func TestMasterEnforcesIdleTimeout(t *testing.T) {
 // Time that a worker waits for its connection is not the connection's.
 func TestLifetimeBeginsWithTheConnection(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, with("--spares 1 --idle-timeout 1s --max-lifetime 2s --kill-delay 1ms", "echo")...)
+	m := systest.Start(t, with("--spares 1 --idle-timeout 1s --max-lifetime 2s --kill-delay 1ms", "echo")...)
 	pids := m.WaitSpares(t, 1)
 	// Longer than both limits: three sweeps of the master.
 	first := m.Dial(t)

@@ -11,42 +11,42 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 func TestListenAddresses(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(rig.Dir(t), "echo.sock")
+	path := filepath.Join(systest.Dir(t), "echo.sock")
 	abstract := "@preforkd-test-" + strconv.Itoa(os.Getpid())
 	for _, c := range []struct {
 		name, listen string
-		dial         func(l rig.Listener) (network string, addresses []string)
+		dial         func(l systest.Listener) (network string, addresses []string)
 	}{
-		{"IPv4", "127.0.0.1:0", func(l rig.Listener) (string, []string) {
+		{"IPv4", "127.0.0.1:0", func(l systest.Listener) (string, []string) {
 			return "tcp4", []string{l.Address}
 		}},
-		{"IPv6", "[::1]:0", func(l rig.Listener) (string, []string) {
+		{"IPv6", "[::1]:0", func(l systest.Listener) (string, []string) {
 			return "tcp6", []string{"[::1]:" + l.Port()}
 		}},
-		{"dual stack", ":0", func(l rig.Listener) (string, []string) {
+		{"dual stack", ":0", func(l systest.Listener) (string, []string) {
 			return "tcp", []string{"127.0.0.1:" + l.Port(), "[::1]:" + l.Port(), "127.0.0.2:" + l.Port()}
 		}},
-		{"every IPv4 address", "0.0.0.0:0", func(l rig.Listener) (string, []string) {
+		{"every IPv4 address", "0.0.0.0:0", func(l systest.Listener) (string, []string) {
 			return "tcp4", []string{"127.0.0.1:" + l.Port(), "127.0.0.2:" + l.Port()}
 		}},
-		{"name", "localhost:0", func(l rig.Listener) (string, []string) {
+		{"name", "localhost:0", func(l systest.Listener) (string, []string) {
 			return "tcp", []string{l.Address}
 		}},
-		{"unix path", "unix:" + path, func(l rig.Listener) (string, []string) {
+		{"unix path", "unix:" + path, func(l systest.Listener) (string, []string) {
 			return "unix", []string{path}
 		}},
-		{"abstract", "unix:" + abstract, func(l rig.Listener) (string, []string) {
+		{"abstract", "unix:" + abstract, func(l systest.Listener) (string, []string) {
 			return "unix", []string{abstract}
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, "--listen", c.listen, "echo")
+			m := systest.Start(t, "--listen", c.listen, "echo")
 			network, addresses := c.dial(m.Listeners[0])
 			if network != "unix" {
 				if port := m.Listeners[0].Port(); port == "" || port == "0" {
@@ -68,7 +68,7 @@ func TestListenAddresses(t *testing.T) {
 // IPv4 only means just that, and so does IPv6 only.
 func TestFamiliesStayApart(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, "--listen", "0.0.0.0:0", "--listen", "[::1]:0", "echo")
+	m := systest.Start(t, "--listen", "0.0.0.0:0", "--listen", "[::1]:0", "echo")
 	for _, address := range []string{"[::1]:" + m.Listeners[0].Port(), "127.0.0.1:" + m.Listeners[1].Port()} {
 		if c, err := net.Dial("tcp", address); err == nil {
 			c.Close()
@@ -79,8 +79,8 @@ func TestFamiliesStayApart(t *testing.T) {
 
 func TestSeveralListeners(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(rig.Dir(t), "echo.sock")
-	m := rig.Start(t, "--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--listen", "[::1]:0", "--listen", "unix:"+path, "echo")
+	path := filepath.Join(systest.Dir(t), "echo.sock")
+	m := systest.Start(t, "--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--listen", "[::1]:0", "--listen", "unix:"+path, "echo")
 	if len(m.Listeners) != 4 {
 		t.Fatalf("listeners: %+v", m.Listeners)
 	}
@@ -96,14 +96,14 @@ func TestSeveralListeners(t *testing.T) {
 
 func TestListenerOptions(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, "--listen", "127.0.0.1:0", "--listen", "[::1]:0", "echo")
+	m := systest.Start(t, "--listen", "127.0.0.1:0", "--listen", "[::1]:0", "echo")
 	somaxconn, err := os.ReadFile("/proc/sys/net/core/somaxconn")
 	if err != nil {
 		t.Fatal(err)
 	}
 	backlog, _ := strconv.Atoi(strings.TrimSpace(string(somaxconn)))
 	listeners := 0
-	for fd, s := range rig.SocketsOf(m.PID) {
+	for fd, s := range systest.SocketsOf(m.PID) {
 		defer s.Close()
 		if s.Option(unix.SOL_SOCKET, unix.SO_ACCEPTCONN) != 1 {
 			continue
@@ -125,7 +125,7 @@ func TestListenerOptions(t *testing.T) {
 	if listeners != 2 {
 		t.Errorf("%d listening sockets", listeners)
 	}
-	for _, fd := range rig.FDs(m.PID) {
+	for _, fd := range systest.FDs(m.PID) {
 		if fd.Number > 2 && !fd.CloseOnExec() {
 			t.Errorf("would be inherited: %v", fd)
 		}
@@ -144,10 +144,10 @@ func TestConnectionOptions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, c.args...)
+			m := systest.Start(t, c.args...)
 			client := m.Dial(t)
 			client.Echo(t, "hello")
-			s, err := rig.DuplicateSocket(client.Worker(t), c.fd)
+			s, err := systest.DuplicateSocket(client.Worker(t), c.fd)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -166,7 +166,7 @@ func TestConnectionOptions(t *testing.T) {
 }
 
 func init() {
-	rig.Register("in-network", func(args []string) int { return inNetwork(args) })
+	systest.Register("in-network", func(args []string) int { return inNetwork(args) })
 }
 
 // inNetwork runs a command in a network of its own that has a loopback only.
@@ -193,10 +193,10 @@ func inNetwork(args []string) int {
 // fixed one, so the test needs a network where nobody else has it.
 func TestDefaultAddress(t *testing.T) {
 	t.Parallel()
-	rig.NeedRoot(t)
-	nsenter, nc := rig.Need(t, "nsenter"), rig.Need(t, "nc")
-	m := rig.Options{
-		Wrap: rig.Helper("in-network"),
+	systest.NeedRoot(t)
+	nsenter, nc := systest.Need(t, "nsenter"), systest.Need(t, "nc")
+	m := systest.Options{
+		Wrap: systest.Helper("in-network"),
 		Args: []string{"echo"}, NoListen: true,
 	}.Start(t)
 	if got := m.Listeners[0].Address; got != "127.0.0.1:7007" {
@@ -211,7 +211,7 @@ func TestDefaultAddress(t *testing.T) {
 // Without a handler it is the echo handler that serves.
 func TestDefaultHandler(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t)
+	m := systest.Start(t)
 	c := m.Dial(t)
 	c.Echo(t, "hello")
 	c.Close()

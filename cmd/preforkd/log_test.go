@@ -10,13 +10,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // Off a terminal the log is JSON, every line of it, with time and level.
 func TestLogIsJSONByDefault(t *testing.T) {
 	t.Parallel()
-	m := rig.Options{LogFormat: "none", Args: []string{"echo"}}.Start(t)
+	m := systest.Options{LogFormat: "none", Args: []string{"echo"}}.Start(t)
 	c := m.Dial(t)
 	c.Echo(t, "hello")
 	c.Close()
@@ -33,7 +33,7 @@ func TestLogIsJSONByDefault(t *testing.T) {
 	for _, e := range m.Events(anyEvent) {
 		order = append(order, e.Msg)
 	}
-	want := []string{rig.Listening, rig.Accepted, rig.Reaped, rig.Draining, rig.Stopped}
+	want := []string{systest.Listening, systest.Accepted, systest.Reaped, systest.Draining, systest.Stopped}
 	if !slices.Equal(order, want) {
 		t.Errorf("events %q, want %q", order, want)
 	}
@@ -45,9 +45,9 @@ var colours = regexp.MustCompile("\x1b\\[[0-9;]*m")
 // such line has its columns where the others have theirs.
 func TestLogOnTerminal(t *testing.T) {
 	t.Parallel()
-	m := rig.Options{Terminal: true, LogFormat: "none", Quiet: true, Args: []string{"echo"}}.Start(t)
+	m := systest.Options{Terminal: true, LogFormat: "none", Quiet: true, Args: []string{"echo"}}.Start(t)
 	m.LossyLog = true
-	listening := m.WaitFor(t, func(e rig.Event) bool { return strings.Contains(e.Line, rig.Listening) })
+	listening := m.WaitFor(t, func(e systest.Event) bool { return strings.Contains(e.Line, systest.Listening) })
 	var peers []string
 	for _, word := range []string{"a", "some words", string(noise(100_000))} {
 		c := m.Wrap(dialFirst(t, colours.ReplaceAllString(listening.Line, "")))
@@ -57,8 +57,8 @@ func TestLogOnTerminal(t *testing.T) {
 	}
 	var column []int
 	for i, peer := range peers {
-		ends := m.Wait(t, 1, func(e rig.Event) bool {
-			return strings.Contains(e.Line, rig.Reaped) && strings.Contains(e.Line, peer)
+		ends := m.Wait(t, 1, func(e systest.Event) bool {
+			return strings.Contains(e.Line, systest.Reaped) && strings.Contains(e.Line, peer)
 		})
 		if len(ends) != 1 {
 			t.Errorf("%d lines for the end of %s", len(ends), peer)
@@ -68,7 +68,7 @@ func TestLogOnTerminal(t *testing.T) {
 			t.Errorf("not a line for people: %q", line)
 		}
 		var at []int
-		for _, word := range []string{rig.Reaped, "echo", peer, "pid ", "exit 0", "eof", " cpu ", " rss "} {
+		for _, word := range []string{systest.Reaped, "echo", peer, "pid ", "exit 0", "eof", " cpu ", " rss "} {
 			k := strings.Index(line, word)
 			if k < 0 {
 				t.Errorf("%q is missing in %q", word, line)
@@ -90,15 +90,15 @@ func TestLogOnTerminal(t *testing.T) {
 // --log-format decides, wherever the log goes.
 func TestLogFormatIsChosen(t *testing.T) {
 	t.Parallel()
-	m := rig.Options{Terminal: true, LogFormat: "json", Args: []string{"echo"}}.Start(t)
+	m := systest.Options{Terminal: true, LogFormat: "json", Args: []string{"echo"}}.Start(t)
 	c := m.Dial(t)
 	c.Echo(t, "hello")
 	c.Close()
 	c.End(t)
 
-	console := rig.Options{LogFormat: "console", Quiet: true, Args: []string{"echo"}}.Start(t)
+	console := systest.Options{LogFormat: "console", Quiet: true, Args: []string{"echo"}}.Start(t)
 	console.LossyLog = true
-	line := console.WaitFor(t, func(e rig.Event) bool { return strings.Contains(e.Line, rig.Listening) })
+	line := console.WaitFor(t, func(e systest.Event) bool { return strings.Contains(e.Line, systest.Listening) })
 	if strings.ContainsAny(line.Line, "{}\x1b") {
 		t.Errorf("not a plain line: %q", line.Line)
 	}
@@ -107,9 +107,9 @@ func TestLogFormatIsChosen(t *testing.T) {
 
 func TestLogLevel(t *testing.T) {
 	t.Parallel()
-	m := rig.Options{Quiet: true, Args: []string{"--log-level", "error", "echo"}}.Start(t)
-	rig.Until(t, "listening", func() bool {
-		for _, s := range rig.SocketsOf(m.PID) {
+	m := systest.Options{Quiet: true, Args: []string{"--log-level", "error", "echo"}}.Start(t)
+	systest.Until(t, "listening", func() bool {
+		for _, s := range systest.SocketsOf(m.PID) {
 			defer s.Close()
 			if s.Backlog() > 0 {
 				return true
@@ -128,7 +128,7 @@ func TestLogLevel(t *testing.T) {
 // A reader of the log that has stopped reading stops the log, not the service.
 func TestNobodyReadsTheLog(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, program("/bin/cat")...)
+	m := systest.Start(t, program("/bin/cat")...)
 	m.LossyLog = true
 	m.PauseLog()
 	var clients sync.WaitGroup
@@ -148,7 +148,7 @@ func TestNobodyReadsTheLog(t *testing.T) {
 		})
 	}
 	clients.Wait()
-	rig.Until(t, "without children", func() bool { return len(rig.Children(m.PID)) == 0 }, nil)
+	systest.Until(t, "without children", func() bool { return len(systest.Children(m.PID)) == 0 }, nil)
 	m.ResumeLog()
 	c := m.Dial(t)
 	c.Echo(t, "after")
@@ -159,16 +159,16 @@ func TestNobodyReadsTheLog(t *testing.T) {
 // A client cannot write into the log: its name is quoted like any value.
 func TestLogIsNotForged(t *testing.T) {
 	t.Parallel()
-	dir := rig.Dir(t)
-	m := rig.Start(t, "--listen", "unix:"+dir+"/s", "echo")
+	dir := systest.Dir(t)
+	m := systest.Start(t, "--listen", "unix:"+dir+"/s", "echo")
 	name := dir + "/\n{\"msg\":\"forged\"}\x1b[31m"
 	c := dialFrom(t, name, dir+"/s")
 	m.Wrap(c).Echo(t, "hello")
 	c.Close()
-	if e := m.WaitFor(t, rig.Is(rig.Reaped)); !strings.Contains(e.Peer, name) {
+	if e := m.WaitFor(t, systest.Is(systest.Reaped)); !strings.Contains(e.Peer, name) {
 		t.Errorf("peer %q", e.Peer)
 	}
-	if forged := m.Events(rig.Is("forged")); len(forged) > 0 {
+	if forged := m.Events(systest.Is("forged")); len(forged) > 0 {
 		t.Errorf("forged: %s", forged[0].Line)
 	}
 }

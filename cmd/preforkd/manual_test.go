@@ -10,14 +10,14 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // The manual tells of every command and every flag, in a form that man has
 // nothing to complain about.
 func TestManual(t *testing.T) {
 	t.Parallel()
-	man := rig.Need(t, "man")
+	man := systest.Need(t, "man")
 	dir := filepath.Join(t.TempDir(), "man")
 	if err := writeManual(dir, func(string) string { return "" }); err != nil {
 		t.Fatal(err)
@@ -49,7 +49,7 @@ func TestManual(t *testing.T) {
 	if err := writeManual(dir, soon); err == nil || !strings.Contains(err.Error(), `SOURCE_DATE_EPOCH "soon"`) {
 		t.Errorf("with a date that is none: %v", err)
 	}
-	if r := rig.Run(t, "manual", dir); r.Code != exitUsage {
+	if r := systest.Run(t, "manual", dir); r.Code != exitUsage {
 		t.Errorf("preforkd has a command for it: %+v", r)
 	}
 }
@@ -62,7 +62,7 @@ func TestManualTool(t *testing.T) {
 	built(t, "", "go", "build", "-buildvcs=false", "-tags", "manual", "-o", tool, ".")
 	command(t, "", tool, filepath.Join(dir, "man"))
 	for _, shell := range []string{"bash", "fish", "zsh"} {
-		want := rig.Run(t, "completion", shell).Stdout
+		want := systest.Run(t, "completion", shell).Stdout
 		got, err := os.ReadFile(filepath.Join(dir, "man", "completion", "preforkd."+shell))
 		if err != nil || string(got) != want || want == "" {
 			t.Errorf("%s: %v, %d bytes, want %d", shell, err, len(got), len(want))
@@ -83,7 +83,7 @@ func TestManualTool(t *testing.T) {
 func TestCompletionScripts(t *testing.T) {
 	t.Parallel()
 	for shell, word := range map[string]string{"bash": "complete -o default", "zsh": "#compdef preforkd", "fish": "complete -c preforkd"} {
-		r := rig.Run(t, "completion", shell)
+		r := systest.Run(t, "completion", shell)
 		if r.Code != 0 || !strings.Contains(r.Stdout, word) {
 			t.Errorf("%s: exit code %d, %q is missing", shell, r.Code, word)
 		}
@@ -102,7 +102,7 @@ func TestCompletionScripts(t *testing.T) {
 // What only a running master knows is completed by asking it.
 func TestCompletion(t *testing.T) {
 	t.Parallel()
-	m := rig.Options{Control: true, Args: program("/bin/cat")}.Start(t)
+	m := systest.Options{Control: true, Args: program("/bin/cat")}.Start(t)
 	c := m.Dial(t)
 	c.Echo(t, "hello")
 	conn := c.Accepted(t).Conn
@@ -121,7 +121,7 @@ func TestCompletion(t *testing.T) {
 		{[]string{"serve", ""}, "echo\n" + files},
 		{[]string{"sta"}, "status\tLook at the running master, its services and its connections\n" + noFiles},
 	} {
-		r := rig.Run(t, append([]string{"__complete"}, test.args...)...)
+		r := systest.Run(t, append([]string{"__complete"}, test.args...)...)
 		if r.Code != 0 || r.Stdout != test.want {
 			t.Errorf("%q: exit code %d, got %q, want %q", test.args, r.Code, r.Stdout, test.want)
 		}

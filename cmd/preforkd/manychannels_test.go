@@ -5,7 +5,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // Where many connections last, the master does not hold their control channels
@@ -13,13 +13,13 @@ import (
 // and tells them to come to an end.
 func TestManyLongConnections(t *testing.T) {
 	const n = 500
-	m := rig.Start(t, sdk(t, "--max-connections 2000", "goodbye")...)
+	m := systest.Start(t, sdk(t, "--max-connections 2000", "goodbye")...)
 	clients := m.DialAll(t, n)
 	for _, c := range clients {
 		c.Echo(t, "hello\n")
 	}
 	sockets := func() (n int) {
-		for _, fd := range rig.FDs(m.PID) {
+		for _, fd := range systest.FDs(m.PID) {
 			if strings.HasPrefix(fd.Target, "socket:") {
 				n++
 			}
@@ -27,7 +27,7 @@ func TestManyLongConnections(t *testing.T) {
 		return n
 	}
 	// They are moved when others come.
-	rig.Until(t, "few sockets among the master's", func() bool {
+	systest.Until(t, "few sockets among the master's", func() bool {
 		for range 20 {
 			c := m.Dial(t)
 			c.Echo(t, "more\n")

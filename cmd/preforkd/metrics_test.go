@@ -13,7 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // scraped returns the samples of a scrape by name and labels, as they stand
@@ -47,8 +47,8 @@ func cutLast(s, sep string) (before, after string, found bool) {
 // that Prometheus wants.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	gone := filepath.Join(rig.Dir(t), "gone")
-	rig.CopyProgram(t, "/bin/cat", gone)
+	gone := filepath.Join(systest.Dir(t), "gone")
+	systest.CopyProgram(t, "/bin/cat", gone)
 	m := configured(t, 3, fmt.Sprintf(`
 [service.echo]
 listen = ["127.0.0.1:0"]
@@ -177,9 +177,9 @@ func TestMetricsAddress(t *testing.T) {
 	with := func(address string) string {
 		return "[master]\ncontrol = \"none\"\nmetrics = \"" + address + "\"\n" + service
 	}
-	m := rig.Options{Config: with("127.0.0.1:0")}.Start(t)
-	before := len(rig.FDs(m.PID))
-	first := m.WaitFor(t, rig.Is("serving metrics")).Local
+	m := systest.Options{Config: with("127.0.0.1:0")}.Start(t)
+	before := len(systest.FDs(m.PID))
+	first := m.WaitFor(t, systest.Is("serving metrics")).Local
 	text, err := scrape(first)
 	if err != nil || !strings.Contains(text, "\npreforkd_connections_live{service=\"cat\"} 0\n") {
 		t.Fatalf("%v: %s", err, text)
@@ -199,7 +199,7 @@ func TestMetricsAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	if e := m.Reload(t, with(taken.Addr().String())); e.Msg != rig.NotReloaded || !strings.HasPrefix(e.Error, "serve metrics: listen tcp "+taken.Addr().String()) {
+	if e := m.Reload(t, with(taken.Addr().String())); e.Msg != systest.NotReloaded || !strings.HasPrefix(e.Error, "serve metrics: listen tcp "+taken.Addr().String()) {
 		t.Errorf("unexpected event: %s", e.Line)
 	}
 	if _, err := scrape(first); err != nil {
@@ -210,14 +210,14 @@ func TestMetricsAddress(t *testing.T) {
 	if text, err := scrape(second); err != nil || !strings.Contains(text, "preforkd_build_info") {
 		t.Errorf("%v: %s", err, text)
 	}
-	rig.Until(t, "the first address is given up", func() bool { _, err := scrape(first); return err != nil }, nil)
+	systest.Until(t, "the first address is given up", func() bool { _, err := scrape(first); return err != nil }, nil)
 	m.Reload(t, "[master]\ncontrol = \"none\"\n"+service)
-	rig.Until(t, "the second address is given up", func() bool { _, err := scrape(second); return err != nil }, nil)
+	systest.Until(t, "the second address is given up", func() bool { _, err := scrape(second); return err != nil }, nil)
 	silent.Close()
-	rig.Until(t, "one descriptor less", func() bool { return len(rig.FDs(m.PID)) == before-1 }, func() string { return fmt.Sprint(rig.FDs(m.PID)) })
+	systest.Until(t, "one descriptor less", func() bool { return len(systest.FDs(m.PID)) == before-1 }, func() string { return fmt.Sprint(systest.FDs(m.PID)) })
 	m.Baseline(t)
 
-	r := rig.Run(t, "serve", "--control", "none", "--listen", "127.0.0.1:0", "--metrics", taken.Addr().String())
+	r := systest.Run(t, "serve", "--control", "none", "--listen", "127.0.0.1:0", "--metrics", taken.Addr().String())
 	oneLine(t, r.Stderr)
 	if r.Code != exitFailure || !strings.Contains(r.Stderr, "serve metrics: listen tcp "+taken.Addr().String()) {
 		t.Errorf("exit %d: %s", r.Code, r.Stderr)
@@ -225,7 +225,7 @@ func TestMetricsAddress(t *testing.T) {
 	for address, want := range map[string]string{
 		"unix:/run/x": "must be a TCP address", "nonsense": "metrics \"nonsense\": ", ":7007": "service echo listens at 127.0.0.1:7007",
 	} {
-		r := rig.Run(t, "check", "--metrics", address)
+		r := systest.Run(t, "check", "--metrics", address)
 		oneLine(t, r.Stderr)
 		if r.Code != exitUsage || !strings.Contains(r.Stderr, want) {
 			t.Errorf("exit %d: %s", r.Code, r.Stderr)

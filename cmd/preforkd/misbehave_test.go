@@ -10,20 +10,20 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // startRogue starts a master with spares of which one, the first to come, does
 // what the steps say; see the program. The others serve as they should.
-func startRogue(t *testing.T, flags string, steps ...string) *rig.Master {
+func startRogue(t *testing.T, flags string, steps ...string) *systest.Master {
 	t.Helper()
-	token := filepath.Join(rig.Dir(t), "token")
+	token := filepath.Join(systest.Dir(t), "token")
 	if err := os.WriteFile(token, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	m := rig.Start(t, with("--handoff worker "+flags, append([]string{"--", rig.Program(t, "cmd/internal/rig/badworker"), token}, steps...)...)...)
+	m := systest.Start(t, with("--handoff worker "+flags, append([]string{"--", systest.Program(t, "cmd/internal/systest/badworker"), token}, steps...)...)...)
 	// Nobody has connected yet, so it is a spare that has it.
-	rig.Until(t, "the bad worker among the spares", func() bool {
+	systest.Until(t, "the bad worker among the spares", func() bool {
 		_, err := os.Lstat(token)
 		return errors.Is(err, os.ErrNotExist)
 	}, nil)
@@ -94,8 +94,8 @@ func TestContractBroken(t *testing.T) {
 			m := startRogue(t, fmt.Sprint("--spares ", spares), steps...)
 			// One that ends at once may be reaped before it is heard; then its
 			// end alone says it.
-			broken := func(e rig.Event) bool {
-				return e.Msg == rig.Broken || e.Msg == rig.Reaped && e.Error != ""
+			broken := func(e systest.Event) bool {
+				return e.Msg == systest.Broken || e.Msg == systest.Reaped && e.Error != ""
 			}
 			if !strings.HasPrefix(c.steps, "ready wait") {
 				m.WaitFor(t, broken)
@@ -113,7 +113,7 @@ func TestContractBroken(t *testing.T) {
 			if !strings.Contains(said.Error, c.error) || strings.Contains(said.Error, "\n") {
 				t.Errorf("want %q: %s", c.error, said.Line)
 			}
-			end := m.WaitFor(t, func(e rig.Event) bool { return e.Msg == rig.Reaped && e.PID == said.PID })
+			end := m.WaitFor(t, func(e systest.Event) bool { return e.Msg == systest.Reaped && e.PID == said.PID })
 			if !strings.Contains(end.Error, c.error) || (end.Conn != "") != c.lost {
 				t.Errorf("want %q, lost connection %t: %s", c.error, c.lost, end.Line)
 			}
@@ -169,11 +169,11 @@ func TestSilentWorker(t *testing.T) {
 			for _, client := range clients {
 				client.Echo(t, "hello\n")
 			}
-			said := m.WaitFor(t, rig.Is(rig.Overdue))
+			said := m.WaitFor(t, systest.Is(systest.Overdue))
 			if said.Reason != c.reason || said.Signal != "SIGKILL" {
 				t.Errorf("want reason %s: %s", c.reason, said.Line)
 			}
-			end := m.WaitFor(t, func(e rig.Event) bool { return e.Msg == rig.Reaped && e.PID == said.PID })
+			end := m.WaitFor(t, func(e systest.Event) bool { return e.Msg == systest.Reaped && e.PID == said.PID })
 			if end.Signal != "SIGKILL" || end.Conn != "" {
 				t.Errorf("want a connection that was not lost: %s", end.Line)
 			}
@@ -233,7 +233,7 @@ func TestDeathInTheDialogue(t *testing.T) {
 			t.Parallel()
 			spares := sparesFor(c.steps)
 			m := startRogue(t, fmt.Sprint("--spares ", spares), strings.Fields(c.steps)...)
-			ended := func(e rig.Event) bool { return e.Msg == rig.Reaped && (e.Signal == "SIGKILL" || e.Code() == 3) }
+			ended := func(e systest.Event) bool { return e.Msg == systest.Reaped && (e.Signal == "SIGKILL" || e.Code() == 3) }
 			if strings.Contains(c.steps, "wait") {
 				m.WaitSpares(t, spares)
 			} else {
@@ -268,33 +268,33 @@ func TestOddReports(t *testing.T) {
 	forged := `x\",\"msg\":\"stopped\",\"z\":\"\n{\"level\":\"info\",\"ts\":\"1\",\"msg\":\"stopped\",\"accepted\":9}\n\x00\x1b[2J\u0085\u2028`
 	for name, c := range map[string]struct {
 		step  string
-		check func(rig.Event) bool
+		check func(systest.Event) bool
 	}{
-		"a large count":       {"count:9007199254740993", func(e rig.Event) bool { return e.BytesIn != nil && *e.BytesIn == 9007199254740993 }},
-		"a forged value":      {`value:"k" "` + forged + `"`, func(e rig.Event) bool { return strings.HasPrefix(e.Report["k"], "x\",\"msg\":\"stopped\"") }},
-		"bad UTF-8":           {`value:"k" "\xff\xfe a"`, func(e rig.Event) bool { return strings.HasSuffix(e.Report["k"], " a") }},
-		"a forged name":       {`value:"msg" "stopped"`, func(e rig.Event) bool { return e.Report["msg"] == "stopped" }},
-		"a long value":        {`value:"k" "` + strings.Repeat("x", 1024) + `"`, func(e rig.Event) bool { return len(e.Report["k"]) == 1024 }},
-		"a value of controls": {`value:"k" "` + strings.Repeat(`\x01`, 1024) + `"`, func(e rig.Event) bool { return e.Report["k"] == strings.Repeat("\x01", 1024) }},
-		"many values":         {"values:16", func(e rig.Event) bool { return len(e.Report) == 16 && e.Report["k15"] == "v" }},
-		"a forged reason":     {`reason:"eof\",\"x\n\x1b[31m"`, func(e rig.Event) bool { return e.Reason == "eof\",\"x\n\x1b[31m" }},
-		"no reason":           {`reason:""`, func(e rig.Event) bool { return e.Reason == "" }},
+		"a large count":       {"count:9007199254740993", func(e systest.Event) bool { return e.BytesIn != nil && *e.BytesIn == 9007199254740993 }},
+		"a forged value":      {`value:"k" "` + forged + `"`, func(e systest.Event) bool { return strings.HasPrefix(e.Report["k"], "x\",\"msg\":\"stopped\"") }},
+		"bad UTF-8":           {`value:"k" "\xff\xfe a"`, func(e systest.Event) bool { return strings.HasSuffix(e.Report["k"], " a") }},
+		"a forged name":       {`value:"msg" "stopped"`, func(e systest.Event) bool { return e.Report["msg"] == "stopped" }},
+		"a long value":        {`value:"k" "` + strings.Repeat("x", 1024) + `"`, func(e systest.Event) bool { return len(e.Report["k"]) == 1024 }},
+		"a value of controls": {`value:"k" "` + strings.Repeat(`\x01`, 1024) + `"`, func(e systest.Event) bool { return e.Report["k"] == strings.Repeat("\x01", 1024) }},
+		"many values":         {"values:16", func(e systest.Event) bool { return len(e.Report) == 16 && e.Report["k15"] == "v" }},
+		"a forged reason":     {`reason:"eof\",\"x\n\x1b[31m"`, func(e systest.Event) bool { return e.Reason == "eof\",\"x\n\x1b[31m" }},
+		"no reason":           {`reason:""`, func(e systest.Event) bool { return e.Reason == "" }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for _, format := range []string{"json", "console"} {
-				token := filepath.Join(rig.Dir(t), "token")
+				token := filepath.Join(systest.Dir(t), "token")
 				if err := os.WriteFile(token, nil, 0o644); err != nil {
 					t.Fatal(err)
 				}
-				m := rig.Options{
+				m := systest.Options{
 					LogFormat: format, Quiet: format == "console",
 					Args: []string{"--listen", "unix:" + filepath.Dir(token) + "/s", "--spares", "1", "--handoff", "worker", "--",
-						rig.Program(t, "cmd/internal/rig/badworker"), token, "ready", "wait", "taken", "serve", c.step},
+						systest.Program(t, "cmd/internal/systest/badworker"), token, "ready", "wait", "taken", "serve", c.step},
 				}.Start(t)
-				var client *rig.Client
+				var client *systest.Client
 				if format == "console" {
-					m.WaitFor(t, func(e rig.Event) bool { return strings.Contains(e.Line, "listening") })
+					m.WaitFor(t, func(e systest.Event) bool { return strings.Contains(e.Line, "listening") })
 					client = m.DialTo(t, "unix", filepath.Dir(token)+"/s")
 				} else {
 					m.WaitSpares(t, 1)
@@ -304,13 +304,13 @@ func TestOddReports(t *testing.T) {
 				client.CloseWrite(t)
 				client.ExpectEnd(t)
 				if format == "json" {
-					end := m.WaitFor(t, func(e rig.Event) bool { return e.Msg == rig.Reaped && e.Conn != "" })
+					end := m.WaitFor(t, func(e systest.Event) bool { return e.Msg == systest.Reaped && e.Conn != "" })
 					if end.Code() != 0 || end.Error != "" || !c.check(end) {
 						t.Errorf("unexpected end: %s", end.Line)
 					}
 				} else {
 					// For people: controls must not reach the terminal either.
-					m.WaitFor(t, func(e rig.Event) bool { return strings.Contains(e.Line, "reaped") })
+					m.WaitFor(t, func(e systest.Event) bool { return strings.Contains(e.Line, "reaped") })
 					m.Stop(t)
 					m.WaitLogEnd(t)
 				}
@@ -332,7 +332,7 @@ func TestOddReports(t *testing.T) {
 // sends.
 func TestEveryWorkerIsARogue(t *testing.T) {
 	t.Parallel()
-	badWorker := rig.Program(t, "cmd/internal/rig/badworker")
+	badWorker := systest.Program(t, "cmd/internal/systest/badworker")
 	for name, steps := range map[string]string{
 		"garbage at once":    "garbage hang",
 		"garbage and exit":   "garbage exit:0",
@@ -345,19 +345,19 @@ func TestEveryWorkerIsARogue(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			args := append(with("--spares 12 --handoff worker -- "+badWorker+" -"), strings.Fields(steps)...)
-			m := rig.Start(t, args...)
-			spares := func(e rig.Event) bool { return e.Msg == rig.Reaped && e.Conn == "" }
+			m := systest.Start(t, args...)
+			spares := func(e systest.Event) bool { return e.Msg == systest.Reaped && e.Conn == "" }
 			first := m.Wait(t, 12, spares)
 			// From here on a new one comes after a pause that doubles up to a
 			// second, so these twenty span five seconds at least.
 			last := m.Wait(t, 32, spares)[31]
 			n := 0
-			for _, e := range m.Events(func(e rig.Event) bool { return e.Msg == rig.Broken || e.Msg == rig.Reaped }) {
-				if e.Index > first[11].Index && e.Index <= last.Index && e.Msg == rig.Reaped {
+			for _, e := range m.Events(func(e systest.Event) bool { return e.Msg == systest.Broken || e.Msg == systest.Reaped }) {
+				if e.Index > first[11].Index && e.Index <= last.Index && e.Msg == systest.Reaped {
 					n++
 				}
 			}
-			if children := rig.Children(m.PID); len(children) > 12 {
+			if children := systest.Children(m.PID); len(children) > 12 {
 				t.Errorf("%d processes: %+v", len(children), children)
 			}
 			if seconds(t, last)-seconds(t, first[0]) < 2 {
@@ -372,11 +372,11 @@ func TestEveryWorkerIsARogue(t *testing.T) {
 // whole there are spares again.
 func TestSparesRecover(t *testing.T) {
 	t.Parallel()
-	dir := rig.Dir(t)
+	dir := systest.Dir(t)
 	path := filepath.Join(dir, "worker")
-	rig.CopyProgram(t, "/bin/false", path)
-	m := rig.Start(t, "--spares", "3", "--handoff", "worker", "--", path, "-")
-	m.Wait(t, 8, func(e rig.Event) bool { return e.Msg == rig.Reaped && e.Conn == "" })
+	systest.CopyProgram(t, "/bin/false", path)
+	m := systest.Start(t, "--spares", "3", "--handoff", "worker", "--", path, "-")
+	m.Wait(t, 8, func(e systest.Event) bool { return e.Msg == systest.Reaped && e.Conn == "" })
 	for range 3 {
 		c := m.Dial(t)
 		c.ExpectGone(t)
@@ -385,7 +385,7 @@ func TestSparesRecover(t *testing.T) {
 		}
 	}
 	good := filepath.Join(dir, "good")
-	rig.CopyProgram(t, rig.Program(t, "cmd/internal/rig/badworker"), good)
+	systest.CopyProgram(t, systest.Program(t, "cmd/internal/systest/badworker"), good)
 	if err := os.Rename(good, path); err != nil {
 		t.Fatal(err)
 	}
@@ -411,9 +411,9 @@ func TestSparesRecover(t *testing.T) {
 // for each attempt, and clients are told.
 func TestSpareProgramDisappears(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(rig.Dir(t), "cat")
-	rig.CopyProgram(t, realPath(t, "/bin/cat"), path)
-	m := rig.Start(t, "--spares", "2", "--", path)
+	path := filepath.Join(systest.Dir(t), "cat")
+	systest.CopyProgram(t, realPath(t, "/bin/cat"), path)
+	m := systest.Start(t, "--spares", "2", "--", path)
 	m.WaitSpares(t, 2)
 	if err := os.Rename(path, path+".gone"); err != nil {
 		t.Fatal(err)
@@ -423,7 +423,7 @@ func TestSpareProgramDisappears(t *testing.T) {
 	if end := c.End(t); end.Code() != 110 {
 		t.Errorf("want the code of a failed exec: %s", end.Line)
 	}
-	m.WaitFor(t, func(e rig.Event) bool {
+	m.WaitFor(t, func(e systest.Event) bool {
 		return strings.Contains(e.Line, fmt.Sprintf("exec %s: no such file or directory", path))
 	})
 	if err := os.Rename(path+".gone", path); err != nil {

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // A nameServer answers 127.0.0.1 for every name, as often as answers says, and is
@@ -25,10 +25,10 @@ type nameServer struct {
 
 // startNameServer starts a name server. Its options have a master ask it, in a
 // mount namespace of its own.
-func startNameServer(t *testing.T, text string) (*nameServer, rig.Options) {
+func startNameServer(t *testing.T, text string) (*nameServer, systest.Options) {
 	t.Helper()
-	rig.NeedRoot(t)
-	unshare := rig.Need(t, "unshare")
+	systest.NeedRoot(t)
+	unshare := systest.Need(t, "unshare")
 	const address = "127.53.0.1"
 	conn, err := net.ListenPacket("udp", address+":53")
 	if err != nil {
@@ -37,11 +37,11 @@ func startNameServer(t *testing.T, text string) (*nameServer, rig.Options) {
 	t.Cleanup(func() { conn.Close() })
 	s := &nameServer{conn: conn}
 	go s.run()
-	resolv := filepath.Join(rig.Dir(t), "resolv.conf")
+	resolv := filepath.Join(systest.Dir(t), "resolv.conf")
 	if err := os.WriteFile(resolv, []byte("nameserver "+address+"\noptions attempts:1 timeout:30\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return s, rig.Options{
+	return s, systest.Options{
 		Config: text,
 		Wrap:   []string{unshare, "--mount", "/bin/sh", "-c", `mount --bind ` + resolv + ` "$(readlink -f /etc/resolv.conf)" && exec "$@"`, "sh"},
 	}
@@ -90,7 +90,7 @@ func TestSilentNameServer(t *testing.T) {
 	s.answers.Store(1)
 	m := options.Start(t)
 	s.answers.Store(1)
-	if e := m.Reload(t, config(1)); e.Msg != rig.Reloaded {
+	if e := m.Reload(t, config(1)); e.Msg != systest.Reloaded {
 		t.Errorf("%s", e.Line)
 	}
 	m.Baseline(t) // another listener than at the start
@@ -103,20 +103,20 @@ func TestSilentNameServer(t *testing.T) {
 	s.answers.Store(0)
 	m.WriteConfig(t, config(0))
 	m.Signal(t, syscall.SIGHUP)
-	rig.Until(t, "the name server was asked", func() bool { return s.asked.Load() == 3 }, nil)
+	systest.Until(t, "the name server was asked", func() bool { return s.asked.Load() == 3 }, nil)
 	c := m.DialTo(t, "tcp", ports[1])
 	c.Echo(t, "hello\n")
 	c.CloseWrite(t)
 	c.ExpectEnd(t)
 	c.End(t)
-	if r := rig.Run(t, "status", "--control", m.Control); r.Code != 0 {
+	if r := systest.Run(t, "status", "--control", m.Control); r.Code != 0 {
 		t.Errorf("%+v", r)
 	}
-	if late := m.Events(rig.Is(rig.NotReloaded)); len(late) > 0 {
+	if late := m.Events(systest.Is(systest.NotReloaded)); len(late) > 0 {
 		t.Errorf("the reload was over before: %s", late[0].Line)
 	}
 	// The name server's silence ends it, and nothing has changed.
-	if e := m.WaitFor(t, rig.Is(rig.NotReloaded)); !strings.Contains(e.Error, "lookup preforkd.test.") {
+	if e := m.WaitFor(t, systest.Is(systest.NotReloaded)); !strings.Contains(e.Error, "lookup preforkd.test.") {
 		t.Errorf("%s", e.Line)
 	}
 }

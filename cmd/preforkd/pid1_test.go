@@ -4,7 +4,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // As pid 1 of a container the master is every orphan's parent and the kernel
@@ -12,14 +12,14 @@ import (
 // to, and its workers do as well.
 func TestAsPID1(t *testing.T) {
 	t.Parallel()
-	rig.NeedRoot(t)
-	unshare := rig.Need(t, "unshare")
-	rig.Need(t, "setsid")
+	systest.NeedRoot(t)
+	unshare := systest.Need(t, "unshare")
+	systest.Need(t, "setsid")
 	for name, sig := range map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "QUIT": syscall.SIGQUIT} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			gate := rig.NewGate(t)
-			m := rig.Options{
+			gate := systest.NewGate(t)
+			m := systest.Options{
 				Attr: &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID},
 				Wrap: []string{unshare, "--mount-proc", "--"},
 				Args: append([]string{"--kill-delay", "50ms"}, program(sh(
@@ -35,10 +35,10 @@ func TestAsPID1(t *testing.T) {
 			if end.Code() != 1 && end.Code() != 0 || end.Signal != "" {
 				t.Errorf("unexpected end: %s", end.Line)
 			}
-			rig.Until(t, "the parent of the orphan", func() bool { return len(rig.Children(m.PID)) == 1 }, nil)
-			stranger := rig.Children(m.PID)[0].PID
+			systest.Until(t, "the parent of the orphan", func() bool { return len(systest.Children(m.PID)) == 1 }, nil)
+			stranger := systest.Children(m.PID)[0].PID
 			gate.Open(t)
-			rig.Until(t, "a reaped stranger", func() bool { _, there := rig.Stat(stranger); return !there }, nil)
+			systest.Until(t, "a reaped stranger", func() bool { _, there := systest.Stat(stranger); return !there }, nil)
 
 			// Another one lives, and holds the log, when the master stops.
 			d := m.Dial(t)

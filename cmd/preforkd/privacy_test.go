@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // privateConfig has a service for each way in which the log may name a peer:
@@ -62,12 +62,12 @@ func TestLogPeer(t *testing.T) {
 	} {
 		t.Run(level, func(t *testing.T) {
 			t.Parallel()
-			dir := rig.Dir(t)
+			dir := systest.Dir(t)
 			gone := filepath.Join(dir, "gone")
 			if err := os.WriteFile(gone, []byte("#!/bin/sh\n"), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			m := rig.Options{
+			m := systest.Options{
 				Config: fmt.Sprintf(privateConfig, level, gone, filepath.Join(dir, "local")), Listeners: 8,
 				Args: []string{"--log-level", "debug"},
 			}.Start(t)
@@ -77,15 +77,15 @@ func TestLogPeer(t *testing.T) {
 			if err := os.Remove(gone); err != nil {
 				t.Fatal(err)
 			}
-			at := map[string]rig.Listener{}
+			at := map[string]systest.Listener{}
 			for _, l := range m.Listeners {
 				at[l.Service] = l
 			}
-			dial := func(service string) *rig.Client { return m.DialTo(t, at[service].Network, at[service].Address) }
-			event := func(service, msg string, n int) rig.Event {
+			dial := func(service string) *systest.Client { return m.DialTo(t, at[service].Network, at[service].Address) }
+			event := func(service, msg string, n int) systest.Event {
 				t.Helper()
-				is := func(e rig.Event) bool { return e.Msg == msg && e.Service == service }
-				rig.Until(t, fmt.Sprintf("%d %s of %s", n, msg, service), func() bool { return len(m.Events(is)) >= n }, nil)
+				is := func(e systest.Event) bool { return e.Msg == msg && e.Service == service }
+				systest.Until(t, fmt.Sprintf("%d %s of %s", n, msg, service), func() bool { return len(m.Events(is)) >= n }, nil)
 				return m.Events(is)[n-1]
 			}
 			begins := func(what, got, want string) {
@@ -95,7 +95,7 @@ func TestLogPeer(t *testing.T) {
 				}
 			}
 
-			var live []*rig.Client
+			var live []*systest.Client
 			for service, want := range map[string]string{"plain": shown.peer, "spared": shown.peer, "local": shown.unix} {
 				c := dial(service)
 				c.Echo(t, "hello")
@@ -134,8 +134,8 @@ func TestLogPeer(t *testing.T) {
 			dial("absent").ExpectGone(t)
 			event("absent", "spawn failed", 1)
 
-			status := rig.Run(t, "status", "--json", "--control", m.Control)
-			people := rig.Run(t, "status", "--control", m.Control)
+			status := systest.Run(t, "status", "--json", "--control", m.Control)
+			people := systest.Run(t, "status", "--control", m.Control)
 			if status.Code != 0 || people.Code != 0 || strings.Contains(people.Stdout, "no connections") {
 				t.Fatalf("%+v\n%+v", status, people)
 			}
@@ -152,7 +152,7 @@ func TestLogPeer(t *testing.T) {
 			m.Signal(t, syscall.SIGTERM)
 			stopped(t, m)
 			texts := []string{status.Stdout, people.Stdout}
-			for _, e := range m.Events(func(rig.Event) bool { return true }) {
+			for _, e := range m.Events(func(systest.Event) bool { return true }) {
 				texts = append(texts, string(e.Line))
 			}
 			for _, text := range texts {
@@ -172,15 +172,15 @@ func TestLogPeerReloads(t *testing.T) {
 	config := func(level string) string {
 		return "[master]\nlog-peer = \"" + level + "\"\n[service.cat]\nlisten = [\"127.0.0.1:0\"]\nprogram = [\"/bin/cat\"]\n"
 	}
-	m := rig.Options{Config: config("full")}.Start(t)
+	m := systest.Options{Config: config("full")}.Start(t)
 	c := m.Dial(t)
 	c.Echo(t, "hello")
 	conn := c.Accepted(t).Conn
 	m.WriteConfig(t, config("none"))
 	m.Signal(t, syscall.SIGHUP)
-	m.WaitFor(t, rig.Is("reloaded"))
+	m.WaitFor(t, systest.Is("reloaded"))
 	c.Close()
-	end := m.WaitFor(t, func(e rig.Event) bool { return e.Msg == "reaped" && e.Conn == conn })
+	end := m.WaitFor(t, func(e systest.Event) bool { return e.Msg == "reaped" && e.Conn == conn })
 	if end.Peer != "" {
 		t.Errorf("told after the reload: %s", end.Line)
 	}

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // handoffs are the ways in which a worker comes to be.
@@ -24,7 +24,7 @@ var handoffs = map[string][]string{
 }
 
 // dialSpare connects to a master whose spares, if it is to have any, wait.
-func dialSpare(t *testing.T, m *rig.Master) *rig.Client {
+func dialSpare(t *testing.T, m *systest.Master) *systest.Client {
 	t.Helper()
 	if m.Spares == 0 {
 		return m.Dial(t)
@@ -43,12 +43,12 @@ func TestOwnProcessGroup(t *testing.T) {
 	for name, args := range handoffs {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, args...)
-			master, _ := rig.Stat(m.PID)
+			m := systest.Start(t, args...)
+			master, _ := systest.Stat(m.PID)
 			for range 3 {
 				c := dialSpare(t, m)
 				c.Echo(t, "hello")
-				p, ok := rig.Stat(c.Worker(t))
+				p, ok := systest.Stat(c.Worker(t))
 				if !ok || p.Group != p.PID || p.Session != master.Session {
 					t.Errorf("worker: %+v, master: %+v", p, master)
 				}
@@ -63,15 +63,15 @@ func TestDefaultSignals(t *testing.T) {
 	for how, wrap := range map[string][]string{
 		"plain":   nil,
 		"ignored": sh(`trap '' INT HUP QUIT PIPE TSTP TTIN TTOU USR1 USR2 ALRM TERM; exec "$@"`, "sh"),
-		"blocked": rig.Helper("blocked"),
+		"blocked": systest.Helper("blocked"),
 	} {
 		for name, args := range handoffs {
 			t.Run(how+" "+name, func(t *testing.T) {
 				t.Parallel()
-				m := rig.Options{Wrap: wrap, Args: args}.Start(t)
+				m := systest.Options{Wrap: wrap, Args: args}.Start(t)
 				c := dialSpare(t, m)
 				c.Echo(t, "hello")
-				s := rig.ReadStatus(c.Worker(t))
+				s := systest.ReadStatus(c.Worker(t))
 				if s.Threads == 0 {
 					t.Fatal("no status")
 				}
@@ -98,11 +98,11 @@ func TestMasterHearsSignalsItInherited(t *testing.T) {
 	t.Parallel()
 	for name, wrap := range map[string][]string{
 		"ignored": sh(`trap '' INT HUP QUIT USR1 TERM CHLD; exec "$@"`, "sh"),
-		"blocked": rig.Helper("blocked"),
+		"blocked": systest.Helper("blocked"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Options{Wrap: wrap, Args: program("/bin/cat")}.Start(t)
+			m := systest.Options{Wrap: wrap, Args: program("/bin/cat")}.Start(t)
 			c := m.Dial(t)
 			c.Echo(t, "hello")
 			c.Close()
@@ -136,11 +136,11 @@ func TestDescriptorLimitIsNotRaised(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Options{Wrap: sh(`ulimit -Sn 123; exec "$@"`, "sh"), Args: args}.Start(t)
+			m := systest.Options{Wrap: sh(`ulimit -Sn 123; exec "$@"`, "sh"), Args: args}.Start(t)
 			c := dialSpare(t, m)
 			c.Echo(t, "hello")
 			pid := c.Worker(t)
-			limit, err := rig.Limit(pid, unix.RLIMIT_NOFILE)
+			limit, err := systest.Limit(pid, unix.RLIMIT_NOFILE)
 			if err != nil || limit.Cur != 123 {
 				t.Errorf("RLIMIT_NOFILE is %+v, %v; want a soft limit of 123", limit, err)
 			}

@@ -6,15 +6,15 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // Clients that people have.
 func TestNetcat(t *testing.T) {
 	t.Parallel()
-	nc := rig.Need(t, "nc")
-	path := filepath.Join(rig.Dir(t), "s")
-	m := rig.Start(t, "--listen", "127.0.0.1:0", "--listen", "[::1]:0", "--listen", "unix:"+path, "echo")
+	nc := systest.Need(t, "nc")
+	path := filepath.Join(systest.Dir(t), "s")
+	m := systest.Start(t, "--listen", "127.0.0.1:0", "--listen", "[::1]:0", "--listen", "unix:"+path, "echo")
 	want := strings.Repeat("a line\n", 50_000)
 	for i, args := range [][]string{{"-N", "127.0.0.1", m.Listeners[0].Port()}, {"-N", "::1", m.Listeners[1].Port()}, {"-N", "-U", path}} {
 		if got := command(t, want, nc, args...); got != want {
@@ -25,10 +25,10 @@ func TestNetcat(t *testing.T) {
 
 func TestSocat(t *testing.T) {
 	t.Parallel()
-	socat := rig.Need(t, "socat")
-	path := filepath.Join(rig.Dir(t), "s")
+	socat := systest.Need(t, "socat")
+	path := filepath.Join(systest.Dir(t), "s")
 	abstract := filepath.Base(path) + filepath.Base(filepath.Dir(path))
-	m := rig.Start(t, "--listen", "127.0.0.1:0", "--listen", "[::1]:0", "--listen", "unix:"+path, "--listen", "unix:@"+abstract, "echo")
+	m := systest.Start(t, "--listen", "127.0.0.1:0", "--listen", "[::1]:0", "--listen", "unix:"+path, "--listen", "unix:@"+abstract, "echo")
 	want := string(noise(300_000))
 	for _, address := range []string{
 		"TCP4:" + m.Listeners[0].Address, "TCP6:" + m.Listeners[1].Address,
@@ -44,8 +44,8 @@ func TestSocat(t *testing.T) {
 // A program of the kind that inetd was made for.
 func TestGitClone(t *testing.T) {
 	t.Parallel()
-	git := rig.Need(t, "git")
-	base := rig.Dir(t)
+	git := systest.Need(t, "git")
+	base := systest.Dir(t)
 	repository := filepath.Join(base, "project")
 	run := func(args ...string) string {
 		t.Helper()
@@ -59,9 +59,9 @@ func TestGitClone(t *testing.T) {
 	run("-C", repository, "commit", "-qm", "First")
 	want := run("-C", repository, "rev-parse", "HEAD")
 
-	m := rig.Start(t, program(git, "daemon", "--inetd", "--export-all", "--base-path="+base)...)
+	m := systest.Start(t, program(git, "daemon", "--inetd", "--export-all", "--base-path="+base)...)
 	for _, name := range []string{"one", "two"} {
-		clone := filepath.Join(rig.Dir(t), name)
+		clone := filepath.Join(systest.Dir(t), name)
 		run("clone", "-q", "git://"+m.Listeners[0].Address+"/project", clone)
 		if got := run("-C", clone, "rev-parse", "HEAD"); got != want {
 			t.Errorf("cloned %s, want %s", got, want)
@@ -70,7 +70,7 @@ func TestGitClone(t *testing.T) {
 			t.Errorf("another file was cloned: %v", err)
 		}
 	}
-	for _, e := range m.Wait(t, 2, rig.Is(rig.Reaped)) {
+	for _, e := range m.Wait(t, 2, systest.Is(systest.Reaped)) {
 		if e.Code() != 0 || e.Signal != "" {
 			t.Errorf("unexpected end: %s", e.Line)
 		}
@@ -81,10 +81,10 @@ func TestGitClone(t *testing.T) {
 // a relative path or by name.
 func TestScripts(t *testing.T) {
 	t.Parallel()
-	dir := rig.Dir(t)
+	dir := systest.Dir(t)
 	script := filepath.Join(dir, "greet")
-	rig.WriteProgram(t, script, "#!/bin/sh\nread name\necho \"hello $name, I am $1\"\n")
-	for name, o := range map[string]rig.Options{
+	systest.WriteProgram(t, script, "#!/bin/sh\nread name\necho \"hello $name, I am $1\"\n")
+	for name, o := range map[string]systest.Options{
 		"absolute": {Args: program(script, "a b")},
 		"relative": {Dir: dir, Args: program("./greet", "a b")},
 		"by name":  {Wrap: sh(`PATH=`+dir+`:$PATH; exec "$@"`, "sh"), Args: program("greet", "a b")},
@@ -103,18 +103,18 @@ func TestScripts(t *testing.T) {
 // What a program writes to stderr goes to the master's, never to the client.
 func TestStderrIsNotTheConnection(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, program(sh("echo secret >&2; echo answer")...)...)
+	m := systest.Start(t, program(sh("echo secret >&2; echo answer")...)...)
 	c := m.Dial(t)
 	if got := c.ExpectEnd(t); got != "answer\n" {
 		t.Errorf("the client got %q", got)
 	}
-	m.WaitFor(t, func(e rig.Event) bool { return e.Line == "secret" })
+	m.WaitFor(t, func(e systest.Event) bool { return e.Line == "secret" })
 }
 
 // A program that ends at once has its words delivered.
 func TestManyShortPrograms(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, program("/bin/echo", "hello")...)
+	m := systest.Start(t, program("/bin/echo", "hello")...)
 	for range 50 {
 		if got := m.Dial(t).ExpectEnd(t); got != "hello\n" {
 			t.Fatalf("the client got %q", got)

@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // telling is a program that says whose connection it has, and sends back the
@@ -25,7 +25,7 @@ func v2(command byte, addresses string) string {
 // the header is the handler's, to its first byte.
 func TestProxyHeaders(t *testing.T) {
 	t.Parallel()
-	path := rig.Dir(t) + "/s"
+	path := systest.Dir(t) + "/s"
 	m := configured(t, 2, `[service.one]
 listen = ["127.0.0.1:0", "unix:`+path+`"]
 `+telling+`
@@ -64,7 +64,7 @@ proxy-protocol = ["127.0.0.1", "unix"]
 		}
 	}
 	// The log knows both.
-	e := m.WaitFor(t, func(e rig.Event) bool { return e.Msg == rig.Accepted && e.Peer == "192.0.2.1:40000" })
+	e := m.WaitFor(t, func(e systest.Event) bool { return e.Msg == systest.Accepted && e.Peer == "192.0.2.1:40000" })
 	if !strings.HasPrefix(e.Via, "127.0.0.1:") && !strings.HasPrefix(e.Via, "unix:") || e.Local != "198.51.100.7:443" {
 		t.Errorf("%s", e.Line)
 	}
@@ -110,14 +110,14 @@ func TestProxyHeaderThatIsWrong(t *testing.T) {
 		c.Send(t, "PROXY TCP4 ")
 	}
 	slow[0].ExpectGone(t)
-	m.WaitFor(t, func(e rig.Event) bool { return e.Msg == rig.Refused && e.Reason == "proxy-crowded" })
+	m.WaitFor(t, func(e systest.Event) bool { return e.Msg == systest.Refused && e.Reason == "proxy-crowded" })
 	quick := m.Dial(t)
 	quick.Send(t, "PROXY TCP4 192.0.2.1 198.51.100.7 40000 443\r\nhello\n")
 	if got := quick.ExpectEnd(t); !strings.HasPrefix(got, "hello from 192.0.2.1") {
 		t.Errorf("got %q", got)
 	}
-	m.WaitFor(t, rig.Is(rig.Reaped))
-	if n := len(m.Events(rig.Is(rig.Accepted))); n != 1 {
+	m.WaitFor(t, systest.Is(systest.Reaped))
+	if n := len(m.Events(systest.Is(systest.Accepted))); n != 1 {
 		t.Errorf("%d workers for one header", n)
 	}
 	for _, c := range slow {
@@ -139,9 +139,9 @@ func TestProxyHeaderAtTheEnd(t *testing.T) {
 	m := configured(t, 1, single(telling, `proxy-protocol = ["127.0.0.0/8"]`, `proxy-timeout = "1h"`))
 	c := m.Dial(t)
 	c.Send(t, "PROXY ")
-	rig.Until(t, "accepted", func() bool {
+	systest.Until(t, "accepted", func() bool {
 		m.Signal(t, syscall.SIGUSR1)
-		return len(m.Events(func(e rig.Event) bool { return e.Msg == "status" && strings.Contains(e.Line, `"accepted":1`) })) > 0
+		return len(m.Events(func(e systest.Event) bool { return e.Msg == "status" && strings.Contains(e.Line, `"accepted":1`) })) > 0
 	}, nil)
 	m.Stop(t)
 	refusedFor(t, m, c, "draining")
@@ -152,7 +152,7 @@ func TestProxyHeaderAtTheEnd(t *testing.T) {
 func TestLimitsBehindAProxy(t *testing.T) {
 	t.Parallel()
 	m := configured(t, 1, single(catting, `max-connections-per-source = 1`, `deny = ["192.0.2.9"]`, `proxy-protocol = ["127.0.0.0/8"]`))
-	from := func(address string) *rig.Client {
+	from := func(address string) *systest.Client {
 		c := m.Dial(t)
 		c.Send(t, "PROXY TCP4 "+address+" 198.51.100.7 40000 443\r\n")
 		return c
@@ -162,7 +162,7 @@ func TestLimitsBehindAProxy(t *testing.T) {
 	from("192.0.2.1").ExpectGone(t)
 	from("192.0.2.9").ExpectGone(t)
 	reasons := map[string]string{}
-	for _, e := range m.Wait(t, 2, rig.Is(rig.Refused)) {
+	for _, e := range m.Wait(t, 2, systest.Is(systest.Refused)) {
 		reasons[e.Source] = e.Reason
 	}
 	if reasons["192.0.2.1/32"] != "max-connections-per-source" || reasons["192.0.2.9/32"] != "denied" {
@@ -174,7 +174,7 @@ func TestLimitsBehindAProxy(t *testing.T) {
 func TestWaitingBehindAProxy(t *testing.T) {
 	t.Parallel()
 	m := configured(t, 1, single(catting, `max-connections = 1`, `proxy-protocol = ["127.0.0.0/8"]`))
-	var clients []*rig.Client
+	var clients []*systest.Client
 	for i := range 6 {
 		c := m.Dial(t)
 		c.Send(t, fmt.Sprintf("PROXY TCP4 192.0.2.%d 198.51.100.7 40000 443\r\n", i))
@@ -182,7 +182,7 @@ func TestWaitingBehindAProxy(t *testing.T) {
 	}
 	served := 0
 	for range clients {
-		e := m.Wait(t, served+1, rig.Is(rig.Accepted))[served]
+		e := m.Wait(t, served+1, systest.Is(systest.Accepted))[served]
 		var i int
 		fmt.Sscanf(e.Peer, "192.0.2.%d:", &i)
 		clients[i].Echo(t, "hello")
@@ -194,7 +194,7 @@ func TestWaitingBehindAProxy(t *testing.T) {
 // A real balancer in front: the worker sees the balancer's client.
 func TestBehindHAProxy(t *testing.T) {
 	t.Parallel()
-	haproxy := rig.Need(t, "haproxy")
+	haproxy := systest.Need(t, "haproxy")
 	for _, send := range []string{"send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options unique-id,crc32c"} {
 		t.Run(send, func(t *testing.T) {
 			t.Parallel()
@@ -210,7 +210,7 @@ func TestBehindHAProxy(t *testing.T) {
 			}
 			front := l.Addr().String()
 			l.Close()
-			file := rig.Dir(t) + "/haproxy.cfg"
+			file := systest.Dir(t) + "/haproxy.cfg"
 			if err := os.WriteFile(file, []byte(`
 defaults
   mode tcp
@@ -240,7 +240,7 @@ backend b
 					t.Log(output.String())
 				}
 			})
-			dial := func(source string) *rig.Client {
+			dial := func(source string) *systest.Client {
 				d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}
 				conn, err := d.DialContext(t.Context(), "tcp", front)
 				if err != nil {

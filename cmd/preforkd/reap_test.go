@@ -6,7 +6,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // Two thousand connections leave no zombie and no descriptor. The checks are
@@ -16,7 +16,7 @@ func TestTwoThousandConnections(t *testing.T) {
 	for name, args := range map[string][]string{"worker": {"echo"}, "stdio": program("/bin/cat")} {
 		t.Run(name, func(t *testing.T) {
 			const total, atOnce = 2000, 16
-			m := rig.Start(t, args...)
+			m := systest.Start(t, args...)
 			jobs := make(chan int)
 			var clients sync.WaitGroup
 			for range atOnce {
@@ -41,7 +41,7 @@ func TestTwoThousandConnections(t *testing.T) {
 			clients.Wait()
 			m.WaitIdle(t)
 			conns := map[string]bool{}
-			for _, e := range m.Wait(t, total, rig.Is(rig.Reaped)) {
+			for _, e := range m.Wait(t, total, systest.Is(systest.Reaped)) {
 				if conns[e.Conn] || e.Code() != 0 || e.Signal != "" {
 					t.Errorf("unexpected end: %s", e.Line)
 				}
@@ -55,9 +55,9 @@ func TestTwoThousandConnections(t *testing.T) {
 }
 
 // startBurst starts a master with n programs that live until their client goes.
-func startBurst(t *testing.T, n int) (*rig.Master, []*rig.Client) {
+func startBurst(t *testing.T, n int) (*systest.Master, []*systest.Client) {
 	t.Helper()
-	m := rig.Start(t, append([]string{"--max-connections", "600"}, program("/bin/cat")...)...)
+	m := systest.Start(t, append([]string{"--max-connections", "600"}, program("/bin/cat")...)...)
 	clients := m.DialAll(t, n)
 	for _, c := range clients {
 		c.Echo(t, "x")
@@ -66,12 +66,12 @@ func startBurst(t *testing.T, n int) (*rig.Master, []*rig.Client) {
 }
 
 // onceEach holds that n workers were reaped, each once, all in the given way.
-func onceEach(t *testing.T, m *rig.Master, n int, good func(rig.Event) bool) {
+func onceEach(t *testing.T, m *systest.Master, n int, good func(systest.Event) bool) {
 	t.Helper()
-	m.Wait(t, n, rig.Is(rig.Reaped))
+	m.Wait(t, n, systest.Is(systest.Reaped))
 	m.WaitIdle(t)
 	conns, pids := map[string]bool{}, map[int]bool{}
-	for _, e := range m.Events(rig.Is(rig.Reaped)) {
+	for _, e := range m.Events(systest.Is(systest.Reaped)) {
 		if conns[e.Conn] || pids[e.PID] {
 			t.Errorf("reported again: %s", e.Line)
 		}
@@ -91,7 +91,7 @@ func TestBurstOfExits(t *testing.T) {
 	for _, c := range clients {
 		c.Close()
 	}
-	onceEach(t, m, 500, func(e rig.Event) bool { return e.Code() == 0 && e.Signal == "" })
+	onceEach(t, m, 500, func(e systest.Event) bool { return e.Code() == 0 && e.Signal == "" })
 }
 
 // Five hundred programs are dead before the master can look: a signal that is
@@ -99,11 +99,11 @@ func TestBurstOfExits(t *testing.T) {
 func TestCoalescedSIGCHLD(t *testing.T) {
 	m, _ := startBurst(t, 500)
 	m.Signal(t, syscall.SIGSTOP)
-	rig.Until(t, "a master that stands still", func() bool {
-		p, _ := rig.Stat(m.PID)
+	systest.Until(t, "a master that stands still", func() bool {
+		p, _ := systest.Stat(m.PID)
 		return p.State == 'T'
 	}, nil)
-	children := rig.Children(m.PID)
+	children := systest.Children(m.PID)
 	if len(children) != 500 {
 		t.Errorf("%d children", len(children))
 	}
@@ -112,16 +112,16 @@ func TestCoalescedSIGCHLD(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	rig.Until(t, "500 zombies", func() bool {
+	systest.Until(t, "500 zombies", func() bool {
 		for _, p := range children {
-			if rig.Alive(p.PID) {
+			if systest.Alive(p.PID) {
 				return false
 			}
 		}
 		return true
 	}, nil)
 	m.Signal(t, syscall.SIGCONT)
-	onceEach(t, m, 500, func(e rig.Event) bool { return e.Signal == "SIGKILL" })
+	onceEach(t, m, 500, func(e systest.Event) bool { return e.Signal == "SIGKILL" })
 }
 
 // What the log says of a worker's end is how it ended.
@@ -143,7 +143,7 @@ func TestEndIsReported(t *testing.T) {
 	} {
 		t.Run(c.script, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, program(sh(c.script)...)...)
+			m := systest.Start(t, program(sh(c.script)...)...)
 			client := m.Dial(t)
 			client.ExpectGone(t)
 			end := client.End(t)
@@ -168,7 +168,7 @@ func TestEndIsReported(t *testing.T) {
 // CPU time and memory are those of the worker.
 func TestUsageIsReported(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, program(sh(`i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done`)...)...)
+	m := systest.Start(t, program(sh(`i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done`)...)...)
 	busy := m.Dial(t)
 	busy.ExpectGone(t)
 	if end := busy.End(t); *end.UserTime+*end.SysTime <= 0 || *end.UserTime+*end.SysTime > 2**end.Duration+1 {
@@ -189,7 +189,7 @@ func TestCrashStaysAlone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, c.args...)
+			m := systest.Start(t, c.args...)
 			clients := m.DialAll(t, 5)
 			for _, client := range clients {
 				client.Echo(t, "before")
@@ -207,7 +207,7 @@ func TestCrashStaysAlone(t *testing.T) {
 					client.Echo(t, "after")
 				}
 			}
-			if n := len(m.Events(rig.Is(rig.Reaped))); n != 1 {
+			if n := len(m.Events(systest.Is(systest.Reaped))); n != 1 {
 				t.Errorf("%d workers ended", n)
 			}
 		})
@@ -218,21 +218,21 @@ func TestCrashStaysAlone(t *testing.T) {
 // are reaped and are nobody's connection.
 func TestStrayChild(t *testing.T) {
 	t.Parallel()
-	gate := rig.NewGate(t)
-	m := rig.Options{
+	gate := systest.NewGate(t)
+	m := systest.Options{
 		Wrap: sh(`(exec 2>&-; read go < `+gate.Path+`; exit 9) & exec "$@"`, "sh"),
 		Args: []string{"echo"},
 	}.Start(t)
-	strays := rig.Children(m.PID)
+	strays := systest.Children(m.PID)
 	if len(strays) != 1 {
 		t.Fatalf("the master has children %+v", strays)
 	}
 	c := m.Dial(t)
 	c.Echo(t, "before")
 	gate.Open(t)
-	rig.Until(t, "a reaped stray", func() bool { _, there := rig.Stat(strays[0].PID); return !there }, nil)
+	systest.Until(t, "a reaped stray", func() bool { _, there := systest.Stat(strays[0].PID); return !there }, nil)
 	c.Echo(t, "after")
-	for _, e := range m.Events(rig.Is(rig.Reaped)) {
+	for _, e := range m.Events(systest.Is(systest.Reaped)) {
 		if e.PID == strays[0].PID {
 			t.Errorf("a stray is reported as a worker: %s", e.Line)
 		}
@@ -246,7 +246,7 @@ func TestGrandchildHoldsDescriptors(t *testing.T) {
 	for _, handoff := range []string{"worker", "stdio"} {
 		t.Run(handoff, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, "--max-connections", "1", "--kill-delay", "1h", "--handoff", handoff, "--", "/bin/sh", "-c", "sleep 1000 & exit 5")
+			m := systest.Start(t, "--max-connections", "1", "--kill-delay", "1h", "--handoff", handoff, "--", "/bin/sh", "-c", "sleep 1000 & exit 5")
 			for range 3 {
 				c := m.Dial(t)
 				if end := c.End(t); end.Code() != 5 {
@@ -266,7 +266,7 @@ func TestGrandchildHoldsDescriptors(t *testing.T) {
 func TestReapAmongMany(t *testing.T) {
 	t.Parallel()
 	const many = 700
-	m := rig.Start(t, append([]string{"--max-connections", "1000"}, program("cat")...)...)
+	m := systest.Start(t, append([]string{"--max-connections", "1000"}, program("cat")...)...)
 	old := m.DialAll(t, many)
 	for _, c := range old {
 		c.Echo(t, "here\n")
@@ -289,7 +289,7 @@ func TestReapAmongMany(t *testing.T) {
 func TestReapAmongManyAtTheLimit(t *testing.T) {
 	t.Parallel()
 	const many = 600
-	m := rig.Start(t, append([]string{"--max-connections", fmt.Sprint(many), "--overflow", "wait"}, program("cat")...)...)
+	m := systest.Start(t, append([]string{"--max-connections", fmt.Sprint(many), "--overflow", "wait"}, program("cat")...)...)
 	old := m.DialAll(t, many)
 	for _, c := range old {
 		c.Echo(t, "here\n")

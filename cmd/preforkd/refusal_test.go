@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 func TestOverflowRefuses(t *testing.T) {
@@ -33,7 +33,7 @@ func TestOverflowRefuses(t *testing.T) {
 // Sources are single IPv4 addresses and IPv6 /64s, and each has its own limit.
 func TestConnectionsPerSource(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, append([]string{"--listen", "0.0.0.0:0", "--max-connections-per-source", "1"}, program("/bin/cat")...)...)
+	m := systest.Start(t, append([]string{"--listen", "0.0.0.0:0", "--max-connections-per-source", "1"}, program("/bin/cat")...)...)
 	m.Listeners[0].Address = "127.0.0.1:" + m.Listeners[0].Port()
 	first := dialSource(t, m, "127.0.0.2")
 	first.Echo(t, "hello")
@@ -49,7 +49,7 @@ func TestConnectionsPerSource(t *testing.T) {
 
 func TestSourcePrefix(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, append([]string{"--listen", "0.0.0.0:0", "--max-connections-per-source", "1", "--source-prefix-v4", "24"}, program("/bin/cat")...)...)
+	m := systest.Start(t, append([]string{"--listen", "0.0.0.0:0", "--max-connections-per-source", "1", "--source-prefix-v4", "24"}, program("/bin/cat")...)...)
 	m.Listeners[0].Address = "127.0.0.1:" + m.Listeners[0].Port()
 	dialSource(t, m, "127.0.1.2").Echo(t, "hello")
 	if e := refusedFor(t, m, dialSource(t, m, "127.0.1.3"), "max-connections-per-source"); e.Source != "127.0.1.0/24" {
@@ -61,11 +61,11 @@ func TestSourcePrefix(t *testing.T) {
 // Users of a unix socket are sources too.
 func TestConnectionsPerUser(t *testing.T) {
 	t.Parallel()
-	path := rig.Dir(t) + "/s"
-	m := rig.Start(t, append([]string{"--listen", "unix:" + path, "--max-connections-per-source", "1"}, program("/bin/cat")...)...)
+	path := systest.Dir(t) + "/s"
+	m := systest.Start(t, append([]string{"--listen", "unix:" + path, "--max-connections-per-source", "1"}, program("/bin/cat")...)...)
 	m.Dial(t).Echo(t, "hello")
 	m.Dial(t).ExpectGone(t)
-	if e := m.WaitFor(t, rig.Is(rig.Refused)); e.Reason != "max-connections-per-source" || !strings.HasPrefix(e.Source, "unix:uid=") {
+	if e := m.WaitFor(t, systest.Is(systest.Refused)); e.Reason != "max-connections-per-source" || !strings.HasPrefix(e.Source, "unix:uid=") {
 		t.Errorf("%s", e.Line)
 	}
 }
@@ -85,7 +85,7 @@ func TestRates(t *testing.T) {
 		for range 20 {
 			m.Dial(t).ExpectGone(t)
 		}
-		refused := m.Events(rig.Is(rig.Refused))
+		refused := m.Events(systest.Is(systest.Refused))
 		if len(refused) == 0 || len(refused) > 6 {
 			t.Errorf("%d refusals logged", len(refused))
 		}
@@ -95,9 +95,9 @@ func TestRates(t *testing.T) {
 			}
 		}
 		// Those that were not logged are counted in a line that comes later.
-		rig.Until(t, "every refusal is accounted for", func() bool {
+		systest.Until(t, "every refusal is accounted for", func() bool {
 			n := 0
-			for _, e := range m.Events(rig.Is(rig.Refused)) {
+			for _, e := range m.Events(systest.Is(systest.Refused)) {
 				n += e.Suppressed
 				if e.Peer != "" {
 					n++
@@ -106,7 +106,7 @@ func TestRates(t *testing.T) {
 			return n == 20
 		}, nil)
 		m.Signal(t, syscall.SIGUSR1)
-		status := m.Wait(t, 2, rig.Is("status"))[1]
+		status := m.Wait(t, 2, systest.Is("status"))[1]
 		if want := fmt.Sprintf(`"refused_by_reason":{"%s":20}`, key); !strings.Contains(status.Line, want) || !strings.Contains(status.Line, `"accepted":23,"refused":20,"failed":0,"reaped":3`) {
 			t.Errorf("no %s in %s", want, status.Line)
 		}
@@ -120,7 +120,7 @@ func TestRefuseMessage(t *testing.T) {
 	m := configured(t, 1, single(catting, `max-connections = 1`, `overflow = "refuse"`, `refuse-message = "too busy\r\n"`))
 	holder := m.Dial(t)
 	holder.Echo(t, "hello")
-	var deaf []*rig.Client
+	var deaf []*systest.Client
 	for range 100 { // more than may linger
 		c := m.Dial(t)
 		c.Send(t, strings.Repeat("unread ", 1000))
@@ -129,7 +129,7 @@ func TestRefuseMessage(t *testing.T) {
 	for _, c := range deaf {
 		c.Close()
 	}
-	rig.Until(t, "a message for a client that reads", func() bool {
+	systest.Until(t, "a message for a client that reads", func() bool {
 		c := m.Dial(t)
 		defer c.Close()
 		c.Send(t, strings.Repeat("unread ", 100))
@@ -218,7 +218,7 @@ program = ["/bin/sh", "-c", 'read line; echo "another program"']
 // those of users and groups.
 func TestAddressRulesByFamily(t *testing.T) {
 	t.Parallel()
-	path := rig.Dir(t) + "/s"
+	path := systest.Dir(t) + "/s"
 	m := configured(t, 2, `[service.one]
 listen = [":0", "unix:`+path+`"]
 program = ["/bin/cat"]
@@ -230,7 +230,7 @@ deny = ["127.0.0.2", "::1", "uid:`+fmt.Sprint(syscall.Geteuid())+`"]
 	m.DialTo(t, "tcp", "[::1]:"+m.Listeners[0].Port()).ExpectGone(t)
 	m.DialTo(t, "unix", path).ExpectGone(t)
 	sources := map[string]bool{}
-	for _, e := range m.Wait(t, 3, rig.Is(rig.Refused)) {
+	for _, e := range m.Wait(t, 3, systest.Is(systest.Refused)) {
 		sources[e.Source] = e.Reason == "denied"
 	}
 	for _, want := range []string{"127.0.0.2/32", "::/64", fmt.Sprintf("unix:uid=%d", syscall.Geteuid())} {
@@ -250,7 +250,7 @@ func TestRandomEarlyDrop(t *testing.T) {
 	for range 5 {
 		m.Dial(t).ExpectGone(t)
 	}
-	for _, e := range m.Wait(t, 5, rig.Is(rig.Refused)) {
+	for _, e := range m.Wait(t, 5, systest.Is(systest.Refused)) {
 		if e.Reason != "early-drop" {
 			t.Errorf("%s", e.Line)
 		}
@@ -284,12 +284,12 @@ func TestPenalties(t *testing.T) {
 				again := m.Dial(t)
 				again.Send(t, "nothing\n")
 				again.End(t)
-				if noted := len(m.Events(rig.Is(rig.Penalized))); (noted == 1) != (name == "dry run") {
+				if noted := len(m.Events(systest.Is(systest.Penalized))); (noted == 1) != (name == "dry run") {
 					t.Errorf("%d penalties in the log", noted)
 				}
 				return
 			}
-			m.WaitFor(t, rig.Is(rig.Penalized))
+			m.WaitFor(t, systest.Is(systest.Penalized))
 			refusedFor(t, m, m.Dial(t), "penalty")
 			other := dialSource(t, m, "127.0.0.2")
 			other.Send(t, "nothing\n")
@@ -303,11 +303,11 @@ func TestPenaltyPasses(t *testing.T) {
 	t.Parallel()
 	m := configured(t, 1, single(`program = ["/bin/sh", "-c", 'exit 7']`, `penalty-exit-codes = [7]`, `penalty = "20ms"`, `penalty-growth = 1`))
 	m.Dial(t).End(t)
-	rig.Until(t, "let in again", func() bool {
+	systest.Until(t, "let in again", func() bool {
 		c := m.Dial(t)
 		c.ExpectGone(t)
 		c.Close()
-		return len(m.Events(rig.Is(rig.Accepted))) >= 2
+		return len(m.Events(systest.Is(systest.Accepted))) >= 2
 	}, nil)
 }
 
@@ -315,14 +315,14 @@ func TestPenaltyPasses(t *testing.T) {
 // its own. A network namespace has them all.
 func TestSourcesOfIPv6(t *testing.T) {
 	t.Parallel()
-	rig.NeedRoot(t)
-	ip := rig.Need(t, "ip")
-	rig.Need(t, "unshare")
-	m := rig.Options{
+	systest.NeedRoot(t)
+	ip := systest.Need(t, "ip")
+	systest.Need(t, "unshare")
+	m := systest.Options{
 		Wrap: []string{"unshare", "--net", "sh", "-c", ip + ` link set lo up; for a in fd00:1::1 fd00:1::2 fd00:2::1; do ` + ip + ` addr add $a/128 dev lo; done; exec "$@"`, "sh"},
 		Args: append([]string{"--listen", "[::]:7007", "--max-connections-per-source", "1"}, program("/bin/cat")...),
 	}.Start(t)
-	within := func(source string) *rig.Client {
+	within := func(source string) *systest.Client {
 		t.Helper()
 		return m.Wrap(dialInNamespace(t, m.PID, source, "[fd00:1::1]:7007"))
 	}

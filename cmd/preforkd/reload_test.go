@@ -13,14 +13,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // reloaded reloads and fails unless the new configuration is in force.
-func reloaded(t *testing.T, m *rig.Master, text string) rig.Event {
+func reloaded(t *testing.T, m *systest.Master, text string) systest.Event {
 	t.Helper()
 	e := m.Reload(t, text)
-	if e.Msg != rig.Reloaded {
+	if e.Msg != systest.Reloaded {
 		t.Fatalf("%s", e.Line)
 	}
 	return e
@@ -94,14 +94,14 @@ func TestReloadUnderLoad(t *testing.T) {
 		at("one", ports[:1], catting),
 	} {
 		before := served.Load()
-		if e := m.Reload(t, text); (e.Msg == rig.Reloaded) == (text == "nonsense") {
+		if e := m.Reload(t, text); (e.Msg == systest.Reloaded) == (text == "nonsense") {
 			t.Errorf("reload %d: %s", i, e.Line)
 		}
-		rig.Until(t, "served on", func() bool { return served.Load() > before+5 || t.Failed() }, nil)
+		systest.Until(t, "served on", func() bool { return served.Load() > before+5 || t.Failed() }, nil)
 	}
 	done.Store(true)
 	clients.Wait()
-	if refused := m.Events(rig.Is(rig.Refused)); len(refused) > 0 {
+	if refused := m.Events(systest.Is(systest.Refused)); len(refused) > 0 {
 		t.Errorf("%s", refused[0].Line)
 	}
 	m.StopSignal = syscall.SIGQUIT // the descriptors are others than at first, and spares may be about to go
@@ -128,11 +128,11 @@ func TestReloadOfABadFile(t *testing.T) {
 		at("one", ports[:1], catting, `reuse-port = true`):                                           {"reuse-port"},
 		"": {"there is no service"},
 	} {
-		before := len(m.Events(rig.Is(rig.NotReloaded)))
-		if e := m.Reload(t, text); e.Msg != rig.NotReloaded {
+		before := len(m.Events(systest.Is(systest.NotReloaded)))
+		if e := m.Reload(t, text); e.Msg != systest.NotReloaded {
 			t.Fatalf("%s", e.Line)
 		}
-		for i, e := range m.Wait(t, before+len(want), rig.Is(rig.NotReloaded))[before:] {
+		for i, e := range m.Wait(t, before+len(want), systest.Is(systest.NotReloaded))[before:] {
 			if !strings.Contains(e.Error, want[i]) {
 				t.Errorf("no %q in %s", want[i], e.Line)
 			}
@@ -150,7 +150,9 @@ func TestReloadOfABadFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.Signal(t, syscall.SIGHUP)
-	m.WaitFor(t, func(e rig.Event) bool { return e.Msg == rig.NotReloaded && strings.Contains(e.Error, "no such file") })
+	m.WaitFor(t, func(e systest.Event) bool {
+		return e.Msg == systest.NotReloaded && strings.Contains(e.Error, "no such file")
+	})
 	live.Echo(t, "hello")
 }
 
@@ -159,7 +161,7 @@ func TestReloadOfABadFile(t *testing.T) {
 func TestReloadAddsAndRemoves(t *testing.T) {
 	t.Parallel()
 	ports := held(t, 2)
-	path := rig.Dir(t) + "/s"
+	path := systest.Dir(t) + "/s"
 	m := configured(t, 2, at("one", []string{ports[0], "unix:" + path}, catting))
 	live := m.Dial(t)
 	live.Echo(t, "hello")
@@ -192,7 +194,7 @@ func TestReloadAddsAndRemoves(t *testing.T) {
 	}
 	m.DialTo(t, "tcp", ports[1]).Echo(t, "hello")
 	m.Stop(t)
-	e = m.WaitFor(t, rig.Is(rig.Stopped))
+	e = m.WaitFor(t, systest.Is(systest.Stopped))
 	if !strings.Contains(e.Line, `"accepted":3,"refused":0,"failed":0,"reaped":3`) {
 		t.Errorf("%s", e.Line)
 	}
@@ -236,7 +238,7 @@ func TestReloadAppliesLimits(t *testing.T) {
 	waiting := m.Dial(t)
 	waiting.Send(t, "hello")
 	asked(t, m)
-	if n := len(rig.Children(m.PID)); n != 2 {
+	if n := len(systest.Children(m.PID)); n != 2 {
 		t.Errorf("%d workers", n)
 	}
 	reloaded(t, m, at("one", ports, catting, `max-connections = 3`))
@@ -286,9 +288,9 @@ func TestReloadReplacesSpares(t *testing.T) {
 			t.Errorf("got %q", got)
 		}
 	}
-	rig.Until(t, "one spare", func() bool { return len(rig.Children(m.PID)) == 1 }, nil)
+	systest.Until(t, "one spare", func() bool { return len(systest.Children(m.PID)) == 1 }, nil)
 	reloaded(t, m, at("one", ports, `program = ["/bin/echo", "second"]`))
-	rig.Until(t, "no spare", func() bool { return len(rig.Children(m.PID)) == 0 }, nil)
+	systest.Until(t, "no spare", func() bool { return len(systest.Children(m.PID)) == 0 }, nil)
 }
 
 // Signals that come while a file is being read lead to one more reload, with
@@ -301,7 +303,7 @@ func TestReloadOften(t *testing.T) {
 		m.WriteConfig(t, at("one", ports, fmt.Sprintf(`program = ["/bin/echo", "%d"]`, i)))
 		m.Signal(t, syscall.SIGHUP)
 	}
-	rig.Until(t, "the last one is in force", func() bool {
+	systest.Until(t, "the last one is in force", func() bool {
 		c := m.Dial(t)
 		defer c.Close()
 		// A connection that came before the first reload is served by cat, which
@@ -314,8 +316,8 @@ func TestReloadOften(t *testing.T) {
 // Without a file there is nothing to reload, and during a stop nothing is.
 func TestNothingToReload(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, "echo")
+	m := systest.Start(t, "echo")
 	m.Signal(t, syscall.SIGHUP)
-	m.WaitFor(t, rig.Is("nothing to reload"))
+	m.WaitFor(t, systest.Is("nothing to reload"))
 	m.Dial(t).Echo(t, "hello")
 }

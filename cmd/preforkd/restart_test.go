@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // kill -9 of the master: live connections go on, workers of both handoffs
@@ -17,7 +17,7 @@ func TestMasterIsKilled(t *testing.T) {
 	for name, args := range map[string][]string{"worker": {"echo"}, "stdio": program("/bin/cat")} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			first := rig.Start(t, args...)
+			first := systest.Start(t, args...)
 			address := first.Listeners[0].Address
 			clients := first.DialAll(t, 5)
 			var workers []int
@@ -27,7 +27,7 @@ func TestMasterIsKilled(t *testing.T) {
 			}
 			first.Kill(t)
 
-			next := rig.Start(t, append([]string{"--listen", address}, args...)...)
+			next := systest.Start(t, append([]string{"--listen", address}, args...)...)
 			next.Dial(t).Echo(t, "new")
 			for _, c := range clients {
 				c.Echo(t, "after")
@@ -42,7 +42,7 @@ func TestMasterIsKilled(t *testing.T) {
 			}
 			for i, c := range clients {
 				c.Close()
-				rig.Until(t, "a worker that ends with its connection", func() bool { return !rig.Alive(workers[i]) }, nil)
+				systest.Until(t, "a worker that ends with its connection", func() bool { return !systest.Alive(workers[i]) }, nil)
 			}
 		})
 	}
@@ -53,7 +53,7 @@ func TestMasterIsKilled(t *testing.T) {
 func TestRestartInTimeWait(t *testing.T) {
 	t.Parallel()
 	args := []string{"--quit-word", "exit", "echo"}
-	first := rig.Start(t, args...)
+	first := systest.Start(t, args...)
 	address := first.Listeners[0].Address
 	for range 5 {
 		c := first.Dial(t)
@@ -62,12 +62,12 @@ func TestRestartInTimeWait(t *testing.T) {
 		c.Close()
 	}
 	first.WaitIdle(t)
-	rig.Until(t, "connections in TIME_WAIT", func() bool { return inTimeWait(t, first.Listeners[0].Port()) > 0 }, nil)
+	systest.Until(t, "connections in TIME_WAIT", func() bool { return inTimeWait(t, first.Listeners[0].Port()) > 0 }, nil)
 	first.Stop(t)
 	if inTimeWait(t, first.Listeners[0].Port()) == 0 {
 		t.Fatal("no connection is in TIME_WAIT")
 	}
-	next := rig.Start(t, append([]string{"--listen", address}, args...)...)
+	next := systest.Start(t, append([]string{"--listen", address}, args...)...)
 	next.Dial(t).Echo(t, "hello")
 }
 
@@ -97,13 +97,13 @@ func TestAddressInUse(t *testing.T) {
 	for _, listen := range []string{"127.0.0.1:0", "[::1]:0", ":0", "unix:@preforkd-test-in-use-" + fmt.Sprint(os.Getpid())} {
 		t.Run(listen, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, "--listen", listen, "echo")
+			m := systest.Start(t, "--listen", listen, "echo")
 			l := m.Listeners[0]
 			address := l.Address
 			if l.Network == "unix" {
 				address = listen
 			}
-			second := rig.Run(t, "serve", "--listen", address, "echo")
+			second := systest.Run(t, "serve", "--listen", address, "echo")
 			if second.Code != 1 || !strings.Contains(second.Stderr, "address already in use") {
 				t.Errorf("exit code %d: %s", second.Code, second.Stderr)
 			}
@@ -113,7 +113,7 @@ func TestAddressInUse(t *testing.T) {
 	}
 }
 
-func dialable(l rig.Listener) string {
+func dialable(l systest.Listener) string {
 	if strings.HasPrefix(l.Address, "[::]:") || strings.HasPrefix(l.Address, ":") {
 		return "127.0.0.1:" + l.Port()
 	}
@@ -123,8 +123,8 @@ func dialable(l rig.Listener) string {
 // The same port on two local addresses is two addresses.
 func TestSamePortOnOtherAddress(t *testing.T) {
 	t.Parallel()
-	first := rig.Start(t, "--listen", "127.0.0.1:0", "echo")
-	second := rig.Start(t, "--listen", "127.0.0.2:"+first.Listeners[0].Port(), "--", "/bin/sh", "-c", "echo second")
+	first := systest.Start(t, "--listen", "127.0.0.1:0", "echo")
+	second := systest.Start(t, "--listen", "127.0.0.2:"+first.Listeners[0].Port(), "--", "/bin/sh", "-c", "echo second")
 	if got := second.Dial(t).ExpectEnd(t); got != "second\n" {
 		t.Errorf("the second answers %q", got)
 	}
@@ -135,31 +135,31 @@ func TestSamePortOnOtherAddress(t *testing.T) {
 // second was not to be had, and nobody was told that it listens.
 func TestNothingStartsHalfWay(t *testing.T) {
 	t.Parallel()
-	holder := rig.Start(t, "echo")
-	free := rig.Start(t, "echo")
+	holder := systest.Start(t, "echo")
+	free := systest.Start(t, "echo")
 	address := free.Listeners[0].Address
 	free.Stop(t)
-	path := rig.Dir(t) + "/s"
-	result := rig.Run(t, "serve", "--log-format", "json", "--listen", address, "--listen", "unix:"+path, "--listen", holder.Listeners[0].Address, "echo")
-	if result.Code != 1 || strings.Contains(result.Stderr, rig.Listening) {
+	path := systest.Dir(t) + "/s"
+	result := systest.Run(t, "serve", "--log-format", "json", "--listen", address, "--listen", "unix:"+path, "--listen", holder.Listeners[0].Address, "echo")
+	if result.Code != 1 || strings.Contains(result.Stderr, systest.Listening) {
 		t.Errorf("exit code %d: %s", result.Code, result.Stderr)
 	}
 	oneLine(t, result.Stderr)
 	if _, err := os.Lstat(path); err == nil {
 		t.Error("the unix socket is left behind")
 	}
-	rig.Start(t, "--listen", address, "echo").Dial(t).Echo(t, "hello")
+	systest.Start(t, "--listen", address, "echo").Dial(t).Echo(t, "hello")
 }
 
 // A master that is stopped leaves the port to the next at once, with its
 // workers still draining.
 func TestPortIsFreeDuringDrain(t *testing.T) {
 	t.Parallel()
-	first := rig.Start(t, "--drain-timeout", "1h", "echo")
+	first := systest.Start(t, "--drain-timeout", "1h", "echo")
 	c := first.Dial(t)
 	c.Echo(t, "hello")
 	drain(t, first, syscall.SIGTERM)
-	next := rig.Start(t, "--listen", first.Listeners[0].Address, "echo")
+	next := systest.Start(t, "--listen", first.Listeners[0].Address, "echo")
 	next.Dial(t).Echo(t, "new")
 	c.Echo(t, "old")
 	c.Close()

@@ -6,14 +6,14 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // reuse are the workers that can serve one connection after the other.
 func reuse(t *testing.T) map[string][]string {
 	return map[string][]string{
 		"builtin": {"echo"},
-		"sdk":     {"--handoff", "worker", "--", rig.Program(t, "cmd/internal/rig/testworker"), "echo"},
+		"sdk":     {"--handoff", "worker", "--", systest.Program(t, "cmd/internal/systest/testworker"), "echo"},
 	}
 }
 
@@ -25,7 +25,7 @@ func TestConnectionsPerWorker(t *testing.T) {
 	for name, args := range reuse(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, with("--max-connections 1 --min-spares 0 --max-spares 2 --connections-per-worker 3", args...)...)
+			m := systest.Start(t, with("--max-connections 1 --min-spares 0 --max-spares 2 --connections-per-worker 3", args...)...)
 			count := map[int]int{}
 			for n := range 12 {
 				words := fmt.Sprintf("hello, I am number %d", n)
@@ -39,7 +39,7 @@ func TestConnectionsPerWorker(t *testing.T) {
 				if end.PID != pid || end.Reason != "eof" || end.BytesIn == nil || *end.BytesIn != int64(len(words)) || end.Duration == nil {
 					t.Errorf("connection %d: unexpected end: %s", n, end.Line)
 				}
-				if last := end.Msg == rig.Reaped; last && (end.Code() != 0 || end.MaxRSS == nil) || !last && (end.ExitCode != nil || end.MaxRSS != nil) {
+				if last := end.Msg == systest.Reaped; last && (end.Code() != 0 || end.MaxRSS == nil) || !last && (end.ExitCode != nil || end.MaxRSS != nil) {
 					t.Errorf("connection %d: unexpected end: %s", n, end.Line)
 				}
 				c.Close()
@@ -65,13 +65,13 @@ func TestConnectionsOfOneWorker(t *testing.T) {
 			t.Parallel()
 			// Without a spare at the start the pool has room for the first
 			// worker when it comes back.
-			m := rig.Start(t, with("--min-spares 0 --max-spares 2 --connections-per-worker 4", args...)...)
+			m := systest.Start(t, with("--min-spares 0 --max-spares 2 --connections-per-worker 4", args...)...)
 			c := m.Dial(t)
 			c.Echo(t, "hello")
 			waiting := m.WaitSpares(t, 1)
 			pid := c.Worker(t)
 			c.Close()
-			if end := c.End(t); end.Msg != rig.Ended || end.PID != pid {
+			if end := c.End(t); end.Msg != systest.Ended || end.PID != pid {
 				t.Errorf("unexpected end: %s", end.Line)
 			}
 			m.WaitSpares(t, 2)
@@ -84,15 +84,15 @@ func TestConnectionsOfOneWorker(t *testing.T) {
 				}
 				c.CloseWrite(t)
 				c.ExpectEnd(t)
-				want := rig.Ended
+				want := systest.Ended
 				if n == 4 {
-					want = rig.Reaped
+					want = systest.Reaped
 				}
 				if end := c.End(t); end.Msg != want || end.PID != pid {
 					t.Errorf("connection %d: want %s: %s", n, want, end.Line)
 				}
 			}
-			if rig.Alive(pid) {
+			if systest.Alive(pid) {
 				t.Error("a worker lives on after its last connection")
 			}
 		})
@@ -106,7 +106,7 @@ func TestCrashOfAReusedWorker(t *testing.T) {
 	for name, args := range reuse(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, with("--min-spares 0 --max-spares 2 --connections-per-worker 10", args...)...)
+			m := systest.Start(t, with("--min-spares 0 --max-spares 2 --connections-per-worker 10", args...)...)
 			first := m.Dial(t)
 			first.Echo(t, "hello")
 			bystander := m.Dial(t)
@@ -120,7 +120,7 @@ func TestCrashOfAReusedWorker(t *testing.T) {
 				t.Fatal(err)
 			}
 			second.ExpectGone(t)
-			if end := second.End(t); end.Msg != rig.Reaped || end.Signal != "SIGKILL" || end.PID != pid {
+			if end := second.End(t); end.Msg != systest.Reaped || end.Signal != "SIGKILL" || end.PID != pid {
 				t.Errorf("unexpected end: %s", end.Line)
 			}
 			if bystander.Worker(t) != pid {
@@ -139,7 +139,7 @@ func TestCrashOfAReusedWorker(t *testing.T) {
 // A worker whose handler panicked is given no other connection.
 func TestPanicEndsAReusedWorker(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, with("--spares 1 --connections-per-worker 10 --handoff worker", "--", rig.Program(t, "cmd/internal/rig/testworker"), "lines")...)
+	m := systest.Start(t, with("--spares 1 --connections-per-worker 10 --handoff worker", "--", systest.Program(t, "cmd/internal/systest/testworker"), "lines")...)
 	m.WaitSpares(t, 1)
 	c := m.Dial(t)
 	c.Echo(t, "hello\n")
@@ -147,7 +147,7 @@ func TestPanicEndsAReusedWorker(t *testing.T) {
 	c.Send(t, "panic on purpose\n")
 	c.ExpectGone(t)
 	c.Close() // the worker lingers for its sake
-	if end := c.End(t); end.Msg != rig.Reaped || end.PID != pid || end.Reason != "panic" || end.Code() != 107 {
+	if end := c.End(t); end.Msg != systest.Reaped || end.PID != pid || end.Reason != "panic" || end.Code() != 107 {
 		t.Errorf("unexpected end: %s", end.Line)
 	}
 	// An error does not do that.
@@ -159,13 +159,13 @@ func TestPanicEndsAReusedWorker(t *testing.T) {
 	if end := other.End(t); end.Reason != "error" {
 		t.Errorf("unexpected end: %s", end.Line)
 	}
-	m.WaitFor(t, func(e rig.Event) bool { return e.Msg == "" && strings.Contains(e.Line, "on purpose") })
+	m.WaitFor(t, func(e systest.Event) bool { return e.Msg == "" && strings.Contains(e.Line, "on purpose") })
 }
 
 // The values of one connection do not stand in the event of the next.
 func TestReusedWorkerForgets(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, with("--min-spares 0 --max-spares 2 --connections-per-worker 3 --handoff worker", "--", rig.Program(t, "cmd/internal/rig/testworker"), "lines")...)
+	m := systest.Start(t, with("--min-spares 0 --max-spares 2 --connections-per-worker 3 --handoff worker", "--", systest.Program(t, "cmd/internal/systest/testworker"), "lines")...)
 	for n, value := range []string{"one", "", "three"} {
 		c := m.Dial(t)
 		want := 0
@@ -189,20 +189,20 @@ func TestDrainOfReusedWorkers(t *testing.T) {
 	for name, args := range reuse(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, with("--spares 2 --connections-per-worker 10 --drain-timeout 1h --kill-delay 1h", args...)...)
+			m := systest.Start(t, with("--spares 2 --connections-per-worker 10 --drain-timeout 1h --kill-delay 1h", args...)...)
 			m.WaitSpares(t, 2)
 			c := m.Dial(t)
 			c.Echo(t, "hello")
 			waiting := m.WaitSpares(t, 2)
 			drain(t, m, syscall.SIGTERM)
 			for _, pid := range waiting {
-				if end := m.WaitFor(t, func(e rig.Event) bool { return e.Msg == rig.Reaped && e.PID == pid }); end.Code() != 0 {
+				if end := m.WaitFor(t, func(e systest.Event) bool { return e.Msg == systest.Reaped && e.PID == pid }); end.Code() != 0 {
 					t.Errorf("unexpected end: %s", end.Line)
 				}
 			}
 			c.Echo(t, "still here")
 			c.Close()
-			if end := c.End(t); end.Msg != rig.Reaped || end.Code() != 0 {
+			if end := c.End(t); end.Msg != systest.Reaped || end.Code() != 0 {
 				t.Errorf("unexpected end: %s", end.Line)
 			}
 			stopped(t, m)

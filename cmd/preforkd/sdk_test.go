@@ -6,13 +6,13 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // sdk returns the arguments that serve with a handler built on the SDK.
 func sdk(t *testing.T, flags, handler string) []string {
 	t.Helper()
-	return with("--handoff worker "+flags, "--", rig.Program(t, "cmd/internal/rig/testworker"), handler)
+	return with("--handoff worker "+flags, "--", systest.Program(t, "cmd/internal/systest/testworker"), handler)
 }
 
 // waysToStart are the flags for the ways in which an SDK worker comes to its
@@ -29,7 +29,7 @@ func TestHandlerKnowsItsConnection(t *testing.T) {
 	for how, flags := range waysToStart {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, sdk(t, flags, "who")...)
+			m := systest.Start(t, sdk(t, flags, "who")...)
 			for range 4 {
 				c := dialSome(t, m)
 				e := c.Accepted(t)
@@ -47,7 +47,7 @@ func TestHandlerKnowsItsConnection(t *testing.T) {
 }
 
 // dialSome is dialSpare for a master that need not have any spares now.
-func dialSome(t *testing.T, m *rig.Master) *rig.Client {
+func dialSome(t *testing.T, m *systest.Master) *systest.Client {
 	t.Helper()
 	if m.Spares > 0 {
 		asked(t, m)
@@ -61,7 +61,7 @@ func TestHandlerReports(t *testing.T) {
 	for how, flags := range waysToStart {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, sdk(t, flags, "lines")...)
+			m := systest.Start(t, sdk(t, flags, "lines")...)
 			m.WorkersCrash = true
 			for _, test := range []struct {
 				last   string
@@ -82,14 +82,14 @@ func TestHandlerReports(t *testing.T) {
 				c.ExpectEnd(t)
 				c.Close()
 				end := c.End(t)
-				if end.Reason != test.reason || end.Msg == rig.Reaped && end.Code() != test.code {
+				if end.Reason != test.reason || end.Msg == systest.Reaped && end.Code() != test.code {
 					t.Errorf("want %s, %d: %s", test.reason, test.code, end.Line)
 				}
 				if len(end.Report) != 2 || end.Report["user"] != `jane "x"` || end.Report["requests"] != "2" {
 					t.Errorf("the report is %q: %s", end.Report, end.Line)
 				}
 				if test.stderr != "" {
-					m.WaitFor(t, func(e rig.Event) bool { return e.Msg == "" && strings.Contains(e.Line, test.stderr) })
+					m.WaitFor(t, func(e systest.Event) bool { return e.Msg == "" && strings.Contains(e.Line, test.stderr) })
 				}
 			}
 		})
@@ -105,7 +105,7 @@ func TestDrainReachesHandlers(t *testing.T) {
 		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 			t.Run(fmt.Sprintf("%s %v", how, sig), func(t *testing.T) {
 				t.Parallel()
-				m := rig.Start(t, sdk(t, flags+" --drain-timeout 1h --kill-delay 1h", "goodbye")...)
+				m := systest.Start(t, sdk(t, flags+" --drain-timeout 1h --kill-delay 1h", "goodbye")...)
 				clients := m.DialAll(t, 5)
 				for _, c := range clients {
 					c.Echo(t, "hello\n")
@@ -134,10 +134,10 @@ func TestDrainReachesConnectionsOnTheirWay(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
 			for n := range 2 {
-				m := rig.Start(t, sdk(t, flags+" --drain-timeout 1h --kill-delay 1h", "goodbye")...)
-				clients := make(chan []*rig.Client, 1)
+				m := systest.Start(t, sdk(t, flags+" --drain-timeout 1h --kill-delay 1h", "goodbye")...)
+				clients := make(chan []*systest.Client, 1)
 				go func() {
-					var all []*rig.Client
+					var all []*systest.Client
 					for {
 						c, err := m.TryDial()
 						if err != nil {
@@ -147,13 +147,13 @@ func TestDrainReachesConnectionsOnTheirWay(t *testing.T) {
 						all = append(all, c)
 					}
 				}()
-				m.Wait(t, 3+n, rig.Is(rig.Accepted))
+				m.Wait(t, 3+n, systest.Is(systest.Accepted))
 				drain(t, m, syscall.SIGTERM)
 				stopped(t, m)
 				for _, c := range <-clients {
 					c.Close()
 				}
-				for _, e := range m.Events(func(e rig.Event) bool { return e.Conn != "" && e.Msg == rig.Reaped }) {
+				for _, e := range m.Events(func(e systest.Event) bool { return e.Conn != "" && e.Msg == systest.Reaped }) {
 					if e.Reason != "drain" {
 						t.Errorf("unexpected end: %s", e.Line)
 					}
@@ -170,7 +170,7 @@ func TestMasterKilledWithSpares(t *testing.T) {
 	for name, args := range spareKinds(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, with("--spares 3", args...)...)
+			m := systest.Start(t, with("--spares 3", args...)...)
 			m.WaitSpares(t, 3)
 			var live []int
 			clients := m.DialAll(t, 5) // of spares and, most likely, of spawned workers
@@ -181,16 +181,16 @@ func TestMasterKilledWithSpares(t *testing.T) {
 			idle := m.WaitSpares(t, 3)
 			m.Kill(t)
 			for _, pid := range idle {
-				rig.Until(t, "a spare that has gone with its master", func() bool { return !rig.Alive(pid) }, nil)
+				systest.Until(t, "a spare that has gone with its master", func() bool { return !systest.Alive(pid) }, nil)
 			}
 			for i, c := range clients {
-				if !rig.Alive(live[i]) {
+				if !systest.Alive(live[i]) {
 					t.Errorf("%d has gone with its master", live[i])
 				}
 				c.Echo(t, "still here")
 				c.CloseWrite(t)
 				c.ExpectEnd(t)
-				rig.Until(t, "a worker that has gone with its connection", func() bool { return !rig.Alive(live[i]) }, nil)
+				systest.Until(t, "a worker that has gone with its connection", func() bool { return !systest.Alive(live[i]) }, nil)
 			}
 			m.WaitLogEnd(t) // nobody holds its stderr
 		})
@@ -204,7 +204,7 @@ func TestMasterKilledWithReusedWorker(t *testing.T) {
 	for name, args := range reuse(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, with("--min-spares 0 --max-spares 2 --connections-per-worker 9", args...)...)
+			m := systest.Start(t, with("--min-spares 0 --max-spares 2 --connections-per-worker 9", args...)...)
 			c := m.Dial(t)
 			c.Echo(t, "hello")
 			m.Kill(t)

@@ -6,20 +6,20 @@ import (
 	"testing"
 	"time"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // Without a configuration file there is nothing to reload, which is said and
 // does no harm.
 func TestHangup(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, "echo")
+	m := systest.Start(t, "echo")
 	c := m.Dial(t)
 	c.Echo(t, "before")
 	before := len(m.Events(anyEvent))
 	m.Signal(t, syscall.SIGHUP)
 	answer := m.Wait(t, before+1, anyEvent)[before]
-	if answer.Msg == rig.Draining || answer.Msg == rig.Stopped || answer.Level == "error" {
+	if answer.Msg == systest.Draining || answer.Msg == systest.Stopped || answer.Level == "error" {
 		t.Errorf("SIGHUP was answered with: %s", answer.Line)
 	}
 	c.Echo(t, "after")
@@ -28,12 +28,12 @@ func TestHangup(t *testing.T) {
 
 func TestStatusSignal(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, "echo")
+	m := systest.Start(t, "echo")
 	c := m.Dial(t)
 	c.Echo(t, "before")
 	c.Accepted(t)
 	m.Signal(t, syscall.SIGUSR1)
-	if status := m.WaitFor(t, rig.Is("status")); status.Level != "info" {
+	if status := m.WaitFor(t, systest.Is("status")); status.Level != "info" {
 		t.Errorf("status at level %q: %s", status.Level, status.Line)
 	}
 	c.Echo(t, "after")
@@ -46,21 +46,21 @@ func TestInterruptFromTerminal(t *testing.T) {
 	for name, args := range map[string][]string{"worker": {"echo"}, "stdio": program("/bin/cat")} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Options{Terminal: true, Args: append([]string{"--drain-timeout", "1h"}, args...)}.Start(t)
+			m := systest.Options{Terminal: true, Args: append([]string{"--drain-timeout", "1h"}, args...)}.Start(t)
 			c := m.Dial(t)
 			c.Echo(t, "before")
 			c.Accepted(t) // Ctrl-C discards output that the terminal still holds
 			if _, err := m.Terminal.Write([]byte{3}); err != nil {
 				t.Fatal(err)
 			}
-			m.WaitFor(t, rig.Is(rig.Draining))
+			m.WaitFor(t, systest.Is(systest.Draining))
 			c.Echo(t, "during the drain")
 			c.CloseWrite(t)
 			c.ExpectEnd(t)
 			if end := c.End(t); end.Code() != 0 || end.Signal != "" {
 				t.Errorf("unexpected end: %s", end.Line)
 			}
-			m.WaitFor(t, rig.Is(rig.Stopped))
+			m.WaitFor(t, systest.Is(systest.Stopped))
 			if code := m.WaitExit(t); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
@@ -72,7 +72,7 @@ func TestInterruptFromTerminal(t *testing.T) {
 // other, and a log that goes nowhere.
 func TestTerminalGoesAway(t *testing.T) {
 	t.Parallel()
-	m := rig.Options{Terminal: true, Args: []string{"echo"}}.Start(t)
+	m := systest.Options{Terminal: true, Args: []string{"echo"}}.Start(t)
 	c := m.Dial(t)
 	c.Echo(t, "before")
 	m.Killed = true // it cannot say anything any more
@@ -89,10 +89,10 @@ func TestTerminalGoesAway(t *testing.T) {
 // it does not kill the master and leave its socket behind.
 func TestStopDuringStart(t *testing.T) {
 	t.Parallel()
-	path := rig.Dir(t) + "/s"
+	path := systest.Dir(t) + "/s"
 	for range 20 {
-		m := rig.Options{Args: []string{"--listen", "unix:" + path, "echo"}, Quiet: true}.Start(t)
-		for end := time.Now().Add(rig.Deadline()); ; {
+		m := systest.Options{Args: []string{"--listen", "unix:" + path, "echo"}, Quiet: true}.Start(t)
+		for end := time.Now().Add(systest.Deadline()); ; {
 			if _, err := os.Lstat(path); err == nil {
 				break
 			}
@@ -112,7 +112,7 @@ func TestStopDuringStart(t *testing.T) {
 // however often it is told to.
 func TestStopAfterTheEnd(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, "echo")
+	m := systest.Start(t, "echo")
 	m.LossyLog = true
 	m.PauseLog()
 	for range 100 { // more than the pipe holds
@@ -120,7 +120,7 @@ func TestStopAfterTheEnd(t *testing.T) {
 		time.Sleep(time.Millisecond) // the kernel keeps one at a time
 	}
 	signals := 0
-	rig.Until(t, "told to stop 50 times", func() bool {
+	systest.Until(t, "told to stop 50 times", func() bool {
 		m.Signal(t, syscall.SIGTERM)
 		signals++
 		return signals == 50

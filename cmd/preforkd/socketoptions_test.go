@@ -8,20 +8,20 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // The options of a service are those of its listeners and of every connection.
 func TestSocketOptions(t *testing.T) {
 	t.Parallel()
-	rig.NeedRoot(t)
+	systest.NeedRoot(t)
 	m := configured(t, 1, single(catting, `nodelay = false`, `keepalive = "300s"`, `defer-accept = "1s"`, `reuse-port = true`, `free-bind = true`,
 		`bind-to-device = "lo"`, `backlog = 9`))
 	c := m.Dial(t)
 	c.Echo(t, "hello")
 	check := func(name string, pid int, want map[[2]int]int) {
 		t.Helper()
-		sockets := rig.SocketsOf(pid)
+		sockets := systest.SocketsOf(pid)
 		found := false
 		for fd, s := range sockets {
 			defer s.Close()
@@ -59,7 +59,7 @@ func TestKeepaliveOff(t *testing.T) {
 	m := configured(t, 1, single(catting, `keepalive = "0s"`))
 	c := m.Dial(t)
 	c.Echo(t, "hello")
-	for _, s := range rig.SocketsOf(c.Worker(t)) {
+	for _, s := range systest.SocketsOf(c.Worker(t)) {
 		defer s.Close()
 		if got := s.Option(unix.SOL_SOCKET, unix.SO_KEEPALIVE); got != 0 {
 			t.Errorf("SO_KEEPALIVE %d", got)
@@ -71,12 +71,12 @@ func TestKeepaliveOff(t *testing.T) {
 // off, [::] takes IPv4 clients too.
 func TestFreeBindAndV6Only(t *testing.T) {
 	t.Parallel()
-	rig.Start(t, append([]string{"--free-bind", "--listen", "192.0.2.77:0"}, program("/bin/cat")...)...)
-	m := rig.Start(t, append([]string{"--v6-only=false", "--listen", "[::]:0"}, program("/bin/cat")...)...)
+	systest.Start(t, append([]string{"--free-bind", "--listen", "192.0.2.77:0"}, program("/bin/cat")...)...)
+	m := systest.Start(t, append([]string{"--v6-only=false", "--listen", "[::]:0"}, program("/bin/cat")...)...)
 	m.DialTo(t, "tcp", "127.0.0.1:"+m.Listeners[0].Port()).Echo(t, "hello")
-	only := rig.Start(t, append([]string{"--listen", "[::]:0"}, program("/bin/cat")...)...)
+	only := systest.Start(t, append([]string{"--listen", "[::]:0"}, program("/bin/cat")...)...)
 	only.DialTo(t, "tcp", "[::1]:"+only.Listeners[0].Port()).Echo(t, "hello")
-	if r := rig.Run(t, "serve", "--bind-to-device", "nowhere0", "--listen", "127.0.0.1:0", "--", "/bin/cat"); r.Code != 1 {
+	if r := systest.Run(t, "serve", "--bind-to-device", "nowhere0", "--listen", "127.0.0.1:0", "--", "/bin/cat"); r.Code != 1 {
 		t.Errorf("%+v", r)
 	}
 }
@@ -84,16 +84,16 @@ func TestFreeBindAndV6Only(t *testing.T) {
 // Two masters share a port when both say so.
 func TestReusePort(t *testing.T) {
 	t.Parallel()
-	first := rig.Start(t, append([]string{"--reuse-port"}, program("/bin/cat")...)...)
-	second := rig.Start(t, append([]string{"--reuse-port", "--listen", first.Listeners[0].Address}, program("/bin/cat")...)...)
+	first := systest.Start(t, append([]string{"--reuse-port"}, program("/bin/cat")...)...)
+	second := systest.Start(t, append([]string{"--reuse-port", "--listen", first.Listeners[0].Address}, program("/bin/cat")...)...)
 	first.Stop(t)
 	second.Dial(t).Echo(t, "hello")
 }
 
 func TestSocketFile(t *testing.T) {
 	t.Parallel()
-	rig.NeedRoot(t)
-	path := rig.Dir(t) + "/s"
+	systest.NeedRoot(t)
+	path := systest.Dir(t) + "/s"
 	text := func(mode, owner string) string {
 		return fmt.Sprintf("[service.one]\nlisten = [\"unix:%s\"]\n%s\nsocket-mode = %q\nsocket-owner = %q\nsocket-group = \"daemon\"\n", path, catting, mode, owner)
 	}

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 	"github.com/preforkd/preforkd/master/control"
 )
 
@@ -14,8 +14,8 @@ import (
 // workers have, behind a proxy too, and how many wait at a unix socket.
 func TestStatusAsksTheKernel(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(rig.Dir(t), "socket")
-	m := rig.Options{Config: fmt.Sprintf(`
+	path := filepath.Join(systest.Dir(t), "socket")
+	m := systest.Options{Config: fmt.Sprintf(`
 [service.plain]
 listen = ["127.0.0.1:0"]
 program = ["/bin/cat"]
@@ -31,20 +31,20 @@ listen = ["unix:%s"]
 program = ["/bin/cat"]
 max-connections = 1
 `, path), Listeners: 4}.Start(t)
-	at := map[string]rig.Listener{}
+	at := map[string]systest.Listener{}
 	for _, l := range m.Listeners {
 		at[l.Service] = l
 	}
 	looks := func(what string, holds func(s control.Status) bool) {
 		t.Helper()
 		var s control.Status
-		rig.Until(t, what, func() bool { s = looked(t, m); return holds(s) }, func() string { return fmt.Sprintf("%+v", s) })
+		systest.Until(t, what, func() bool { s = looked(t, m); return holds(s) }, func() string { return fmt.Sprintf("%+v", s) })
 	}
 	const header = "PROXY TCP4 203.0.113.77 192.0.2.1 4000 80\r\n"
-	dial := map[string]func() *rig.Client{
-		"plain":   func() *rig.Client { return m.DialTo(t, "tcp", at["plain"].Address) },
-		"wide":    func() *rig.Client { return m.DialTo(t, "tcp4", "127.0.0.1:"+at["wide"].Port()) },
-		"proxied": func() *rig.Client { return m.DialTo(t, "tcp", at["proxied"].Address) },
+	dial := map[string]func() *systest.Client{
+		"plain":   func() *systest.Client { return m.DialTo(t, "tcp", at["plain"].Address) },
+		"wide":    func() *systest.Client { return m.DialTo(t, "tcp4", "127.0.0.1:"+at["wide"].Port()) },
+		"proxied": func() *systest.Client { return m.DialTo(t, "tcp", at["proxied"].Address) },
 	}
 	for service, connect := range dial {
 		c, in := connect(), uint64(5000)

@@ -10,13 +10,13 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // storm runs total clients, atOnce at a time, who say hello and expect it back,
 // and returns the local addresses of those who were not served.
 // served hears of each one's end.
-func storm(t *testing.T, m *rig.Master, total, atOnce int, served chan<- struct{}) map[string]bool {
+func storm(t *testing.T, m *systest.Master, total, atOnce int, served chan<- struct{}) map[string]bool {
 	t.Helper()
 	var mu sync.Mutex
 	failed := map[string]bool{}
@@ -47,23 +47,23 @@ func storm(t *testing.T, m *rig.Master, total, atOnce int, served chan<- struct{
 
 // accounted holds that every connection has exactly one end in the log, after
 // its accept, and returns by peer the events of those who were killed.
-func accounted(t *testing.T, m *rig.Master, total int) map[string]rig.Event {
+func accounted(t *testing.T, m *systest.Master, total int) map[string]systest.Event {
 	t.Helper()
 	m.WaitIdle(t)
-	accepted, ends := map[string]rig.Event{}, map[string]int{}
-	killed := map[string]rig.Event{}
-	for _, e := range m.Events(func(e rig.Event) bool { return e.Conn != "" }) {
+	accepted, ends := map[string]systest.Event{}, map[string]int{}
+	killed := map[string]systest.Event{}
+	for _, e := range m.Events(func(e systest.Event) bool { return e.Conn != "" }) {
 		switch e.Msg {
-		case rig.Accepted:
+		case systest.Accepted:
 			if _, twice := accepted[e.Conn]; twice {
 				t.Errorf("accepted twice: %s", e.Line)
 			}
 			accepted[e.Conn] = e
-		case rig.Reassigned, rig.Reaped, rig.Ended, rig.SpawnFailed:
+		case systest.Reassigned, systest.Reaped, systest.Ended, systest.SpawnFailed:
 			if _, ok := accepted[e.Conn]; !ok {
 				t.Errorf("before it was accepted: %s", e.Line)
 			}
-			if e.Msg == rig.Reassigned {
+			if e.Msg == systest.Reassigned {
 				continue
 			}
 			if ends[e.Conn]++; ends[e.Conn] > 1 {
@@ -71,7 +71,7 @@ func accounted(t *testing.T, m *rig.Master, total int) map[string]rig.Event {
 			}
 			if e.Signal != "" {
 				killed[accepted[e.Conn].Peer] = e
-			} else if e.Msg == rig.SpawnFailed || e.Code() > 0 {
+			} else if e.Msg == systest.SpawnFailed || e.Code() > 0 {
 				t.Errorf("unexpected end: %s", e.Line)
 			}
 		}
@@ -97,7 +97,7 @@ func TestKillSparesUnderLoad(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, c.args...)
+			m := systest.Start(t, c.args...)
 			// One is killed for every so many connections: more often, and the
 			// pauses between new spares leave none to kill.
 			served := make(chan struct{}, c.total)
@@ -130,7 +130,7 @@ func TestKillSparesUnderLoad(t *testing.T) {
 					t.Errorf("the client %s was not served, and the log says nothing of it", peer)
 				}
 			}
-			again := len(m.Events(rig.Is(rig.Reassigned)))
+			again := len(m.Events(systest.Is(systest.Reassigned)))
 			t.Logf("%d kills, %d connections went to another worker, %d ended with theirs", kills, again, len(killed))
 			if kills == 0 {
 				t.Error("nothing was killed")
@@ -156,7 +156,7 @@ func children(pid int) []int {
 }
 
 func isChild(pid, parent int) bool {
-	p, ok := rig.Stat(pid)
+	p, ok := systest.Stat(pid)
 	return ok && p.Parent == parent && p.State != 'Z'
 }
 

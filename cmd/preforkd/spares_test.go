@@ -10,14 +10,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // spareKinds are the kinds of workers that can wait for a connection.
 func spareKinds(t *testing.T) map[string][]string {
 	return map[string][]string{
 		"builtin": {"echo"},
-		"sdk":     {"--handoff", "worker", "--", rig.Program(t, "cmd/internal/rig/testworker"), "echo"},
+		"sdk":     {"--handoff", "worker", "--", systest.Program(t, "cmd/internal/systest/testworker"), "echo"},
 		"stdio":   program("/bin/cat"),
 		"systemd": {"--handoff", "systemd", "--", "/bin/sh", "-c", "exec cat <&3 >&3"},
 	}
@@ -32,7 +32,7 @@ func TestSparesServe(t *testing.T) {
 	for name, args := range spareKinds(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, with("--spares 3", args...)...)
+			m := systest.Start(t, with("--spares 3", args...)...)
 			served := map[int]bool{}
 			for n := range 6 {
 				waiting := m.WaitSpares(t, 3)
@@ -51,7 +51,7 @@ func TestSparesServe(t *testing.T) {
 					if rest := c.ExpectEnd(t); rest != "" {
 						t.Errorf("at the end: %q", rest)
 					}
-					if end := c.End(t); end.Msg != rig.Reaped || end.PID != pid || end.Code() != 0 {
+					if end := c.End(t); end.Msg != systest.Reaped || end.PID != pid || end.Code() != 0 {
 						t.Errorf("want %d reaped with 0: %s", pid, end.Line)
 					}
 				}
@@ -65,7 +65,7 @@ func TestSparesServe(t *testing.T) {
 // clients at a time, each hears itself.
 func TestSparesDoNotMixUpConnections(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, "--spares", "4", "echo")
+	m := systest.Start(t, "--spares", "4", "echo")
 	var clients sync.WaitGroup
 	for i := range 8 {
 		clients.Go(func() {
@@ -85,20 +85,20 @@ func TestSparesDoNotMixUpConnections(t *testing.T) {
 		})
 	}
 	clients.Wait()
-	m.Wait(t, 200, rig.Is(rig.Reaped))
+	m.Wait(t, 200, systest.Is(systest.Reaped))
 	onlyOneEach(t, m)
 }
 
 // onlyOneEach holds that no process served two connections, and that the log
 // has the accept of a connection before its end.
-func onlyOneEach(t *testing.T, m *rig.Master) {
+func onlyOneEach(t *testing.T, m *systest.Master) {
 	t.Helper()
 	by, accepted := map[int]string{}, map[string]bool{}
-	for _, e := range m.Events(func(e rig.Event) bool { return e.Conn != "" }) {
+	for _, e := range m.Events(func(e systest.Event) bool { return e.Conn != "" }) {
 		switch e.Msg {
-		case rig.Accepted:
+		case systest.Accepted:
 			accepted[e.Conn] = true
-		case rig.Reaped:
+		case systest.Reaped:
 			if !accepted[e.Conn] {
 				t.Errorf("ended before it was accepted: %s", e.Line)
 			}
@@ -117,20 +117,20 @@ func TestDescriptorsOfIdleSpare(t *testing.T) {
 	for name, args := range spareKinds(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Options{
+			m := systest.Options{
 				Wrap: sh(`exec 3</dev/zero 7<&3; exec "$@"`, "sh"),
 				Args: with("--spares 3 --listen 127.0.0.1:0 --listen [::1]:0", args...),
 			}.Start(t)
-			stderr := rig.FDs(m.PID)[2].Target
+			stderr := systest.FDs(m.PID)[2].Target
 			for _, c := range m.DialAll(t, 3) {
 				c.Echo(t, "hello")
 			}
 			channels := map[string]bool{}
 			for _, pid := range m.WaitSpares(t, 3) {
-				if conn := rig.Getenv(pid, "PREFORKD_CONNECTION"); conn != "" {
+				if conn := systest.Getenv(pid, "PREFORKD_CONNECTION"); conn != "" {
 					t.Errorf("%d knows of connection %s", pid, conn)
 				}
-				for _, fd := range rig.FDs(pid) {
+				for _, fd := range systest.FDs(pid) {
 					want := map[int]string{0: "/dev/null", 1: stderr, 2: stderr, 3: "/dev/null"}
 					switch {
 					case fd.Number == 4:
@@ -165,7 +165,7 @@ func TestMasterKeepsNoCopyOfASparesConnection(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, with("--spares 2", args...)...)
+			m := systest.Start(t, with("--spares 2", args...)...)
 			for range 10 {
 				m.WaitSpares(t, 2)
 				c := m.Dial(t)
@@ -188,7 +188,7 @@ func TestNeverMoreThanSlotsAndSpares(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, args...)
+			m := systest.Start(t, args...)
 			stop := make(chan struct{})
 			var storm sync.WaitGroup
 			for i := range 12 {
@@ -212,13 +212,13 @@ func TestNeverMoreThanSlotsAndSpares(t *testing.T) {
 				})
 			}
 			for n := 1; n <= 40; n++ {
-				m.Wait(t, 5*n, rig.Is(rig.Accepted))
+				m.Wait(t, 5*n, systest.Is(systest.Accepted))
 				m.Signal(t, syscall.SIGSTOP)
-				rig.Until(t, "a master that stands still", func() bool {
-					p, _ := rig.Stat(m.PID)
+				systest.Until(t, "a master that stands still", func() bool {
+					p, _ := systest.Stat(m.PID)
 					return p.State == 'T'
 				}, nil)
-				if children := rig.Children(m.PID); len(children) > 4+3 {
+				if children := systest.Children(m.PID); len(children) > 4+3 {
 					t.Errorf("%d processes, at most 4 slots and 3 spares are allowed: %+v", len(children), children)
 				}
 				m.Signal(t, syscall.SIGCONT)
@@ -233,7 +233,7 @@ func TestNeverMoreThanSlotsAndSpares(t *testing.T) {
 // spares that are left.
 func TestSparesAreNoSlots(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, with("--max-connections 2 --spares 2", "echo")...)
+	m := systest.Start(t, with("--max-connections 2 --spares 2", "echo")...)
 	m.WaitSpares(t, 2)
 	holders := m.DialAll(t, 2)
 	for _, c := range holders {
@@ -243,7 +243,7 @@ func TestSparesAreNoSlots(t *testing.T) {
 	third := m.Dial(t)
 	third.Send(t, "hello")
 	asked(t, m)
-	if n := len(m.Events(rig.Is(rig.Accepted))); n != 2 {
+	if n := len(m.Events(systest.Is(systest.Accepted))); n != 2 {
 		t.Errorf("%d accepted with two slots", n)
 	}
 	holders[0].Close()
@@ -260,14 +260,14 @@ func TestDrainRetiresSpares(t *testing.T) {
 	for name, args := range spareKinds(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, with("--spares 3 --drain-timeout 1h --kill-delay 1h", args...)...)
+			m := systest.Start(t, with("--spares 3 --drain-timeout 1h --kill-delay 1h", args...)...)
 			m.WaitSpares(t, 3)
 			c := m.Dial(t)
 			c.Echo(t, "hello")
 			waiting := m.WaitSpares(t, 3)
 			drain(t, m, syscall.SIGTERM)
 			for _, pid := range waiting {
-				end := m.WaitFor(t, func(e rig.Event) bool { return e.Msg == rig.Reaped && e.PID == pid })
+				end := m.WaitFor(t, func(e systest.Event) bool { return e.Msg == systest.Reaped && e.PID == pid })
 				if end.Signal != "" || end.Code() != 0 || end.Conn != "" {
 					t.Errorf("a spare should have ended in peace: %s", end.Line)
 				}
@@ -291,13 +291,13 @@ func TestDrainOfSpares(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for n := range 4 {
-				m := rig.Start(t, with("--spares 8 --drain-timeout 1h --kill-delay 1h", args...)...)
+				m := systest.Start(t, with("--spares 8 --drain-timeout 1h --kill-delay 1h", args...)...)
 				if n%2 == 0 {
 					m.WaitSpares(t, 8)
 				}
 				drain(t, m, []syscall.Signal{syscall.SIGTERM, syscall.SIGINT}[n%2])
 				stopped(t, m)
-				if n := len(m.Events(rig.Is("stopping workers"))); n > 0 {
+				if n := len(m.Events(systest.Is("stopping workers"))); n > 0 {
 					t.Error("spares that were told to go had to be stopped")
 				}
 			}
@@ -309,19 +309,19 @@ func TestDrainOfSpares(t *testing.T) {
 // than the most.
 func TestSparesAdapt(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, with("--min-spares 1 --max-spares 6", "echo")...)
+	m := systest.Start(t, with("--min-spares 1 --max-spares 6", "echo")...)
 	m.WaitSpares(t, 1)
 	// Two at a time, of which the second misses.
 	var most int
-	rig.Until(t, "as many spares as there may be", func() bool {
+	systest.Until(t, "as many spares as there may be", func() bool {
 		for _, c := range m.DialAll(t, 8) {
 			c.Echo(t, "hello")
 			c.Close()
 		}
 		m.WaitIdle(t)
-		before := len(m.Events(rig.Is("status")))
+		before := len(m.Events(systest.Is("status")))
 		m.Signal(t, syscall.SIGUSR1)
-		for _, e := range m.Wait(t, before+2, rig.Is("status"))[before:] {
+		for _, e := range m.Wait(t, before+2, systest.Is("status"))[before:] {
 			if e.Spares != nil {
 				most = max(most, *e.Spares)
 			}
@@ -336,15 +336,15 @@ func TestSparesAdapt(t *testing.T) {
 // Without a minimum there is no spare before the first connection.
 func TestNoSparesWithoutNeed(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, with("--min-spares 0 --max-spares 2", "echo")...)
+	m := systest.Start(t, with("--min-spares 0 --max-spares 2", "echo")...)
 	m.WaitSpares(t, 0)
 	asked(t, m)
-	if c := rig.Children(m.PID); len(c) > 0 {
+	if c := systest.Children(m.PID); len(c) > 0 {
 		t.Errorf("children before there was a need: %+v", c)
 	}
 	c := m.Dial(t)
 	c.Echo(t, "hello")
-	rig.Until(t, "a spare after a connection that missed one", func() bool { return len(m.SparePIDs()) > 0 }, nil)
+	systest.Until(t, "a spare after a connection that missed one", func() bool { return len(m.SparePIDs()) > 0 }, nil)
 }
 
 // A spare that was given a connection while it stood still is ended after some
@@ -354,9 +354,9 @@ func TestStoppedSpareLosesItsConnection(t *testing.T) {
 	for name, args := range spareKinds(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Start(t, with("--spares 1", args...)...)
+			m := systest.Start(t, with("--spares 1", args...)...)
 			stopped := m.WaitSpares(t, 1)[0]
-			rig.Halt(t, stopped)
+			systest.Halt(t, stopped)
 			c := m.Dial(t)
 			c.Send(t, "hello")
 			c.Expect(t, "hello")
@@ -364,13 +364,13 @@ func TestStoppedSpareLosesItsConnection(t *testing.T) {
 			if e.PID != stopped {
 				t.Errorf("was not given to the spare: %s", e.Line)
 			}
-			m.WaitFor(t, rig.Of(rig.Reassigned, e.Conn))
+			m.WaitFor(t, systest.Of(systest.Reassigned, e.Conn))
 			c.CloseWrite(t)
 			c.ExpectEnd(t)
 			if end := c.End(t); end.Code() != 0 || end.PID == stopped {
 				t.Errorf("unexpected end: %s", end.Line)
 			}
-			end := m.WaitFor(t, func(e rig.Event) bool { return e.Msg == rig.Reaped && e.PID == stopped })
+			end := m.WaitFor(t, func(e systest.Event) bool { return e.Msg == systest.Reaped && e.PID == stopped })
 			if end.Signal != "SIGKILL" || end.Conn != "" {
 				t.Errorf("unexpected end: %s", end.Line)
 			}
@@ -382,12 +382,12 @@ func TestStoppedSpareLosesItsConnection(t *testing.T) {
 // it, whatever the timeouts.
 func TestStoppedSpareDoesNotHoldUpADrain(t *testing.T) {
 	t.Parallel()
-	m := rig.Start(t, with("--spares 2 --drain-timeout 1h --kill-delay 1h", "echo")...)
+	m := systest.Start(t, with("--spares 2 --drain-timeout 1h --kill-delay 1h", "echo")...)
 	pid := m.WaitSpares(t, 2)[0]
-	rig.Halt(t, pid)
+	systest.Halt(t, pid)
 	drain(t, m, syscall.SIGTERM)
 	stopped(t, m)
-	if end := m.WaitFor(t, func(e rig.Event) bool { return e.Msg == rig.Reaped && e.PID == pid }); end.Signal != "SIGKILL" {
+	if end := m.WaitFor(t, func(e systest.Event) bool { return e.Msg == systest.Reaped && e.PID == pid }); end.Signal != "SIGKILL" {
 		t.Errorf("unexpected end: %s", end.Line)
 	}
 }
@@ -400,7 +400,7 @@ func TestConfinement(t *testing.T) {
 		for name, args := range spareKinds(t) {
 			t.Run(name+" "+spares, func(t *testing.T) {
 				t.Parallel()
-				m := rig.Start(t, with("--spares "+spares, args...)...)
+				m := systest.Start(t, with("--spares "+spares, args...)...)
 				c := m.Dial(t)
 				c.Echo(t, "hello")
 				pids := append(m.SparePIDs(), c.Worker(t))
@@ -408,7 +408,7 @@ func TestConfinement(t *testing.T) {
 					pids = append(m.WaitSpares(t, 2), c.Worker(t))
 				}
 				for _, pid := range pids {
-					s := rig.ReadStatus(pid)
+					s := systest.ReadStatus(pid)
 					if confined := name == "builtin"; s.NoNewPrivs != confined || (s.Seccomp == unix.SECCOMP_MODE_FILTER) != confined {
 						t.Errorf("%d: no_new_privs %t, seccomp %d", pid, s.NoNewPrivs, s.Seccomp)
 					}

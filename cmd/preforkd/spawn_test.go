@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // A program that cannot be started costs its client the connection, and nobody
@@ -45,7 +45,7 @@ func TestSpawnFailure(t *testing.T) {
 		"text file busy": {func(t *testing.T, path string) func() {
 			// The program itself cannot be opened for writing while it runs.
 			move(t, path, path+".away")
-			rig.CopyProgram(t, path+".away", path)
+			systest.CopyProgram(t, path+".away", path)
 			f, err := os.OpenFile(path, os.O_WRONLY, 0)
 			if err != nil {
 				t.Fatal(err)
@@ -56,19 +56,19 @@ func TestSpawnFailure(t *testing.T) {
 		for _, handoff := range []string{"stdio", "worker", "builtin"} {
 			t.Run(name+" "+handoff, func(t *testing.T) {
 				t.Parallel()
-				path := filepath.Join(rig.Dir(t), "program")
+				path := filepath.Join(systest.Dir(t), "program")
 				args := []string{"--handoff", handoff, "--", path}
 				switch handoff {
 				case "stdio":
-					rig.CopyProgram(t, realPath(t, "/bin/cat"), path)
+					systest.CopyProgram(t, realPath(t, "/bin/cat"), path)
 				case "worker":
-					rig.CopyProgram(t, realPath(t, "/bin/sh"), path)
+					systest.CopyProgram(t, realPath(t, "/bin/sh"), path)
 					args = append(args, "-c", "exec cat <&3 >&3")
 				case "builtin":
-					rig.CopyProgram(t, rig.PreforkdWorker(t), path)
+					systest.CopyProgram(t, systest.PreforkdWorker(t), path)
 					args = []string{"--worker-binary", path, "echo"}
 				}
-				m := rig.Start(t, args...)
+				m := systest.Start(t, args...)
 				before := m.Dial(t)
 				before.Echo(t, "before")
 
@@ -76,8 +76,8 @@ func TestSpawnFailure(t *testing.T) {
 				for range 3 {
 					client := m.Dial(t)
 					client.ExpectGone(t)
-					failed := m.WaitFor(t, func(e rig.Event) bool {
-						return e.Msg == rig.SpawnFailed && e.Peer == client.LocalAddr().String()
+					failed := m.WaitFor(t, func(e systest.Event) bool {
+						return e.Msg == systest.SpawnFailed && e.Peer == client.LocalAddr().String()
 					})
 					if failed.Error == "" && failed.Reason == "" || failed.Conn == "" || failed.Service == "" {
 						t.Errorf("fields are missing: %s", failed.Line)
@@ -94,9 +94,9 @@ func TestSpawnFailure(t *testing.T) {
 // A slot is given back when the spawn fails: failures beyond the cap.
 func TestSpawnFailureFreesItsSlot(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(rig.Dir(t), "program")
-	rig.CopyProgram(t, realPath(t, "/bin/cat"), path)
-	m := rig.Start(t, "--max-connections", "2", "--", path)
+	path := filepath.Join(systest.Dir(t), "program")
+	systest.CopyProgram(t, realPath(t, "/bin/cat"), path)
+	m := systest.Start(t, "--max-connections", "2", "--", path)
 	chmod(t, path, 0o644)
 	for range 7 {
 		m.Dial(t).ExpectGone(t)

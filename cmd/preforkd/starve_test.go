@@ -11,18 +11,18 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // restful holds that the master uses little of a CPU while it can do nothing. A
 // loop without a pause uses all of one, so half of one is far from either.
-func restful(t *testing.T, m *rig.Master) {
+func restful(t *testing.T, m *systest.Master) {
 	t.Helper()
 	const window = 1500 * time.Millisecond // of CPU time's clock, which ticks every 10 ms
-	before, _ := rig.Stat(m.PID)
+	before, _ := systest.Stat(m.PID)
 	begin := time.Now()
 	time.Sleep(window)
-	after, _ := rig.Stat(m.PID)
+	after, _ := systest.Stat(m.PID)
 	used := time.Duration(after.Ticks-before.Ticks) * 10 * time.Millisecond
 	if elapsed := time.Since(begin); used > elapsed/2 {
 		t.Errorf("the master used %v of CPU time in %v of having nothing to do", used, elapsed)
@@ -31,7 +31,7 @@ func restful(t *testing.T, m *rig.Master) {
 
 // inTurn expects the answer of every client in turn, closing each to make room
 // for the next. Those whose worker could not be started are counted.
-func inTurn(t *testing.T, clients []*rig.Client) (served, failed int) {
+func inTurn(t *testing.T, clients []*systest.Client) (served, failed int) {
 	t.Helper()
 	for _, c := range clients {
 		if got := make([]byte, 5); readFull(c, got) && string(got) == "hello" {
@@ -45,14 +45,14 @@ func inTurn(t *testing.T, clients []*rig.Client) (served, failed int) {
 }
 
 // lower lowers a master's limit of descriptors and returns what undoes it.
-func lower(t *testing.T, m *rig.Master, soft uint64) (restore func()) {
+func lower(t *testing.T, m *systest.Master, soft uint64) (restore func()) {
 	t.Helper()
-	before, err := rig.Limit(m.PID, unix.RLIMIT_NOFILE)
+	before, err := systest.Limit(m.PID, unix.RLIMIT_NOFILE)
 	if err != nil {
 		t.Fatal(err)
 	}
 	set := func(soft uint64) {
-		if err := rig.SetSoftLimit(m.PID, unix.RLIMIT_NOFILE, soft); err != nil {
+		if err := systest.SetSoftLimit(m.PID, unix.RLIMIT_NOFILE, soft); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -66,20 +66,20 @@ func TestFewDescriptors(t *testing.T) {
 	t.Parallel()
 	for name, low := range map[string]struct {
 		wrap []string
-		set  func(t *testing.T, m *rig.Master) (restore func())
+		set  func(t *testing.T, m *systest.Master) (restore func())
 	}{
 		"at start": {wrap: sh(`ulimit -n 40; exec "$@"`, "sh")},
-		"while running": {set: func(t *testing.T, m *rig.Master) func() {
+		"while running": {set: func(t *testing.T, m *systest.Master) func() {
 			return lower(t, m, 40)
 		}},
 		// Below what is open already: not even the first client can be taken.
-		"to nothing": {set: func(t *testing.T, m *rig.Master) func() {
+		"to nothing": {set: func(t *testing.T, m *systest.Master) func() {
 			return lower(t, m, 3)
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := rig.Options{Wrap: low.wrap, Args: []string{"echo"}}.Start(t)
+			m := systest.Options{Wrap: low.wrap, Args: []string{"echo"}}.Start(t)
 			restore := func() {}
 			if low.set != nil {
 				restore = low.set(t, m)
@@ -91,7 +91,7 @@ func TestFewDescriptors(t *testing.T) {
 			// Each worker costs the master a control channel, and some are
 			// needed to make another.
 			last, still := -1, 0
-			rig.Until(t, "a master that makes no worker any more", func() bool {
+			systest.Until(t, "a master that makes no worker any more", func() bool {
 				if n := len(m.Events(anyEvent)); n != last {
 					last, still = n, 0
 				} else {
@@ -99,7 +99,7 @@ func TestFewDescriptors(t *testing.T) {
 				}
 				return still > 50
 			}, nil)
-			starved := len(rig.Children(m.PID))
+			starved := len(systest.Children(m.PID))
 			if starved >= 60 {
 				t.Fatal("there was no shortage")
 			}
@@ -109,8 +109,8 @@ func TestFewDescriptors(t *testing.T) {
 			}
 			served, failed := inTurn(t, clients)
 			t.Logf("%d at once, %d served, %d failed to spawn", starved, served, failed)
-			m.Wait(t, failed, rig.Is(rig.SpawnFailed))
-			if n := len(m.Events(rig.Is(rig.SpawnFailed))); n != failed {
+			m.Wait(t, failed, systest.Is(systest.SpawnFailed))
+			if n := len(m.Events(systest.Is(systest.SpawnFailed))); n != failed {
 				t.Errorf("%d clients lost their connection, %d of them by the log", failed, n)
 			}
 			m.Dial(t).Echo(t, "after")
@@ -124,8 +124,8 @@ func TestFewDescriptors(t *testing.T) {
 // nothing else, and serves again as soon as it can.
 func TestFewProcesses(t *testing.T) {
 	t.Parallel()
-	rig.NeedRoot(t) // to become a user that owns nothing else; root is exempt from the limit
-	prlimit := rig.Need(t, "prlimit")
+	systest.NeedRoot(t) // to become a user that owns nothing else; root is exempt from the limit
+	prlimit := systest.Need(t, "prlimit")
 	next := uint32(700_000 + 8*os.Getpid())
 	for name, args := range map[string][]string{
 		"worker": {"echo"}, "stdio": program("/bin/cat"),
@@ -138,7 +138,7 @@ func TestFewProcesses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			as := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user}}
-			m := rig.Options{
+			m := systest.Options{
 				Attr: as,
 				Args: args,
 			}.Start(t)
@@ -153,7 +153,7 @@ func TestFewProcesses(t *testing.T) {
 			// The kernel counts threads, those of the master included, and a
 			// worker in Go has some five. Root without CAP_SYS_RESOURCE may not
 			// set the limits of other users.
-			soft := rig.ReadStatus(m.PID).Threads + 30
+			soft := systest.ReadStatus(m.PID).Threads + 30
 			limit := exec.Command(prlimit, "--pid", fmt.Sprint(m.PID), fmt.Sprintf("--nproc=%d:", soft))
 			limit.SysProcAttr = as
 			if out, err := limit.CombinedOutput(); err != nil {
@@ -161,10 +161,10 @@ func TestFewProcesses(t *testing.T) {
 			}
 			clients := m.DialAll(t, 40)
 			for _, c := range clients {
-				c.SetWriteDeadline(time.Now().Add(rig.Deadline()))
+				c.SetWriteDeadline(time.Now().Add(systest.Deadline()))
 				c.Write([]byte("hello")) // it may be closed already
 			}
-			m.WaitFor(t, rig.Is(rig.SpawnFailed))
+			m.WaitFor(t, systest.Is(systest.SpawnFailed))
 			restful(t, m)
 			served, failed := inTurn(t, clients)
 			t.Logf("%d served, %d failed to spawn", served, failed)
@@ -181,11 +181,11 @@ func TestFewProcesses(t *testing.T) {
 // ends a program that needs one: it has them from the start.
 func TestNoThreads(t *testing.T) {
 	t.Parallel()
-	rig.NeedRoot(t) // as above
-	prlimit := rig.Need(t, "prlimit")
+	systest.NeedRoot(t) // as above
+	prlimit := systest.Need(t, "prlimit")
 	user := uint32(900_000 + os.Getpid())
 	as := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user}}
-	m := rig.Options{Attr: as, Args: program("/bin/cat")}.Start(t)
+	m := systest.Options{Attr: as, Args: program("/bin/cat")}.Start(t)
 	m.LossyLog = true
 	limitProcesses := func(soft string) {
 		t.Helper()
@@ -199,7 +199,7 @@ func TestNoThreads(t *testing.T) {
 	if err := unix.Getrlimit(unix.RLIMIT_NPROC, &before); err != nil {
 		t.Fatal(err)
 	}
-	limitProcesses(fmt.Sprint(rig.ReadStatus(m.PID).Threads))
+	limitProcesses(fmt.Sprint(systest.ReadStatus(m.PID).Threads))
 	m.PauseLog() // a log that waits holds a thread
 	for _, c := range m.DialAll(t, 40) {
 		c.Close()
@@ -209,9 +209,9 @@ func TestNoThreads(t *testing.T) {
 		time.Sleep(time.Millisecond) // the kernel keeps one at a time
 	}
 	m.ResumeLog()
-	m.WaitFor(t, rig.Is(rig.SpawnFailed))
+	m.WaitFor(t, systest.Is(systest.SpawnFailed))
 	limitProcesses(fmt.Sprint(before.Cur))
-	rig.Until(t, "serving again", func() bool {
+	systest.Until(t, "serving again", func() bool {
 		c, err := m.TryDial()
 		if err != nil {
 			return false
@@ -225,12 +225,12 @@ func TestNoThreads(t *testing.T) {
 // when strace makes accepts fail as the kernel would.
 func TestAcceptErrors(t *testing.T) {
 	t.Parallel()
-	strace := rig.Need(t, "strace")
+	strace := systest.Need(t, "strace")
 	for _, errno := range []string{"ECONNABORTED", "EPROTO", "ENETDOWN", "EHOSTUNREACH", "EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "EPERM", "EINTR"} {
 		t.Run(errno, func(t *testing.T) {
 			t.Parallel()
-			out := rig.Dir(t) + "/trace"
-			m := rig.Options{
+			out := systest.Dir(t) + "/trace"
+			m := systest.Options{
 				// -D leaves the master the process that the test started.
 				Wrap: []string{strace, "-D", "-f", "-qq", "-o", out, "-e", "trace=accept4",
 					"-e", fmt.Sprintf("inject=accept4:error=%s:when=1..4", errno)},
@@ -250,7 +250,7 @@ func TestAcceptErrors(t *testing.T) {
 	}
 }
 
-func readFull(c *rig.Client, p []byte) bool {
+func readFull(c *systest.Client, p []byte) bool {
 	for n := 0; n < len(p); {
 		k, err := c.Read(p[n:])
 		if n += k; err != nil {

@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // says returns a condition for messages to a supervisor that begin so.
@@ -21,8 +21,8 @@ func says(start string) func(string) bool {
 // master is ready, how it is, that it stops; and it is asked for time.
 func TestManagerIsTold(t *testing.T) {
 	t.Parallel()
-	s := rig.NewSupervisor(t)
-	m := rig.Options{Env: []string{s.Env(), "WATCHDOG_USEC=200000"}}.Start(t)
+	s := systest.NewSupervisor(t)
+	m := systest.Options{Env: []string{s.Env(), "WATCHDOG_USEC=200000"}}.Start(t)
 	at := s.WaitFor(t, 0, "a listener to store", says("FDSTORE=1\n"))
 	at = s.WaitFor(t, at, "ready", says("READY=1"))
 	at = s.WaitFor(t, at, "a status", says("STATUS=serving: 0 connections live, 0 spawned, 0 refused"))
@@ -31,7 +31,7 @@ func TestManagerIsTold(t *testing.T) {
 	}
 	c := m.Dial(t)
 	c.Echo(t, "hello\n")
-	for _, variable := range rig.Environ(c.Worker(t)) {
+	for _, variable := range systest.Environ(c.Worker(t)) {
 		if strings.HasPrefix(variable, "NOTIFY_SOCKET=") || strings.HasPrefix(variable, "WATCHDOG_") {
 			t.Errorf("the worker has %s", variable)
 		}
@@ -52,15 +52,15 @@ func TestManagerIsTold(t *testing.T) {
 // its own shows how long is long enough: that one may give signs while it stops.
 func TestStoppedMasterIsSilent(t *testing.T) {
 	t.Parallel()
-	s, watch := rig.NewSupervisor(t), "WATCHDOG_USEC=100000"
-	m := rig.Options{Env: []string{s.Env(), watch}}.Start(t)
+	s, watch := systest.NewSupervisor(t), "WATCHDOG_USEC=100000"
+	m := systest.Options{Env: []string{s.Env(), watch}}.Start(t)
 	s.WaitFor(t, 0, "a sign of life", says("WATCHDOG=1"))
-	rig.Halt(t, m.PID)
+	systest.Halt(t, m.PID)
 	s.Say(t, "MARK=1")
 	// What the master had said before has been read by then.
 	at := s.WaitFor(t, 0, "the mark", says("MARK=1"))
-	o := rig.NewSupervisor(t)
-	other := rig.Options{Env: []string{o.Env(), watch}, Args: []string{"--listen", "127.0.0.1:0"}}.Start(t)
+	o := systest.NewSupervisor(t)
+	other := systest.Options{Env: []string{o.Env(), watch}, Args: []string{"--listen", "127.0.0.1:0"}}.Start(t)
 	next := 0
 	for range 5 {
 		next = o.WaitFor(t, next, "a sign of life of the other", says("WATCHDOG=1"))
@@ -85,14 +85,14 @@ func TestNotReady(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := rig.NewSupervisor(t)
-			path := filepath.Join(rig.Dir(t), "worker")
+			s := systest.NewSupervisor(t)
+			path := filepath.Join(systest.Dir(t), "worker")
 			text := "#!/bin/sh\n" + test.script + "\n"
 			if test.script == "" {
 				text = "#!/nowhere\n"
 			}
-			rig.WriteProgram(t, path, text)
-			r := rig.Options{Env: []string{s.Env()}}.Run(t, "serve", "--log-format", "json", "--listen", "127.0.0.1:0", "--worker-binary", path)
+			systest.WriteProgram(t, path, text)
+			r := systest.Options{Env: []string{s.Env()}}.Run(t, "serve", "--log-format", "json", "--listen", "127.0.0.1:0", "--worker-binary", path)
 			if r.Code != exitFailure || !strings.Contains(r.Stderr, `"msg":"not started","error":"`+test.want) {
 				t.Errorf("exit %d: %s", r.Code, r.Stderr)
 			}
@@ -109,15 +109,15 @@ func TestNotReady(t *testing.T) {
 // by the worker handoff and knows nothing of spares proves it by its end.
 func TestProofOfPrograms(t *testing.T) {
 	t.Parallel()
-	trace := filepath.Join(rig.Dir(t), "trace")
+	trace := filepath.Join(systest.Dir(t), "trace")
 	for _, args := range [][]string{
 		program(sh("echo ran >>" + trace)...),
 		append([]string{"--spares", "2"}, program(sh("echo ran >>"+trace)...)...),
 		append([]string{"--handoff", "worker"}, program(sh("cat <&3 >&3")...)...),
 		append([]string{"--handoff", "worker"}, program("sleep", "1000")...),
 	} {
-		s := rig.NewSupervisor(t)
-		m := rig.Options{Env: []string{s.Env()}, Args: args}.Start(t)
+		s := systest.NewSupervisor(t)
+		m := systest.Options{Env: []string{s.Env()}, Args: args}.Start(t)
 		s.WaitFor(t, 0, "ready", says("READY=1"))
 		m.WaitIdle(t)
 		m.Stop(t)
@@ -130,14 +130,14 @@ func TestProofOfPrograms(t *testing.T) {
 // Every reload is reported to its end, whether it changes anything or not.
 func TestManagerIsToldOfReloads(t *testing.T) {
 	t.Parallel()
-	s := rig.NewSupervisor(t)
+	s := systest.NewSupervisor(t)
 	config := "[service.echo]\nlisten = [\"127.0.0.1:0\"]\nhandler = \"echo\"\n"
-	m := rig.Options{Env: []string{s.Env()}, Config: config}.Start(t)
+	m := systest.Options{Env: []string{s.Env()}, Config: config}.Start(t)
 	at := s.WaitFor(t, 0, "ready", says("READY=1"))
 	for _, test := range []struct{ text, event, status string }{
-		{config + "max-connections = 3\n", rig.Reloaded, "STATUS=serving: 0 connections live"},
-		{"nonsense", rig.NotReloaded, "STATUS=serving: 0 connections live, 0 spawned, 0 refused; not reloaded: " + m.Config + ":1:"},
-		{config, rig.Reloaded, "STATUS=serving: 0 connections live, 0 spawned, 0 refused"},
+		{config + "max-connections = 3\n", systest.Reloaded, "STATUS=serving: 0 connections live"},
+		{"nonsense", systest.NotReloaded, "STATUS=serving: 0 connections live, 0 spawned, 0 refused; not reloaded: " + m.Config + ":1:"},
+		{config, systest.Reloaded, "STATUS=serving: 0 connections live, 0 spawned, 0 refused"},
 	} {
 		before := at
 		if e := m.Reload(t, test.text); e.Msg != test.event {
@@ -149,11 +149,11 @@ func TestManagerIsToldOfReloads(t *testing.T) {
 			return err == nil && usec > 0
 		})
 		at = s.WaitFor(t, at, "ready again", says("READY=1"))
-		if test.status != "" && test.event == rig.NotReloaded {
+		if test.status != "" && test.event == systest.NotReloaded {
 			at = s.WaitFor(t, before, "the status", says(test.status))
 		}
 	}
-	other := rig.Options{Env: []string{s.Env()}}.Start(t) // has nothing to reload
+	other := systest.Options{Env: []string{s.Env()}}.Start(t) // has nothing to reload
 	at = s.WaitFor(t, at, "ready", says("READY=1"))
 	other.Signal(t, syscall.SIGHUP)
 	at = s.WaitFor(t, at, "reloading", says("RELOADING=1"))
@@ -164,11 +164,11 @@ func TestManagerIsToldOfReloads(t *testing.T) {
 // connect between two masters are served by the second.
 func TestStore(t *testing.T) {
 	t.Parallel()
-	s := rig.NewSupervisor(t)
-	path := filepath.Join(rig.Dir(t), "s")
+	s := systest.NewSupervisor(t)
+	path := filepath.Join(systest.Dir(t), "s")
 	tcp := freeAddress(t)
 	args := []string{"--listen", tcp, "--listen", "unix:" + path, "--listen", "127.0.0.1:0", "--listen", "unix:@" + path}
-	m := rig.Options{Env: []string{s.Env()}, Args: args}.Start(t)
+	m := systest.Options{Env: []string{s.Env()}, Args: args}.Start(t)
 	s.WaitFor(t, 0, "ready", says("READY=1"))
 	if n := s.Stores(); n != 4 {
 		t.Fatalf("%d sockets are stored: %q", n, s.Messages())
@@ -185,13 +185,13 @@ func TestStore(t *testing.T) {
 		waiting = append(waiting, conn)
 	}
 	said := len(s.Messages())
-	m = rig.Options{Env: []string{s.Env()}, Args: args, Passed: s.Stored(t)}.Start(t)
-	for _, e := range m.Events(rig.Is(rig.Listening)) {
+	m = systest.Options{Env: []string{s.Env()}, Args: args, Passed: s.Stored(t)}.Start(t)
+	for _, e := range m.Events(systest.Is(systest.Listening)) {
 		if e.From != "stored" {
 			t.Errorf("unexpected event: %s", e.Line)
 		}
 	}
-	var clients []*rig.Client
+	var clients []*systest.Client
 	for _, conn := range waiting {
 		c := m.Wrap(conn)
 		c.Echo(t, "hello\n")
@@ -209,12 +209,12 @@ func TestStore(t *testing.T) {
 	// What the configuration does not want any more is dropped; so is what was
 	// bound with other options, before it is bound anew.
 	said = len(s.Messages())
-	m = rig.Options{Env: []string{s.Env()}, Args: []string{"--listen", tcp, "--reuse-port"}, Passed: s.Stored(t)}.Start(t)
+	m = systest.Options{Env: []string{s.Env()}, Args: []string{"--listen", tcp, "--reuse-port"}, Passed: s.Stored(t)}.Start(t)
 	at := s.WaitFor(t, said, "the removal", says("FDSTOREREMOVE=1\nFDNAME=stored."+strings.ReplaceAll(tcp, ":", "%3A")))
 	at = s.WaitFor(t, at, "a barrier", says("BARRIER=1"))
 	s.WaitFor(t, at, "the new one", says("FDSTORE=1\n"))
-	rig.Until(t, "one socket is stored", func() bool { return s.Stores() == 1 }, nil)
-	if n := len(m.Events(rig.Is("stored socket dropped"))); n != 4 {
+	systest.Until(t, "one socket is stored", func() bool { return s.Stores() == 1 }, nil)
+	if n := len(m.Events(systest.Is("stored socket dropped"))); n != 4 {
 		t.Errorf("%d sockets were dropped, want 4", n)
 	}
 	c := m.Dial(t)
@@ -229,17 +229,17 @@ func TestStore(t *testing.T) {
 // A reload stores what it opens and takes back what it closes.
 func TestStoreFollowsReloads(t *testing.T) {
 	t.Parallel()
-	s := rig.NewSupervisor(t)
-	path := filepath.Join(rig.Dir(t), "s")
+	s := systest.NewSupervisor(t)
+	path := filepath.Join(systest.Dir(t), "s")
 	one := "[service.echo]\nlisten = [\"127.0.0.1:0\"]\nhandler = \"echo\"\n"
 	two := one + "[service.cat]\nlisten = [\"unix:" + path + "\"]\nprogram = [\"cat\"]\n"
-	m := rig.Options{Env: []string{s.Env()}, Config: one}.Start(t)
+	m := systest.Options{Env: []string{s.Env()}, Config: one}.Start(t)
 	at := s.WaitFor(t, 0, "ready", says("READY=1"))
 	m.Reload(t, two)
 	at = s.WaitFor(t, at, "the second", says("FDSTORE=1\nFDPOLL=0\nFDNAME=stored.unix%3A"+path))
 	m.Reload(t, one)
 	s.WaitFor(t, at, "its removal", says("FDSTOREREMOVE=1\nFDNAME=stored.unix%3A"+path))
-	rig.Until(t, "one socket is stored", func() bool { return s.Stores() == 1 }, nil)
+	systest.Until(t, "one socket is stored", func() bool { return s.Stores() == 1 }, nil)
 	if _, err := os.Lstat(path); !os.IsNotExist(err) {
 		t.Errorf("the file of a socket that is gone: %v", err)
 	}
@@ -249,26 +249,26 @@ func TestStoreFollowsReloads(t *testing.T) {
 // Where the manager has not kept the socket, its file goes with the master.
 func TestStoredUnixSocketWithoutFile(t *testing.T) {
 	t.Parallel()
-	s := rig.NewSupervisor(t)
-	path := filepath.Join(rig.Dir(t), "s")
+	s := systest.NewSupervisor(t)
+	path := filepath.Join(systest.Dir(t), "s")
 	args := []string{"--listen", "unix:" + path}
-	m := rig.Options{Env: []string{s.Env()}, Args: args}.Start(t)
+	m := systest.Options{Env: []string{s.Env()}, Args: args}.Start(t)
 	s.WaitFor(t, 0, "ready", says("READY=1"))
 	m.Stop(t)
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	m = rig.Options{Env: []string{s.Env()}, Args: args, Passed: s.Stored(t)}.Start(t)
+	m = systest.Options{Env: []string{s.Env()}, Args: args, Passed: s.Stored(t)}.Start(t)
 	c := m.Dial(t)
 	c.Echo(t, "hello\n")
 	c.Close()
 	m.WaitIdle(t)
 	m.Stop(t)
 
-	s = rig.NewSupervisor(t)
+	s = systest.NewSupervisor(t)
 	s.StoreNothing()
-	other := filepath.Join(rig.Dir(t), "s")
-	m = rig.Options{Env: []string{s.Env()}, Args: []string{"--listen", "unix:" + other}}.Start(t)
+	other := filepath.Join(systest.Dir(t), "s")
+	m = systest.Options{Env: []string{s.Env()}, Args: []string{"--listen", "unix:" + other}}.Start(t)
 	s.WaitFor(t, 0, "ready", says("READY=1"))
 	m.Stop(t)
 	if _, err := os.Lstat(other); !os.IsNotExist(err) {
@@ -279,13 +279,13 @@ func TestStoredUnixSocketWithoutFile(t *testing.T) {
 // A manager that does not read holds nothing up.
 func TestDeafManager(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(rig.Dir(t), "notify")
+	path := filepath.Join(systest.Dir(t), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	m := rig.Options{Env: []string{"NOTIFY_SOCKET=" + path, "WATCHDOG_USEC=4000"}}.Start(t)
+	m := systest.Options{Env: []string{"NOTIFY_SOCKET=" + path, "WATCHDOG_USEC=4000"}}.Start(t)
 	for range 20 {
 		c := m.Dial(t)
 		c.Echo(t, "hello\n")
@@ -293,8 +293,8 @@ func TestDeafManager(t *testing.T) {
 	}
 	m.WaitIdle(t)
 	m.Stop(t)
-	gone := rig.Options{Env: []string{"NOTIFY_SOCKET=" + path + ".gone"}}.Start(t)
-	if e := gone.WaitFor(t, rig.Is("service manager")); !strings.Contains(e.Error, "tell the service manager: ") {
+	gone := systest.Options{Env: []string{"NOTIFY_SOCKET=" + path + ".gone"}}.Start(t)
+	if e := gone.WaitFor(t, systest.Is("service manager")); !strings.Contains(e.Error, "tell the service manager: ") {
 		t.Errorf("unexpected event: %s", e.Line)
 	}
 	c := gone.Dial(t)

@@ -15,17 +15,17 @@ import (
 	"github.com/creack/pty"
 	"github.com/hinshun/vt10x"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // People get a table, on a terminal one that fits.
 func TestStatusForPeople(t *testing.T) {
 	t.Parallel()
-	m := rig.Options{Control: true, Args: program("/bin/cat")}.Start(t)
+	m := systest.Options{Control: true, Args: program("/bin/cat")}.Start(t)
 	c := m.Dial(t)
 	c.Echo(t, "hello")
 	accepted := c.Accepted(t)
-	r := rig.Run(t, "status", "--control", m.Control)
+	r := systest.Run(t, "status", "--control", m.Control)
 	if r.Code != 0 || r.Stderr != "" {
 		t.Fatalf("%+v", r)
 	}
@@ -42,7 +42,7 @@ func TestTopRefusesPipesAndHaste(t *testing.T) {
 		{"top --interval 1ms", "--interval 1ms: at least 100ms is needed"},
 		{"top now", "top takes no arguments"},
 	} {
-		r := rig.Run(t, strings.Fields(test.args)...)
+		r := systest.Run(t, strings.Fields(test.args)...)
 		if r.Code != exitUsage || strings.Count(r.Stderr, "\n") != 1 || !strings.Contains(r.Stderr, test.want) {
 			t.Errorf("%s: %+v", test.args, r)
 		}
@@ -53,7 +53,7 @@ func TestTopRefusesPipesAndHaste(t *testing.T) {
 // the master go.
 func TestTop(t *testing.T) {
 	t.Parallel()
-	m := rig.Options{Control: true, Args: program("/bin/cat")}.Start(t)
+	m := systest.Options{Control: true, Args: program("/bin/cat")}.Start(t)
 	c := m.Dial(t)
 	c.Echo(t, "hello")
 	accepted := c.Accepted(t)
@@ -65,7 +65,7 @@ func TestTop(t *testing.T) {
 	if err := pty.Setsize(near, &pty.Winsize{Cols: 120, Rows: 30}); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(rig.Preforkd(t), "top", "--control", m.Control, "--interval", "100ms")
+	cmd := exec.Command(systest.Preforkd(t), "top", "--control", m.Control, "--interval", "100ms")
 	cmd.Env = []string{"TERM=xterm", "GORACE=atexit_sleep_ms=0", "GOCOVERDIR=" + cmp.Or(os.Getenv("PREFORKD_COVERDIR"), t.TempDir())}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = far, far, far
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
@@ -100,7 +100,7 @@ func TestTop(t *testing.T) {
 	shows := func(what string) {
 		t.Helper()
 		text := func() string { mu.Lock(); defer mu.Unlock(); return screen.String() }
-		rig.Until(t, what, func() bool { return strings.Contains(text(), what) }, text)
+		systest.Until(t, what, func() bool { return strings.Contains(text(), what) }, text)
 	}
 	press := func(keys string) {
 		t.Helper()

@@ -7,29 +7,29 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // A socket that a dead server left is replaced.
 func TestStaleUnixSocket(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(rig.Dir(t), "s")
-	first := rig.Start(t, "--listen", "unix:"+path, "echo")
+	path := filepath.Join(systest.Dir(t), "s")
+	first := systest.Start(t, "--listen", "unix:"+path, "echo")
 	first.DialTo(t, "unix", path).Echo(t, "first")
 	first.Kill(t)
 	if _, err := os.Lstat(path); err != nil {
 		t.Fatalf("a killed server takes its socket along: %v", err)
 	}
-	next := rig.Start(t, "--listen", "unix:"+path, "echo")
+	next := systest.Start(t, "--listen", "unix:"+path, "echo")
 	next.DialTo(t, "unix", path).Echo(t, "next")
 }
 
 // One of a live server is not, and works on.
 func TestLiveUnixSocket(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(rig.Dir(t), "s")
-	m := rig.Start(t, "--listen", "unix:"+path, "echo")
-	result := rig.Run(t, "serve", "--listen", "unix:"+path, "echo")
+	path := filepath.Join(systest.Dir(t), "s")
+	m := systest.Start(t, "--listen", "unix:"+path, "echo")
+	result := systest.Run(t, "serve", "--listen", "unix:"+path, "echo")
 	if result.Code != 1 || !strings.Contains(result.Stderr, path) {
 		t.Errorf("exit code %d: %s", result.Code, result.Stderr)
 	}
@@ -40,13 +40,13 @@ func TestLiveUnixSocket(t *testing.T) {
 // A live server that does not accept is alive all the same: its backlog is full.
 func TestBusyUnixSocket(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(rig.Dir(t), "s")
+	path := filepath.Join(systest.Dir(t), "s")
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	result := rig.Run(t, "serve", "--listen", "unix:"+path, "echo")
+	result := systest.Run(t, "serve", "--listen", "unix:"+path, "echo")
 	if result.Code != 1 {
 		t.Errorf("exit code %d: %s", result.Code, result.Stderr)
 	}
@@ -60,7 +60,7 @@ func TestBusyUnixSocket(t *testing.T) {
 // What is no socket is never deleted.
 func TestUnixPathIsOccupied(t *testing.T) {
 	t.Parallel()
-	dir := rig.Dir(t)
+	dir := systest.Dir(t)
 	file, sub := filepath.Join(dir, "file"), filepath.Join(dir, "directory")
 	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
@@ -73,7 +73,7 @@ func TestUnixPathIsOccupied(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{file, sub, link} {
-		result := rig.Run(t, "serve", "--listen", "unix:"+path, "echo")
+		result := systest.Run(t, "serve", "--listen", "unix:"+path, "echo")
 		if result.Code != 1 || !strings.Contains(result.Stderr, path) {
 			t.Errorf("%s: exit code %d: %s", path, result.Code, result.Stderr)
 		}
@@ -90,18 +90,18 @@ func TestUnixPathIsOccupied(t *testing.T) {
 // A master that stops takes its socket along, but not that of a successor.
 func TestUnixSocketIsUnlinked(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(rig.Dir(t), "s")
-	first := rig.Start(t, "--listen", "unix:"+path, "echo")
+	path := filepath.Join(systest.Dir(t), "s")
+	first := systest.Start(t, "--listen", "unix:"+path, "echo")
 	first.Stop(t)
 	if _, err := os.Lstat(path); !os.IsNotExist(err) {
 		t.Errorf("the socket of a stopped master: %v", err)
 	}
 
-	second := rig.Start(t, "--listen", "unix:"+path, "echo")
+	second := systest.Start(t, "--listen", "unix:"+path, "echo")
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	successor := rig.Start(t, "--listen", "unix:"+path, "echo")
+	successor := systest.Start(t, "--listen", "unix:"+path, "echo")
 	second.Stop(t)
 	successor.DialTo(t, "unix", path).Echo(t, "hello")
 }

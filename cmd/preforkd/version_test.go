@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // A worker that speaks another version of the contract, because its binary was
@@ -14,18 +14,18 @@ import (
 // its connection or ahead of it; and the right binary serves again.
 func TestOtherVersion(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(rig.Dir(t), "worker")
-	right := rig.Program(t, "cmd/internal/rig/badworker")
+	path := filepath.Join(systest.Dir(t), "worker")
+	right := systest.Program(t, "cmd/internal/systest/badworker")
 	replace := func(text string) {
 		t.Helper()
-		rig.WriteProgram(t, path+".new", text)
+		systest.WriteProgram(t, path+".new", text)
 		if err := os.Rename(path+".new", path); err != nil {
 			t.Fatal(err)
 		}
 	}
 	replace("#!/bin/sh\nexec " + right + " -\n")
 	for _, spares := range []string{"0", "2"} {
-		m := rig.Start(t, "--spares", spares, "--handoff", "worker", "--", path)
+		m := systest.Start(t, "--spares", spares, "--handoff", "worker", "--", path)
 		c := dialSpare(t, m)
 		c.Echo(t, "hello\n")
 		replace("#!/bin/sh\nexec " + right + " - version line exit:105\n")
@@ -40,7 +40,7 @@ func TestOtherVersion(t *testing.T) {
 			for range 3 {
 				m.Dial(t).Echo(t, "hello\n") // by spares of the right version, and then by no spare
 			}
-			said := m.WaitFor(t, rig.Is(rig.Broken))
+			said := m.WaitFor(t, systest.Is(systest.Broken))
 			if !strings.Contains(said.Error, "other protocol version: 2, this side speaks 1") {
 				t.Errorf("unexpected complaint: %s", said.Line)
 			}

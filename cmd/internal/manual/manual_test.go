@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 	"github.com/preforkd/preforkd/master/config"
 )
 
@@ -42,7 +42,7 @@ The end.`,
 // rendered is what people see of a page, which must be one without warnings.
 func rendered(t *testing.T, path string) string {
 	t.Helper()
-	cmd := exec.Command(rig.Need(t, "man"), "--warnings", "-E", "UTF-8", "-l", path)
+	cmd := exec.Command(systest.Need(t, "man"), "--warnings", "-E", "UTF-8", "-l", path)
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "MANROFFSEQ=", "MANWIDTH=80", "MAN_KEEP_FORMATTING=", "PAGER=cat", "MANPAGER=cat")
 	var stderr strings.Builder
 	cmd.Stderr = &stderr

@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // talk opens both windows of a chat. The arguments are for both sides.
@@ -179,21 +179,21 @@ func TestChatKilled(t *testing.T) {
 // The receiver ends the sender with SIGUSR1.
 func TestChatSIGUSR1(t *testing.T) {
 	t.Parallel()
-	strace := rig.Need(t, "strace")
+	strace := systest.Need(t, "strace")
 	end := make(chan struct{})
 	address := serve(t, func(conn *net.TCPConn) { <-end })
-	record := filepath.Join(rig.Dir(t), "strace")
+	record := filepath.Join(systest.Dir(t), "strace")
 	p := &program{Cmd: exec.Command(strace, "-f", "-q", "-o", record, "-e", "trace=exit_group", "-e", "signal=SIGUSR1",
-		rig.Preforkd(t), "chat", address)}
+		systest.Preforkd(t), "chat", address)}
 	p.Stdout, p.Stderr = &p.stdout, &p.stderr
 	near := newWindow(t)
 	p.run(t, near.far)
 	var receiver int
-	rig.Until(t, "the receiver", func() bool {
-		for _, c := range rig.Children(p.Process.Pid) {
+	systest.Until(t, "the receiver", func() bool {
+		for _, c := range systest.Children(p.Process.Pid) {
 			receiver = c.PID
 		}
-		return receiver != 0 && rig.Executable(receiver) == rig.Preforkd(t)
+		return receiver != 0 && systest.Executable(receiver) == systest.Preforkd(t)
 	}, p.stderr.String)
 	sender := senderOf(t, receiver)
 	close(end)
@@ -333,7 +333,7 @@ func TestChatDumb(t *testing.T) {
 // A chat can listen at the path of a stale socket that a killed chat has left.
 func TestChatUnix(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(rig.Dir(t), "s")
+	path := filepath.Join(systest.Dir(t), "s")
 	first := start(t, nil, "chat", "--listen", "unix:"+path)
 	listeningAddress(t, &first.stderr)
 	first.Process.Kill()

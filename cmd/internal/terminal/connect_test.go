@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // The quit word and the end of a pipe end only the sending direction. The server sees
@@ -65,7 +65,7 @@ func TestConnectSplitQuitWord(t *testing.T) {
 	p := start(t, nil, "connect", serve(t, func(conn *net.TCPConn) { got <- readAll(conn) }))
 	for _, piece := range []string{"hello\n", "q", "\n"} {
 		p.send(t, piece)
-		rig.Until(t, "read: "+piece, func() bool {
+		systest.Until(t, "read: "+piece, func() bool {
 			n, err := unix.IoctlGetInt(int(p.stdin.(*os.File).Fd()), unix.TIOCINQ)
 			return err == nil && n == 0
 		}, nil)
@@ -102,7 +102,7 @@ func TestConnectQuitEndsProducer(t *testing.T) {
 	defer close(hold)
 	p := start(t, nil, "connect", serve(t, func(conn *net.TCPConn) { <-hold }))
 	p.send(t, "q\n")
-	rig.Until(t, "a broken pipe", func() bool {
+	systest.Until(t, "a broken pipe", func() bool {
 		_, err := io.WriteString(p.stdin, "x")
 		return err != nil
 	}, nil)
@@ -118,13 +118,13 @@ func TestConnectTwoProcesses(t *testing.T) {
 		<-hold
 	}))
 	sender := p.sender(t)
-	if a, b := rig.Executable(p.Process.Pid), rig.Executable(sender); a != b {
+	if a, b := systest.Executable(p.Process.Pid), systest.Executable(sender); a != b {
 		t.Errorf("the second process runs %s, the first %s", b, a)
 	}
 	shared := 0
 	for _, pid := range []int{p.Process.Pid, sender} {
 		sockets := 0
-		for _, fd := range rig.FDs(pid) {
+		for _, fd := range systest.FDs(pid) {
 			if strings.HasPrefix(fd.Target, "socket:") {
 				sockets++
 				if sharedBy(fd.Target, p.Process.Pid) && sharedBy(fd.Target, sender) {
@@ -133,18 +133,18 @@ func TestConnectTwoProcesses(t *testing.T) {
 			}
 		}
 		if sockets != 2 { // the connection and one end of the status pipe
-			t.Errorf("process %d holds %d sockets: %v", pid, sockets, rig.FDs(pid))
+			t.Errorf("process %d holds %d sockets: %v", pid, sockets, systest.FDs(pid))
 		}
 	}
 	if shared != 2 {
 		t.Error("the processes do not share exactly one socket")
 	}
-	if rig.ReadStatus(sender).Caught&(1<<(syscall.SIGUSR1-1)) == 0 {
+	if systest.ReadStatus(sender).Caught&(1<<(syscall.SIGUSR1-1)) == 0 {
 		t.Error("the sender does not catch SIGUSR1")
 	}
 	p.stdin.Close()
 	wantGone(t, "the sender", sender)
-	if !rig.Alive(p.Process.Pid) {
+	if !systest.Alive(p.Process.Pid) {
 		t.Error("the receiver did not go on")
 	}
 	if pipe, _ := os.Readlink("/proc/" + itoa(p.Process.Pid) + "/fd/0"); pipe != "/dev/null" {
@@ -155,7 +155,7 @@ func TestConnectTwoProcesses(t *testing.T) {
 }
 
 func sharedBy(target string, pid int) bool {
-	for _, fd := range rig.FDs(pid) {
+	for _, fd := range systest.FDs(pid) {
 		if fd.Target == target {
 			return true
 		}
@@ -241,7 +241,7 @@ func TestConnectServerClosedBefore(t *testing.T) {
 // Of a unix socket the kernel tells when the server has closed altogether.
 func TestConnectServerClosesUnix(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(rig.Dir(t), "s")
+	path := filepath.Join(systest.Dir(t), "s")
 	listener, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
@@ -313,7 +313,7 @@ func TestConnectClosedOutput(t *testing.T) {
 		t.Fatal(err)
 	}
 	closed := make(chan struct{})
-	p := &program{Cmd: exec.Command(rig.Preforkd(t), "connect", serve(t, func(conn *net.TCPConn) {
+	p := &program{Cmd: exec.Command(systest.Preforkd(t), "connect", serve(t, func(conn *net.TCPConn) {
 		<-closed
 		io.Copy(conn, zeros{})
 	}))}
@@ -335,10 +335,10 @@ func TestConnectFullOutput(t *testing.T) {
 	t.Parallel()
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
-		rig.Skip(t, "needs /dev/full")
+		systest.Skip(t, "needs /dev/full")
 	}
 	defer full.Close()
-	p := &program{Cmd: exec.Command(rig.Preforkd(t), "connect", serve(t, func(conn *net.TCPConn) {
+	p := &program{Cmd: exec.Command(systest.Preforkd(t), "connect", serve(t, func(conn *net.TCPConn) {
 		io.WriteString(conn, "hello\n")
 		readAll(conn)
 	}))}
@@ -404,7 +404,7 @@ func TestConnectStoppedSender(t *testing.T) {
 	p := start(t, nil, "connect", serve(t, func(conn *net.TCPConn) { <-ready }))
 	sender := p.sender(t)
 	syscall.Kill(sender, syscall.SIGSTOP)
-	rig.Until(t, "stopped", func() bool { s, _ := rig.Stat(sender); return s.State == 'T' }, nil)
+	systest.Until(t, "stopped", func() bool { s, _ := systest.Stat(sender); return s.State == 'T' }, nil)
 	p.stdin.Close()
 	close(ready)
 	p.wantExit(t, 0)
@@ -419,13 +419,13 @@ func TestConnectSignalWhileBlocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	p := &program{Cmd: exec.Command(rig.Preforkd(t), "connect", serve(t, func(conn *net.TCPConn) { io.Copy(conn, zeros{}) }))}
+	p := &program{Cmd: exec.Command(systest.Preforkd(t), "connect", serve(t, func(conn *net.TCPConn) { io.Copy(conn, zeros{}) }))}
 	p.Stdout, p.Stderr = w, &p.stderr
 	p.run(t, nil)
 	w.Close()
 	sender := p.sender(t)
 	size, _ := unix.FcntlInt(r.Fd(), unix.F_GETPIPE_SZ, 0)
-	rig.Until(t, "a full pipe", func() bool {
+	systest.Until(t, "a full pipe", func() bool {
 		n, _ := unix.IoctlGetInt(int(r.Fd()), unix.TIOCINQ)
 		return n == size
 	}, nil)
@@ -439,11 +439,11 @@ func TestConnectIgnoredSignal(t *testing.T) {
 	t.Parallel()
 	ready := make(chan struct{})
 	line := `trap "" HUP; exec "$0" "$@"`
-	p := &program{Cmd: exec.Command("/bin/sh", "-c", line, rig.Preforkd(t), "connect", serve(t, func(conn *net.TCPConn) { <-ready }))}
+	p := &program{Cmd: exec.Command("/bin/sh", "-c", line, systest.Preforkd(t), "connect", serve(t, func(conn *net.TCPConn) { <-ready }))}
 	p.Stdout, p.Stderr = &p.stdout, &p.stderr
 	p.run(t, nil)
 	p.sender(t)
-	if rig.ReadStatus(p.Process.Pid).Ignored&(1<<(syscall.SIGHUP-1)) == 0 {
+	if systest.ReadStatus(p.Process.Pid).Ignored&(1<<(syscall.SIGHUP-1)) == 0 {
 		t.Error("SIGHUP was ignored and no longer is")
 	}
 	p.stdin.Close()

@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // On a terminal, a question stands above its answer. q, Q and Ctrl-D end the input.
@@ -174,14 +174,14 @@ func TestConnectHalfTerminal(t *testing.T) {
 	const evil = "\x1b[2J\r\n"
 	// stdout is the terminal
 	w := newWindow(t)
-	p := &program{Cmd: exec.Command(rig.Preforkd(t), "connect", echo(t))}
+	p := &program{Cmd: exec.Command(systest.Preforkd(t), "connect", echo(t))}
 	p.Stdout, p.Stderr = w.far, &p.stderr
 	p.run(t, fileOf(t, evil))
 	p.wantExit(t, 0, "the server closed the connection")
 	w.waitShown(t, "^[[2J\r")
 	// stdin is the terminal
 	w = newWindow(t)
-	p = &program{Cmd: exec.Command(rig.Preforkd(t), "connect", echo(t))}
+	p = &program{Cmd: exec.Command(systest.Preforkd(t), "connect", echo(t))}
 	p.Stdout, p.Stderr = &p.stdout, &p.stderr
 	p.run(t, w.far)
 	w.keys(t, "\x16\x1b[2J\r\x04")
@@ -198,7 +198,7 @@ func TestConnectBlockingTerminal(t *testing.T) {
 	w := open(t, "connect", echo(t))
 	w.editing(t)
 	for _, pid := range []int{w.receiver, w.sender(t)} {
-		for _, fd := range rig.FDs(pid) {
+		for _, fd := range systest.FDs(pid) {
 			if strings.HasPrefix(fd.Target, "/dev/pts/") && fd.NonBlocking() {
 				t.Errorf("process %d has a non-blocking terminal at %d", pid, fd.Number)
 			}
@@ -211,11 +211,11 @@ func TestConnectBlockingTerminal(t *testing.T) {
 // Ctrl-Z restores the terminal for the shell. fg continues the session.
 func TestConnectSuspend(t *testing.T) {
 	t.Parallel()
-	bash := rig.Need(t, "bash")
+	bash := systest.Need(t, "bash")
 	w := newWindow(t)
 	w.run(t, exec.Command(bash, "--norc", "--noediting", "-i"))
 	address := echo(t)
-	w.keys(t, rig.Preforkd(t)+" connect "+address+"\r")
+	w.keys(t, systest.Preforkd(t)+" connect "+address+"\r")
 	w.waitShown(t, "connected to")
 	w.editing(t)
 	w.keys(t, "half")
@@ -231,7 +231,7 @@ func TestConnectSuspend(t *testing.T) {
 	// A client that is stopped and killed in the background leaves nothing behind, and
 	// the shell keeps the terminal.
 	w.keys(t, "\x1a")
-	rig.Until(t, "stopped again", func() bool { return strings.Count(w.shown(), "Stopped") == 2 }, w.shown)
+	systest.Until(t, "stopped again", func() bool { return strings.Count(w.shown(), "Stopped") == 2 }, w.shown)
 	w.keys(t, "kill %1; fg\r")
 	w.waitShown(t, "Terminated")
 	w.wantTerminal(t)
@@ -241,21 +241,21 @@ func TestConnectSuspend(t *testing.T) {
 // A client that is started in the background waits until it may use the terminal.
 func TestConnectBackground(t *testing.T) {
 	t.Parallel()
-	bash := rig.Need(t, "bash")
+	bash := systest.Need(t, "bash")
 	for _, busy := range []bool{false, true} { // whether the shell's own line editing is on
 		w := newWindow(t)
 		w.run(t, exec.Command(bash, "--norc", "-i"))
-		line := rig.Preforkd(t) + " connect " + echo(t) + " & "
-		gate := rig.NewGate(t)
+		line := systest.Preforkd(t) + " connect " + echo(t) + " & "
+		gate := systest.NewGate(t)
 		if busy {
 			line += " read -r line <" + gate.Path
 		}
 		w.keys(t, line+"\r")
 		var job int
-		rig.Until(t, "stopped", func() bool {
-			for _, p := range rig.Children(w.shell.Process.Pid) {
+		systest.Until(t, "stopped", func() bool {
+			for _, p := range systest.Children(w.shell.Process.Pid) {
 				job = p.PID
-				return p.State == 'T' && rig.Executable(p.PID) == rig.Preforkd(t)
+				return p.State == 'T' && systest.Executable(p.PID) == systest.Preforkd(t)
 			}
 			return false
 		}, w.shown)
@@ -266,7 +266,7 @@ func TestConnectBackground(t *testing.T) {
 		for !strings.Contains(w.shown(), "Stopped") {
 			before := strings.Count(w.shown(), "[1]+")
 			w.keys(t, "jobs\r")
-			rig.Until(t, "the job is listed", func() bool { return strings.Count(w.shown(), "[1]+") > before }, w.shown)
+			systest.Until(t, "the job is listed", func() bool { return strings.Count(w.shown(), "[1]+") > before }, w.shown)
 		}
 		w.keys(t, "fg\r")
 		senderOf(t, job)
@@ -289,7 +289,7 @@ func TestConnectResize(t *testing.T) {
 	w.waitRows(t, "> half")
 	before := len(w.shown())
 	syscall.Kill(w.receiver, syscall.SIGWINCH)
-	rig.Until(t, "painted", func() bool { return len(w.shown()) > before }, nil)
+	systest.Until(t, "painted", func() bool { return len(w.shown()) > before }, nil)
 	w.keys(t, " a line\r")
 	w.waitRows(t, "> half a line", "half a line", ">")
 }

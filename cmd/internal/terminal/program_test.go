@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // environ is the environment of the programs under test. Instrumented programs need the
@@ -51,7 +51,7 @@ func (c *capture) String() string {
 // waitFor waits until the program has written text.
 func (c *capture) waitFor(t testing.TB, text string) {
 	t.Helper()
-	rig.Until(t, "written: "+text, func() bool { return strings.Contains(c.String(), text) }, c.String)
+	systest.Until(t, "written: "+text, func() bool { return strings.Contains(c.String(), text) }, c.String)
 }
 
 // A program is preforkd with pipes for stdin, stdout and stderr.
@@ -65,7 +65,7 @@ type program struct {
 // start starts preforkd. A file given as stdin replaces the pipe.
 func start(t testing.TB, stdin *os.File, args ...string) *program {
 	t.Helper()
-	p := &program{Cmd: exec.Command(rig.Preforkd(t), args...)}
+	p := &program{Cmd: exec.Command(systest.Preforkd(t), args...)}
 	p.Stdout, p.Stderr = &p.stdout, &p.stderr
 	p.run(t, stdin)
 	return p
@@ -116,15 +116,15 @@ func (p *program) sender(t testing.TB) int { return senderOf(t, p.Process.Pid) }
 func senderOf(t testing.TB, receiver int) int {
 	t.Helper()
 	pid := 0
-	rig.Until(t, "a second process", func() bool {
-		children := rig.Children(receiver)
+	systest.Until(t, "a second process", func() bool {
+		children := systest.Children(receiver)
 		if len(children) != 1 {
 			return false
 		}
 		pid = children[0].PID
 		// Of a Go program's handlers all are there or none, so this one,
 		// which is put aside later, says how far it has come.
-		return rig.ReadStatus(pid).Ignored&(1<<(syscall.SIGQUIT-1)) != 0
+		return systest.ReadStatus(pid).Ignored&(1<<(syscall.SIGQUIT-1)) != 0
 	}, nil)
 	return pid
 }
@@ -134,8 +134,8 @@ func senderOf(t testing.TB, receiver int) int {
 func (p *program) released(t testing.TB) {
 	t.Helper()
 	sender := p.sender(t)
-	rig.Until(t, "a sender that knows of the peer's end", func() bool {
-		for _, fd := range rig.FDs(sender) {
+	systest.Until(t, "a sender that knows of the peer's end", func() bool {
+		for _, fd := range systest.FDs(sender) {
 			if fd.Target != "anon_inode:[eventfd]" {
 				continue
 			}
@@ -155,8 +155,8 @@ func (p *program) wantExit(t testing.TB, code int, says ...string) {
 	t.Helper()
 	select {
 	case <-p.ended:
-	case <-time.After(rig.Deadline()):
-		t.Fatalf("preforkd has not ended after %v: %q, %q", rig.Deadline(), p.stdout.String(), p.stderr.String())
+	case <-time.After(systest.Deadline()):
+		t.Fatalf("preforkd has not ended after %v: %q, %q", systest.Deadline(), p.stdout.String(), p.stderr.String())
 	}
 	if got := p.ProcessState.ExitCode(); got != code {
 		t.Errorf("the exit code is %d, want %d", got, code)
@@ -184,7 +184,7 @@ func (p *program) wantSignal(t testing.TB, s syscall.Signal) {
 // wantGone waits until a process has ended.
 func wantGone(t testing.TB, what string, pid int) {
 	t.Helper()
-	rig.Until(t, "the end of "+what, func() bool { _, exists := rig.Stat(pid); return !exists }, nil)
+	systest.Until(t, "the end of "+what, func() bool { _, exists := systest.Stat(pid); return !exists }, nil)
 }
 
 // serve accepts one connection on a loopback address. A function handles it in a
@@ -207,7 +207,7 @@ func serve(t testing.TB, handle func(conn *net.TCPConn)) (address string) {
 			return
 		}
 		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(rig.Deadline()))
+		conn.SetDeadline(time.Now().Add(systest.Deadline()))
 		handle(conn.(*net.TCPConn))
 	}()
 	return listener.Addr().String()
@@ -240,5 +240,5 @@ func fileOf(t testing.TB, content string) *os.File {
 // echo starts preforkd's own echo service and returns its address.
 func echo(t testing.TB) string {
 	t.Helper()
-	return rig.Start(t).Listeners[0].Address
+	return systest.Start(t).Listeners[0].Address
 }

@@ -17,7 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
@@ -49,7 +49,7 @@ func TestConnectKeepsNothing(t *testing.T) {
 	if testing.Short() {
 		size = 64 << 20
 	}
-	p := &program{Cmd: exec.Command(rig.Preforkd(t), "connect", "--no-quit-word", echo(t))}
+	p := &program{Cmd: exec.Command(systest.Preforkd(t), "connect", "--no-quit-word", echo(t))}
 	stdout, err := p.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +75,7 @@ func TestConnectKeepsNothing(t *testing.T) {
 		random := rand.NewChaCha8([32]byte{4})
 		io.CopyN(io.MultiWriter(w, sent), random, size-1)
 		for _, pid := range []int{p.Process.Pid, sender} {
-			peak = max(peak, rig.ReadStatus(pid).PeakRSS)
+			peak = max(peak, systest.ReadStatus(pid).PeakRSS)
 		}
 		io.CopyN(io.MultiWriter(w, sent), random, 1)
 	})
@@ -113,7 +113,7 @@ func TestConnectFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer out.Close()
-		p := &program{Cmd: exec.Command(rig.Preforkd(t), "connect", address)}
+		p := &program{Cmd: exec.Command(systest.Preforkd(t), "connect", address)}
 		p.Stdout, p.Stderr = out, &p.stderr
 		p.run(t, in)
 		p.wantExit(t, 0)
@@ -151,9 +151,9 @@ func listeningAddress(t *testing.T, output *capture) string {
 // Every form of address that serve listens at can be connected to.
 func TestConnectAddresses(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(rig.Dir(t), "s")
+	path := filepath.Join(systest.Dir(t), "s")
 	abstract := "unix:@" + filepath.Base(filepath.Dir(path))
-	m := rig.Start(t, "--listen", ":0", "--listen", "unix:"+path, "--listen", abstract)
+	m := systest.Start(t, "--listen", ":0", "--listen", "unix:"+path, "--listen", abstract)
 	port := m.Listeners[0].Port()
 	if port == "" {
 		t.Fatalf("no port in %+v", m.Listeners)
@@ -181,7 +181,7 @@ func TestConnectAddresses(t *testing.T) {
 // nc works with connect and chat, on either side.
 func TestNetcat(t *testing.T) {
 	t.Parallel()
-	nc := rig.Need(t, "nc")
+	nc := systest.Need(t, "nc")
 	// A chat listens, nc connects.
 	p := start(t, nil, "chat", "--listen", "127.0.0.1:0")
 	host, port, err := net.SplitHostPort(listeningAddress(t, &p.stderr))
@@ -207,7 +207,7 @@ func TestNetcat(t *testing.T) {
 	}
 
 	// nc listens, a client connects. nc says when it does.
-	path := filepath.Join(rig.Dir(t), "s")
+	path := filepath.Join(systest.Dir(t), "s")
 	s := exec.Command(nc, "-N", "-l", "-U", path)
 	s.Stdin = strings.NewReader("from nc\n")
 	received, err := s.StdoutPipe()
@@ -218,7 +218,7 @@ func TestNetcat(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Process.Kill()
-	rig.Until(t, "listening", func() bool { _, err := os.Stat(path); return err == nil }, nil)
+	systest.Until(t, "listening", func() bool { _, err := os.Stat(path); return err == nil }, nil)
 	p = start(t, fileOf(t, "to nc\n"), "connect", "unix:"+path)
 	got, _ = io.ReadAll(received)
 	s.Wait()
@@ -231,9 +231,9 @@ func TestNetcat(t *testing.T) {
 // An address that looks like a flag works in the second process.
 func TestConnectDash(t *testing.T) {
 	t.Parallel()
-	dir := rig.Dir(t)
-	rig.Options{Dir: dir, Args: []string{"--listen", "unix:--help"}}.Start(t)
-	p := &program{Cmd: exec.Command(rig.Preforkd(t), "connect", "unix:--help")}
+	dir := systest.Dir(t)
+	systest.Options{Dir: dir, Args: []string{"--listen", "unix:--help"}}.Start(t)
+	p := &program{Cmd: exec.Command(systest.Preforkd(t), "connect", "unix:--help")}
 	p.Dir, p.Stdout, p.Stderr = dir, &p.stdout, &p.stderr
 	p.run(t, fileOf(t, "hello\n"))
 	p.wantExit(t, 0)
@@ -246,11 +246,11 @@ func TestConnectDash(t *testing.T) {
 func TestBadInput(t *testing.T) {
 	t.Parallel()
 	taken := echo(t)
-	plain := filepath.Join(rig.Dir(t), "file")
+	plain := filepath.Join(systest.Dir(t), "file")
 	if err := os.WriteFile(plain, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	datagram, err := net.ListenPacket("unixgram", filepath.Join(rig.Dir(t), "d"))
+	datagram, err := net.ListenPacket("unixgram", filepath.Join(systest.Dir(t), "d"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -333,9 +333,9 @@ func TestConnectTimeout(t *testing.T) {
 // A machine without a network has no route.
 func TestConnectUnreachable(t *testing.T) {
 	t.Parallel()
-	unshare := rig.Need(t, "unshare")
-	rig.NeedRoot(t)
-	p := &program{Cmd: exec.Command(unshare, "--net", rig.Preforkd(t), "connect", "192.0.2.1:7")}
+	unshare := systest.Need(t, "unshare")
+	systest.NeedRoot(t)
+	p := &program{Cmd: exec.Command(unshare, "--net", systest.Preforkd(t), "connect", "192.0.2.1:7")}
 	p.Stdout, p.Stderr = &p.stdout, &p.stderr
 	p.run(t, nil)
 	p.wantExit(t, 1, "preforkd: connect 192.0.2.1:7: network is unreachable\n")

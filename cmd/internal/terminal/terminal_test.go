@@ -12,7 +12,7 @@ import (
 	"github.com/creack/pty"
 	"github.com/hinshun/vt10x"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 // A window is a terminal in which a shell runs preforkd. As for a user, the shell owns
@@ -84,9 +84,9 @@ func (w *window) start(t *testing.T, args ...string) {
 	// signals. At the end the shell waits until the window closes.
 	line := `trap : INT QUIT; "$0" "$@"; echo "[exit $?]"; while read -r line; do :; done`
 	w.run(t, exec.Command("/bin/sh", "-c", line), args...)
-	rig.Until(t, "the receiver", func() bool {
-		for _, p := range rig.Children(w.shell.Process.Pid) {
-			if rig.Executable(p.PID) == rig.Preforkd(t) {
+	systest.Until(t, "the receiver", func() bool {
+		for _, p := range systest.Children(w.shell.Process.Pid) {
+			if systest.Executable(p.PID) == systest.Preforkd(t) {
 				w.receiver = p.PID
 			}
 		}
@@ -103,7 +103,7 @@ func (w *window) run(t *testing.T, shell *exec.Cmd, args ...string) {
 		args = args[1:]
 	}
 	if len(args) > 0 {
-		shell.Args = append(append(shell.Args, rig.Preforkd(t)), args...)
+		shell.Args = append(append(shell.Args, systest.Preforkd(t)), args...)
 	}
 	shell.Env, shell.Stdin, shell.Stdout, shell.Stderr = env, w.far, w.far, w.far
 	shell.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
@@ -112,7 +112,7 @@ func (w *window) run(t *testing.T, shell *exec.Cmd, args ...string) {
 	}
 	w.shell = shell
 	t.Cleanup(func() {
-		for _, p := range rig.Children(shell.Process.Pid) {
+		for _, p := range systest.Children(shell.Process.Pid) {
 			syscall.Kill(p.PID, syscall.SIGKILL)
 		}
 		shell.Process.Kill()
@@ -151,7 +151,7 @@ func stty(t *testing.T, w *window, args ...string) {
 // wantTerminal waits until the terminal has its original modes.
 func (w *window) wantTerminal(t *testing.T) {
 	t.Helper()
-	rig.Until(t, "the terminal as before", func() bool { return w.stty(t) == w.before }, func() string { return w.stty(t) })
+	systest.Until(t, "the terminal as before", func() bool { return w.stty(t) == w.before }, func() string { return w.stty(t) })
 }
 
 // sender waits until the second process exists.
@@ -163,7 +163,7 @@ func (w *window) sender(t *testing.T) int {
 // editing waits until preforkd edits lines on the terminal.
 func (w *window) editing(t *testing.T) {
 	t.Helper()
-	rig.Until(t, "a line editor", func() bool { return w.stty(t) != w.before }, w.shown)
+	systest.Until(t, "a line editor", func() bool { return w.stty(t) != w.before }, w.shown)
 }
 
 // keys types text.
@@ -184,7 +184,7 @@ func (w *window) shown() string {
 // waitShown waits until a text occurs in the output.
 func (w *window) waitShown(t *testing.T, text string) {
 	t.Helper()
-	rig.Until(t, "shown: "+text, func() bool { return strings.Contains(w.shown(), text) }, w.shown)
+	systest.Until(t, "shown: "+text, func() bool { return strings.Contains(w.shown(), text) }, w.shown)
 }
 
 // rows returns the current rows of the screen.
@@ -209,7 +209,7 @@ func (w *window) rows() []string {
 // waitRows waits until the last rows of the screen are these.
 func (w *window) waitRows(t *testing.T, want ...string) {
 	t.Helper()
-	rig.Until(t, "on the screen:\n"+strings.Join(want, "\n"), func() bool {
+	systest.Until(t, "on the screen:\n"+strings.Join(want, "\n"), func() bool {
 		rows := w.rows()
 		return len(rows) >= len(want) && slices.Equal(rows[len(rows)-len(want):], want)
 	}, func() string { return "\n" + strings.Join(w.rows(), "\n") })
@@ -222,7 +222,7 @@ func (w *window) wantExit(t *testing.T, code string) {
 	w.waitShown(t, "[exit ")
 	w.waitShown(t, "[exit "+code+"]")
 	w.wantTerminal(t)
-	if children := rig.Children(w.shell.Process.Pid); len(children) > 0 {
+	if children := systest.Children(w.shell.Process.Pid); len(children) > 0 {
 		t.Errorf("left behind: %+v", children)
 	}
 }

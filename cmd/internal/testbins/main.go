@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
 func main() {
@@ -12,7 +12,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: testbins DIRECTORY")
 		os.Exit(2)
 	}
-	if err := rig.BuildAll(os.Args[1]); err != nil {
+	if err := systest.BuildAll(os.Args[1]); err != nil {
 		fmt.Fprintln(os.Stderr, "testbins:", err)
 		os.Exit(1)
 	}

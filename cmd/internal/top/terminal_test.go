@@ -18,7 +18,7 @@ import (
 	"github.com/hinshun/vt10x"
 	"golang.org/x/sys/unix"
 
-	"github.com/preforkd/preforkd/cmd/internal/rig"
+	"github.com/preforkd/preforkd/cmd/internal/systest"
 	"github.com/preforkd/preforkd/master/control"
 )
 
@@ -174,7 +174,7 @@ func (w *terminalWindow) text() string {
 func (w *terminalWindow) waitFor(what string, pattern string) {
 	w.t.Helper()
 	expression := regexp.MustCompile(pattern)
-	rig.Until(w.t, what, func() bool { return expression.MatchString(w.text()) }, w.text)
+	systest.Until(w.t, what, func() bool { return expression.MatchString(w.text()) }, w.text)
 }
 
 // golden waits until the terminal shows the frame of that name. The output arrives in
@@ -185,7 +185,7 @@ func (w *terminalWindow) golden(name string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	rig.Until(w.t, "the frame "+name, func() bool { return w.text() == string(want) }, func() string {
+	systest.Until(w.t, "the frame "+name, func() bool { return w.text() == string(want) }, func() string {
 		return "(-want +got):\n" + cmp.Diff(string(want), w.text())
 	})
 }
@@ -198,14 +198,14 @@ func (w *terminalWindow) expectEnd() {
 		if err != nil {
 			w.t.Errorf("it ended with %v", err)
 		}
-	case <-time.After(rig.Deadline()):
+	case <-time.After(systest.Deadline()):
 		w.t.Fatal("it does not end")
 	}
 	if after := w.stty(); after != w.sttyBefore {
 		w.t.Errorf("the terminal was\n%sand is\n%s", w.sttyBefore, after)
 	}
 	// The reader may not have read everything yet.
-	rig.Until(w.t, "the screen from before and a cursor", func() bool {
+	systest.Until(w.t, "the screen from before and a cursor", func() bool {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		record := w.record.String()
@@ -310,7 +310,7 @@ func TestHangup(t *testing.T) {
 		if err != nil && !errors.As(err, &exit) {
 			t.Error(err)
 		}
-	case <-time.After(rig.Deadline()):
+	case <-time.After(systest.Deadline()):
 		t.Fatal("it does not end")
 	}
 	if strings.Contains(w.stderr.String(), "DATA RACE") {
