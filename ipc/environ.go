@@ -1,7 +1,7 @@
 package ipc
 
 // These are the environment variables that a worker sees, in every handoff. Of the
-// master's own environment, a worker gets only the variables in Inherited.
+// master's own environment, a worker gets only the variables in InheritedEnv.
 //
 // The UCSPI names are those of https://cr.yp.to/proto/ucspi.txt and ucspi-tcp's
 // tcp-environ(5). REMOTE_ADDR and REMOTE_PORT are those of systemd.socket(5) for
@@ -37,8 +37,8 @@ const (
 	ProtoIPC = "IPC"
 )
 
-// Inherited lists the variables of the master's own environment that workers inherit
+// InheritedEnv lists the variables of the master's own environment that workers inherit
 // when the variables are set. The list is short on purpose. With a leaked
 // NOTIFY_SOCKET, WATCHDOG_PID or LISTEN_FDS a worker would speak to systemd in the
 // master's name.
-var Inherited = []string{"PATH", "LANG", "TZ"}
+var InheritedEnv = []string{"PATH", "LANG", "TZ"}

@@ -15,7 +15,7 @@ import (
 // the master's own value. A later list wins over an earlier one.
 func baseEnvironment(service string, lists ...[]string) []string {
 	var env []string
-	for _, list := range append([][]string{ipc.Inherited}, lists...) {
+	for _, list := range append([][]string{ipc.InheritedEnv}, lists...) {
 		for _, entry := range list {
 			name, _, given := strings.Cut(entry, "=")
 			if !given {
