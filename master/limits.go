@@ -30,7 +30,9 @@ func (m *Master) checkLimits(now time.Time) {
 		}
 	}
 	for _, s := range m.services.inForce {
-		m.dispatcher.Pool(s.Spec()).Shrink(now)
+		if !s.Draining() {
+			m.dispatcher.Pool(s.Spec()).Shrink(now)
+		}
 		for reason, n := range s.Refusals.Rest(now) {
 			s.Log.Info(logging.EventRefused, logging.Reason(reason.String()), logging.Suppressed(n))
 		}

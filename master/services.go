@@ -23,6 +23,7 @@ type services struct {
 	log     *zap.Logger
 	cfg     config.Config               // in force
 	inForce []*service.Service          // in the order of the configuration
+	current map[*service.Service]bool   // the same, for look-ups: there may be thousands
 	byName  map[string]*service.Service // those that there are and were
 	retired ledger.Totals               // of those that were deleted
 }
@@ -58,7 +59,22 @@ func (s *services) compile(cfg *config.Config) (*compiled, error) {
 }
 
 // isInForce reports whether a service is part of the configuration in force.
-func (s *services) isInForce(svc *service.Service) bool { return slices.Contains(s.inForce, svc) }
+func (s *services) isInForce(svc *service.Service) bool { return s.current[svc] }
+
+// use puts the services of a configuration in force, and returns those before.
+func (s *services) use(cfg config.Config, inForce []*service.Service) (before []*service.Service) {
+	before = s.inForce
+	s.cfg, s.inForce, s.current = cfg, inForce, setOf(inForce)
+	return before
+}
+
+func setOf(services []*service.Service) map[*service.Service]bool {
+	set := make(map[*service.Service]bool, len(services))
+	for _, svc := range services {
+		set[svc] = true
+	}
+	return set
+}
 
 // unused returns the services that are no longer in force.
 func (s *services) unused() (unused []*service.Service) {
@@ -114,8 +130,9 @@ func (s *services) assign(specs []*service.Spec) []*service.Service {
 // dropUnused deletes the services that were in neither of the last two
 // configurations and have no live connection. Their totals are kept.
 func (s *services) dropUnused(before []*service.Service) (dropped []*service.Service) {
+	recent := setOf(before)
 	for _, svc := range s.unused() {
-		if totals := svc.Totals(); totals.Live() == 0 && !slices.Contains(before, svc) {
+		if totals := svc.Totals(); totals.Live() == 0 && !recent[svc] {
 			s.retired.Add(totals)
 			delete(s.byName, svc.Name)
 			dropped = append(dropped, svc)
@@ -147,14 +164,14 @@ func (m *Master) install(c *compiled) (ch change, err error) {
 	m.admin.swap(servers)
 
 	now := time.Now()
-	before := m.services.inForce
-	m.services.cfg, m.services.inForce = c.cfg, assigned
+	before := m.services.use(c.cfg, assigned)
+	wasInForce := setOf(before)
 	m.redact.Set(c.cfg.LogPeer)
 	var outdated []*service.Spec
 	for i, svc := range assigned {
 		m.services.byName[svc.Name] = svc
 		switch old := svc.Spec(); {
-		case !slices.Contains(before, svc):
+		case !wasInForce[svc]:
 			ch.added = append(ch.added, svc)
 		case old != c.specs[i]:
 			ch.changed = append(ch.changed, svc)
@@ -180,7 +197,7 @@ func (m *Master) install(c *compiled) (ch change, err error) {
 		m.dispatcher.Close(spec, now) // its spares are of no more use
 	}
 	for _, svc := range before {
-		if !slices.Contains(assigned, svc) {
+		if !m.services.isInForce(svc) {
 			ch.removed = append(ch.removed, svc)
 		}
 	}
