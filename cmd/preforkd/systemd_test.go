@@ -89,7 +89,7 @@ func TestNotReady(t *testing.T) {
 			path := filepath.Join(systest.Dir(t), "worker")
 			text := "#!/bin/sh\n" + test.script + "\n"
 			if test.script == "" {
-				text = "#!/nowhere\n"
+				text = "\x7fELF of no machine" // which is found at the exec, and not before
 			}
 			systest.WriteProgram(t, path, text)
 			r := systest.Options{Env: []string{s.Env()}}.Run(t, "serve", "--log-format", "json", "--listen", "127.0.0.1:0", "--worker-binary", path)

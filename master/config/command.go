@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/preforkd/preforkd/ipc"
+	"github.com/preforkd/preforkd/master/executable"
 )
 
 // A Command is a program with its arguments, ready to be started.
@@ -152,9 +153,13 @@ func findProgram(name string) (string, error) {
 	if err == nil {
 		path, err = filepath.Abs(path)
 	}
-	switch {
-	case err == nil:
+	if err == nil {
+		if err := executable.Check(path); err != nil {
+			return "", fmt.Errorf("%q: %w", name, err)
+		}
 		return path, nil
+	}
+	switch {
 	case name == "":
 		return "", errors.New(`"": the name is empty`)
 	case errors.Is(err, exec.ErrNotFound):

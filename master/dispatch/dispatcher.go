@@ -1,10 +1,13 @@
 package dispatch
 
 import (
+	"errors"
 	"os"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/process"
@@ -132,6 +135,15 @@ func (d *Dispatcher) Redispatch(c *service.Connection) {
 func (d *Dispatcher) start(p *workers.Pool, c *service.Connection) (*workers.Worker, error) {
 	w := workers.NewWorker(p, c)
 	err := w.Start(d.cfg.Starter)
+	if errors.Is(err, unix.ETXTBSY) {
+		// The program's file is open for writing: it is being replaced by a
+		// copy, which takes a moment.
+		retry(d.cfg.Stopping, textBusyTimeout, func() bool {
+			w = workers.NewWorker(p, c)
+			err = w.Start(d.cfg.Starter)
+			return errors.Is(err, unix.ETXTBSY)
+		})
+	}
 	if !IsDescriptorShortage(err) {
 		return w, err
 	}
@@ -145,6 +157,10 @@ func (d *Dispatcher) start(p *workers.Pool, c *service.Connection) (*workers.Wor
 	})
 	return w, err
 }
+
+// textBusyTimeout bounds how long a connection waits for a program's file that is
+// being written.
+const textBusyTimeout = time.Second
 
 func (d *Dispatcher) stopping() bool {
 	select {

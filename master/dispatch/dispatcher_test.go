@@ -327,3 +327,26 @@ func TestKeepFilled(t *testing.T) {
 		d.Wait()
 	})
 }
+
+// A program whose file is being replaced is waited for, and not for ever.
+func TestTextBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, spec, f := newDispatcher(t, sdkProgram, Config{})
+		f.fail(fmt.Errorf("fork/exec: %w", unix.ETXTBSY))
+		go func() {
+			time.Sleep(100 * time.Millisecond)
+			f.fail(nil)
+		}()
+		if err := d.Dispatch(connection(t, spec)); err != nil || f.count() < 2 {
+			t.Errorf("%v after %d attempts", err, f.count())
+		}
+		f.fail(fmt.Errorf("fork/exec: %w", unix.ETXTBSY))
+		begun, before := time.Now(), f.count()
+		if err := d.Dispatch(connection(t, spec)); !errors.Is(err, unix.ETXTBSY) {
+			t.Error(err)
+		}
+		if took := time.Since(begun); took < textBusyTimeout || took > 3*textBusyTimeout || f.count()-before > 20 {
+			t.Errorf("%d attempts in %v", f.count()-before, took)
+		}
+	})
+}

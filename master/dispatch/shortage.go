@@ -44,14 +44,21 @@ func (s *shortage) await() {
 	s.mu.Unlock()
 }
 
-// retry calls try, after longer and longer pauses, until it reports false or
-// stopping is closed.
+// retry waits, with others waiting behind, until try reports false or stopping is
+// closed.
 func (s *shortage) retry(stopping <-chan struct{}, try func() (again bool)) {
 	s.waiting.Add(1)
 	defer s.waiting.Add(-1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for pause := (backoff.Backoff{}); ; {
+	retry(stopping, 0, try)
+}
+
+// retry calls try, after longer and longer pauses, until it reports false, the
+// timeout has passed (0 is none), or stopping is closed.
+func retry(stopping <-chan struct{}, timeout time.Duration, try func() (again bool)) {
+	begun := time.Now()
+	for pause := (backoff.Backoff{}); timeout == 0 || time.Since(begun) < timeout; {
 		timer := time.NewTimer(pause.Next())
 		select {
 		case <-timer.C:

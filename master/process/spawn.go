@@ -1,6 +1,7 @@
 package process
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/ipc"
+	"github.com/preforkd/preforkd/master/executable"
 )
 
 // A Command is the program that serves the connections of a service. Its fields
@@ -115,6 +117,12 @@ func (c *Command) Start(conn *os.File, env []string, message []byte) (child *Chi
 		err = c.Umask.run(start)
 	} else {
 		err = start()
+	}
+	if errors.Is(err, unix.ENOENT) {
+		// The file may be there, and what is missing its interpreter.
+		if why := executable.Check(c.Path); why != nil {
+			err = fmt.Errorf("start %s: %w", c.Path, why)
+		}
 	}
 	if err != nil {
 		return nil, err
