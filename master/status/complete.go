@@ -45,8 +45,10 @@ func (v *View) addProcesses() {
 			c.CPU, c.RSS = &cpu, &used.RSS
 		}
 	}
+	// By the time that is shown: time.Now reads the clock of the day and the
+	// monotonic one after each other, and with two of them their orders differ.
 	slices.SortFunc(connections, func(a, b control.Connection) int {
-		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(len(a.ID), len(b.ID)), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(a.Since.UnixNano(), b.Since.UnixNano()), cmp.Compare(len(a.ID), len(b.ID)), cmp.Compare(a.ID, b.ID))
 	})
 }
 
