@@ -146,19 +146,36 @@ func (a *admin) openControl(p adminPlan) (server *control.Server, missing, err e
 	return nil, nil, err
 }
 
-// swap puts servers in the place of the present ones. serve has them answer.
+// swap puts servers in the place of the present ones. serve has them answer. At the
+// start the log tells of the control socket first.
 func (a *admin) swap(next adminServers) {
 	before := a.servers
 	a.servers = next
-	if next.metrics != before.metrics {
-		if next.metrics != nil {
-			next.metrics.Serve(a.handler)
-			a.log.Info(logging.EventMetrics, logging.Local(next.metrics.Local()))
-		}
-		if before.metrics != nil {
-			a.closing.Go(func() { a.closeMetrics(before.metrics) })
-		}
+	if before == (adminServers{}) {
+		a.swapControl(before)
+		a.swapMetrics(before)
+		return
 	}
+	a.swapMetrics(before)
+	a.swapControl(before)
+}
+
+func (a *admin) swapMetrics(before adminServers) {
+	next := a.servers
+	if next.metrics == before.metrics {
+		return
+	}
+	if next.metrics != nil {
+		next.metrics.Serve(a.handler)
+		a.log.Info(logging.EventMetrics, logging.Local(next.metrics.Local()))
+	}
+	if before.metrics != nil {
+		a.closing.Go(func() { a.closeMetrics(before.metrics) })
+	}
+}
+
+func (a *admin) swapControl(before adminServers) {
+	next := a.servers
 	if next.control == before.control && next.control != nil {
 		if next.file != before.file {
 			if err := next.control.Apply(next.file); err != nil {
@@ -167,28 +184,22 @@ func (a *admin) swap(next adminServers) {
 		}
 		return
 	}
-	a.logControl(before.control)
+	switch {
+	case next.control != nil:
+		a.log.Info(logging.EventControl, logging.Local("unix:"+next.control.Path()))
+	case errors.Is(next.controlError, control.ErrNoRuntimeDirectory):
+		// Nobody has asked for one, and nothing is wrong.
+		a.servers.controlError = nil
+		a.log.Info(logging.EventControl, logging.Reason("there is no control socket"), logging.Error(next.controlError))
+	case next.controlError != nil:
+		a.log.Warn(logging.EventControl, logging.Reason("there is no control socket"), logging.Error(next.controlError))
+	case before.control != nil:
+		a.log.Info(logging.EventControl, logging.Reason("there is no control socket any more"))
+	}
 	if before.control != nil {
 		// It may be the one over which the reload was asked for, and wait for
 		// its answer to go out.
 		a.closing.Go(func() { a.closeControl(before.control) })
-	}
-}
-
-// logControl says where the control socket is, or why there is none.
-func (a *admin) logControl(before *control.Server) {
-	s := &a.servers
-	switch {
-	case s.control != nil:
-		a.log.Info(logging.EventControl, logging.Local("unix:"+s.control.Path()))
-	case errors.Is(s.controlError, control.ErrNoRuntimeDirectory):
-		// Nobody has asked for one, and nothing is wrong.
-		a.log.Info(logging.EventControl, logging.Reason("there is no control socket"), logging.Error(s.controlError))
-		s.controlError = nil
-	case s.controlError != nil:
-		a.log.Warn(logging.EventControl, logging.Reason("there is no control socket"), logging.Error(s.controlError))
-	case before != nil:
-		a.log.Info(logging.EventControl, logging.Reason("there is no control socket any more"))
 	}
 }
 

@@ -129,8 +129,8 @@ func (m *Master) Kill(ctx context.Context, connection string, sig unix.Signal, p
 		if endsByDefault(sig) {
 			w.MarkKilled()
 		}
-		w.Of().Log.Info(logging.EventSignalled, logging.Conn(connection), logging.PID(w.PID()), logging.Signal(sig), logging.Reason(requestedBy(peer)))
-		k = control.Killed{Connection: connection, Service: w.Of().Name, PID: w.PID(), Signal: control.SignalName(sig)}
+		w.Owner().Log.Info(logging.EventSignalled, logging.Conn(connection), logging.PID(w.PID()), logging.Signal(sig), logging.Reason(requestedBy(peer)))
+		k = control.Killed{Connection: connection, Service: w.Owner().Name, PID: w.PID(), Signal: control.SignalName(sig)}
 	})
 	if asked != nil {
 		return k, asked

@@ -3,7 +3,7 @@
 //
 // # The walk of a connection
 //
-// Seven rooms, in this order, and none of them twice:
+// Seven rooms, in this order:
 //
 //  1. accept      takes a slot and the connection (accept4), and learns who it is
 //  2. admit       decides: admitted, refused, or wait for a slot
@@ -14,8 +14,9 @@
 //  7. ledger      closes the account; the slot is free and the log has one event
 //
 // From the accept to the hand-over the connection makes these stops, on the
-// goroutine that has accepted it. It comes back to no room that it has left: admit
-// and listen only answer what accept asks.
+// goroutine that has accepted it. The rooms below answer what a room asks (listen
+// and admit answer accept), and a connection that a room has passed on does not
+// come back to it. At the end dispatch tells the loop.
 //
 //	 1  accept/acceptor.go      accept         the loop of one accept goroutine
 //	 2  listen/accept.go        Accept         a slot (admit/gate.go Reserve), then accept4
@@ -48,8 +49,9 @@
 //	redact       Policy: what is told of peers
 //	admit listen proxy process systemd control config logging metrics ...
 //
-// Two calls go up, through interfaces of the lower room: accept.Dispatcher, and
-// workers.Sink, which Master implements (exits.go, messages.go).
+// Calls go up only through interfaces that the lower room declares: workers.Sink,
+// control.Backend and metrics.Master, which Master implements (messages.go,
+// exits.go, api.go), listen.Slots (accept) and workers.Starter (dispatch).
 //
 // # The loop
 //

@@ -27,7 +27,7 @@ func (m lifecycle) Reaped(pid int) { delete(m.phase.signalled, pid) }
 func (m lifecycle) Exited(w *workers.Worker, exit process.Exit) {
 	w.Stderr().Close()
 	now := time.Now()
-	w.Of().Ledger.WorkerExited(&exit)
+	w.Owner().Ledger.WorkerExited(&exit)
 	state, c := w.Pool().MarkReaped(w)
 	switch {
 	case c == nil:
@@ -62,7 +62,7 @@ func (m *Master) spareExited(w *workers.Worker, state workers.State, exit proces
 	if err := w.Violation(); err != nil {
 		fields = append(fields, logging.Error(err))
 	}
-	w.Of().Log.Log(level, logging.EventReaped, append(fields, usageFields(&exit.Usage)...)...)
+	w.Owner().Log.Log(level, logging.EventReaped, append(fields, usageFields(&exit.Usage)...)...)
 }
 
 // reassign gives a connection that no worker has touched to another one, unless
@@ -72,7 +72,7 @@ func (m *Master) reassign(c *service.Connection) {
 		m.failConnection(c, ledger.ErrStopping)
 		return
 	}
-	c.Of().Log.Info("reassigned", logging.Conn(c.ID), c.Peer())
+	c.Owner().Log.Info("reassigned", logging.Conn(c.ID), c.Peer())
 	m.dispatcher.Redispatch(c)
 }
 
@@ -91,7 +91,7 @@ func (m *Master) finishConnection(w *workers.Worker, now time.Time) {
 // closeConnection gives the slot back and writes the event of a connection that
 // was served: reaped, or ended where the worker lives on and exit is nil.
 func (m *Master) closeConnection(w *workers.Worker, c *service.Connection, exit *process.Exit, now time.Time) {
-	s := c.Of()
+	s := c.Owner()
 	duration, report := now.Sub(c.Accepted), w.Report()
 	s.Ledger.Completed(duration, report)
 	// The slot comes last: by the log, too, there are never more connections
@@ -134,10 +134,10 @@ func (m *Master) closeConnection(w *workers.Worker, c *service.Connection, exit 
 
 // failConnection closes the account of a connection that got no worker.
 func (m *Master) failConnection(c *service.Connection, err error) {
-	c.Of().Ledger.Failed(err)
+	c.Owner().Ledger.Failed(err)
 	c.File.Close()
 	defer m.releaseSlot(c)
-	c.Of().Log.Error(logging.EventSpawnFailed, logging.Conn(c.ID), c.Peer(), logging.Local(c.Local), logging.Error(err))
+	c.Owner().Log.Error(logging.EventSpawnFailed, logging.Conn(c.ID), c.Peer(), logging.Local(c.Local), logging.Error(err))
 	if m.once.enabled {
 		m.once.result.ExitCode = 1
 		m.once.failure = fmt.Errorf("spawn failed: %w", err)
@@ -148,14 +148,14 @@ func (m *Master) failConnection(c *service.Connection, err error) {
 // else is to be served.
 func (m *Master) releaseSlot(c *service.Connection) {
 	if !m.once.enabled {
-		c.Of().Gate.Release(c.Slot, time.Now())
+		c.Owner().Gate.Release(c.Slot, time.Now())
 	}
 }
 
 // penalize refuses a source for a while when its worker ended as the service
 // does not want workers to end. What the master ended itself does not count.
 func (m *Master) penalize(w *workers.Worker, c *service.Connection, status unix.WaitStatus, now time.Time) {
-	s, spec := c.Of(), c.Spec
+	s, spec := c.Owner(), c.Spec
 	bad := slices.Contains(spec.PenaltyExitCodes, status.ExitStatus()) ||
 		status.Signaled() && slices.Contains(spec.PenaltySignals, status.Signal())
 	if !bad || m.phase.signal() != 0 || w.EndedByMaster() {

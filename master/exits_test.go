@@ -32,7 +32,7 @@ func (st *stage) spare() *actor {
 // reserved accepts a connection, with a slot.
 func (st *stage) reserved() string {
 	st.t.Helper()
-	if !st.spec().Of().Gate.Reserve() {
+	if !st.spec().Owner().Gate.Reserve() {
 		st.t.Fatalf("no slot is free")
 	}
 	c, _ := st.accept(st.spec())
@@ -80,7 +80,7 @@ func TestReapedEvent(t *testing.T) {
 	if e["conn"] != id || e["exit_code"] != int64(3) || e["reason"] != "eof" || e["bytes_in"] != uint64(3) || e["max_rss"] != int64(1<<20) || e["level"] != zapcore.InfoLevel {
 		t.Errorf("%v", e)
 	}
-	if st.spec().Of().Gate.Counts().Held != 0 {
+	if st.spec().Owner().Gate.Counts().Held != 0 {
 		t.Error("the slot is not free")
 	}
 	st.reserved()
@@ -117,7 +117,8 @@ func TestPenalize(t *testing.T) {
 }
 
 // A spare that closes its channel while a connection is on its way to it is ended
-// at once, and the connection goes to another worker.
+// at the next check, and the connection goes to another worker. One that exits by
+// itself is not called overdue.
 func TestSpareHangsUpWhileAssigned(t *testing.T) {
 	st := newStage(t, spareKeys)
 	defer st.end()
@@ -129,6 +130,11 @@ func TestSpareHangsUpWhileAssigned(t *testing.T) {
 	unix.Close(a.control)
 	a.control = -1
 	st.look()
+	st.look()
+	if early := st.events("worker overdue"); len(early) != 0 {
+		t.Fatalf("%v, before it could exit", early)
+	}
+	st.checkLimits(time.Now().Add(time.Second))
 	overdue := st.events("worker overdue")
 	if len(overdue) != 1 || overdue[0]["reason"] != "assigned" || overdue[0]["signal"] != "SIGKILL" {
 		t.Fatalf("%v", overdue)
@@ -155,7 +161,7 @@ func TestNoReassignmentWhileStopping(t *testing.T) {
 	if failed := st.events(logging.EventSpawnFailed); len(failed) != 1 || failed[0]["conn"] != id {
 		t.Errorf("%v", failed)
 	}
-	if totals := st.spec().Of().Totals(); totals.Failed != 1 || totals.Live() != 0 {
+	if totals := st.spec().Owner().Totals(); totals.Failed != 1 || totals.Live() != 0 {
 		t.Errorf("%+v", totals)
 	}
 }
@@ -164,7 +170,7 @@ func TestNoReassignmentWhileStopping(t *testing.T) {
 // the service is drained hears of it, whatever Spec it was started by.
 func TestDrainReachesStartingWorker(t *testing.T) {
 	for name, drain := range map[string]func(*stage){
-		"drained": func(st *stage) { st.drainService(st.spec().Of(), "test") },
+		"drained": func(st *stage) { st.drainService(st.spec().Owner(), "test") },
 		"removed": func(st *stage) { st.remove() },
 		"master":  func(st *stage) { st.advance(drainRequested, "test") },
 	} {
@@ -199,7 +205,7 @@ func TestFailedStart(t *testing.T) {
 	if failed := st.events(logging.EventSpawnFailed); len(failed) != 1 || failed[0]["conn"] != id {
 		t.Errorf("%v", failed)
 	}
-	l := &st.spec().Of().Ledger
+	l := &st.spec().Owner().Ledger
 	if l.Trouble().At.IsZero() || l.Trouble().Cause.String() != "program-missing" {
 		t.Errorf("%+v", l.Trouble())
 	}
@@ -220,7 +226,7 @@ func TestOneConnection(t *testing.T) {
 	if !st.loop.isStopping() || st.once.result.ExitCode != 1 || !errors.Is(st.once.failure, unix.ENOENT) {
 		t.Errorf("stopping %v, %+v", st.loop.isStopping(), st.once)
 	}
-	if st.spec().Of().Gate.Counts().Held != 1 {
+	if st.spec().Owner().Gate.Counts().Held != 1 {
 		t.Error("the slot is free again")
 	}
 }

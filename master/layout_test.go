@@ -211,7 +211,10 @@ func TestUpwardImportsAreFound(t *testing.T) {
 var rooms = []string{"accept", "status", "dispatch", "workers", "endpoints", "service", "ledger", "redact", "coalesce", "backoff", "osthread", "fdpark"}
 
 // plainData are the types of rooms whose fields others may read: values that do not
-// change once they are made, and what a caller fills in.
+// change once they are made, and what a caller fills in. Two are more than that. A
+// service.Service is a set of rooms, each with methods of its own (the gate, the
+// ledger). A service.Connection owns its descriptor, which whoever has the connection
+// at that moment closes.
 var plainData = []string{
 	"accept.Config", "dispatch.Config", "dispatch.Outcome", "endpoints.Plan", "ledger.Totals", "ledger.Trouble",
 	"service.Address", "service.Connection", "service.Rule", "service.Service", "service.Spec", "status.Master", "status.Rooms",

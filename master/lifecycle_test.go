@@ -204,7 +204,7 @@ func (st *stage) wait(pid int) (e process.Exit, ok bool) {
 // accept has a connection admitted and dispatched, as an accept goroutine does
 // that has a Spec in hand.
 func (st *stage) accept(spec *service.Spec) (*service.Connection, error) {
-	s := spec.Of()
+	s := spec.Owner()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		st.t.Fatal(err)
@@ -309,7 +309,7 @@ func TestEveryConnectionIsServedOrFailed(t *testing.T) {
 			spares, rapid.IntRange(1, 3).Draw(t, "connections per worker")))
 		defer st.end()
 		base := servicetest.OpenFDs(t)
-		s := st.spec().Of()
+		s := st.spec().Owner()
 		now := time.Now()
 		accepted, inForce := 0, true
 		any := func(t *rapid.T, fit func(*actor) bool) *actor {

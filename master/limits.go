@@ -7,6 +7,7 @@ import (
 
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/process"
+	"github.com/preforkd/preforkd/master/service"
 	"github.com/preforkd/preforkd/master/workers"
 )
 
@@ -33,15 +34,23 @@ func (m *Master) checkLimits(now time.Time) {
 		if !s.Draining() {
 			m.dispatcher.Pool(s.Spec()).Shrink(now)
 		}
-		for reason, n := range s.Refusals.Rest(now) {
-			s.Log.Info(logging.EventRefused, logging.Reason(reason.String()), logging.Suppressed(n))
-		}
+	}
+	for _, s := range m.services.byName {
+		logSuppressed(s, now)
+	}
+}
+
+// logSuppressed says how many refusals of a service were not logged, for reasons
+// that have ceased by then.
+func logSuppressed(s *service.Service, now time.Time) {
+	for reason, n := range s.Refusals.Rest(now) {
+		s.Log.Info(logging.EventRefused, logging.Reason(reason.String()), logging.Suppressed(n))
 	}
 }
 
 // endOverdue signals a worker that should have come further by now.
 func (m *Master) endOverdue(w *workers.Worker, sig unix.Signal) {
-	w.Of().Log.Warn("worker overdue", logging.PID(w.PID()), logging.Signal(sig), logging.Reason(w.State().String()))
+	w.Owner().Log.Warn("worker overdue", logging.PID(w.PID()), logging.Signal(sig), logging.Reason(w.State().String()))
 	m.signalWorker(w, sig)
 }
 
@@ -49,7 +58,7 @@ func (m *Master) endOverdue(w *workers.Worker, sig unix.Signal) {
 // there may be workers of Specs that are no longer in force.
 func (m *Master) updateLimitTicker() {
 	m.takeOutcomes()
-	if m.needsLimitTicker() || m.workers.Len() > 0 {
+	if m.needsLimitTicker() || m.workers.Len() > 0 || len(m.services.byName) > len(m.services.inForce) {
 		m.loop.limits.Reset(limitInterval)
 	} else {
 		m.loop.limits.Stop()

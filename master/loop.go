@@ -190,12 +190,12 @@ func (m *Master) takeOutcome(o dispatch.Outcome) {
 	switch {
 	case w == nil: // it turned out not to be needed
 	case o.Err != nil:
-		w.Of().Ledger.WorkerNotStarted(o.Err, time.Now())
+		w.Owner().Ledger.WorkerNotStarted(o.Err, time.Now())
 		if o.Conn != nil {
 			m.failConnection(o.Conn, o.Err)
 		}
 	default:
-		w.Of().Ledger.WorkerStarted(o.Took)
+		w.Owner().Ledger.WorkerStarted(o.Took)
 		m.register(w)
 	}
 	if m.once.enabled && o.Conn != nil {
@@ -211,7 +211,7 @@ func (m *Master) register(w *workers.Worker) {
 	if !m.workers.Register(w) {
 		return // it has ended already
 	}
-	if m.phase.is() >= draining || w.Of().Draining() {
+	if m.phase.is() >= draining || w.Owner().Draining() {
 		w.Drain()
 	}
 	if sig := m.phase.signal(); sig != 0 {

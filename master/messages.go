@@ -27,7 +27,7 @@ func (m lifecycle) Message(w *workers.Worker, t ipc.Type, body []byte) error {
 		m.finishConnection(w, now)
 		return nil
 	case t == ipc.TypeAck && state == workers.Assigned:
-		w.Of().Ledger.HandedOver(w.Pool().Confirm(w, now))
+		w.Owner().Ledger.HandedOver(w.Pool().Confirm(w, now))
 		m.workers.ParkIfIdle(w, now)
 		return nil
 	case t == ipc.TypeReport && state == workers.Serving && w.Report() == nil:
@@ -42,19 +42,18 @@ func (m lifecycle) Message(w *workers.Worker, t ipc.Type, body []byte) error {
 }
 
 // ChannelClosed implements workers.Sink. A spare that closes its channel while a
-// connection is on its way to it will never acknowledge it. It is ended at once,
-// and when it has been reaped the connection goes to another worker.
+// connection is on its way to it will never acknowledge it. Most such spares are
+// about to exit: the kernel closes descriptors before it tells of the exit. One
+// that has not exited at the next check of limits is ended. Then the connection
+// goes to another worker.
 func (m lifecycle) ChannelClosed(w *workers.Worker) {
-	state := w.Pool().ChannelClosed(w, time.Now())
-	if state == workers.Assigned && !w.Reaped() {
-		m.endOverdue(w, unix.SIGKILL)
-	}
+	w.Pool().ChannelClosed(w, time.Now())
 }
 
 // Violation implements workers.Sink. The worker's connection ends with it.
 func (m lifecycle) Violation(w *workers.Worker, err error) {
 	if !w.Reaped() {
-		w.Of().Log.Warn("contract broken", logging.PID(w.PID()), logging.Error(err))
+		w.Owner().Log.Warn("contract broken", logging.PID(w.PID()), logging.Error(err))
 		m.signalWorker(w, unix.SIGKILL)
 	}
 }

@@ -135,6 +135,10 @@ func (m *Master) endWorkers(to phase) {
 	m.phase.timeout = time.After(delay)
 }
 
+// isEnding reports whether the master comes to an end: it drains, or with Once has
+// its one connection and takes no other.
+func (m *Master) isEnding() bool { return m.phase.is() != running || m.loop.isStopping() }
+
 // isIdle reports whether nothing is being started and every worker is reaped.
 func (m *Master) isIdle() bool { return m.dispatcher.InFlight() == 0 && m.workers.Len() == 0 }
 
@@ -172,7 +176,7 @@ func (m *Master) abandon() (Result, error) {
 	err := fmt.Errorf("%d workers, %d of their children and %d spawns did not end",
 		m.workers.Len(), len(orphans), m.dispatcher.InFlight())
 	for w := range m.workers.All() {
-		w.Of().Log.Error("left behind", logging.PID(w.PID()), logging.Reason(w.State().String()))
+		w.Owner().Log.Error("left behind", logging.PID(w.PID()), logging.Reason(w.State().String()))
 	}
 	for _, pid := range orphans {
 		m.log.Error("left behind", logging.PID(pid))

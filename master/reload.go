@@ -85,7 +85,7 @@ var (
 // outcome goes to those who wait for it; a signal has nobody waiting.
 func (m *Master) reload(waiters ...chan<- reloadOutcome) {
 	switch {
-	case m.phase.is() != running:
+	case m.isEnding():
 		m.log.Warn("not reloaded", logging.Reason("stopping"))
 		notifyAll(waiters, reloadOutcome{err: errReloadWhileStopping})
 		return
@@ -137,7 +137,7 @@ func (m *Master) finishReload(r compileResult) {
 		m.reloads.queued, m.reloads.nextWaiters = false, nil
 		defer m.reload(next...)
 	}
-	if m.phase.is() != running {
+	if m.isEnding() {
 		notifyAll(waiters, reloadOutcome{err: errReloadWhileStopping})
 		return
 	}

@@ -120,7 +120,7 @@ func (s *services) assign(specs []*service.Spec) []*service.Service {
 		if s.isInForce(svc) && !svc.Draining() && svc.Spec().Equal(spec) {
 			specs[i] = svc.Spec()
 		} else {
-			svc.Own(spec)
+			svc.SetOwner(spec)
 		}
 		assigned[i] = svc
 	}
@@ -220,6 +220,7 @@ func (m *Master) serveChange(ch change, before []*service.Service) {
 	}
 	m.admin.serve()
 	for _, svc := range m.services.dropUnused(before) {
+		logSuppressed(svc, time.Now().Add(time.Hour)) // all of them: nobody asks again
 		m.acceptor.Forget(svc)
 	}
 	m.updateLimitTicker()
@@ -243,10 +244,11 @@ func (m *Master) drainService(svc *service.Service, reason string) {
 // they are registered.
 func (m *Master) drainConnections(svc *service.Service) {
 	svc.Drain()
+	m.takeOutcomes() // of starts that were over before the drain
 	m.acceptor.Drain(svc)
 	m.dispatcher.Close(svc.Spec(), time.Now())
 	for w := range m.workers.All() {
-		if w.Of() == svc {
+		if w.Owner() == svc {
 			w.Drain()
 		}
 	}

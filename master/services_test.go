@@ -27,7 +27,7 @@ func TestInstall(t *testing.T) {
 	if other.Spec() != otherSpec || st.dispatcher.Pool(otherSpec).Closed() {
 		t.Error("a service that is as before has changed")
 	}
-	if st.spec() == first || !st.dispatcher.Pool(first).Closed() || st.spec().Of() != first.Of() {
+	if st.spec() == first || !st.dispatcher.Pool(first).Closed() || st.spec().Owner() != first.Owner() {
 		t.Error("a service that has changed is as before")
 	}
 	if state := st.worker(spare).State(); state != workers.Retiring {
@@ -38,8 +38,8 @@ func TestInstall(t *testing.T) {
 	if _, err := st.services.named("test"); err == nil || !strings.Contains(err.Error(), `there is no service "test"; there is other`) {
 		t.Error(err)
 	}
-	if !first.Of().Draining() || len(st.services.unused()) != 1 || st.services.totals().Accepted != 1 {
-		t.Errorf("draining %v, unused %v, %+v", first.Of().Draining(), st.services.unused(), st.services.totals())
+	if !first.Owner().Draining() || len(st.services.unused()) != 1 || st.services.totals().Accepted != 1 {
+		t.Errorf("draining %v, unused %v, %+v", first.Owner().Draining(), st.services.unused(), st.services.totals())
 	}
 	st.look()
 	st.exit(st.actors[len(st.actors)-1], 0)
@@ -48,7 +48,7 @@ func TestInstall(t *testing.T) {
 		t.Errorf("unused %v, %+v", st.services.unused(), st.services.totals())
 	}
 	st.reload(2)
-	if st.spec().Of() == first.Of() {
+	if st.spec().Owner() == first.Owner() {
 		t.Error("a service that was deleted is there again")
 	}
 }
@@ -57,14 +57,14 @@ func TestInstall(t *testing.T) {
 func TestServiceComesBack(t *testing.T) {
 	st := newStage(t, spareKeys)
 	defer st.end()
-	s := st.spec().Of()
+	s := st.spec().Owner()
 	st.reserved()
 	st.look()
 	st.remove()
 	st.remove()
 	st.reload(0)
-	if st.spec().Of() != s || s.Draining() || s.Gate.Counts().Held != 1 {
-		t.Errorf("another one %v, draining %v, %d slots held", st.spec().Of() != s, s.Draining(), s.Gate.Counts().Held)
+	if st.spec().Owner() != s || s.Draining() || s.Gate.Counts().Held != 1 {
+		t.Errorf("another one %v, draining %v, %d slots held", st.spec().Owner() != s, s.Draining(), s.Gate.Counts().Held)
 	}
 	st.drainService(s, "test")
 	if state := status.StateOf(s, false, 1); state != status.Draining {
@@ -104,7 +104,7 @@ func TestInstallFails(t *testing.T) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
-	if !slices.Equal(st.services.inForce, before) || st.spec() != spec || spec.Of().Spec() != spec || st.dispatcher.Pool(spec).Closed() {
+	if !slices.Equal(st.services.inForce, before) || st.spec() != spec || spec.Owner().Spec() != spec || st.dispatcher.Pool(spec).Closed() {
 		t.Error("the services have changed")
 	}
 	if after := servicetest.OpenFDs(t); after != fds {
@@ -116,7 +116,7 @@ func TestInstallFails(t *testing.T) {
 func TestDrainDuringReload(t *testing.T) {
 	st := newStage(t, spareKeys)
 	defer st.end()
-	s := st.spec().Of()
+	s := st.spec().Owner()
 	st.reloads.underWay, st.reloads.queued = true, true
 	st.drainService(s, "test")
 	st.reloads.underWay, st.reloads.queued = false, false
@@ -181,5 +181,29 @@ func TestInstallLooksNothingUp(t *testing.T) {
 	defer st.admin.servers.metrics.Close()
 	if l := st.endpoints.Of("test"); len(l) != 1 || !strings.HasPrefix(l[0].Local(), "127.0.0.1:") {
 		t.Errorf("%v", l)
+	}
+}
+
+// With Once, nothing is bound any more when the one connection is there; and while
+// the master stops a status still shows where it listened.
+func TestNothingIsBoundAtTheEnd(t *testing.T) {
+	st := newStage(t, spareKeys)
+	defer st.end()
+	cfg := servicetest.Config(t, "[service.test]\nlisten = ['127.0.0.1:0']\nprogram = ['/bin/cat']\n")
+	cfg.Control = config.ControlNone
+	c, err := st.services.compile(&cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st.stopAccepting() // as takeOutcome does with Once, which changes no phase
+	waiter := make(chan reloadOutcome, 1)
+	st.reloads.underWay, st.reloads.waiters = true, []chan<- reloadOutcome{waiter}
+	before := servicetest.OpenFDs(t)
+	st.finishReload(compileResult{compiled: c})
+	if o := <-waiter; o.err != errReloadWhileStopping || servicetest.OpenFDs(t) != before {
+		t.Errorf("%+v, %d descriptors before and %d after", o, before, servicetest.OpenFDs(t))
+	}
+	if len(st.endpoints.Of("test")) != 1 {
+		t.Error("a status would not show the listener")
 	}
 }

@@ -94,10 +94,10 @@ type slotReservation struct {
 
 func (r *slotReservation) Reserve() bool {
 	r.spec = r.l.Spec()
-	return r.spec.Of().Gate.Reserve()
+	return r.spec.Owner().Gate.Reserve()
 }
 
-func (r *slotReservation) Cancel() { r.spec.Of().Gate.Cancel() }
+func (r *slotReservation) Cancel() { r.spec.Owner().Gate.Cancel() }
 
 // accept takes connections from one listener and has them served, until the
 // listener is closed. Several run on each listener: while one starts a process,
@@ -107,7 +107,7 @@ func (a *Acceptor) accept(l *endpoints.Listener, shortage *exhaustion) {
 	for {
 		a.cfg.Dispatcher.AwaitDescriptors()
 		conn, err := l.Accept(&slot)
-		s := slot.spec.Of()
+		s := slot.spec.Owner()
 		switch {
 		case err == nil:
 			err = a.serve(slot.spec, conn)

@@ -60,7 +60,7 @@ func newStage(t *testing.T, keys string) *stage {
 	st.a = New(Config{Dispatcher: st, IDs: service.NewIDs(time.Now()), Redact: &redact.Policy{}, Stopping: st.stopping})
 	st.spec = servicetest.Specs(t, "[service.test]\nlisten = ['127.0.0.1:0']\nprogram = ['/bin/cat']\n"+keys)[0]
 	s := service.New("test", st.spec.Policy(), zap.New(core))
-	s.Own(st.spec)
+	s.SetOwner(st.spec)
 	s.Install(st.spec, time.Now())
 	st.set = endpoints.NewSet(nil, false, zap.New(core))
 	p, err := st.set.Plan([]*service.Spec{st.spec})
@@ -107,7 +107,7 @@ func (st *stage) dial() *net.TCPConn {
 func (st *stage) refused(reason admit.Reason, n uint64) {
 	st.Helper()
 	for deadline := time.Now().Add(slowtest.Scale(time.Minute)); ; time.Sleep(time.Millisecond) {
-		counts := st.spec.Of().Gate.Counts()
+		counts := st.spec.Owner().Gate.Counts()
 		if counts.Refused[reason] == n && counts.Total() == n {
 			return
 		}
@@ -137,12 +137,12 @@ func TestAdmitted(t *testing.T) {
 		t.Fatalf("%s has no slot", c.ID)
 	case <-time.After(20 * time.Millisecond):
 	}
-	st.spec.Of().Gate.Release(c.Slot, time.Now())
+	st.spec.Owner().Gate.Release(c.Slot, time.Now())
 	c.File.Close()
 	third := <-st.given
 	third.File.Close()
 	other.File.Close()
-	if totals := st.spec.Of().Totals(); totals.Accepted != 3 || totals.Refused != 0 {
+	if totals := st.spec.Owner().Totals(); totals.Accepted != 3 || totals.Refused != 0 {
 		t.Errorf("%+v", totals)
 	}
 	for range st.logs.FilterMessage("listening").All() {
@@ -197,13 +197,13 @@ func TestProxyHeader(t *testing.T) {
 	if got := c.PeerName(); got != "198.51.100.7:4711" || c.ViaName() != client.LocalAddr().String() {
 		t.Errorf("%s via %s", got, c.ViaName())
 	}
-	st.spec.Of().Gate.Release(c.Slot, time.Now())
+	st.spec.Owner().Gate.Release(c.Slot, time.Now())
 	c.File.Close()
 	denied := st.dial()
 	fmt.Fprintf(denied, "PROXY TCP4 203.0.113.7 192.0.2.1 4711 80\r\n")
 	st.refused(admit.Denied, 1)
 	fmt.Fprintf(silent, "GET / HTTP/1.0\r\n\r\n")
-	for st.spec.Of().Gate.Counts().Refused[admit.ProxyMissing]+st.spec.Of().Gate.Counts().Refused[admit.ProxyMalformed] != 1 {
+	for st.spec.Owner().Gate.Counts().Refused[admit.ProxyMissing]+st.spec.Owner().Gate.Counts().Refused[admit.ProxyMalformed] != 1 {
 		time.Sleep(time.Millisecond)
 	}
 }
@@ -226,7 +226,7 @@ func TestProxyQueueMakesRoom(t *testing.T) {
 // is back, connections are admitted again.
 func TestDrainRefusesWhoWaits(t *testing.T) {
 	st := newStage(t, proxied+"max-connections = 1\n")
-	s := st.spec.Of()
+	s := st.spec.Owner()
 	header := "PROXY TCP4 198.51.100.7 192.0.2.1 4711 80\r\n"
 	holder, waiting, silent := st.dial(), st.dial(), st.dial()
 	for s.Ledger.Totals(0).Accepted != 3 {
@@ -269,7 +269,7 @@ func TestDrainRefusesWhoWaits(t *testing.T) {
 func TestStopRefusesWhoWaits(t *testing.T) {
 	st := newStage(t, proxied+"max-connections = 1\n")
 	st.dial()
-	for st.spec.Of().Ledger.Totals(0).Accepted != 1 {
+	for st.spec.Owner().Ledger.Totals(0).Accepted != 1 {
 		time.Sleep(time.Millisecond)
 	}
 	st.stop()
@@ -284,7 +284,7 @@ func TestExhaustionOfStarts(t *testing.T) {
 	st.dial()
 	first := <-st.given
 	first.File.Close()
-	for st.spec.Of().Ledger.Shortage().IsZero() {
+	for st.spec.Owner().Ledger.Shortage().IsZero() {
 		time.Sleep(time.Millisecond)
 	}
 	st.fail(nil)

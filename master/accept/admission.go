@@ -23,7 +23,7 @@ type candidate struct {
 // its service's gate, and gives it to a worker. It returns the error of the
 // start. In any case it has taken over the descriptor and the reservation.
 func (a *Acceptor) serve(spec *service.Spec, conn *listen.Conn) error {
-	s := spec.Of()
+	s := spec.Owner()
 	s.Ledger.Accepted()
 	c := candidate{spec, conn, peerOf(conn)}
 	if spec.BelievesProxy(c.peer) {
@@ -39,7 +39,7 @@ func (a *Acceptor) serve(spec *service.Spec, conn *listen.Conn) error {
 // admit does what the gate has decided. A connection that is told to wait asks
 // again when a slot is free.
 func (a *Acceptor) admit(c candidate, d admit.Decision) error {
-	s := c.spec.Of()
+	s := c.spec.Owner()
 	for d.Outcome == admit.Wait {
 		select {
 		case <-s.Gate.SlotFreed():

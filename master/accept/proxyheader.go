@@ -138,7 +138,7 @@ func (p *proxyQueues) drop(s *service.Service) {
 // on with the client that it names. Where too many wait, the accept goroutine
 // waits itself, which keeps it from taking more.
 func (a *Acceptor) awaitProxyHeader(c candidate) {
-	q := a.queues.of(c.spec.Of())
+	q := a.queues.of(c.spec.Owner())
 	if !q.enter() {
 		a.admitAfterHeader(c, q)
 		return
@@ -151,7 +151,7 @@ func (a *Acceptor) awaitProxyHeader(c candidate) {
 
 // admitAfterHeader reads a connection's header and has it served or refused.
 func (a *Acceptor) admitAfterHeader(c candidate, q *proxyQueue) {
-	s := c.spec.Of()
+	s := c.spec.Owner()
 	header, err := readHeader(c, q)
 	if err != nil {
 		reason := admit.ProxyMissing

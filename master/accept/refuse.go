@@ -13,14 +13,14 @@ import (
 
 // refuse refuses a connection about which the gate was not asked.
 func (a *Acceptor) refuse(c candidate, reason admit.Reason) {
-	c.spec.Of().Gate.Refuse(reason)
+	c.spec.Owner().Gate.Refuse(reason)
 	a.reject(c, reason, admit.SourceOf(c.peer, c.spec.SourcePrefixV4, c.spec.SourcePrefixV6))
 }
 
 // reject closes a connection whose refusal the gate has counted, with the
 // service's message if it has one. It logs the refusal unless there are too many.
 func (a *Acceptor) reject(c candidate, reason admit.Reason, source admit.Source) {
-	s, r := c.spec.Of(), a.cfg.Redact
+	s, r := c.spec.Owner(), a.cfg.Redact
 	if suppressed, log := s.Refusals.Note(reason, time.Now()); log {
 		s.Log.Info(logging.EventRefused, r.Peer(c.conn, c.conn.PeerName()), logging.Local(c.conn.LocalName()), r.Via(c.conn),
 			r.Source(source), logging.Reason(reason.String()), logging.Suppressed(suppressed))

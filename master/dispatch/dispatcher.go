@@ -111,6 +111,12 @@ func (d *Dispatcher) Dispatch(c *service.Connection) error {
 	w, err := d.start(p, c)
 	c.LogAccepted(w.PID())
 	d.outcomes.add(Outcome{w, c, err, time.Since(c.Accepted)}, err != nil || w.Watched() || d.cfg.OneConnection || d.stopping())
+	if c.Owner().Draining() {
+		// The worker has to be told to come to an end, and nothing else may wake
+		// the loop for it. Asked only now: a drain that comes later finds the
+		// outcome in the queue.
+		d.outcomes.notify()
+	}
 	return err
 }
 
@@ -147,10 +153,10 @@ func (d *Dispatcher) start(p *workers.Pool, c *service.Connection) (*workers.Wor
 	if !IsDescriptorShortage(err) {
 		return w, err
 	}
-	c.Of().Log.Warn("spawn delayed", logging.Conn(c.ID), c.Peer(), logging.Error(err))
-	c.Of().Ledger.NoteShortage(time.Now())
+	c.Owner().Log.Warn("spawn delayed", logging.Conn(c.ID), c.Peer(), logging.Error(err))
+	c.Owner().Ledger.NoteShortage(time.Now())
 	d.shortage.retry(d.cfg.Stopping, func() bool {
-		c.Of().Ledger.NoteShortage(time.Now())
+		c.Owner().Ledger.NoteShortage(time.Now())
 		w = workers.NewWorker(p, c)
 		err = w.Start(d.cfg.Starter)
 		return IsDescriptorShortage(err)

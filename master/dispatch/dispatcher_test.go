@@ -149,6 +149,17 @@ func TestUrgentOutcomes(t *testing.T) {
 	}
 }
 
+// The loop hears at once of a worker that was started while its service drains:
+// the worker has to be told, and nobody else may be alive to wake the loop.
+func TestStartWhileDraining(t *testing.T) {
+	d, spec, _ := newDispatcher(t, sdkProgram, Config{})
+	c := connection(t, spec)
+	spec.Owner().Drain()
+	if err := d.Dispatch(c); err != nil || !wakes(d) {
+		t.Errorf("%v, and the loop is not woken", err)
+	}
+}
+
 // Of a spare that has a connection the loop hears from the spare itself.
 func TestDispatchToSpare(t *testing.T) {
 	d, spec, f := newDispatcher(t, sdkProgram+"spares = 1\n", Config{})
@@ -237,7 +248,7 @@ func TestDescriptorShortage(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 	}
-	if spec.Of().Ledger.Shortage().IsZero() {
+	if spec.Owner().Ledger.Shortage().IsZero() {
 		t.Error("the ledger knows of no shortage")
 	}
 	f.fail(nil)
@@ -270,9 +281,10 @@ func TestShortageEndsWithStop(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- d.Dispatch(connection(t, spec)) }()
 		time.Sleep(time.Minute)
+		before := f.count()
 		close(stopping)
-		if err := <-done; !errors.Is(err, unix.ENFILE) {
-			t.Error(err)
+		if err := <-done; !errors.Is(err, unix.ENFILE) || f.count() != before+1 {
+			t.Errorf("%v after %d last attempts", err, f.count()-before)
 		}
 		if !wakes(d) {
 			t.Error("the loop is not woken, and the master stops")

@@ -46,9 +46,13 @@ func (q *outcomeQueue) add(o Outcome, urgent bool) {
 	q.list = append(q.list, o)
 	urgent = urgent || q.urgent || len(q.list) >= maxUnregistered
 	q.mu.Unlock()
-	if !urgent {
-		return
+	if urgent {
+		q.notify()
 	}
+}
+
+// notify wakes the loop.
+func (q *outcomeQueue) notify() {
 	select {
 	case q.wake <- struct{}{}:
 	default: // it is being woken already

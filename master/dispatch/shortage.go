@@ -54,8 +54,8 @@ func (s *shortage) retry(stopping <-chan struct{}, try func() (again bool)) {
 	retry(stopping, 0, try)
 }
 
-// retry calls try, after longer and longer pauses, until it reports false, the
-// timeout has passed (0 is none), or stopping is closed.
+// retry calls try, after longer and longer pauses, until it reports false or the
+// timeout has passed (0 is none). When stopping is closed it tries a last time.
 func retry(stopping <-chan struct{}, timeout time.Duration, try func() (again bool)) {
 	begun := time.Now()
 	for pause := (backoff.Backoff{}); timeout == 0 || time.Since(begun) < timeout; {
@@ -64,6 +64,7 @@ func retry(stopping <-chan struct{}, timeout time.Duration, try func() (again bo
 		case <-timer.C:
 		case <-stopping:
 			timer.Stop()
+			try() // a last time: there may be descriptors again
 			return
 		}
 		if !try() {

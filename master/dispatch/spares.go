@@ -40,7 +40,7 @@ func (d *Dispatcher) StartSpare(p *workers.Pool, now time.Time) (started bool, w
 	err := w.Start(d.cfg.Starter)
 	if err != nil {
 		p.Failed(time.Now(), true)
-		w.Of().Log.Error(logging.EventSpawnFailed, logging.Reason("spare"), logging.Error(err))
+		w.Owner().Log.Error(logging.EventSpawnFailed, logging.Reason("spare"), logging.Error(err))
 	}
 	d.outcomes.add(Outcome{w, nil, err, time.Since(now)}, true)
 	return true, 0

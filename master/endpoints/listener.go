@@ -34,7 +34,7 @@ func (l *Listener) Closed() <-chan struct{} { return l.closed }
 
 // LogListening says that connections are accepted from now on.
 func (l *Listener) LogListening() {
-	l.Spec().Of().Log.Info(logging.EventListening, logging.Local(l.Local()), logging.From(l.origin))
+	l.Spec().Owner().Log.Info(logging.EventListening, logging.Local(l.Local()), logging.From(l.origin))
 }
 
 // close ends accepting. For a socket that the service manager has a copy of it
@@ -46,7 +46,7 @@ func (l *Listener) close() {
 		end = l.CloseStored
 	}
 	if err := end(); err != nil {
-		l.Spec().Of().Log.Warn("close listener", logging.Local(l.Local()), logging.Error(err))
+		l.Spec().Owner().Log.Warn("close listener", logging.Local(l.Local()), logging.Error(err))
 	}
 }
 

@@ -136,12 +136,12 @@ func (s *Set) Commit(p *Plan) (closed []*Listener, left []*service.Service) {
 			kept[l] = true
 			if l.options != spec.Options {
 				if err := l.Apply(spec.Options); err != nil {
-					spec.Of().Log.Warn("change socket options", logging.Local(l.Local()), logging.Error(err))
+					spec.Owner().Log.Warn("change socket options", logging.Local(l.Local()), logging.Error(err))
 				}
 				l.options = spec.Options
 			}
-			if old := l.spec.Swap(spec); old != nil && old.Of() != spec.Of() {
-				left = append(left, old.Of())
+			if old := l.spec.Swap(spec); old != nil && old.Owner() != spec.Owner() {
+				left = append(left, old.Owner())
 			}
 		}
 	}

@@ -22,6 +22,7 @@ type Set struct {
 	// barrierPending says that the manager may still hold sockets that it was
 	// told to remove.
 	barrierPending bool
+	closed         bool // CloseAll was called
 }
 
 // A Manager keeps sockets for the next process. *systemd.Manager is one, and a
@@ -62,7 +63,7 @@ func (s *Set) Store(listeners []*Listener) {
 		}
 		err := l.Descriptor(func(fd int) error { return s.manager.Store(l.endpoint.storeName(), fd) })
 		if err != nil {
-			l.Spec().Of().Log.Warn("store listener", logging.Local(l.Local()), logging.Error(err))
+			l.Spec().Owner().Log.Warn("store listener", logging.Local(l.Local()), logging.Error(err))
 			continue
 		}
 		l.stored = true
@@ -92,12 +93,16 @@ func (s *Set) RetireService(name string) {
 }
 
 // CloseAll closes every listener because the master stops. What the manager
-// keeps stays there for the next process.
+// keeps stays there for the next process. A status still shows where they were. It
+// may be called more than once; after it, nothing is planned any more.
 func (s *Set) CloseAll() {
+	if s.closed {
+		return
+	}
+	s.closed = true
 	for _, l := range s.All() {
 		l.close()
 	}
-	clear(s.listeners)
 }
 
 // Discard closes everything, listeners and what was inherited, because the

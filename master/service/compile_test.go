@@ -181,7 +181,7 @@ func TestRule(t *testing.T) {
 // A drain is the name's: everybody sees it, and the next installation ends it.
 func TestDrainAndInstall(t *testing.T) {
 	spec := servicetest.Spec(t, "program = ['/bin/cat']\n", zap.NewNop())
-	s := spec.Of()
+	s := spec.Owner()
 	if s.Draining() {
 		t.Fatal("a new service drains")
 	}
@@ -191,7 +191,7 @@ func TestDrainAndInstall(t *testing.T) {
 	}
 	<-drained
 	next := servicetest.Specs(t, "[service.test]\nlisten = ['unix:@preforkd-test']\nprogram = ['/bin/cat']\nmax-connections = 7\n")[0]
-	s.Own(next)
+	s.SetOwner(next)
 	s.Install(next, time.Now())
 	if s.Draining() || s.Spec() != next || s.Gate.Counts().Limit != 7 {
 		t.Errorf("draining %v, limit %d", s.Draining(), s.Gate.Counts().Limit)
@@ -207,7 +207,7 @@ func TestDrainAndInstall(t *testing.T) {
 func TestExplain(t *testing.T) {
 	spec := servicetest.Spec(t, "program = ['/bin/cat']\nmax-connections = 1\noverflow = 'refuse'\ndeny = ['uid:1']\nproxy-protocol = ['uid:2']\n"+
 		"[[service.test.rule]]\nfrom = ['uid:3']\nmax-connections-per-source = 5\n", zap.NewNop())
-	s := spec.Of()
+	s := spec.Owner()
 	check := func(uid uint32, outcome, by string) {
 		t.Helper()
 		x := s.Explain(admit.Peer{UID: uid, GID: 9}, time.Now())

@@ -74,8 +74,8 @@ func NewConnection(spec *Spec, conn *listen.Conn, d admit.Decision, id string, p
 	return c
 }
 
-// Of returns the service that the connection belongs to.
-func (c *Connection) Of() *Service { return c.Spec.service }
+// Owner returns the service that the connection belongs to.
+func (c *Connection) Owner() *Service { return c.Spec.service }
 
 // Peer is the client in the log, as far as it may be told.
 func (c *Connection) Peer() zap.Field { return c.redact.Peer(c.conn, c.peer) }
@@ -149,5 +149,5 @@ func (c *Connection) LogAccepted(pid int) {
 	if pid != 0 {
 		worker = logging.PID(pid)
 	}
-	c.Of().Log.Info(logging.EventAccepted, logging.Conn(c.ID), c.Peer(), logging.Local(c.Local), c.redact.Via(c.conn), worker)
+	c.Owner().Log.Info(logging.EventAccepted, logging.Conn(c.ID), c.Peer(), logging.Local(c.Local), c.redact.Via(c.conn), worker)
 }

@@ -50,9 +50,9 @@ func New(name string, policy admit.Policy, log *zap.Logger) *Service {
 	}
 }
 
-// Own makes the service the one that a Spec belongs to. It comes before anybody
+// SetOwner makes the service the one that a Spec belongs to. It comes before anybody
 // else sees the Spec.
-func (s *Service) Own(spec *Spec) { spec.service = s }
+func (s *Service) SetOwner(spec *Spec) { spec.service = s }
 
 // Spec returns the one in force.
 func (s *Service) Spec() *Spec { return s.spec.Load() }

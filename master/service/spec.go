@@ -50,8 +50,8 @@ type Rule struct {
 	environment []string         // in place of the service's; nil: the service's
 }
 
-// Of returns the service that the Spec belongs to.
-func (s *Spec) Of() *Service { return s.service }
+// Owner returns the service that the Spec belongs to.
+func (s *Spec) Owner() *Service { return s.service }
 
 // Policy returns what the service's gate decides by.
 func (s *Spec) Policy() admit.Policy { return s.policy }

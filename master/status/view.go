@@ -153,7 +153,7 @@ func connection(w *workers.Worker, ending bool) (control.Connection, sockdiag.Pa
 		return control.Connection{}, sockdiag.Pair{}, false
 	}
 	shown := control.Connection{
-		ID: c.ID, Service: c.Of().Name, PID: w.PID(), Peer: c.PeerName(), Local: c.Local, Via: c.ViaName(),
+		ID: c.ID, Service: c.Owner().Name, PID: w.PID(), Peer: c.PeerName(), Local: c.Local, Via: c.ViaName(),
 		State: state.String(), Since: c.Accepted,
 	}
 	if ending || w.Ending() {

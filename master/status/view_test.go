@@ -50,7 +50,7 @@ func newRooms(t *testing.T, keys string, pid int) (*Rooms, *service.Spec) {
 	}
 	t.Cleanup(set.Close)
 	r := &Rooms{
-		Services: []*service.Service{spec.Of()}, Workers: set, State: "serving",
+		Services: []*service.Service{spec.Owner()}, Workers: set, State: "serving",
 		Endpoints: endpoints.NewSet(nil, false, zap.NewNop()), Dispatcher: dispatch.New(dispatch.Config{Starter: child(pid)}),
 	}
 	t.Cleanup(r.Endpoints.CloseAll)
@@ -91,8 +91,8 @@ func TestComplete(t *testing.T) {
 	defer stdin.Close()
 	r, spec := newRooms(t, "program = ['/bin/cat']\nmax-connections = 7\n", cmd.Process.Pid)
 	w := serve(t, r, spec)
-	spec.Of().Gate.Refuse(0)
-	spec.Of().Ledger.Accepted()
+	spec.Owner().Gate.Refuse(0)
+	spec.Owner().Ledger.Accepted()
 	gone := service.New("gone", spec.Policy(), zap.NewNop())
 	gone.Ledger.Accepted()
 	r.Unused, r.Totals = []*service.Service{gone}, ledger.Totals{Accepted: 5, Refused: 2, Failed: 1, Completed: 2}
@@ -131,7 +131,7 @@ func TestComplete(t *testing.T) {
 
 // The state of a service follows its drain, and the master's.
 func TestStateOf(t *testing.T) {
-	s := servicetest.Spec(t, "program = ['/bin/cat']\n", zap.NewNop()).Of()
+	s := servicetest.Spec(t, "program = ['/bin/cat']\n", zap.NewNop()).Owner()
 	for _, c := range []struct {
 		stopping bool
 		live     uint64
@@ -168,7 +168,7 @@ func BenchmarkCollect(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer set.Close()
-	r := &Rooms{Services: []*service.Service{spec.Of()}, Workers: set,
+	r := &Rooms{Services: []*service.Service{spec.Owner()}, Workers: set,
 		Endpoints: endpoints.NewSet(nil, false, zap.NewNop()), Dispatcher: dispatch.New(dispatch.Config{})}
 	r.Dispatcher.Open(spec)
 	for i := range n {

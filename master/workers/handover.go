@@ -15,6 +15,12 @@ import (
 // and what becomes of a worker that leaves: ChannelClosed, MarkBroken, and at
 // last MarkReaped.
 
+// Assign gives a connection to a spare and returns it, or nil when there is none.
+// The master keeps its copy of the descriptor until Confirm. A spare that turns
+// out to be gone is passed over.
+//
+// The spare that was used last is taken: its memory is warm, and the one that
+// waits longest may retire.
 func (p *Pool) Assign(c *service.Connection, now time.Time) *Worker {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -44,6 +50,7 @@ func (p *Pool) Assign(c *service.Connection, now time.Time) *Worker {
 	return nil
 }
 
+// assign sends a spare its connection. It reports whether the spare may have it.
 func (w *Worker) assign(c *service.Connection, message []byte, now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -61,6 +68,8 @@ func (w *Worker) assign(c *service.Connection, message []byte, now time.Time) bo
 	return true
 }
 
+// Add adds a spare that says it is ready. If the pool has closed meanwhile the
+// spare is told to go.
 func (p *Pool) Add(w *Worker, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -68,6 +77,9 @@ func (p *Pool) Add(w *Worker, now time.Time) {
 	p.addOrRetire(w, now)
 }
 
+// GiveBack adds a worker that has served a connection and is ready for the next
+// one. It returns that connection. If the pool has closed meanwhile it returns
+// nil: the worker is told to go, and keeps its connection until it is reaped.
 func (p *Pool) GiveBack(w *Worker, now time.Time) *service.Connection {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -94,6 +106,9 @@ func (p *Pool) addOrRetire(w *Worker, now time.Time) {
 	p.idle = append(p.idle, w)
 }
 
+// Confirm notes that a spare has acknowledged its connection: the master's copy
+// of the descriptor is closed, and spares are known to work. It returns how long
+// that took from the assignment.
 func (p *Pool) Confirm(w *Worker, now time.Time) (took time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -107,6 +122,9 @@ func (p *Pool) Confirm(w *Worker, now time.Time) (took time.Duration) {
 	return took
 }
 
+// MarkReaped takes a worker out that was reaped. It returns the state in which
+// the worker ended and the connection that it had, whose account is the caller's
+// to close. The channel is closed.
 func (p *Pool) MarkReaped(w *Worker) (State, *service.Connection) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -123,20 +141,28 @@ func (p *Pool) MarkReaped(w *Worker) (State, *service.Connection) {
 	return w.state, c
 }
 
-func (p *Pool) ChannelClosed(w *Worker, now time.Time) State {
+// ChannelClosed notes that a worker has closed its control channel. A program that
+// a spare has executed holds none, and a worker that is about to exit has none any
+// more. But one that waits for a connection can no longer be given any, and one
+// that is being given one will not acknowledge it (TimeoutSignal).
+func (p *Pool) ChannelClosed(w *Worker, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	was := w.state
-	if was == Idle {
+	switch w.state {
+	case Idle:
 		p.remove(w)
 		w.enter(Broken, now)
 		p.leaving[w] = true
+	case Assigned:
+		if w.hungUpAt.IsZero() {
+			w.hungUpAt = now
+		}
 	}
-	return was
 }
 
+// MarkBroken notes that a worker has to be ended because it broke the contract.
 func (p *Pool) MarkBroken(w *Worker, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

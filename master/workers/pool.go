@@ -53,21 +53,6 @@ func (p *Pool) Spec() *service.Spec { return p.spec }
 // was closed.
 func (p *Pool) Wake() <-chan struct{} { return p.wake }
 
-// Assign gives a connection to a spare and returns it, or nil when there is none.
-// The master keeps its copy of the descriptor until Confirm. A spare that turns
-// out to be gone is passed over.
-//
-// The spare that was used last is taken: its memory is warm, and the one that
-// waits longest may retire.
-// assign sends a spare its connection. It reports whether the spare may have it.
-// Add adds a spare that says it is ready. If the pool has closed meanwhile the
-// spare is told to go.
-// GiveBack adds a worker that has served a connection and is ready for the next
-// one. It returns that connection. If the pool has closed meanwhile it returns
-// nil: the worker is told to go, and keeps its connection until it is reaped.
-// Confirm notes that a spare has acknowledged its connection: the master's copy
-// of the descriptor is closed, and spares are known to work. It returns how long
-// that took from the assignment.
 // refillDelay is how long a connection that was given to a spare has the
 // processors for itself before the next spare is started, while at least half of
 // the spares are left. Starting a program takes as much of them as a short
@@ -109,14 +94,6 @@ func (p *Pool) failed(now time.Time, wasStarting bool) {
 	p.notify()
 }
 
-// MarkReaped takes a worker out that was reaped. It returns the state in which
-// the worker ended and the connection that it had, whose account is the caller's
-// to close. The channel is closed.
-// ChannelClosed notes that a worker has closed its control channel, and returns
-// the state that it was in. A program that a spare has executed holds none, and
-// a worker that is about to exit has none any more; but one that waits for a
-// connection can no longer be given any.
-// MarkBroken notes that a worker has to be ended because it broke the contract.
 // shrinkAfter is how long a pool must not have been found empty before it wants
 // fewer spares, and how long a spare must have waited before it is one too many.
 const shrinkAfter = 10 * time.Second

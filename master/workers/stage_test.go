@@ -192,7 +192,8 @@ func (st *stage) Message(w *Worker, t ipc.Type, body []byte) error {
 }
 
 func (st *stage) ChannelClosed(w *Worker) {
-	st.note("closed %d while %v", w.PID(), st.pool.ChannelClosed(w, time.Now()))
+	st.note("closed %d while %v", w.PID(), w.State())
+	st.pool.ChannelClosed(w, time.Now())
 }
 
 func (st *stage) Violation(w *Worker, err error) { st.note("violation %d: %v", w.PID(), err) }

@@ -11,6 +11,7 @@ const (
 	ReadyTimeout  = 10 * time.Second // a spare, from its start until it is ready
 	ackTimeout    = 5 * time.Second  // a spare, from the assignment to the acknowledgement
 	retireTimeout = 5 * time.Second  // a spare that was told to go, or whose channel broke
+	exitTimeout   = time.Second / 4  // a spare that closed its channel with a connection on its way to it
 )
 
 // TimeoutSignal returns the signal for a worker that stays too long where it is,
@@ -18,11 +19,12 @@ const (
 // worker that knows its lifetime has as much before that to end by itself.
 func (w *Worker) TimeoutSignal(now time.Time, killDelay time.Duration) unix.Signal {
 	w.mu.Lock()
-	state, age, c := w.state, now.Sub(w.since), w.conn
+	state, age, c, hungUpAt := w.state, now.Sub(w.since), w.conn, w.hungUpAt
 	w.mu.Unlock()
 	switch {
 	case state == Starting && age > ReadyTimeout,
 		state == Assigned && age > ackTimeout,
+		state == Assigned && !hungUpAt.IsZero() && now.Sub(hungUpAt) > exitTimeout,
 		(state == Retiring || state == Broken) && age > retireTimeout:
 		return unix.SIGKILL
 	}

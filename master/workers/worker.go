@@ -44,6 +44,8 @@ type Worker struct {
 	since  time.Time // of the state
 	conn   *service.Connection
 	served int // connections that it was given
+	// hungUpAt is when it closed its channel with a connection on its way to it.
+	hungUpAt time.Time
 }
 
 // NewSpare returns a worker that is to be started ahead of its connection.
@@ -88,7 +90,7 @@ func (w *Worker) Start(starter Starter) error {
 		}
 	}
 	if w.Spec().Stderr == config.StderrLog {
-		reader, end, err := NewStderrReader(w.Of().Log)
+		reader, end, err := NewStderrReader(w.Owner().Log)
 		if err != nil {
 			return err
 		}
@@ -122,8 +124,8 @@ func (w *Worker) Start(starter Starter) error {
 // Spec returns the specification that the worker was started by.
 func (w *Worker) Spec() *service.Spec { return w.pool.spec }
 
-// Of returns the service that the worker belongs to.
-func (w *Worker) Of() *service.Service { return w.pool.spec.Of() }
+// Owner returns the service that the worker belongs to.
+func (w *Worker) Owner() *service.Service { return w.pool.spec.Owner() }
 
 // Pool returns the pool that the worker belongs to, or may come back to.
 func (w *Worker) Pool() *Pool { return w.pool }
@@ -161,13 +163,6 @@ func (w *Worker) Standing() (State, *service.Connection) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.state, w.conn
-}
-
-// HadConnection reports whether the worker was ever given a connection.
-func (w *Worker) HadConnection() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.served > 0
 }
 
 // Reusable reports whether the connection that the worker has is not its last.

@@ -54,7 +54,7 @@ func Spec(t testing.TB, keys string, log *zap.Logger) *service.Spec {
 	t.Helper()
 	spec := Specs(t, "[service.test]\nlisten = ['unix:@preforkd-test']\n"+keys)[0]
 	s := service.New(spec.Name, spec.Policy(), log)
-	s.Own(spec)
+	s.SetOwner(spec)
 	s.Install(spec, time.Now())
 	return spec
 }
@@ -64,11 +64,11 @@ func Spec(t testing.TB, keys string, log *zap.Logger) *service.Spec {
 func Connection(t testing.TB, spec *service.Spec, id string) (c *service.Connection, client int) {
 	t.Helper()
 	conn, client := Pair(t)
-	d := spec.Of().Gate.Admit(admit.Peer{}, time.Now(), false)
+	d := spec.Owner().Gate.Admit(admit.Peer{}, time.Now(), false)
 	if d.Outcome != admit.Admitted {
 		t.Fatalf("connection %s is not admitted: %v", id, d.Reason)
 	}
-	spec.Of().Ledger.Accepted()
+	spec.Owner().Ledger.Accepted()
 	c = service.NewConnection(spec, conn, d, id, &redact.Policy{})
 	t.Cleanup(func() { c.File.Close() })
 	return c, client
