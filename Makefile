@@ -15,6 +15,9 @@ BENCH ?=
 # Arguments for `make bench-check`: make bench-check BENCH_CHECK='--attempts 5'
 BENCH_CHECK ?=
 
+# Arguments of `go test` for `make machine-test`: make machine-test MACHINE_TEST='-run TestBox'
+MACHINE_TEST ?=
+
 # Where `make build` puts the programs, and `make install` finds them.
 BIN ?= bin
 
@@ -31,7 +34,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/preforkd/preforkd/ipc.Version=$(VERSION)
 
 .DEFAULT_GOAL := build
-.PHONY: help build run test test-tools test-bins race systemd-test fuzz lint bench bench-check bench-tools microbench man install uninstall clean
+.PHONY: help build run test test-tools test-bins race systemd-test machine-test fuzz lint bench bench-check bench-tools microbench man install uninstall clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +70,13 @@ race: ## Run the short tests with the race detector
 
 systemd-test: test-tools ## Boot a real systemd and try the units in it (as root)
 	go test -count=1 -v ./deploy/...
+
+# The packages are those whose tests import the rig, and the rig. The first time, two
+# minutes go into a root file system, which is kept in the user's cache.
+machine-test: ## Boot a whole machine in qemu and run the tests that need one (as root)
+	.ci/install debootstrap qemu-system-x86 e2fsprogs
+	PATH="$$PATH:/usr/sbin:/sbin" PREFORKD_TEST_MACHINE=1 go test -count=1 -v -p 1 -timeout 60m $(MACHINE_TEST) \
+		$$(go list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./... | sed -n '/\/deploy\/machinetest/s/ .*//p')
 
 # A target that fails does not keep the others from running; nor does a check of
 # lint.
@@ -148,7 +158,7 @@ zsh  = $(DESTDIR)$(prefix)/share/zsh/site-functions
 
 # A configuration that is there already stays as it is.
 install: $(made) $(BIN)/man/preforkd.1 ## Install programs, units, manual, example configuration (DESTDIR, prefix)
-	install -d $(DESTDIR)$(bindir) $(lib)/preforkd $(lib)/systemd/system $(lib)/sysusers.d $(lib)/tmpfiles.d $(etc) $(doc)/drop-in
+	install -d $(DESTDIR)$(bindir) $(lib)/preforkd $(lib)/systemd/system $(lib)/sysusers.d $(lib)/tmpfiles.d $(etc) $(doc)/drop-in $(doc)/box
 	install -m 755 $(BIN)/preforkd $(DESTDIR)$(bindir)/preforkd
 	install -m 755 $(BIN)/preforkd-worker $(lib)/preforkd/preforkd-worker
 	for unit in $(units); do $(place) deploy/$$unit >$(lib)/systemd/system/$$unit && chmod 644 $(lib)/systemd/system/$$unit || exit 1; done
@@ -159,6 +169,7 @@ install: $(made) $(BIN)/man/preforkd.1 ## Install programs, units, manual, examp
 	for file in $(documents); do $(linked) $$file >$(doc)/$${file##*/} && chmod 644 $(doc)/$${file##*/} || exit 1; done
 	install -m 644 LICENSE $(pictures) $(doc)
 	cd deploy/drop-in && install -m 644 $(drop_ins) $(abspath $(doc))/drop-in
+	install -m 644 deploy/box/*.toml $(doc)/box
 	install -m 644 deploy/grafana/preforkd.json $(doc)/grafana.json
 	install -d $(man)/man1 $(man)/man5 $(bash) $(fish) $(zsh)
 	install -m 644 $(BIN)/man/*.1 $(man)/man1

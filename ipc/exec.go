@@ -11,6 +11,9 @@ package ipc
 // vector. The program's environment is Assignment.Environment, or the worker's own
 // environment when that is empty. The program inherits the worker's standard error and
 // resource limits. The worker ignores and blocks no additional signals.
+//
+// A worker that cannot execute PATH sends a Failure to the master and exits with
+// ExitExec. The master counts the connection as one that got no worker.
 const (
 	// ExecStdio makes the connection the program's descriptors 0 and 1. No descriptor
 	// above 2 is open.

@@ -36,6 +36,10 @@ import (
 // the master has exited, or has too many spares. A worker always serves its current
 // connection to its end.
 //
+// A worker that is to execute another program (ExecStdio, ExecSystemd) sends "failed" in
+// place of a report when it cannot, and exits with ExitExec. The exec closes its end of
+// the channel, so end of file without that message says that the program runs.
+//
 // Every message starts with the same eight bytes. Integers are little endian: both ends
 // run on the same machine, but different compilers may have built them.
 //
@@ -56,6 +60,7 @@ const (
 	TypeReady      Type = 3 // worker to master: give me a connection; no body
 	TypeAck        Type = 4 // worker to master: I have the connection, "taken" in logs; no body
 	TypeDrain      Type = 5 // master to worker: finish soon; no body
+	TypeFailed     Type = 6 // worker to master: I cannot become the program
 )
 
 func (t Type) String() string {
@@ -70,6 +75,8 @@ func (t Type) String() string {
 		return "taken"
 	case TypeDrain:
 		return "drain"
+	case TypeFailed:
+		return "failed"
 	}
 	return fmt.Sprintf("type %d", uint8(t))
 }

@@ -2,6 +2,7 @@ package ipc
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"math"
 	"reflect"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 var assignment = Assignment{
@@ -47,7 +50,7 @@ func TestAssignmentRoundTrip(t *testing.T) {
 }
 
 func TestReportRoundTrip(t *testing.T) {
-	for _, want := range []Report{{}, {BytesIn: 1, BytesOut: 1 << 63, Reason: ReasonQuitWord, Values: []Pair{{"user", "joe"}}}} {
+	for _, want := range []Report{{}, {BytesIn: 1, BytesOut: MaxBytes, Reason: ReasonQuitWord, Values: []Pair{{"user", "joe"}}}} {
 		msg, err := want.Append(nil)
 		if err != nil {
 			t.Fatal(err)
@@ -75,6 +78,7 @@ func TestTooLargeIsRefusedBeforeItIsSent(t *testing.T) {
 func TestReportBounds(t *testing.T) {
 	long := func(n int) string { return strings.Repeat("x", n) }
 	for name, r := range map[string]Report{
+		"too many bytes":  {BytesOut: MaxBytes + 1},
 		"long reason":     {Reason: Reason(long(maxReason + 1))},
 		"empty key":       {Values: []Pair{{"", "x"}}},
 		"long key":        {Values: []Pair{{long(MaxKey + 1), "x"}}},
@@ -86,7 +90,9 @@ func TestReportBounds(t *testing.T) {
 		if _, err := r.Append(nil); err == nil {
 			t.Errorf("%s: encoded", name)
 		}
-		body := appendString(make([]byte, 16), string(r.Reason))
+		body := binary.LittleEndian.AppendUint64(nil, r.BytesIn)
+		body = binary.LittleEndian.AppendUint64(body, r.BytesOut)
+		body = appendString(body, string(r.Reason))
 		if _, err := DecodeReport(appendPairs(body, r.Values)); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: decoded: %v", name, err)
 		}
@@ -175,6 +181,8 @@ func FuzzMessage(f *testing.F) {
 	r, _ := (&Report{BytesIn: 5, BytesOut: 5, Reason: ReasonEOF}).Append(nil)
 	f.Add(a)
 	f.Add(r)
+	failure, _ := (&Failure{FailedExec, unix.ENOEXEC}).Append(nil)
+	f.Add(failure)
 	f.Add(Ready)
 	f.Add(Ack)
 	f.Add(Drain)
@@ -201,6 +209,12 @@ func FuzzMessage(f *testing.F) {
 				return
 			}
 			again, _ = r.Append(nil)
+		case TypeFailed:
+			failure, err := DecodeFailure(body)
+			if err != nil {
+				return
+			}
+			again, _ = failure.Append(nil)
 		case TypeReady, TypeAck, TypeDrain:
 			// Receivers do not read the body of these messages. It must be empty, so
 			// that there is only one encoding.

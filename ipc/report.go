@@ -3,6 +3,7 @@ package ipc
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 )
 
 // A Report is the worker's statement about the connection that it served.
@@ -19,10 +20,11 @@ type Report struct {
 // These are the bounds of what a worker may put into the log. A key consists of
 // lower-case letters, digits and '_'.
 const (
-	maxReason = 64   // bytes of a reason
-	MaxValues = 16   // values of a report
-	MaxKey    = 32   // bytes of a value's key, at least one
-	MaxValue  = 1024 // bytes of a value
+	MaxBytes  = math.MaxInt64 // bytes in one direction: programs that read JSON expect a signed number
+	maxReason = 64            // bytes of a reason
+	MaxValues = 16            // values of a report
+	MaxKey    = 32            // bytes of a value's key, at least one
+	MaxValue  = 1024          // bytes of a value
 )
 
 // ValueUnconfined is the key for the missing parts of a worker's confinement. A
@@ -33,6 +35,9 @@ const ValueUnconfined = "unconfined"
 
 // check returns an error when the report exceeds a bound.
 func (r *Report) check() error {
+	if n := max(r.BytesIn, r.BytesOut); n > MaxBytes {
+		return fmt.Errorf("%d bytes in one direction, at most %d", n, uint64(MaxBytes))
+	}
 	if len(r.Reason) > maxReason {
 		return fmt.Errorf("reason of %d bytes, at most %d", len(r.Reason), maxReason)
 	}

@@ -4,16 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net"
 	"net/http"
-	"net/netip"
-	"strconv"
 	"sync"
+	"syscall"
+	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/preforkd/preforkd/master/admit"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/control"
+	"github.com/preforkd/preforkd/master/ledger"
 	"github.com/preforkd/preforkd/master/listen"
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/metrics"
@@ -40,19 +41,23 @@ type adminServers struct {
 	metricsAddress string          // as it is configured
 }
 
+// metricsSettleTime is how long the metrics are still served to those who have
+// connected, after they have moved.
+const metricsSettleTime = 250 * time.Millisecond
+
 // An adminPlan is what a configuration says of the servers, with users, groups
 // and host names looked up.
 type adminPlan struct {
 	path           string // of the control socket; "" for none
 	automatic      bool   // nobody has asked for that path
-	pathError      error  // why there is no path
 	file           control.File
 	metricsAddress string // as it is configured; "" for none
 	metricsBind    string // the same with its name resolved
 }
 
 func newAdmin(m *Master, log *zap.Logger) admin {
-	return admin{log: log, backend: m, handler: metrics.Handler(m)}
+	labels := metrics.Labels{Reasons: admit.ReasonNames(), Causes: ledger.CauseNames()}
+	return admin{log: log, backend: m, handler: metrics.Handler(m, labels)}
 }
 
 // planAdmin looks up what a configuration says of the servers. It may wait for
@@ -74,7 +79,7 @@ func planAdmin(cfg *config.Config) (p adminPlan, err error) {
 	case p.path == config.ControlNone, p.automatic && cfg.Once:
 		p.path, p.automatic = "", false
 	case p.automatic:
-		p.path, p.pathError = control.DefaultPath()
+		p.path = control.DefaultPath()
 	}
 	return p, nil
 }
@@ -90,33 +95,28 @@ func resolveMetrics(address string) (string, error) {
 		return "", err
 	}
 	if a.Host == "" {
-		return address, nil
+		return a.String(), nil
 	}
 	found, err := listen.Resolve(a)
 	if err != nil {
 		return "", err
 	}
-	chosen := netip.Addr{}
-	for _, f := range found {
-		if !chosen.IsValid() || !chosen.Is4() && f.IP.Is4() {
-			chosen = f.IP
-		}
-	}
-	return net.JoinHostPort(chosen.String(), strconv.Itoa(int(a.Port))), nil
+	return config.PreferIPv4(found).String(), nil
 }
 
 // open returns the servers of a plan: those that there are if they will do, and
 // new ones. A control socket that nobody has asked for by its path may be
 // missing, for a reason; otherwise that is an error. Nothing about the present
-// servers changes. Those that are new are not left on error.
-func (a *admin) open(p adminPlan) (next adminServers, err error) {
+// servers changes. Those that are new are not left on error. New ones may take
+// the address of a socket that is leaving, which the caller closes.
+func (a *admin) open(p adminPlan, leaving []syscall.RawConn) (next adminServers, err error) {
 	next.metricsAddress, next.file = p.metricsAddress, p.file
 	switch p.metricsAddress {
 	case "":
 	case a.servers.metricsAddress:
 		next.metrics = a.servers.metrics
 	default:
-		if next.metrics, err = metrics.Listen(p.metricsBind); err != nil {
+		if next.metrics, err = metrics.Listen(p.metricsBind, append(leaving, a.leaving(p)...)); err != nil {
 			return next, fmt.Errorf("serve metrics: %w", err)
 		}
 	}
@@ -126,10 +126,16 @@ func (a *admin) open(p adminPlan) (next adminServers, err error) {
 	return next, err
 }
 
+// leaving returns the socket of the metrics if a plan has no use for it.
+func (a *admin) leaving(p adminPlan) []syscall.RawConn {
+	if a.servers.metrics == nil || a.servers.metricsAddress == p.metricsAddress {
+		return nil
+	}
+	return []syscall.RawConn{a.servers.metrics.Raw()}
+}
+
 func (a *admin) openControl(p adminPlan) (server *control.Server, missing, err error) {
 	switch now := a.servers.control; {
-	case p.pathError != nil:
-		return nil, p.pathError, nil
 	case p.path == "":
 		return nil, nil, nil
 	case now != nil && now.Path() == p.path && !now.Vanished():
@@ -140,7 +146,7 @@ func (a *admin) openControl(p adminPlan) (server *control.Server, missing, err e
 	case err == nil:
 		server.Metrics = a.handler
 		return server, nil, nil
-	case p.automatic:
+	case p.automatic && !errors.Is(err, listen.ErrBusy):
 		return nil, err, nil
 	}
 	return nil, nil, err
@@ -170,7 +176,13 @@ func (a *admin) swapMetrics(before adminServers) {
 		a.log.Info(logging.EventMetrics, logging.Local(next.metrics.Local()))
 	}
 	if before.metrics != nil {
-		a.closing.Go(func() { a.closeMetrics(before.metrics) })
+		// Another socket may have its address by now. Who has connected before
+		// gets an answer.
+		before.metrics.StopArrivals()
+		a.closing.Go(func() {
+			time.Sleep(metricsSettleTime)
+			a.closeMetrics(before.metrics)
+		})
 	}
 }
 
@@ -187,10 +199,6 @@ func (a *admin) swapControl(before adminServers) {
 	switch {
 	case next.control != nil:
 		a.log.Info(logging.EventControl, logging.Local("unix:"+next.control.Path()))
-	case errors.Is(next.controlError, control.ErrNoRuntimeDirectory):
-		// Nobody has asked for one, and nothing is wrong.
-		a.servers.controlError = nil
-		a.log.Info(logging.EventControl, logging.Reason("there is no control socket"), logging.Error(next.controlError))
 	case next.controlError != nil:
 		a.log.Warn(logging.EventControl, logging.Reason("there is no control socket"), logging.Error(next.controlError))
 	case before.control != nil:

@@ -76,6 +76,7 @@ func (m *Master) rooms() *status.Rooms {
 		Services: m.services.inForce, Totals: m.services.retired, Unused: m.services.unused(),
 		Workers: m.workers, Endpoints: m.endpoints, Dispatcher: m.dispatcher,
 		State: m.phase.is().String(), Stopping: m.phase.is() != running, Signal: m.phase.signal(),
+		NotReloaded: m.reloads.failed, ReloadProblem: m.reloads.problem(),
 		Control: m.admin.servers.control, ControlError: m.admin.servers.controlError,
 	}
 }
@@ -196,6 +197,9 @@ func (m *Master) Explain(ctx context.Context, address, name string) (control.Exp
 			x := s.Explain(peer, now)
 			if status.StateOf(s, m.phase.is() != running, 1) == status.Draining {
 				x.Outcome, x.Reason, x.By, x.Until = control.OutcomeRefused, admit.Draining.String(), "drain", nil
+				if s.Draining() && !m.isEnding() {
+					x.Note = "preforkd resume brings it back"
+				}
 			}
 			x.Address = address
 			e.Services = append(e.Services, x)

@@ -23,7 +23,7 @@ type instantStarter struct{ pid int }
 
 func (s *instantStarter) Start(_ *process.Command, conn *os.File, env []string, _ []byte) (*process.Child, error) {
 	s.pid++
-	return &process.Child{Pid: s.pid, Control: -1}, conn.Close()
+	return &process.Child{Pid: s.pid, Control: -1}, nil
 }
 
 // BenchmarkConnection is what a connection costs the master from the moment that
@@ -50,7 +50,7 @@ func BenchmarkConnection(b *testing.B) {
 				reaped = starter.pid
 				return process.Exit{Pid: reaped}, true
 			}
-			m, err := assemble(config.Config{}, "", nil, log, seams{
+			m, err := assemble(config.Config{}, "", nil, nil, log, seams{
 				dispatch: dispatch.Config{Starter: starter}, wait: one,
 			})
 			if err != nil {

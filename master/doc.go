@@ -71,5 +71,6 @@
 //   - A question has no effects.
 //
 // A reload compiles the configuration off the loop, where name servers and file
-// systems may keep it waiting. The loop then binds and swaps (services.go).
+// systems may keep it waiting. The loop then binds and swaps (services.go). One that
+// does not come to an end is given up for the next one (stalledreload.go).
 package master

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -11,6 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/ipc"
+	"github.com/preforkd/preforkd/master/admit"
+	"github.com/preforkd/preforkd/master/dispatch"
 	"github.com/preforkd/preforkd/master/ledger"
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/process"
@@ -26,29 +29,47 @@ func (m lifecycle) Reaped(pid int) { delete(m.phase.signalled, pid) }
 // to another one, unless somebody wanted the worker's end.
 func (m lifecycle) Exited(w *workers.Worker, exit process.Exit) {
 	w.Stderr().Close()
+	tail := m.stderrTail(w, exit)
 	now := time.Now()
 	w.Owner().Ledger.WorkerExited(&exit)
 	state, c := w.Pool().MarkReaped(w)
 	switch {
 	case c == nil:
-		m.spareExited(w, state, exit)
+		m.spareExited(w, state, exit, tail)
 	case state == workers.Assigned && !w.Killed():
-		m.spareExited(w, state, exit)
+		m.spareExited(w, state, exit, tail)
 		m.reassign(c)
+	case w.Failed():
+		m.programFailed(w, c, exit)
 	default:
-		// The copy is there if a spare broke the contract before it had the
-		// connection, or was killed for it: then nobody else is to have it.
-		c.File.Close()
-		m.closeConnection(w, c, &exit, now)
+		// If a spare broke the contract before it had the connection, or was
+		// killed for it, nobody else is to have it.
+		m.workers.EndConnection(w, c)
+		if w.Program() != "" {
+			w.Owner().Ledger.ProgramRuns()
+		}
+		m.closeConnection(w, c, &exit, tail, now)
 		if m.once.enabled {
 			m.once.result.ExitCode = exitCode(exit.Status)
 		}
 	}
 }
 
+// programFailed takes in that a worker could not become its program. For the
+// client, the counts and the log it is what a failed spawn is; that there was a
+// process is for debugging.
+func (m *Master) programFailed(w *workers.Worker, c *service.Connection, exit process.Exit) {
+	fields := []zap.Field{logging.PID(exit.Pid), exitField(exit.Status)}
+	if w.Failure() != nil {
+		fields = append(fields, logging.Reason(ipc.ExitName(ipc.ExitExec)))
+	}
+	w.Owner().Log.Debug(logging.EventReaped, append(fields, usageFields(&exit.Usage)...)...)
+	m.dispatcher.ProgramFailed(w, c)
+}
+
 // spareExited reports the end of a worker that had no connection, or had not
 // acknowledged it yet.
-func (m *Master) spareExited(w *workers.Worker, state workers.State, exit process.Exit) {
+func (m *Master) spareExited(w *workers.Worker, state workers.State, exit process.Exit, tail string) {
 	level := zapcore.InfoLevel
 	if state != workers.Retiring {
 		if m.phase.signal() == 0 {
@@ -61,8 +82,10 @@ func (m *Master) spareExited(w *workers.Worker, state workers.State, exit proces
 	fields := []zap.Field{logging.PID(exit.Pid), exitField(exit.Status), logging.Reason(state.String() + " spare")}
 	if err := w.Violation(); err != nil {
 		fields = append(fields, logging.Error(err))
+	} else if err := w.BoxError(); err != nil {
+		fields = append(fields, logging.Error(err))
 	}
-	w.Owner().Log.Log(level, logging.EventReaped, append(fields, usageFields(&exit.Usage)...)...)
+	w.Owner().Log.Log(level, logging.EventReaped, append(append(fields, usageFields(&exit.Usage)...), logging.StderrTail(tail))...)
 }
 
 // reassign gives a connection that no worker has touched to another one, unless
@@ -72,7 +95,6 @@ func (m *Master) reassign(c *service.Connection) {
 		m.failConnection(c, ledger.ErrStopping)
 		return
 	}
-	c.Owner().Log.Info("reassigned", logging.Conn(c.ID), c.Peer())
 	m.dispatcher.Redispatch(c)
 }
 
@@ -84,26 +106,39 @@ func (m *Master) finishConnection(w *workers.Worker, now time.Time) {
 	if c == nil {
 		return // it keeps its connection until it has been reaped
 	}
-	m.closeConnection(w, c, nil, now)
+	m.closeConnection(w, c, nil, "", now)
 	w.FinishConnection()
 }
 
 // closeConnection gives the slot back and writes the event of a connection that
-// was served: reaped, or ended where the worker lives on and exit is nil.
-func (m *Master) closeConnection(w *workers.Worker, c *service.Connection, exit *process.Exit, now time.Time) {
+// was served: reaped, or ended where the worker lives on and exit is nil. tail is
+// what a worker that failed has said on its stderr.
+func (m *Master) closeConnection(w *workers.Worker, c *service.Connection, exit *process.Exit, tail string, now time.Time) {
 	s := c.Owner()
-	duration, report := now.Sub(c.Accepted), w.Report()
+	duration, report, leftovers := now.Sub(c.Accepted), w.Report(), w.Leftovers()
 	s.Ledger.Completed(duration, report)
+	s.Ledger.LeftoversEnded(leftovers)
+	var outcome workers.Outcome
+	if exit != nil {
+		outcome = w.Outcome(exit.Status)
+		s.Ledger.LimitsMet(outcome.Limits)
+	}
 	// The slot comes last: by the log, too, there are never more connections
 	// alive than slots.
 	defer m.releaseSlot(c)
 	if exit != nil {
-		m.penalize(w, c, exit.Status, now)
+		m.penalize(w, c, exit.Status, &outcome, now)
 	}
 
+	var values []ipc.Pair
+	if report != nil {
+		values = takeUnconfinedNote(s, c.Spec, report.Values)
+	}
+	if !c.LogsEnd(hasFailed(w, c, exit)) {
+		return
+	}
 	event, level := logging.EventEnded, zapcore.InfoLevel
-	fields := make([]zap.Field, 0, 16)
-	fields = append(fields, logging.Conn(c.ID), c.Peer(), logging.Local(c.Local), logging.PID(w.PID()))
+	fields := append(c.Origin(), logging.PID(w.PID()))
 	if exit != nil {
 		event = logging.EventReaped
 		fields = append(fields, exitField(exit.Status))
@@ -115,9 +150,11 @@ func (m *Master) closeConnection(w *workers.Worker, c *service.Connection, exit 
 	case report != nil:
 		fields = append(fields, logging.Reason(string(report.Reason)),
 			logging.BytesIn(report.BytesIn), logging.BytesOut(report.BytesOut))
-		if values := takeUnconfinedNote(s, c.Spec, report.Values); len(values) > 0 {
+		if len(values) > 0 {
 			fields = append(fields, logging.Report(values))
 		}
+	case w.EndedForHangUp():
+		fields = append(fields, logging.Reason(reasonHangUp))
 	case exit != nil && c.Command().Control && exit.Status.ExitStatus() > 0:
 		fields = append(fields, logging.Reason(ipc.ExitName(exit.Status.ExitStatus())))
 	}
@@ -125,11 +162,52 @@ func (m *Master) closeConnection(w *workers.Worker, c *service.Connection, exit 
 		level = zapcore.WarnLevel
 		fields = append(fields, logging.Error(err))
 	}
+	fields = append(fields, outcomeFields(&outcome)...)
+	if leftovers > 0 {
+		fields = append(fields, zap.Int("leftovers", leftovers))
+	}
 	fields = append(fields, logging.Duration(duration))
 	if exit != nil {
-		fields = append(fields, usageFields(&exit.Usage)...)
+		fields = append(append(fields, usageFields(&exit.Usage)...), logging.StderrTail(tail))
 	}
 	s.Log.Log(level, event, fields...)
+}
+
+// outcomeFields are what a box has done to a connection.
+func outcomeFields(o *workers.Outcome) (fields []zap.Field) {
+	if len(o.Limits) > 0 {
+		fields = append(fields, zap.String("limit", strings.Join(o.Limits, ",")))
+	}
+	if slices.Contains(o.Limits, workers.LimitDenied) {
+		fields = append(fields, zap.String("denied", "system call"))
+	}
+	if o.OOMKills > 0 {
+		fields = append(fields, zap.Uint64("oom", o.OOMKills))
+	}
+	if o.MemoryPeak > 0 {
+		fields = append(fields, zap.Uint64("memory_peak", o.MemoryPeak))
+	}
+	if o.TasksPeak > 0 {
+		fields = append(fields, zap.Int("tasks_peak", o.TasksPeak))
+	}
+	if o.CPUTime > 0 {
+		fields = append(fields, zap.Duration("cpu_time", o.CPUTime))
+	}
+	return fields
+}
+
+// hasFailed reports whether a connection counts as failed for log = "failures". exit
+// is nil where the worker lives on.
+func hasFailed(w *workers.Worker, c *service.Connection, exit *process.Exit) bool {
+	report := w.Report()
+	switch {
+	case w.Violation() != nil, report != nil && service.Failed(report.Reason):
+		return true
+	case exit == nil || exit.Status.ExitStatus() == 0:
+		return false
+	}
+	// A worker says so when the client has reset the connection.
+	return !(c.Command().Control && exit.Status.ExitStatus() == ipc.ExitReset)
 }
 
 // failConnection closes the account of a connection that got no worker.
@@ -137,10 +215,28 @@ func (m *Master) failConnection(c *service.Connection, err error) {
 	c.Owner().Ledger.Failed(err)
 	c.File.Close()
 	defer m.releaseSlot(c)
-	c.Owner().Log.Error(logging.EventSpawnFailed, logging.Conn(c.ID), c.Peer(), logging.Local(c.Local), logging.Error(err))
+	if c.LogsFailures() {
+		c.Owner().Log.Error(logging.EventSpawnFailed, append(c.Origin(), logging.Error(err))...)
+	}
 	if m.once.enabled {
 		m.once.result.ExitCode = 1
 		m.once.failure = fmt.Errorf("spawn failed: %w", err)
+	}
+}
+
+// dropGone closes the account of a connection whose client went away before a
+// worker could be started.
+func (m *Master) dropGone(c *service.Connection) {
+	s := c.Owner()
+	s.Gate.Refuse(admit.Gone)
+	c.File.Close()
+	defer m.releaseSlot(c)
+	if c.LogRefused(admit.Gone, time.Now()) {
+		m.startLimitTicker()
+	}
+	if m.once.enabled {
+		m.once.result.ExitCode = 1
+		m.once.failure = dispatch.ErrGone
 	}
 }
 
@@ -154,11 +250,15 @@ func (m *Master) releaseSlot(c *service.Connection) {
 
 // penalize refuses a source for a while when its worker ended as the service
 // does not want workers to end. What the master ended itself does not count.
-func (m *Master) penalize(w *workers.Worker, c *service.Connection, status unix.WaitStatus, now time.Time) {
+func (m *Master) penalize(w *workers.Worker, c *service.Connection, status unix.WaitStatus, o *workers.Outcome, now time.Time) {
 	s, spec := c.Owner(), c.Spec
 	bad := slices.Contains(spec.PenaltyExitCodes, status.ExitStatus()) ||
 		status.Signaled() && slices.Contains(spec.PenaltySignals, status.Signal())
-	if !bad || m.phase.signal() != 0 || w.EndedByMaster() {
+	switch {
+	case m.phase.signal() != 0:
+		return
+	case o.Meets(spec.PenaltyLimits): // for which the master may have ended it
+	case !bad || w.EndedByMaster():
 		return
 	}
 	switch penalty, ok := s.Gate.Penalize(c.Slot, now); {
@@ -185,6 +285,13 @@ func takeUnconfinedNote(s *service.Service, spec *service.Spec, values []ipc.Pai
 		s.Unconfined.Do(func() { s.Log.Warn("workers are not fully confined", logging.Reason(v.Value)) })
 		return true
 	})
+}
+
+// dropEarlyExits reports the children that have turned out to be nobody's worker.
+func (m *Master) dropEarlyExits() {
+	for _, exit := range m.workers.DropEarlyExits(m.dispatcher.InFlight() > 0) {
+		m.unknownChild(exit)
+	}
 }
 
 // unknownChild reports the end of a child that served no connection: an orphan,

@@ -238,3 +238,23 @@ func TestExitCode(t *testing.T) {
 		}
 	}
 }
+
+// A connection whose spare has died goes to nobody when its client has gone
+// meanwhile. It is refused, and its slot is free.
+func TestReassignedClientHasGone(t *testing.T) {
+	st := newStage(t, spareKeys)
+	defer st.end()
+	a := st.spare()
+	st.leave = true
+	id := st.reserved()
+	st.exit(a, unix.WaitStatus(unix.SIGKILL))
+	st.look()
+	refused := st.events(logging.EventRefused)
+	if len(refused) != 1 || refused[0]["reason"] != "gone" || refused[0]["conn"] != id || st.served[id] != 0 {
+		t.Fatalf("%v, served %d times", refused, st.served[id])
+	}
+	s := st.spec().Owner()
+	if totals := s.Totals(); totals.Refused != 1 || totals.Live() != 0 || s.Gate.Counts().Held != 0 {
+		t.Errorf("%+v, %d slots held", totals, s.Gate.Counts().Held)
+	}
+}

@@ -1,6 +1,8 @@
 package master
 
 import (
+	"errors"
+	"fmt"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -8,6 +10,7 @@ import (
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/process"
 	"github.com/preforkd/preforkd/master/service"
+	"github.com/preforkd/preforkd/master/sockdiag"
 	"github.com/preforkd/preforkd/master/workers"
 )
 
@@ -24,12 +27,20 @@ func (m *Master) checkLimits(now time.Time) {
 	for w := range m.workers.All() {
 		sig := w.TimeoutSignal(now, killDelay)
 		if sig == 0 {
-			sig = w.IdleSignal(now, killDelay, process.Idle)
+			sig = w.IdleSignal(now, killDelay, func(pid int) (time.Duration, error) { return idleTime(w, pid) })
+		}
+		if sig == 0 {
+			sig = w.CPUSignal(now, killDelay)
 		}
 		if sig != 0 {
-			m.endOverdue(w, sig)
+			m.endOverdue(w, sig, w.State().String())
+		} else if sig = w.HangUpSignal(now, killDelay); sig != 0 {
+			m.endOverdue(w, sig, reasonHangUp)
 		}
 	}
+	m.checkLeftovers(now)
+	m.workers.AskHangUps(now)
+	m.workers.LookForEarlyCloses(now)
 	for _, s := range m.services.inForce {
 		if !s.Draining() {
 			m.dispatcher.Pool(s.Spec()).Shrink(now)
@@ -38,7 +49,38 @@ func (m *Master) checkLimits(now time.Time) {
 	for _, s := range m.services.byName {
 		logSuppressed(s, now)
 	}
+	m.updateLimitTicker()
 }
+
+// idleTime asks the kernel how long the connection of a worker has been idle: by
+// its addresses, which needs no right to the worker, or else by its descriptor
+// where sock_diag is not to be had or does not see the connection.
+func idleTime(w *workers.Worker, pid int) (time.Duration, error) {
+	c, s := w.Connection(), w.Owner()
+	if c == nil || !c.Socket().Local.IsValid() {
+		return 0, errNotTCP
+	}
+	idle, err := sockdiag.Idle(c.Socket())
+	if err != nil {
+		var pidErr error
+		idle, pidErr = process.Idle(pid)
+		switch {
+		case pidErr == nil:
+			err = nil
+		case errors.Is(err, sockdiag.ErrNoConnection), errors.Is(pidErr, unix.ESRCH), errors.Is(pidErr, unix.EBADF):
+			return 0, err // it is just ending
+		default:
+			err = errors.Join(err, fmt.Errorf("ask the worker: %w", pidErr))
+		}
+	}
+	if s.IdleUnknown.Note(err) {
+		s.Log.Warn("idle-timeout is not enforced", logging.Error(err))
+	}
+	return idle, err
+}
+
+// errNotTCP says that the kernel does not count how long a connection is idle.
+var errNotTCP = errors.New("not a TCP connection")
 
 // logSuppressed says how many refusals of a service were not logged, for reasons
 // that have ceased by then.
@@ -48,26 +90,76 @@ func logSuppressed(s *service.Service, now time.Time) {
 	}
 }
 
+// reasonHangUp is the reason for the end of a worker whose client has gone.
+const reasonHangUp = "hang-up"
+
+// noteHangUps takes in whose clients have gone.
+func (m *Master) noteHangUps(answer workers.HangUps) {
+	found, err := m.workers.NoteHangUps(answer, time.Now())
+	for _, w := range found {
+		c := w.Connection()
+		if !c.LogsFailures() {
+			continue
+		}
+		w.Owner().Log.Info("client gone", logging.Conn(c.ID), c.Peer(), logging.PID(w.PID()), logging.Reason(string(c.Spec.HangUp)))
+	}
+	if err != nil {
+		m.log.Warn("hang-ups unknown", logging.Error(err))
+	}
+}
+
 // endOverdue signals a worker that should have come further by now.
-func (m *Master) endOverdue(w *workers.Worker, sig unix.Signal) {
-	w.Owner().Log.Warn("worker overdue", logging.PID(w.PID()), logging.Signal(sig), logging.Reason(w.State().String()))
+func (m *Master) endOverdue(w *workers.Worker, sig unix.Signal, reason string) {
+	if c := w.Connection(); c == nil || c.LogsFailures() {
+		w.Owner().Log.Warn("worker overdue", logging.PID(w.PID()), logging.Signal(sig), logging.Reason(reason))
+	}
 	m.signalWorker(w, sig)
 }
 
-// updateLimitTicker has limits checked as long as there are any. After a reload
-// there may be workers of Specs that are no longer in force.
+// checkLeftovers ends what workers have left behind. When the workers have had
+// SIGKILL it gets no more time than they.
+func (m *Master) checkLeftovers(now time.Time) {
+	delay := m.services.cfg.KillDelay
+	if m.phase.is() == killing {
+		delay = 0
+	}
+	m.workers.CheckLeftovers(now, delay)
+}
+
+// startLimitTicker has limits checked from now on. It is called for every worker
+// that the loop learns of.
+func (m *Master) startLimitTicker() {
+	if !m.loop.limitsOn {
+		m.loop.limitsOn = true
+		m.loop.limits.Reset(limitInterval)
+		m.dispatcher.SetUrgent(m.workers.HasEarlyExits())
+	}
+}
+
+// updateLimitTicker has limits checked as long as there is anything to check:
+// workers, spares to be, refusals that were not logged, or services that are
+// no longer in force.
 func (m *Master) updateLimitTicker() {
 	m.takeOutcomes()
 	if m.needsLimitTicker() || m.workers.Len() > 0 || len(m.services.byName) > len(m.services.inForce) {
-		m.loop.limits.Reset(limitInterval)
+		m.startLimitTicker()
 	} else {
+		// Nothing else wakes the loop for a worker that was started, so that the
+		// first one after this has to.
 		m.loop.limits.Stop()
+		m.loop.limitsOn = false
+		m.resolveEarlyExits()
 	}
 }
 
 func (m *Master) needsLimitTicker() bool {
 	for _, s := range m.services.inForce {
-		if spec := s.Spec(); spec.MaxSpares > 0 || spec.HasTimeLimits() || spec.MayRefuse() {
+		if spec := s.Spec(); spec.MaxSpares > 0 || spec.MayRefuse() {
+			return true
+		}
+	}
+	for _, s := range m.services.byName {
+		if s.Refusals.Pending() {
 			return true
 		}
 	}

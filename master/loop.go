@@ -17,43 +17,44 @@ import (
 
 // A loop is what the loop waits for, and how others reach it.
 type loop struct {
-	// signals carries what is told to the master, children that one of them has
-	// ended. Both are caught before anything is bound, so that there is always
-	// somebody to remove what was bound.
-	signals  chan os.Signal
+	signals *Signals
+	// children carries that a child has ended. It is caught before anything is
+	// started.
 	children chan os.Signal
 
 	calls    chan func()        // what others want to be done on the loop
 	compiled chan compileResult // configurations that a reload has compiled
 	limits   *time.Ticker       // of checkLimits
+	limitsOn bool               // limits ticks
+	sockets  *time.Ticker       // of checkSockets
 	outcomes []dispatch.Outcome // memory for takeOutcomes
 	stopping chan struct{}      // closed when the master accepts no more
 	done     chan struct{}      // closed when the loop does nothing any more
 }
 
-func newLoop() *loop {
+func newLoop(signals *Signals) *loop {
 	return &loop{
-		signals: make(chan os.Signal, 16),
+		signals: signals,
 		// One place is enough: a signal says that there is something to reap,
 		// and one that is not read yet says it for all that ended since.
 		children: make(chan os.Signal, 1),
 		calls:    make(chan func()),
 		compiled: make(chan compileResult),
 		limits:   time.NewTicker(limitInterval),
+		limitsOn: true,
+		sockets:  time.NewTicker(limitInterval),
 		stopping: make(chan struct{}),
 		done:     make(chan struct{}),
 	}
 }
 
-func (l *loop) catchSignals() {
-	signal.Notify(l.signals, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGUSR1)
-	signal.Notify(l.children, unix.SIGCHLD)
-}
+func (l *loop) catchChildren() { signal.Notify(l.children, unix.SIGCHLD) }
 
-func (l *loop) releaseSignals() {
-	signal.Stop(l.signals)
+// release undoes what the loop of a master holds that does not start.
+func (l *loop) release() {
 	signal.Stop(l.children)
 	l.limits.Stop()
+	l.sockets.Stop()
 }
 
 // isStopping reports whether the master accepts no more.
@@ -70,10 +71,8 @@ func (l *loop) isStopping() bool {
 // one connection ends it. It returns when every worker has been reaped and the
 // sockets are closed. It is called once.
 //
-// It takes over the process: its stop signals, SIGHUP, SIGUSR1 and SIGCHLD, and
-// every child there is. The signals stay caught when it returns: all that is
-// left is to write the end of the log, and one more of them is not to turn a
-// stop in order into a killed process. The error says that workers had to be
+// It takes over the process: what CatchSignals has caught, SIGCHLD, and every
+// child there is. The error says that workers had to be
 // left behind, or that with Once no worker could be started.
 //
 //	signal                effect
@@ -99,13 +98,18 @@ func (m *Master) Run() (Result, error) {
 	}()
 	stopped := make(chan struct{})
 	go m.workers.Poll(stopped)
+	go m.workers.Linger().Run()
 	defer m.loop.limits.Stop()
+	defer m.loop.sockets.Stop()
 	defer m.services.close()
 	defer m.workers.Close()
+	defer m.dispatcher.End()
+	defer m.services.closeBoxes()
 	defer close(stopped)
 	defer m.notify.stopWatchdog()
 	m.notify.startWatchdog()
 	m.updateLimitTicker()
+	m.updateSocketTicker()
 	m.reap() // what this process had for children before it became the master
 	return m.serve(accepting)
 }
@@ -132,17 +136,35 @@ func (m *Master) serve(accepting <-chan struct{}) (Result, error) {
 			m.takeOutcomes()
 			m.workers.Scan(m.phase.is() != running)
 			m.resolveEarlyExits()
+		case <-m.workers.StopsDue():
+			m.takeOutcomes()
+			m.workers.CheckStops()
+		case <-m.workers.CellsOver():
+			m.workers.TakeCells()
+		case <-m.workers.UnwatchedDue():
+			m.workers.ReadUnwatched()
 		case pids := <-m.workers.Ready():
 			m.workers.ReadReady(pids)
+		case answer := <-m.workers.HangUps():
+			m.takeOutcomes()
+			m.noteHangUps(answer)
+		case found := <-m.workers.EarlyCloses():
+			m.workers.NoteEarlyCloses(found, time.Now())
 		case now := <-m.loop.limits.C:
 			m.checkLimits(now)
+		case now := <-m.loop.sockets.C:
+			m.checkSockets(now)
 		case <-m.notify.watchdog():
 			m.notifyWatchdog()
+		case <-m.acceptor.Suppressed():
+			m.startLimitTicker()
 		case call := <-m.loop.calls:
 			call()
 		case r := <-m.loop.compiled:
 			m.finishReload(r)
-		case sig := <-m.loop.signals:
+		case <-m.reloads.timeout:
+			m.reloadOverdue()
+		case sig := <-m.loop.signals.next:
 			m.handleSignal(sig.(unix.Signal))
 		case <-m.phase.timeout:
 			m.reap()
@@ -155,7 +177,9 @@ func (m *Master) serve(accepting <-chan struct{}) (Result, error) {
 			m.advance(timedOut, "")
 		}
 	}
+	m.awaitLingering()
 	m.closeAdmin()
+	m.services.stderr.Flush()
 	m.log.Info(logging.EventStopped, m.services.totals().Fields()...)
 	return m.once.result, m.once.failure
 }
@@ -188,14 +212,23 @@ func (m *Master) takeOutcomes() {
 func (m *Master) takeOutcome(o dispatch.Outcome) {
 	w := o.Worker
 	switch {
+	case o.Err == dispatch.ErrGone:
+		m.dropGone(o.Conn)
 	case w == nil: // it turned out not to be needed
 	case o.Err != nil:
-		w.Owner().Ledger.WorkerNotStarted(o.Err, time.Now())
+		if w.Failed() {
+			w.Owner().Ledger.ProgramNotRun(o.Err, time.Now())
+		} else {
+			w.Owner().Ledger.WorkerNotStarted(o.Err, time.Now())
+		}
 		if o.Conn != nil {
 			m.failConnection(o.Conn, o.Err)
 		}
 	default:
 		w.Owner().Ledger.WorkerStarted(o.Took)
+		if o.Conn != nil && w.Program() == "" {
+			w.Owner().Ledger.ProgramRuns()
+		}
 		m.register(w)
 	}
 	if m.once.enabled && o.Conn != nil {
@@ -208,8 +241,12 @@ func (m *Master) takeOutcome(o dispatch.Outcome) {
 // register puts a new worker into the set. Whatever all others were told while
 // it was being started, it is told now.
 func (m *Master) register(w *workers.Worker) {
-	if !m.workers.Register(w) {
-		return // it has ended already
+	live := m.workers.Register(w)
+	if live || m.workers.Len() > 0 { // something may be left of one that has ended already
+		m.startLimitTicker()
+	}
+	if !live {
+		return
 	}
 	if m.phase.is() >= draining || w.Owner().Draining() {
 		w.Drain()
@@ -239,17 +276,10 @@ func (m *Master) reapAfterSignal() {
 // resolveEarlyExits takes the starts into account that exits of unknown children
 // may belong to, and reports those that are nobody's.
 func (m *Master) resolveEarlyExits() {
-	for m.dispatcher.SetUrgent(m.workers.HasEarlyExits()) {
+	for m.dispatcher.SetUrgent(m.workers.HasEarlyExits() || !m.loop.limitsOn) {
 		m.takeOutcomes()
 	}
 	m.dropEarlyExits()
-}
-
-// dropEarlyExits reports the children that have turned out to be nobody's worker.
-func (m *Master) dropEarlyExits() {
-	for _, exit := range m.workers.DropEarlyExits(m.dispatcher.InFlight() > 0) {
-		m.unknownChild(exit)
-	}
 }
 
 // handleSignal does what a signal asks for.
@@ -267,19 +297,4 @@ func (m *Master) handleSignal(sig unix.Signal) {
 	case unix.SIGUSR1:
 		m.logSummary()
 	}
-}
-
-// stopAccepting closes every listener and retires every spare. It may be called
-// more than once.
-func (m *Master) stopAccepting() {
-	if m.loop.isStopping() {
-		return
-	}
-	close(m.loop.stopping)
-	now := time.Now()
-	for _, s := range m.services.inForce {
-		m.dispatcher.Close(s.Spec(), now)
-	}
-	m.endpoints.CloseAll()
-	m.acceptor.Stop()
 }

@@ -1,15 +1,21 @@
 package master
 
 import (
+	"errors"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/preforkd/preforkd/master/accept"
+	"github.com/preforkd/preforkd/master/box"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/dispatch"
 	"github.com/preforkd/preforkd/master/endpoints"
+	"github.com/preforkd/preforkd/master/listen"
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/redact"
 	"github.com/preforkd/preforkd/master/service"
+	"github.com/preforkd/preforkd/master/spawner"
 	"github.com/preforkd/preforkd/master/systemd"
 	"github.com/preforkd/preforkd/master/workers"
 )
@@ -68,9 +74,10 @@ type Supervisor struct {
 // sockets, or adopts those that were passed: all of them, or on error none. The
 // master keeps logger and owns the sockets. file is where the configuration came
 // from and is read from again on SIGHUP; empty when it did not come from a file.
-// Errors of the configuration are config.ConfigErrors.
-func New(cfg config.Config, file string, by Supervisor, logger *logging.Logger) (*Master, error) {
-	m, err := assemble(cfg, file, by.Manager, logger, seams{})
+// Errors of the configuration are config.ConfigErrors. The error is ErrStopped
+// when a signal ends the master before anything is bound.
+func New(cfg config.Config, file string, by Supervisor, signals *Signals, logger *logging.Logger) (*Master, error) {
+	m, err := assemble(cfg, file, by.Manager, signals, logger, seams{})
 	if err != nil {
 		return nil, err
 	}
@@ -89,16 +96,16 @@ type seams struct {
 }
 
 // assemble puts the rooms together. Nothing is bound or caught yet.
-func assemble(cfg config.Config, file string, manager *systemd.Manager, logger *logging.Logger, s seams) (*Master, error) {
+func assemble(cfg config.Config, file string, manager *systemd.Manager, signals *Signals, logger *logging.Logger, s seams) (*Master, error) {
 	m := &Master{
 		log:    logger,
 		origin: origin{started: time.Now(), file: file},
 		once:   oneConnection{enabled: cfg.Once},
 		redact: &redact.Policy{},
-		loop:   newLoop(),
+		loop:   newLoop(signals),
 	}
 	var err error
-	if m.services, err = newServices(cfg, logger.Logger); err != nil {
+	if m.services, err = newServices(cfg, logger); err != nil {
 		return nil, err
 	}
 	// With Once there is no next process that would take from the queue.
@@ -107,16 +114,27 @@ func assemble(cfg config.Config, file string, manager *systemd.Manager, logger *
 		m.services.close()
 		return nil, err
 	}
+	if s.dispatch.Starter == nil {
+		s.dispatch.Spawner, err = spawner.New(spawner.Config{Log: logger.Logger, Stopping: m.loop.stopping})
+		if err != nil {
+			m.workers.Close()
+			m.services.close()
+			return nil, err
+		}
+		m.services.umaskErr = s.dispatch.Spawner.UmaskError()
+		m.services.boxes = box.NewManager(s.dispatch.Spawner, logger.Logger)
+		m.workers.UseHolders(m.services.boxes)
+	}
 	s.dispatch.OneConnection, s.dispatch.Stopping = cfg.Once, m.loop.stopping
 	m.dispatcher = dispatch.New(s.dispatch)
 	m.acceptor = accept.New(accept.Config{
-		Dispatcher: m.dispatcher, IDs: service.NewIDs(m.origin.started), Redact: m.redact,
+		Dispatcher: m.dispatcher, IDs: service.NewIDs(m.origin.started), Redact: m.redact, Linger: m.workers.Linger(),
 		OneConnection: cfg.Once, Stopping: m.loop.stopping,
 	})
 	m.notify = notifier{manager: manager}
 	m.admin = newAdmin(m, logger.Logger)
 	m.status = newStatusQueries(m)
-	m.reloads = newReloads()
+	m.reloads = newReloads(file)
 	return m, nil
 }
 
@@ -128,20 +146,35 @@ func (m *Master) bind(cfg config.Config, sockets []systemd.Socket) error {
 	}
 	// Names first: while a name server keeps the start waiting nothing is
 	// bound, and a signal may simply end it.
-	c, err := m.services.compile(&cfg)
+	var c *compiled
+	sig, err := m.loop.signals.During(func() (err error) {
+		c, err = m.services.compile(&cfg)
+		return err
+	})
+	if sig != 0 {
+		m.log.Info(logging.EventStopped, append(m.services.totals().Fields(), logging.Reason(unix.SignalName(sig)))...)
+		return ErrStopped
+	}
 	if err != nil {
 		return err
 	}
-	m.loop.catchSignals()
+	m.loop.catchChildren()
 	m.endpoints.CloseUnusedStored(c.specs)
-	_, err = m.install(c)
+	for range busyTries {
+		if _, err = m.install(c); !errors.Is(err, listen.ErrBusy) {
+			break
+		}
+		time.Sleep(busyPause)
+	}
 	return err
 }
 
 // discard closes what a master has opened that does not start.
 func (m *Master) discard() {
-	m.loop.releaseSignals()
+	m.loop.release()
 	m.endpoints.Discard()
+	m.services.closeBoxes()
+	m.dispatcher.End()
 	m.workers.Close()
 	m.services.close()
 }

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"time"
 
+	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/logging"
+	"github.com/preforkd/preforkd/master/process"
 	"github.com/preforkd/preforkd/master/workers"
 )
 
@@ -37,6 +39,13 @@ func (m lifecycle) Message(w *workers.Worker, t ipc.Type, body []byte) error {
 		}
 		w.SetReport(&report)
 		return nil
+	case t == ipc.TypeFailed && state == workers.Serving && w.Program() != "" && w.Failure() == nil:
+		failure, err := ipc.DecodeFailure(body)
+		if err != nil {
+			return err
+		}
+		w.SetFailure(&failure)
+		return nil
 	}
 	return fmt.Errorf("unexpected %v from a worker that is %v", t, state)
 }
@@ -46,7 +55,13 @@ func (m lifecycle) Message(w *workers.Worker, t ipc.Type, body []byte) error {
 // about to exit: the kernel closes descriptors before it tells of the exit. One
 // that has not exited at the next check of limits is ended. Then the connection
 // goes to another worker.
+//
+// A worker that was to execute a program has done so when its channel closes and
+// it has not said otherwise.
 func (m lifecycle) ChannelClosed(w *workers.Worker) {
+	if w.Program() != "" && w.Failure() == nil && w.State() == workers.Serving {
+		w.Owner().Ledger.ProgramRuns()
+	}
 	w.Pool().ChannelClosed(w, time.Now())
 }
 
@@ -56,4 +71,36 @@ func (m lifecycle) Violation(w *workers.Worker, err error) {
 		w.Owner().Log.Warn("contract broken", logging.PID(w.PID()), logging.Error(err))
 		m.signalWorker(w, unix.SIGKILL)
 	}
+}
+
+// Stopped implements workers.Sink. A worker that is stopped is no failure yet: it
+// may go on. Its limits hold for it as for any other.
+func (m lifecycle) Stopped(w *workers.Worker) {
+	w.Owner().Log.Warn(logging.EventWorkerStopped, connField(w), logging.PID(w.PID()), logging.Signal(w.StoppedBy()))
+}
+
+// Continued implements workers.Sink.
+func (m lifecycle) Continued(w *workers.Worker) {
+	w.Owner().Log.Info(logging.EventWorkerContinued, connField(w), logging.PID(w.PID()))
+}
+
+// connField is the connection that a worker has, if it has one.
+func connField(w *workers.Worker) zap.Field {
+	if c := w.Connection(); c != nil {
+		return logging.Conn(c.ID)
+	}
+	return zap.Skip()
+}
+
+// stderrTail returns the last lines that a worker wrote to its stderr, if it has
+// failed.
+func (m *Master) stderrTail(w *workers.Worker, exit process.Exit) string {
+	if !exit.Status.Signaled() && exit.Status.ExitStatus() == 0 {
+		m.services.stderr.Forget(exit.Pid)
+		return ""
+	}
+	if w.Stderr() != nil {
+		return w.Stderr().Tail(w.TailSince())
+	}
+	return m.services.stderr.Take(exit.Pid, w.TailSince())
 }

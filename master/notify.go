@@ -78,7 +78,9 @@ func (m *Master) notifyStatus() {
 	}
 	all := m.services.totals()
 	status := fmt.Sprintf("%v: %d connections live, %d spawned, %d refused", m.phase.is(), all.Live(), m.workers.Started(), all.Refused)
-	if m.reloads.failed != "" {
+	if problem := m.reloads.problem(); problem != "" {
+		status += "; " + problem
+	} else if m.reloads.failed != "" {
 		status += "; not reloaded: " + m.reloads.failed
 	}
 	if status != n.status && n.manager.Status(status) {

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
+	"github.com/preforkd/preforkd/master/linger"
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/process"
 	"github.com/preforkd/preforkd/master/workers"
@@ -126,6 +127,7 @@ func (m *Master) endWorkers(to phase) {
 		m.signalWorker(w, sig)
 	}
 	m.signalOrphans(orphans)
+	m.checkLeftovers(time.Now())
 	// The time begins now: on a busy machine the way here may have taken longer
 	// than the whole delay.
 	delay := m.services.cfg.KillDelay
@@ -133,6 +135,21 @@ func (m *Master) endWorkers(to phase) {
 		delay = max(delay, killTime)
 	}
 	m.phase.timeout = time.After(delay)
+}
+
+// stopAccepting closes every listener and retires every spare. It may be called
+// more than once.
+func (m *Master) stopAccepting() {
+	if m.loop.isStopping() {
+		return
+	}
+	close(m.loop.stopping)
+	now := time.Now()
+	for _, s := range m.services.inForce {
+		m.dispatcher.Close(s.Spec(), now)
+	}
+	m.endpoints.CloseAll()
+	m.acceptor.Stop()
 }
 
 // isEnding reports whether the master comes to an end: it drains, or with Once has
@@ -143,7 +160,7 @@ func (m *Master) isEnding() bool { return m.phase.is() != running || m.loop.isSt
 func (m *Master) isIdle() bool { return m.dispatcher.InFlight() == 0 && m.workers.Len() == 0 }
 
 // orphans returns what workers have left behind.
-func (m *Master) orphans() []int { return process.Orphans(m.workers.Has) }
+func (m *Master) orphans() []int { return process.Orphans(m.workers.Has, m.workers.HasLed) }
 
 // signalOrphans sends the orphans that have not had it yet what all others have
 // had in this phase.
@@ -181,6 +198,37 @@ func (m *Master) abandon() (Result, error) {
 	for _, pid := range orphans {
 		m.log.Error("left behind", logging.PID(pid))
 	}
+	m.services.stderr.Flush()
 	m.log.Error(logging.EventStopped, append(m.services.totals().Fields(), logging.Error(err))...)
 	return Result{ExitCode: 1}, err
+}
+
+// awaitLingering waits until the last clients have read the ends of their answers,
+// for as long as connections may linger. A master that does not wait for live
+// connections does not wait for these either, and a further SIGINT or SIGQUIT ends
+// the wait.
+func (m *Master) awaitLingering() {
+	if m.phase.is() >= terminating {
+		return
+	}
+	timeout := time.NewTimer(linger.MaxTime)
+	defer timeout.Stop()
+	for done := m.workers.Linger().Lingering(); ; {
+		select {
+		case <-done:
+			return
+		case <-timeout.C:
+			return
+		case sig := <-m.loop.signals.next:
+			if sig == unix.SIGINT || sig == unix.SIGQUIT {
+				return
+			}
+		case <-m.loop.children:
+			m.workers.ReapAll()
+		case call := <-m.loop.calls:
+			call()
+		case <-m.notify.watchdog():
+			m.notifyWatchdog()
+		}
+	}
 }

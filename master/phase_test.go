@@ -1,7 +1,9 @@
 package master
 
 import (
+	"fmt"
 	"os/exec"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -9,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/master/logging"
+	"github.com/preforkd/preforkd/master/process"
 )
 
 // Each event leads to one phase, and none leads back.
@@ -66,9 +69,13 @@ func TestAdvanceOnce(t *testing.T) {
 // What a worker has left behind gets SIGTERM once, and then the whole delay,
 // however short the drain was.
 func TestOrphansHaveTheDelay(t *testing.T) {
-	// A real child of this process, which the master does not know.
-	cmd := exec.Command("/bin/sh", "-c", `trap 'sleep 0.2; exit 7' TERM; echo ready; while :; do sleep 0.05; done`)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // as a worker's own child
+	if err := process.BecomeSubreaper(); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+	// A process that has ended, as a worker, and what it has left behind.
+	cmd := exec.Command("/bin/sh", "-c", `(trap 'sleep 0.2; exit 7' TERM; echo $(sh -c 'echo $PPID'); while :; do sleep 0.05; done) &`)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -76,16 +83,20 @@ func TestOrphansHaveTheDelay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := out.Read(make([]byte, 16)); err != nil {
+	var orphan int
+	if _, err := fmt.Fscan(out, &orphan); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
 		t.Fatal(err)
 	}
 	st := newStage(t, spareKeys)
 	defer st.end()
 	st.services.cfg.KillDelay = time.Hour
-	if n := len(st.orphans()); n == 0 {
-		cmd.Process.Kill()
-		cmd.Wait()
-		t.Fatal("the child is no orphan")
+	st.workers.NoteLed(cmd.Process.Pid)
+	if found := st.orphans(); !slices.Equal(found, []int{orphan}) {
+		unix.Kill(orphan, unix.SIGKILL)
+		t.Fatalf("orphans %v, want %d", found, orphan)
 	}
 	st.phase.timeout = time.After(0) // as of --drain-timeout 0s
 	for range 5 {                    // as the loop does while they are there
@@ -99,8 +110,8 @@ func TestOrphansHaveTheDelay(t *testing.T) {
 		t.Error("the delay of the drain is still in force")
 	default:
 	}
-	cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code != 7 {
-		t.Errorf("it ended with %v, want the exit code of its cleaning up", cmd.ProcessState)
+	var status unix.WaitStatus
+	if _, err := unix.Wait4(orphan, &status, 0, nil); err != nil || status.ExitStatus() != 7 {
+		t.Errorf("it ended with %#x (%v), want the exit code of its cleaning up", status, err)
 	}
 }

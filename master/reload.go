@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/control"
 	"github.com/preforkd/preforkd/master/endpoints"
+	"github.com/preforkd/preforkd/master/listen"
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/service"
 )
@@ -20,20 +22,30 @@ import (
 type reloads struct {
 	underWay    bool                   // a configuration is being compiled
 	queued      bool                   // one more is to be compiled after it
+	progress                           // whether it comes to an end
 	waiters     []chan<- reloadOutcome // for what becomes of the one under way
 	nextWaiters []chan<- reloadOutcome // for the one after it
 	drains      []pendingDrain
 	failed      string       // why the last reload has changed nothing, or ""
+	file        *config.File // that is read again; nil for none
 	background  func(func()) // runs what would keep the loop waiting
 }
 
-func newReloads() reloads { return reloads{background: func(f func()) { go f() }} }
+func newReloads(file string) reloads {
+	r := reloads{background: func(f func()) { go f() }, progress: progress{limit: reloadLimit}}
+	if file != "" {
+		r.file = config.NewFile(file)
+	}
+	return r
+}
 
 // A compileResult is a configuration that was read again and compiled, or why it
 // could not be.
 type compileResult struct {
+	attempt  int // see progress
 	compiled *compiled
 	err      error
+	tries    int // how often it could not be put in force because of listen.ErrBusy
 }
 
 // A reloadOutcome is what a reload has changed, or why it changed nothing.
@@ -70,7 +82,7 @@ func (m *Master) Reload(ctx context.Context) (control.Reloaded, error) {
 	case <-m.loop.stopping:
 		return control.Reloaded{}, errReloadWhileStopping
 	case <-ctx.Done():
-		return control.Reloaded{}, ctx.Err()
+		return control.Reloaded{}, control.Errorf(control.Unavailable, "the reload has not come to an end yet; the log will say what becomes of it")
 	}
 }
 
@@ -89,19 +101,29 @@ func (m *Master) reload(waiters ...chan<- reloadOutcome) {
 		m.log.Warn("not reloaded", logging.Reason("stopping"))
 		notifyAll(waiters, reloadOutcome{err: errReloadWhileStopping})
 		return
-	case m.origin.file == "":
+	case m.reloads.file == nil:
 		m.log.Warn("nothing to reload", logging.Reason("started without a configuration file"))
 		notifyAll(waiters, reloadOutcome{err: errNothingToReload})
 		m.notify.reloading()
 		m.notify.ready()
+		return
+	case m.reloads.underWay && m.reloads.overdue:
+		m.supersedeReload(waiters, nil)
 		return
 	case m.reloads.underWay:
 		m.reloads.queued = true
 		m.reloads.nextWaiters = append(m.reloads.nextWaiters, waiters...)
 		return
 	}
+	m.startReload(waiters)
+}
+
+// startReload begins a reload while none is under way.
+func (m *Master) startReload(waiters []chan<- reloadOutcome) {
 	m.reloads.underWay, m.reloads.waiters = true, waiters
+	m.reloads.begin(time.Now())
 	m.notify.reloading()
+	attempt, file := m.reloads.attempt, m.reloads.file
 	run, barrier := m.services.cfg.Run, m.endpoints.TakeBarrier()
 	m.reloads.background(func() {
 		if barrier { // the addresses may be wanted again
@@ -109,8 +131,8 @@ func (m *Master) reload(waiters ...chan<- reloadOutcome) {
 				m.log.Warn("service manager", logging.Error(err))
 			}
 		}
-		var r compileResult
-		cfg, err := config.Load(m.origin.file, run)
+		r := compileResult{attempt: attempt}
+		cfg, err := file.Load(run)
 		if r.err = err; err == nil {
 			r.compiled, r.err = m.services.compile(&cfg)
 		}
@@ -130,6 +152,19 @@ func notifyAll(waiters []chan<- reloadOutcome, o reloadOutcome) {
 // finishReload makes a compiled configuration the one in force, or says why it
 // cannot be; then nothing has changed.
 func (m *Master) finishReload(r compileResult) {
+	if m.reloads.wasGivenUp(r.attempt) {
+		m.reloads.ended(r.attempt)
+		return
+	}
+	var o reloadOutcome
+	if r.err == nil && !m.isEnding() {
+		o.changes, r.err = m.applyConfig(r.compiled)
+	}
+	if errors.Is(r.err, listen.ErrBusy) && r.tries < busyTries {
+		m.retryReload(r)
+		return
+	}
+	m.reloads.ended(r.attempt)
 	waiters := m.reloads.waiters
 	m.reloads.underWay, m.reloads.waiters = false, nil
 	if m.reloads.queued {
@@ -141,10 +176,6 @@ func (m *Master) finishReload(r compileResult) {
 		notifyAll(waiters, reloadOutcome{err: errReloadWhileStopping})
 		return
 	}
-	var o reloadOutcome
-	if r.err == nil {
-		o.changes, r.err = m.applyConfig(r.compiled)
-	}
 	m.reapplyDrains()
 	m.reloads.failed = ""
 	if r.err != nil {
@@ -152,12 +183,33 @@ func (m *Master) finishReload(r compileResult) {
 		for _, err := range errs {
 			m.log.Error("not reloaded", logging.Error(err))
 		}
+		m.services.useBoxes() // and not those of the configuration that failed
 		m.reloads.failed = errs[0].Error()
 		o.err = reloadError(r.err)
 	}
 	m.notify.ready()
 	m.notifyStatus()
 	notifyAll(waiters, o)
+}
+
+// How often and after which pause a configuration is tried again that could not
+// be put in force because of another master. See listen.ErrBusy.
+const (
+	busyTries = 500
+	busyPause = 20 * time.Millisecond
+)
+
+// retryReload has the loop try a configuration again after a pause. Until then
+// the reload is under way.
+func (m *Master) retryReload(r compileResult) {
+	r.err, r.tries = nil, r.tries+1
+	m.reloads.background(func() {
+		time.Sleep(busyPause)
+		select {
+		case m.loop.compiled <- r:
+		case <-m.loop.stopping:
+		}
+	})
 }
 
 // applyConfig puts a configuration in force and serves what it has changed.

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -8,33 +9,79 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/preforkd/preforkd/master/box"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/control"
 	"github.com/preforkd/preforkd/master/endpoints"
 	"github.com/preforkd/preforkd/master/ledger"
 	"github.com/preforkd/preforkd/master/logging"
+	"github.com/preforkd/preforkd/master/process"
 	"github.com/preforkd/preforkd/master/service"
+	"github.com/preforkd/preforkd/master/stderr"
 )
 
 // services are the ones in force, and those that are no longer and have live
 // connections.
 type services struct {
-	null    *os.File // /dev/null, for workers
-	log     *zap.Logger
-	cfg     config.Config               // in force
-	inForce []*service.Service          // in the order of the configuration
-	current map[*service.Service]bool   // the same, for look-ups: there may be thousands
-	byName  map[string]*service.Service // those that there are and were
-	retired ledger.Totals               // of those that were deleted
+	null *os.File // /dev/null, for workers
+	// umaskErr says why no worker can have a umask of its own.
+	umaskErr error
+	stderr   *stderr.Outputs // for workers
+	boxes    *box.Manager    // for workers; nil in tests without processes
+	log      *zap.Logger
+	cfg      config.Config               // in force
+	inForce  []*service.Service          // in the order of the configuration
+	current  map[*service.Service]bool   // the same, for look-ups: there may be thousands
+	byName   map[string]*service.Service // those that there are and were
+	retired  ledger.Totals               // of those that were deleted
 }
 
-func newServices(cfg config.Config, log *zap.Logger) (services, error) {
-	// For writing, too: it may be a worker's stderr.
+func newServices(cfg config.Config, log *logging.Logger) (services, error) {
+	// For writing, too: a worker may try.
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	return services{null: null, log: log, cfg: cfg, byName: map[string]*service.Service{}}, err
+	reopened := func(err error) {
+		log.Warn("a worker has shut down the stderr of all", logging.Error(err))
+	}
+	return services{
+		null: null, stderr: stderr.NewOutputs(os.Stderr, log.Raw, process.LeaderOf, reopened),
+		log: log.Logger, cfg: cfg, byName: map[string]*service.Service{},
+	}, err
 }
 
-func (s *services) close() { s.null.Close() }
+func (s *services) close() {
+	s.null.Close()
+	s.stderr.Close()
+}
+
+func (s *services) closeBoxes() {
+	if s.boxes != nil {
+		s.boxes.Close()
+	}
+}
+
+// useBoxes tells which boxes the services in force have.
+func (s *services) useBoxes() {
+	if s.boxes == nil {
+		return
+	}
+	var used []process.Box
+	for _, svc := range s.inForce {
+		if b := svc.Spec().ProcessBox(); b != nil {
+			used = append(used, b)
+		}
+	}
+	s.boxes.Use(used)
+}
+
+// logMissing says what the boxes of the services in force lack, once for each service
+// and key.
+func (s *services) logMissing() {
+	for _, svc := range s.inForce {
+		for _, missing := range svc.MissingNews() {
+			svc.Log.Warn(logging.EventBoxIncomplete, zap.String("key", missing.Key), logging.Error(missing))
+		}
+	}
+}
 
 // A compiled is a configuration that is ready to be put in force: nothing is left
 // to be looked up.
@@ -47,9 +94,18 @@ type compiled struct {
 // compile makes a configuration ready. It may take as long as name servers and
 // file systems do, and does not belong on the loop.
 func (s *services) compile(cfg *config.Config) (*compiled, error) {
-	specs, err := service.Compile(cfg, s.null)
+	files := service.Files{Null: s.null, Stderr: s.stderr}
+	if s.boxes != nil {
+		files.Boxes = s.boxes
+	}
+	specs, err := service.Compile(cfg, files)
 	if err != nil {
 		return nil, err
+	}
+	for _, spec := range specs {
+		if spec.Umask.Set && s.umaskErr != nil {
+			return nil, fmt.Errorf("service %s: umask: %w", spec.Name, s.umaskErr)
+		}
 	}
 	admin, err := planAdmin(cfg)
 	if err != nil {
@@ -152,11 +208,11 @@ type change struct {
 // was compiled. What can fail comes first, and on error nothing has changed.
 func (m *Master) install(c *compiled) (ch change, err error) {
 	assigned := m.services.assign(c.specs)
-	plan, err := m.endpoints.Plan(c.specs)
+	plan, err := m.endpoints.Plan(c.specs, m.admin.leaving(c.admin)...)
 	if err != nil {
 		return ch, err
 	}
-	servers, err := m.admin.open(c.admin)
+	servers, err := m.admin.open(c.admin, plan.Leaving())
 	if err != nil {
 		plan.Discard()
 		return ch, err
@@ -190,6 +246,8 @@ func (m *Master) install(c *compiled) (ch change, err error) {
 		svc.Install(c.specs[i], now)
 		m.acceptor.Resume(svc)
 	}
+	m.services.useBoxes()
+	m.services.logMissing()
 	for _, svc := range left {
 		svc.Gate.WakeAll()
 	}
@@ -200,6 +258,9 @@ func (m *Master) install(c *compiled) (ch change, err error) {
 		if !m.services.isInForce(svc) {
 			ch.removed = append(ch.removed, svc)
 		}
+	}
+	if keys := c.cfg.Overridden; len(keys) > 0 {
+		m.log.Info("overridden", zap.String("flags", "--"+strings.Join(keys, " --")), logging.Reason("flags of the command line win over the file"))
 	}
 	return ch, nil
 }
@@ -213,8 +274,7 @@ func (m *Master) serveChange(ch change, before []*service.Service) {
 	for _, svc := range slices.Concat(ch.added, ch.changed) {
 		m.dispatcher.Fill(svc.Spec())
 	}
-	m.endpoints.Store(ch.opened)
-	m.endpoints.Retire(ch.closed)
+	m.replaceListeners(ch.closed)
 	for _, svc := range ch.removed {
 		m.drainConnections(svc)
 	}
@@ -227,12 +287,15 @@ func (m *Master) serveChange(ch change, before []*service.Service) {
 }
 
 // drainService closes a service's listeners and retires its spares, while its
-// connections come to an end. A reload brings it back.
+// connections come to an end. A reload brings it back, and so does resumeService.
 func (m *Master) drainService(svc *service.Service, reason string) {
-	if svc.Draining() || m.phase.is() != running {
+	if m.phase.is() != running {
 		return
 	}
-	m.reloads.noteDrain(svc.Name, reason)
+	m.reloads.noteDrain(svc.Name, reason) // also of one that drains: the reload would bring it back
+	if svc.Draining() {
+		return
+	}
 	svc.Log.Info(logging.EventDraining, logging.Reason(reason), zap.Uint64("live", svc.Totals().Live()))
 	m.endpoints.RetireService(svc.Name)
 	m.drainConnections(svc)

@@ -135,6 +135,21 @@ func TestDrainDuringReload(t *testing.T) {
 	}
 }
 
+// So is one of a service that drains already, which the reload would bring back.
+func TestDrainAgainDuringReload(t *testing.T) {
+	st := newStage(t, spareKeys)
+	defer st.end()
+	s := st.spec().Owner()
+	st.drainService(s, "test")
+	st.reloads.underWay = true
+	st.drainService(s, "test")
+	st.reloads.underWay = false
+	st.reload(len(st.specs))
+	if st.reapplyDrains(); !s.Draining() {
+		t.Error("the reload has undone the drain that was asked for after it")
+	}
+}
+
 // Names are looked up when a configuration is compiled, that of the metrics'
 // address, too. This one is nobody's (RFC 6761, section 6.4).
 func TestCompileLooksNamesUp(t *testing.T) {

@@ -11,16 +11,27 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/ipc"
+	"github.com/preforkd/preforkd/master/box"
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/process"
 	"github.com/preforkd/preforkd/master/service"
+	"github.com/preforkd/preforkd/master/spawner"
+	"github.com/preforkd/preforkd/master/threads"
 	"github.com/preforkd/preforkd/master/workers"
 )
 
 // spareThreads is how many threads may wait in a system call beside those that
 // run and those that start processes: for the log, the control channels, parked
-// descriptors, the removal of a socket, a look at /proc, and the runtime's own.
-const spareThreads = 10
+// descriptors, the removal of a socket, a reload, a look at /proc, and the
+// runtime's own.
+const spareThreads = 12
+
+// ReserveThreads makes this process hold all the threads that a master may need,
+// whatever its configuration says, or returns an error that says what does not
+// allow them. It is called once, before New.
+func ReserveThreads() error {
+	return threads.Reserve(spareThreads + runtime.GOMAXPROCS(0) + spawner.Threads() + box.JanitorThreads)
+}
 
 // begin starts to accept. Where a service manager wants to know when the master
 // is ready, a worker has proved before that it starts. begin returns the signal
@@ -32,7 +43,6 @@ func (m *Master) begin() (unix.Signal, error) {
 		}
 	}
 	listeners := m.endpoints.All()
-	process.PreallocateThreads(spareThreads + runtime.GOMAXPROCS(0) + m.acceptor.PerListener()*len(listeners))
 	for _, s := range m.services.inForce {
 		for _, l := range m.endpoints.Of(s.Name) {
 			m.acceptor.Start(l)
@@ -49,8 +59,10 @@ func (m *Master) begin() (unix.Signal, error) {
 // failStartup ends a master that could not begin to serve.
 func (m *Master) failStartup(err error) (Result, error) {
 	m.stopAccepting()
+	m.services.closeBoxes()
 	m.services.close()
 	m.workers.Close()
+	m.dispatcher.End()
 	m.closeAdmin()
 	m.log.Error("not started", logging.Error(err))
 	m.log.Info(logging.EventStopped, m.services.totals().Fields()...)
@@ -84,19 +96,26 @@ func (m *Master) startupProbe() (unix.Signal, error) {
 }
 
 func (m *Master) probeService(spec *service.Spec) (unix.Signal, error) {
-	child, err := spec.SpareCommand().Start(nil, spec.SpareEnvironment(), nil)
-	if err != nil {
-		return 0, err
+	var child *process.Child
+	// A file system may keep that waiting. What starts after a signal finds its
+	// channel closed, by the end of the master.
+	sig, err := m.loop.signals.During(func() (err error) {
+		child, err = m.dispatcher.StartProbe(spec)
+		return err
+	})
+	if sig != 0 || err != nil {
+		return sig, err
 	}
 	defer child.ReleaseHandle()
 	defer unix.Close(child.Control)
+	m.workers.NoteLed(child.Pid) // it may leave something behind, as a worker may
 	answer := make(chan error, 1)
 	timeout := workers.ReadyTimeout
 	if spec.ReadyOptional() {
 		timeout = probeGracePeriod
 	}
 	go func() { answer <- awaitReady(child.Control, timeout) }()
-	sig, err := m.awaitProbeOrSignal(answer)
+	sig, err = m.loop.signals.await(answer)
 	if sig != 0 || err != nil && !errors.Is(err, errChannelClosed) {
 		_ = process.SignalGroup(child.Pid, unix.SIGKILL) // it is not reaped yet, so it is there
 		if sig != 0 {
@@ -110,35 +129,18 @@ func (m *Master) probeService(spec *service.Spec) (unix.Signal, error) {
 		}
 	}
 	exit, exitErr := m.awaitProbeExit(child)
+	if child.Cell != nil {
+		child.Cell.Leave(func(process.Remains) {})
+	}
 	if sig != 0 || err == nil || exitErr != nil {
 		return sig, exitErr
 	}
-	return 0, probeError(spec, err, exit.Status)
-}
-
-// awaitProbeOrSignal waits for the answer of a probe, or for a signal that ends
-// the master. Any other signal is for the loop, later.
-func (m *Master) awaitProbeOrSignal(answer <-chan error) (unix.Signal, error) {
-	var later []os.Signal
-	defer func() {
-		for _, sig := range later {
-			select {
-			case m.loop.signals <- sig:
-			default:
-			}
-		}
-	}()
-	for {
-		select {
-		case err := <-answer:
+	if b := spec.ProcessBox(); b != nil {
+		if err := b.Failure(spec.SpareCommand(), &exit); err != nil {
 			return 0, err
-		case sig := <-m.loop.signals:
-			if sig != unix.SIGHUP && sig != unix.SIGUSR1 {
-				return sig.(unix.Signal), nil
-			}
-			later = append(later, sig)
 		}
 	}
+	return 0, probeError(spec, err, exit.Status)
 }
 
 // probeError returns why a probe failed whose worker has not said that it is
@@ -206,7 +208,9 @@ func (m *Master) awaitProbeExit(child *process.Child) (process.Exit, error) {
 			if exit.Pid == child.Pid && child.Reaped() {
 				return exit, nil
 			}
-			m.unknownChild(exit)
+			if !m.services.boxes.HolderReaped(exit.Pid) {
+				m.unknownChild(exit)
+			}
 		}
 		select {
 		case <-m.loop.children:

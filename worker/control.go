@@ -120,6 +120,15 @@ func (c *control) send(msg []byte) error {
 	}
 }
 
+// sendFailure tells the master why the worker cannot become its program. It reports
+// whether the master has been told.
+func (c *control) sendFailure(step ipc.FailureStep, err error) bool {
+	failure := ipc.Failure{Step: step}
+	errors.As(err, &failure.Errno)
+	msg, err := failure.Append(nil)
+	return err == nil && ipc.Send(c.fd, msg) == nil
+}
+
 // moveToFD3 duplicates a received connection to ipc.FDConnection. The caller still owns
 // conn.
 func moveToFD3(conn int) error {

@@ -40,7 +40,8 @@ func execProgram(args []string) error {
 	if err != nil {
 		return err
 	}
-	a, err := newControl(ipc.FDControl).nextAssignment(hasConn)
+	control := newControl(ipc.FDControl)
+	a, err := control.nextAssignment(hasConn)
 	if err != nil {
 		return err
 	}
@@ -52,13 +53,43 @@ func execProgram(args []string) error {
 	if mode == ipc.ExecSystemd {
 		setUp = setUpSystemd
 	}
+	step := ipc.FailedDescriptors
 	if env, err = setUp(env); err == nil {
-		// Go's runtime raises the soft limit of open files for itself. syscall.Exec
-		// restores the limit; a bare execve would not. A program that uses select(2)
-		// does not work with descriptors above 1023.
-		err = syscall.Exec(args[0], args[1:], env)
+		step, err = ipc.FailedExec, execWhenReady(args[0], args[1:], env)
 	}
-	return &exitError{ipc.ExitExec, fmt.Errorf("exec %s: %w", args[0], err)}
+	if control.sendFailure(step, err) {
+		return &exitError{code: ipc.ExitExec} // the master's log has the reason
+	}
+	return &exitError{ipc.ExitExec, fmt.Errorf("%v %s: %w", step, args[0], err)}
+}
+
+// These bound how long a worker tries again to execute its program, in milliseconds.
+const (
+	execTimeout  = 1000
+	execMinPause = 5
+	execMaxPause = 100
+)
+
+// execWhenReady executes a program. It returns only when that fails. For errors that
+// pass by themselves it tries again for execTimeout: the program's file is open for
+// writing, because a copy replaces it (ETXTBSY), or the system has no more open files
+// (ENFILE).
+//
+// Go's runtime raises the soft limit of open files for itself. syscall.Exec restores the
+// limit; a bare execve would not. A program that uses select(2) does not work with
+// descriptors above 1023.
+func execWhenReady(path string, args, env []string) error {
+	pause := execMinPause
+	for waited := 0; ; waited += pause {
+		err := syscall.Exec(path, args, env)
+		if err != syscall.ETXTBSY && err != syscall.ENFILE || waited >= execTimeout {
+			return err
+		}
+		if waited > 0 {
+			pause = min(2*pause, execMaxPause)
+		}
+		_, _ = unix.Poll(nil, pause)
+	}
 }
 
 // setUpStdio sets up the descriptors of the stdio handoff. The exec closes all other

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/load"
+	"github.com/preforkd/preforkd/cmd/preforkd-bench/primitive"
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/proc"
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/report"
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/result"
@@ -34,6 +35,8 @@ type options struct {
 	load      float64
 	rate      float64
 	idle      int
+	services  []int
+	notes     []string
 }
 
 func newCompare() *cobra.Command {
@@ -59,7 +62,7 @@ prints medians with quartiles, and ratios to one peer.`,
 	f.StringVar(&o.json, "json", "", "keep the results in this file")
 	f.StringVar(&o.peer, "peer", "tcpserver", "server that ratios are taken to")
 	f.StringVar(&o.preforkd, "preforkd", "", "path of preforkd, preforkd-worker next to it (built from the module here when not given)")
-	f.StringVar(&o.echo, "echo", "libc", "the C echo that servers start: libc, or bare, which spares every server the C library's preparations")
+	f.StringVar(&o.echo, "echo", "libc", "the C echo that servers start: libc, or musl and bare, which spare every server what glibc does before main")
 	f.StringSliceVar(&o.servers, "servers", nil, "only these servers")
 	f.StringSliceVar(&o.scenarios, "scenarios", nil, "only these scenarios")
 	f.IntVar(&o.rounds, "rounds", 0, "how often loads are repeated (idle and growth have their own number)")
@@ -67,6 +70,8 @@ prints medians with quartiles, and ratios to one peer.`,
 	f.Float64Var(&o.load, "load", 0, "rate of the open loop, as a part of the spawn capacity")
 	f.Float64Var(&o.rate, "rate", 0, "rate of the open loop per second, instead of a part")
 	f.IntVar(&o.idle, "idle", 0, "number of idle connections")
+	f.StringArrayVar(&o.notes, "note", nil, "keep this with the results: what their readers must know of this machine and its servers")
+	f.IntSliceVar(&o.services, "services", nil, "numbers of services of one master")
 	return cmd
 }
 
@@ -79,6 +84,8 @@ func (o options) plan() (scenario.Plan, error) {
 	if o.rounds != 0 {
 		p.Rounds = o.rounds
 		p.IdleRounds, p.GrowthRounds = min(p.IdleRounds, o.rounds), min(p.GrowthRounds, o.rounds)
+		p.BoxRounds = o.rounds
+		p.ServiceRounds, p.RefusalRounds = min(p.ServiceRounds, o.rounds), min(p.RefusalRounds, o.rounds)
 	}
 	if o.duration != 0 {
 		p.Duration = o.duration
@@ -91,6 +98,9 @@ func (o options) plan() (scenario.Plan, error) {
 	}
 	if o.idle != 0 {
 		p.Idle = o.idle
+	}
+	if len(o.services) > 0 {
+		p.Services = o.services
 	}
 	limit, err := load.Limit()
 	if err != nil {
@@ -128,8 +138,10 @@ func measure(ctx context.Context, o options) (_ *result.Record, err error) {
 		return nil, usageError{err}
 	}
 	if o.short && len(o.scenarios) == 0 {
-		// Growth means little with few connections.
-		scenarios = slices.DeleteFunc(slices.Clone(scenarios), func(s scenario.Scenario) bool { return s.Name == "growth" })
+		// These mean little with few connections, services and rules.
+		scenarios = slices.DeleteFunc(slices.Clone(scenarios), func(s scenario.Scenario) bool {
+			return slices.Contains([]string{"growth", "services", "refusals"}, s.Name)
+		})
 	}
 	definitions, err := server.Select(o.servers)
 	if err != nil {
@@ -141,8 +153,8 @@ func measure(ctx context.Context, o options) (_ *result.Record, err error) {
 			return !slices.ContainsFunc(scenarios, func(s scenario.Scenario) bool { return slices.Contains(result.Servers(o.targets, s.Name), d.Name) })
 		})
 	}
-	if o.echo != "libc" && o.echo != "bare" {
-		return nil, usageError{fmt.Errorf("echo %q: want libc or bare", o.echo)}
+	if _, ok := server.Echoes[server.Echo(o.echo)]; !ok {
+		return nil, usageError{fmt.Errorf("echo %q: want libc, musl or bare", o.echo)}
 	}
 	var keep *os.File
 	if o.json != "" {
@@ -165,14 +177,24 @@ func measure(ctx context.Context, o options) (_ *result.Record, err error) {
 	defer os.RemoveAll(dir)
 
 	record := &result.Record{Format: result.Format, Started: time.Now(), Machine: result.ThisMachine(), Short: o.short, Echo: o.echo}
-	record.Notes = notes(plan, scenarios, record.Machine)
+	record.Notes = append(notes(plan, scenarios, record.Machine), o.notes...)
 	for _, note := range record.Notes {
 		progress("note: %s", note)
 	}
 	progress("building")
-	build, err := server.Compile(ctx, children, dir, o.preforkd, o.echo == "bare")
+	build, err := server.Compile(ctx, children, dir, o.preforkd, server.Echo(o.echo))
 	if err != nil {
 		return nil, err
+	}
+	defer func() { err = errors.Join(err, build.Close()) }()
+	if record.Primitives, err = primitive.Measure(ctx, children, build); err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		record.Notes = append(record.Notes, err.Error())
+		progress("note: %v", err)
+	} else {
+		progress("%s", report.Primitives(record.Primitives))
 	}
 	units := unit.New(children, progress)
 	defer func() { err = errors.Join(err, units.Close()) }()
@@ -197,6 +219,9 @@ func measure(ctx context.Context, o options) (_ *result.Record, err error) {
 		record.Servers = append(record.Servers, result.Server{
 			Name: s.Name, Class: string(s.Class), About: s.About, Version: s.Version,
 		})
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
 	if err := run.Execute(ctx, record); err != nil {
 		return nil, err

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,30 +27,33 @@ const recordedFile = "cmd/preforkd-bench/results/counts.json"
 func newCounts() *cobra.Command {
 	var record bool
 	var preforkd, file string
+	var only []string
 	var conditions counts.Conditions
 	cmd := &cobra.Command{
 		Use:   "counts",
 		Short: "Count what the master does for a connection, and compare that with the recorded numbers",
-		Long: `counts makes a few hundred connections to preforkd, one after the other, in four
-forms: a program on its standard input and output, the built-in echo, spares,
-and workers that serve many connections. It counts what the master does for one:
+		Long: `counts makes a few hundred connections to preforkd, one after the other, in five
+forms: a program on its standard input and output, the same in a strict box, the
+built-in echo, spares, and workers that serve many connections. It counts what the master does for one:
 system calls by name (with strace), sleeps, page faults, allocations, bytes of
 log, and what it keeps: threads, descriptors, goroutines. None of that depends
 on how fast the machine is.
 
 A count above its recorded limit is counted again, and fails when it is above
 the limit every time. With --record all are counted several times under
-different conditions, and the file of recorded numbers is written anew.`,
+different conditions, and the file of recorded numbers is written anew. With
+--subjects that is done with some of the forms, and the others stay as they are.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if record {
-				return recordCounts(cmd.Context(), preforkd, file)
+				return recordCounts(cmd.Context(), preforkd, file, only)
 			}
-			return checkCounts(cmd.Context(), cmd.OutOrStdout(), preforkd, file, conditions)
+			return checkCounts(cmd.Context(), cmd.OutOrStdout(), preforkd, file, only, conditions)
 		},
 	}
 	f := cmd.Flags()
 	f.BoolVar(&record, "record", false, "write the file anew, from what is counted now")
+	f.StringSliceVar(&only, "subjects", nil, "only these of stdio, strict, echo, spares and reuse")
 	f.IntVar(&conditions.Procs, "procs", 0, "GOMAXPROCS of the master (what is recorded is with 2)")
 	f.IntVar(&conditions.Hogs, "hogs", 0, "run so many programs beside it that do nothing but compute")
 	preforkdFlag(f, &preforkd)
@@ -75,15 +80,35 @@ func subjects(preforkd string) []counts.Subject {
 	}
 	return []counts.Subject{
 		subject("stdio", "reaped", "--", "/bin/cat"),
+		subject("strict", "reaped", "--box-preset", "strict", "--", "/bin/cat"),
 		subject("echo", "reaped", "echo"),
 		subject("spares", "reaped", "--spares", "4", "echo"),
 		subject("reuse", "ended", "--spares", "4", "--connections-per-worker", "1000000", "echo"),
 	}
 }
 
+// selected returns the subjects with the given names, or all that can be had here.
+func selected(all []counts.Subject, names []string) ([]counts.Subject, error) {
+	for _, name := range names {
+		if !slices.ContainsFunc(all, func(s counts.Subject) bool { return s.Name == name }) {
+			return nil, usageError{fmt.Errorf("subject %q: no such subject", name)}
+		}
+	}
+	return slices.DeleteFunc(all, func(s counts.Subject) bool {
+		if len(names) > 0 {
+			return !slices.Contains(names, s.Name)
+		}
+		if s.Name == "strict" && os.Geteuid() != 0 {
+			progress("strict: left out: only root can have a strict box")
+			return true
+		}
+		return false
+	}), nil
+}
+
 // withBench calls f with what it needs to count. Everything that f starts, and
 // every file, is gone when withBench returns.
-func withBench(ctx context.Context, preforkd string, f func(*counts.Bench, []counts.Subject) error) error {
+func withBench(ctx context.Context, preforkd string, only []string, f func(*counts.Bench, []counts.Subject) error) error {
 	children, err := proc.Adopt()
 	if err != nil {
 		return err
@@ -98,14 +123,18 @@ func withBench(ctx context.Context, preforkd string, f func(*counts.Bench, []cou
 	if err != nil {
 		return err
 	}
-	return f(&counts.Bench{Children: children, Dir: dir, Load: counts.DefaultLoad, Progress: progress}, subjects(path))
+	counted, err := selected(subjects(path), only)
+	if err != nil {
+		return err
+	}
+	return f(&counts.Bench{Children: children, Dir: dir, Load: counts.DefaultLoad, Progress: progress}, counted)
 }
 
 // countAttempts is how often a count above its limit is counted before it fails.
 const countAttempts = 3
 
 // checkCounts compares what is counted now with what was recorded.
-func checkCounts(ctx context.Context, out io.Writer, preforkd, file string, c counts.Conditions) error {
+func checkCounts(ctx context.Context, out io.Writer, preforkd, file string, only []string, c counts.Conditions) error {
 	recorded, err := counts.Read(file)
 	if err != nil {
 		return err
@@ -113,7 +142,7 @@ func checkCounts(ctx context.Context, out io.Writer, preforkd, file string, c co
 	if err := recorded.Here(); err != nil {
 		return err
 	}
-	return withBench(ctx, preforkd, func(b *counts.Bench, subjects []counts.Subject) error {
+	return withBench(ctx, preforkd, only, func(b *counts.Bench, subjects []counts.Subject) error {
 		var problems []error
 		for _, s := range subjects {
 			start := time.Now()
@@ -135,9 +164,17 @@ func checkCounts(ctx context.Context, out io.Writer, preforkd, file string, c co
 }
 
 // recordCounts counts under different conditions and writes the file.
-func recordCounts(ctx context.Context, preforkd, file string) error {
+// What is recorded of other subjects than the named ones stays.
+func recordCounts(ctx context.Context, preforkd, file string, only []string) error {
 	recorded := counts.NewRecorded()
-	err := withBench(ctx, preforkd, func(b *counts.Bench, subjects []counts.Subject) error {
+	if len(only) > 0 {
+		before, err := counts.Read(file)
+		if err != nil {
+			return err
+		}
+		maps.Copy(recorded.Subjects, before.Subjects)
+	}
+	err := withBench(ctx, preforkd, only, func(b *counts.Bench, subjects []counts.Subject) error {
 		for _, s := range subjects {
 			var samples []counts.Counts
 			for _, c := range counts.Varied() {

@@ -13,7 +13,7 @@
 // This package parses command lines; packages below it do the work: load makes
 // connections, proc runs processes and reads their cost, server knows the
 // servers, nspawn boots a systemd and unit runs those that are units of one,
-// scenario puts them together, counts counts what a master does for a
-// connection, result keeps what was measured and compares it with targets,
-// report presents it.
+// primitive measures the machine, scenario puts them together, counts counts
+// what a master does for a connection, result keeps what was measured and
+// compares it with targets, report presents it.
 package main

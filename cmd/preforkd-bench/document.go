@@ -13,7 +13,11 @@ import (
 
 // keptRuns are the runs that the documents show. They have no scenario in
 // common: each figure has one source.
-var keptRuns = []string{"cmd/preforkd-bench/results/loads.json", "cmd/preforkd-bench/results/many.json"}
+var keptRuns = []string{
+	"cmd/preforkd-bench/results/loads.json", "cmd/preforkd-bench/results/many.json",
+	"cmd/preforkd-bench/results/musl.json", "cmd/preforkd-bench/results/services.json",
+	"cmd/preforkd-bench/results/box.json",
+}
 
 // Where the documents are in the module.
 const (
@@ -75,6 +79,6 @@ func documents(dir string) (map[string]string, error) {
 	return map[string]string{
 		longDocument: text,
 		chartFile:    report.Chart(runs[0]),
-		readme:       before + report.Compared(runs[0]) + after,
+		readme:       before + report.Compared(runs[0], runs[len(runs)-1]) + after,
 	}, nil
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // standIns are programs in place of Debian's: gcc is installed, xinetd and half
-// are not, and xinetd brings a service. Each call goes into a file.
+// are not, gone is not to be had, and xinetd brings a service. Each call goes into a file.
 var standIns = map[string]string{
 	"id": `echo "${USER_ID:-0}"`,
 	"apt-get": `echo "apt-get $*" >>"$CALLS"
@@ -18,6 +18,7 @@ case "$*" in
 *-s*) echo "Inst xinetd (1:2.3 Debian)" ;;
 *-qy*) "$POLICY_RC_D" || echo "policy says $?" >>"$CALLS" ;;
 esac`,
+	"apt-cache":  `case "$*" in *gone*) echo "N: No packages found" >&2; exit 100 ;; esac`,
 	"dpkg-query": `case "$*" in *gcc*) printf installed ;; *half*) printf config-files ;; *) exit 1 ;; esac`,
 	"dpkg":       `printf '/usr/sbin/xinetd\n/lib/systemd/system/xinetd.service\n/usr/lib/systemd/system/x@.service\n'`,
 	"systemctl":  `echo "systemctl $*" >>"$CALLS"; case $1 in is-enabled) echo enabled ;; esac`,
@@ -61,6 +62,17 @@ systemctl --quiet disable xinetd.service
 `
 	if calls != want {
 		t.Errorf("it called\n%s\nwant\n%s", calls, want)
+	}
+}
+
+// What a Debian does not have keeps nothing else out.
+func TestInstallLeavesOutWhatIsNotToBeHad(t *testing.T) {
+	out, calls := install(t, "0", "gone", "xinetd")
+	if !strings.Contains(out, "not to be had here: gone\n") || !strings.Contains(calls, "\napt-get -qy install --no-install-recommends xinetd\n") || strings.Contains(calls, "gone") {
+		t.Errorf("it printed %q and called\n%s", out, calls)
+	}
+	if out, calls := install(t, "0", "gone"); out != "not to be had here: gone\n" || calls != "apt-get -q update\n" {
+		t.Errorf("with nothing to be had it printed %q and called %q", out, calls)
 	}
 }
 

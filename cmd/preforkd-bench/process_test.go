@@ -73,6 +73,9 @@ func TestClosedLoopAgainstForkServerAndPeer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if record.Primitives[result.Spawn] <= 0 || record.Reduce().Primitives[result.Spawn] <= 0 {
+		t.Errorf("primitives %v were kept", record.Primitives)
+	}
 	for _, name := range []string{"fork-c", "tcpserver"} {
 		if n := len(record.Values("closed1", name, result.LatencyP50)); n != 2 {
 			t.Errorf("%s: %d rounds of latencies, want 2", name, n)
@@ -190,6 +193,7 @@ func TestUsageErrorsAreOneLine(t *testing.T) {
 		"idle":     {"--idle", "100000000"},
 		"peer":     {"--peer", "nginx"},
 		"echo":     {"--echo", "loud"},
+		"services": {"--services", "1,10001"},
 		"argument": {"surplus"},
 		"no file":  {"show"},
 	} {

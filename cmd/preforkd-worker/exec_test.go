@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/worker/sockettest"
 )
@@ -166,7 +168,11 @@ func TestExecFails(t *testing.T) {
 			if rest, err := io.ReadAll(client); len(rest) > 0 || err != nil {
 				t.Errorf("the client got %q, %v", rest, err)
 			}
-			if code := p.expectExit(t, "exec /nonexistent/program: no such file or directory"); code != ipc.ExitExec {
+			failure, err := ipc.DecodeFailure(p.expect(t, ipc.TypeFailed))
+			if want := (ipc.Failure{Step: ipc.FailedExec, Errno: unix.ENOENT}); failure != want || err != nil {
+				t.Errorf("%+v, %v", failure, err)
+			}
+			if code := p.expectExit(t, ""); code != ipc.ExitExec {
 				t.Errorf("exit code %s", ipc.ExitName(code))
 			}
 		})
@@ -175,6 +181,23 @@ func TestExecFails(t *testing.T) {
 		if code := p.expectExit(t, mode+" needs the path of a program and its argument vector"); code != ipc.ExitExec {
 			t.Errorf("exit code %s", ipc.ExitName(code))
 		}
+	}
+}
+
+// A master that is gone has no log, so the reason goes to stderr.
+func TestExecFailsWithoutMaster(t *testing.T) {
+	server, _ := sockettest.Unix(t)
+	master, control, err := ipc.NewChannel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ipc.Send(master, assignment(t)); err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(master)
+	p := launch(t, []string{ipc.ExecStdio, "/nonexistent/program", "program"}, os.NewFile(uintptr(server), ""), os.NewFile(uintptr(control), ""))
+	if code := p.expectExit(t, "exec /nonexistent/program: no such file or directory"); code != ipc.ExitExec {
+		t.Errorf("exit code %s", ipc.ExitName(code))
 	}
 }
 

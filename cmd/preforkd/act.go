@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/master/control"
+	"github.com/preforkd/preforkd/master/human"
 	"github.com/preforkd/preforkd/master/logging"
 )
 
@@ -20,7 +21,7 @@ func newDrain() *cobra.Command {
 		use:   "drain [SERVICE]",
 		short: "Stop accepting, and let live connections finish",
 		long: `Drain closes the listeners of a service and retires its spares; its connections
-go on to their own end. A reload brings the service back.
+go on to their own end. Resume brings the service back, and so does a reload.
 
 Without a service it stops the master, as SIGTERM does: connections have
 drain-timeout to finish. It does not wait for that.`,
@@ -43,6 +44,32 @@ drain-timeout to finish. It does not wait for that.`,
 				within = fmt.Sprintf(", which have %v", time.Duration(d.Timeout*float64(time.Second)))
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s, %d live connections%s\n", who, d.State, d.Live, within)
+			return err
+		},
+	}.command()
+}
+
+func newResume() *cobra.Command {
+	return controlCommand{
+		use:   "resume SERVICE",
+		short: "Bring a service back that was drained",
+		long: `Resume has a service accept again that was drained: its listeners are opened, and
+its spares started, as it is configured. It reads no file, so it also works for a
+master that was started without one. Where the kernel chose the port of a
+listener it chooses again.
+
+A service that is not drained stays as it is.`,
+		example:   "  preforkd drain git\n  preforkd resume git",
+		arguments: argCount(1, 1, "one service"),
+		run: func(ctx context.Context, cmd *cobra.Command, client *control.Client, args []string) error {
+			if args[0] == "" {
+				return errors.New(`service "": the name is empty`)
+			}
+			r, err := client.Resume(ctx, args[0])
+			if err != nil {
+				return masterError(err)
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "service %s: %s at %s\n", human.Printable(r.Service), r.State, joinPrintable(r.Listeners))
 			return err
 		},
 	}.command()

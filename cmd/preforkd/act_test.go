@@ -216,7 +216,12 @@ func TestDrainDuringReload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	told(t, m, "drain", "one")
+	// Not by the command: a FIFO is read for a limited time only.
+	client := control.NewClient(m.Control)
+	defer client.Close()
+	if _, err := client.Drain(t.Context(), "one"); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := file.WriteString(text); err != nil {
 		t.Fatal(err)
 	}
@@ -508,5 +513,34 @@ proxy-protocol = ["127.0.0.9"]
 	}
 	if r := ran(t, m, "explain", "::1", "nothing"); r.Code != 1 || !strings.Contains(r.Stderr, `there is no service "nothing"; there is rules, caps, rate, penalty, drop`) {
 		t.Errorf("%+v", r)
+	}
+}
+
+// A connection whose PROXY header comes after its service was drained is refused
+// like any other.
+func TestDrainRefusesPendingHeader(t *testing.T) {
+	t.Parallel()
+	m := configured(t, 1, single(telling, `proxy-protocol = ["127.0.0.0/8"]`, `proxy-timeout = "1h"`))
+	client := m.Dial(t)
+	systest.Until(t, "the connection was accepted", func() bool { return looked(t, m).Services[0].Accepted == 1 }, nil)
+	told(t, m, "drain", "one")
+	client.Write([]byte("PROXY TCP4 192.0.2.1 198.51.100.7 40000 443\r\nhello\n"))
+	client.ExpectGone(t)
+	if e := m.WaitFor(t, systest.Is(systest.Refused)); e.Reason != "draining" {
+		t.Errorf("%s", e.Line)
+	}
+	client.Close()
+	port := client.LocalAddr().(*net.TCPAddr).Port
+	systest.Until(t, "the connection is closed", func() bool {
+		open := false
+		for _, s := range systest.SocketsOf(m.PID) {
+			open = open || s.Option(unix.SOL_SOCKET, unix.SO_DOMAIN) == unix.AF_INET && s.Peer() == port
+			s.Close()
+		}
+		return !open
+	}, nil)
+	m.Baseline(t) // without the listener
+	if n := looked(t, m).Services[0].Live; n != 0 {
+		t.Errorf("%d live connections", n)
 	}
 }

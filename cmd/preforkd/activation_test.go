@@ -70,7 +70,7 @@ listen = ["127.0.0.1:1"]   # what is passed takes its place
 	c := tcp.dial(t, m)
 	c.Echo(t, "hello\n")
 	for _, fd := range systest.FDs(c.Worker(t)) {
-		if strings.HasPrefix(fd.Target, "socket:") && fd.Number != 3 && fd.Number != 4 {
+		if strings.HasPrefix(fd.Target, "socket:") && fd.Number > 4 {
 			t.Errorf("the worker has %v", fd)
 		}
 	}

@@ -28,7 +28,7 @@ func TestBadInput(t *testing.T) {
 	}{
 		{"no such command", 2, "sevre", []string{"sevre"}},
 		{"no port", 2, "127.0.0.1", []string{"serve", "--listen", "127.0.0.1"}},
-		{"no number", 2, "http", []string{"serve", "--listen", "127.0.0.1:http"}},
+		{"no number", 2, "no-such-service", []string{"serve", "--listen", "127.0.0.1:no-such-service"}},
 		{"port too large", 2, "65536", []string{"serve", "--listen", "127.0.0.1:65536"}},
 		{"negative port", 2, "-1", []string{"serve", "--listen", "127.0.0.1:-1"}},
 		{"IPv6 without brackets", 2, "::1:7007", []string{"serve", "--listen", "::1:7007"}},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,11 +25,16 @@ func completeNames(root *cobra.Command) {
 	functions := map[string]cobra.CompletionFunc{
 		"serve":     firstArgOnly(cobra.FixedCompletions(config.Handlers, cobra.ShellCompDirectiveDefault)),
 		"drain":     firstArgOnly(completeFromMaster(serviceNames)),
+		"resume":    firstArgOnly(completeFromMaster(drainedNames)),
 		"kill":      firstArgOnly(completeFromMaster(connectionIDs)),
 		"log-level": fixed("debug", "info", "warn", "error"),
+		"box":       completeFromFile,
 		"explain":   completeFromMaster(func(s control.Status, given int) []string { return onlySecondArg(given, serviceNames(s, given)) }),
 	}
 	for _, cmd := range root.Commands() {
+		if cmd.Name() == "check" {
+			_ = cmd.RegisterFlagCompletionFunc("box", completeFromFile)
+		}
 		if complete, ok := functions[cmd.Name()]; ok {
 			cmd.ValidArgsFunction = complete
 		}
@@ -65,12 +71,36 @@ func completeFromMaster(names func(s control.Status, given int) []string) cobra.
 	}
 }
 
+// completeFromFile completes the services of the configuration that --config names. A
+// file that is wrong has none.
+func completeFromFile(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	path, err := cmd.Flags().GetString("config")
+	if err != nil || path == "" || len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	cfg, err := config.Load(path, config.Run{Activated: true})
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for i := range cfg.Services {
+		names = append(names, cobra.CompletionWithDesc(cfg.Services[i].Name, human.Printable(cfg.Services[i].Box.Summary())))
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
 func serviceNames(s control.Status, _ int) []string {
 	var names []string
 	for _, service := range s.Services {
 		names = append(names, cobra.CompletionWithDesc(service.Name, human.Printable(service.Handler)))
 	}
 	return names
+}
+
+// drainedNames are the services that can be resumed.
+func drainedNames(s control.Status, given int) []string {
+	s.Services = slices.DeleteFunc(slices.Clone(s.Services), func(service control.Service) bool { return service.State == "serving" })
+	return serviceNames(s, given)
 }
 
 func connectionIDs(s control.Status, _ int) []string {

@@ -72,7 +72,7 @@ func TestCheck(t *testing.T) {
 	if r.Code != 0 || r.Stderr != "" {
 		t.Fatalf("%+v", r)
 	}
-	for _, want := range []string{"[service.one]\n", `"127.0.0.1:0"`, "burst ", "= 5\n", "drain-timeout"} {
+	for _, want := range []string{"[service.one]\n", `"127.0.0.1:0"`, "burst ", "= 5\n", "drain-timeout", "\n# service.one: box none leaves open setuid programs, "} {
 		if !strings.Contains(r.Stdout, want) {
 			t.Errorf("%q is not in\n%s", want, r.Stdout)
 		}
@@ -210,7 +210,7 @@ func TestUserOfWorkers(t *testing.T) {
 func TestStderrLog(t *testing.T) {
 	t.Parallel()
 	gate := systest.NewGate(t)
-	m := configured(t, 1, single(`stderr = "log"`,
+	m := configured(t, 1, single(`stderr = "log"`, `leftovers = "keep"`,
 		`program = ["/bin/sh", "-c", 'echo first >&2; echo "second half" >&2; (read go < `+gate.Path+`) 0<&- 1>&- & printf "no end of line" >&2; read line; echo $line']`))
 	for range 2 {
 		c := m.Dial(t)

@@ -167,6 +167,9 @@ func TestControlCommandsWithoutAMaster(t *testing.T) {
 		{[]string{"status", "--check", "--json"}, 2, "check json"},
 		{[]string{"drain", "a", "b"}, 2, "drain takes at most one service"},
 		{[]string{"drain", ""}, 2, "the name is empty"},
+		{[]string{"resume", "x", "--control", nowhere}, 1, "no preforkd listens at " + nowhere},
+		{[]string{"resume"}, 2, "resume takes one service"},
+		{[]string{"resume", ""}, 2, "the name is empty"},
 		{[]string{"kill"}, 2, "kill takes one connection"},
 		{[]string{"kill", "x", "--signal", "DEAD"}, 2, `signal "DEAD"`},
 		{[]string{"log-level", "loud"}, 2, "write debug, info, warn or error"},
@@ -346,7 +349,7 @@ func TestControlPermissions(t *testing.T) {
 				t.Errorf("member %s, %v: %+v", name, args, r)
 			}
 		}
-		for _, args := range [][]string{{"drain"}, {"drain", "cat"}, {"reload"}, {"log-level", "debug"}, {"kill", conn}} {
+		for _, args := range [][]string{{"drain"}, {"drain", "cat"}, {"resume", "cat"}, {"reload"}, {"log-level", "debug"}, {"kill", conn}} {
 			r := run(member, args...)
 			if r.Code != 1 || !strings.Contains(r.Stderr, "only root and uid 0, which the master runs as, may do that, and not uid 65534") {
 				t.Errorf("member %s, %v: %+v", name, args, r)

@@ -43,6 +43,23 @@ func realPath(t *testing.T, path string) string {
 	return path
 }
 
+// sharedStderr returns what is behind fd 2 of a worker. It is a socket that the
+// master has, too, to give it to other workers, where the master's own stderr has
+// a reader that may stop or end.
+func sharedStderr(t *testing.T, m *systest.Master, pid int) string {
+	t.Helper()
+	var target string
+	for _, fd := range systest.FDs(pid) {
+		if fd.Number == 2 {
+			target = fd.Target
+		}
+	}
+	if !strings.HasPrefix(target, "socket:") || !slices.ContainsFunc(systest.FDs(m.PID), func(fd systest.FD) bool { return fd.Target == target }) {
+		t.Errorf("fd 2 of %d is %q, which the master does not share", pid, target)
+	}
+	return target
+}
+
 // checkDescriptors holds the descriptors of a program to a handoff's contract.
 // port is the port of the client whose connection it has.
 func checkDescriptors(pid int, fds []systest.FD, handoff, stderr string, port int) error {
@@ -115,8 +132,7 @@ func TestDescriptors(t *testing.T) {
 				Args: []string{"--spares", spares, "--handoff", handoff, "--listen", "127.0.0.1:0", "--listen", "[::1]:0", "--", sleep, "1000"},
 			}.Start(t)
 			m.StopSignal = syscall.SIGQUIT // they sleep on whatever their clients do
-			stderr := systest.FDs(m.PID)[2].Target
-			if !strings.HasPrefix(stderr, "pipe:") {
+			if stderr := systest.FDs(m.PID)[2].Target; !strings.HasPrefix(stderr, "pipe:") {
 				t.Fatalf("the master's stderr is %s", stderr)
 			}
 			var check sync.WaitGroup
@@ -143,7 +159,7 @@ func TestDescriptors(t *testing.T) {
 					if err != nil {
 						continue // in the middle of exec: the program is there, its environment is not
 					}
-					if err := checkDescriptors(p.PID, systest.FDs(p.PID), handoff, stderr, port); err != nil {
+					if err := checkDescriptors(p.PID, systest.FDs(p.PID), handoff, sharedStderr(t, m, p.PID), port); err != nil {
 						t.Errorf("pid %d: %v", p.PID, err)
 					}
 					seen[p.PID] = true
@@ -154,7 +170,7 @@ func TestDescriptors(t *testing.T) {
 
 			last := m.Dial(t)
 			pid := last.Worker(t)
-			if err := checkDescriptors(pid, descriptorsOf(t, pid, sleep), handoff, stderr, portOf(last)); err != nil {
+			if err := checkDescriptors(pid, descriptorsOf(t, pid, sleep), handoff, sharedStderr(t, m, pid), portOf(last)); err != nil {
 				t.Error(err)
 			}
 		})
@@ -171,10 +187,9 @@ func TestDescriptorsWithoutStdio(t *testing.T) {
 			Args: []string{"--handoff", handoff, "--", sleep, "1000"},
 		}.Start(t)
 		m.StopSignal = syscall.SIGQUIT
-		stderr := systest.FDs(m.PID)[2].Target
 		c := m.Dial(t)
 		pid := c.Worker(t)
-		if err := checkDescriptors(pid, descriptorsOf(t, pid, sleep), handoff, stderr, portOf(c)); err != nil {
+		if err := checkDescriptors(pid, descriptorsOf(t, pid, sleep), handoff, sharedStderr(t, m, pid), portOf(c)); err != nil {
 			t.Errorf("%s: %v", handoff, err)
 		}
 	}
@@ -204,9 +219,10 @@ func TestDescriptorsOfBuiltinWorker(t *testing.T) {
 	}
 	for _, c := range clients {
 		pid := c.Worker(t)
-		sockets := 0
+		sockets, stderr := 0, sharedStderr(t, m, pid)
 		for _, fd := range systest.FDs(pid) {
 			switch {
+			case fd.Target == stderr && (fd.Number == 1 || fd.Number == 2):
 			case strings.HasPrefix(fd.Target, "socket:"):
 				sockets++
 				if fd.Number != 3 && fd.Number != 4 {
@@ -228,7 +244,7 @@ func TestMasterKeepsNoCopy(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{
 		"worker": {"--quit-word", "exit", "echo"},
-		"stdio":  program(sh("read word; echo $word")...),
+		"stdio":  append([]string{"--lingering-close=false"}, program(sh("read word; echo $word")...)...),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
@@ -134,7 +136,7 @@ func TestGrandchildrenAreStopped(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			m := systest.Start(t, append([]string{"--drain-timeout", "50ms", "--kill-delay", "50ms"}, program(sh(c.script)...)...)...)
+			m := systest.Start(t, append([]string{"--drain-timeout", "50ms", "--kill-delay", "50ms", "--leftovers", "keep"}, program(sh(c.script)...)...)...)
 			client := m.Dial(t)
 			client.Expect(t, "ready\n")
 			group := client.Accepted(t)
@@ -240,8 +242,9 @@ func TestDrainEndsTheBacklog(t *testing.T) {
 	stopped(t, m)
 }
 
-// A worker that leaves its group does not leave the master's reach.
-func TestWorkerLeavesItsGroup(t *testing.T) {
+// A worker that tries to leave its group stays in the master's reach: the leader
+// of a session can do neither of both.
+func TestWorkerCannotLeaveItsGroup(t *testing.T) {
 	t.Parallel()
 	for name, script := range map[string]string{"TERM": "", "KILL": "trap '' TERM; "} {
 		t.Run(name, func(t *testing.T) {
@@ -269,4 +272,21 @@ func TestNoKillDelay(t *testing.T) {
 	}
 	drain(t, m, syscall.SIGTERM)
 	stopped(t, m)
+}
+
+// What a worker has left behind has kill-delay to end, also when the drain has no
+// time at all.
+func TestOrphanCleansUp(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(systest.Dir(t), "clean")
+	m := systest.Start(t, append([]string{"--drain-timeout", "0s", "--kill-delay", "1h", "--leftovers", "keep"},
+		program(sh(`(trap 'sleep 0.3; echo clean > `+file+`; exit' TERM; echo ready; exec <&2 >&2; while :; do sleep 0.01; done) &`)...)...)...)
+	client := m.Dial(t)
+	client.Expect(t, "ready\n")
+	client.End(t)
+	drain(t, m, syscall.SIGTERM)
+	stopped(t, m)
+	if got, _ := os.ReadFile(file); string(got) != "clean\n" {
+		t.Errorf("it was not given the time to clean up: %q", got)
+	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/control"
 )
 
@@ -17,7 +18,8 @@ func newExplain() *cobra.Command {
 		short: "Say what would become of a connection from an address now, and why",
 		long: `Explain asks the master what would become of a connection from an address, if it
 came now: whether it is admitted, refused, or has to wait, by which rule or
-limit, and until when. It asks for every service, or for one, and changes
+limit, and until when. Where the log does not tell of all connections, it says by
+which rule. It asks for every service, or for one, and changes
 nothing.
 
 ADDR is an IP address, or for unix sockets uid: and a user's name or number.`,
@@ -64,6 +66,12 @@ func explainLine(x control.Explanation, now time.Time) string {
 		line += fmt.Sprintf(", but for %.0f %% refused at random", 100*x.EarlyDrop)
 	}
 	line += fmt.Sprintf("; %s has %d live", x.Source, x.Live)
+	switch {
+	case x.LogBy != "":
+		line += fmt.Sprintf("; log %s, by %s", x.Log, x.LogBy)
+	case x.Log != string(config.LogAll):
+		line += "; log " + x.Log
+	}
 	if x.Note != "" {
 		line += "; " + x.Note
 	}

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/preforkd/preforkd/master/config"
+	"github.com/preforkd/preforkd/master/listen"
 	"github.com/preforkd/preforkd/master/logging"
 )
 
@@ -19,22 +20,31 @@ import (
 // flags of the same names. Package config defines the keys. Here the values are texts,
 // so a flag and a line of a file go through the same checks and get the same messages.
 type configFlags struct {
-	file string
-	keys map[string][]string // the given values, by key
-	once bool
-	wrap string
+	file   string
+	keys   map[string][]string // the given values, by key
+	master map[string]bool     // the keys of the master
+	once   bool
+	wrap   string
 	// socketsPassed says that a service manager passes sockets.
 	socketsPassed bool
 }
 
 func (f *configFlags) register(set *pflag.FlagSet) {
-	f.keys = map[string][]string{}
-	set.StringVar(&f.file, "config", "", "read the configuration from `FILE`; then no flag below that has a key's name can be given")
+	f.registerKeys(set)
+	set.BoolVar(&f.once, "once", false, "serve one connection, then exit with its worker's code")
+	set.StringVar(&f.wrap, "wrap", "", "start every worker under `COMMAND`, for instance 'strace -f -o /tmp/w'")
+}
+
+// registerKeys is register without the flags that are about connections.
+func (f *configFlags) registerKeys(set *pflag.FlagSet) {
+	f.keys, f.master = map[string][]string{}, map[string]bool{}
+	set.StringVar(&f.file, "config", "", "read the configuration from `FILE`; flags of the master, --control and those after it, win over what it says, and flags of a service cannot be given then")
 	for _, flag := range config.Flags() {
 		usage := flag.Usage
 		if flag.List {
 			usage += "; may be given several times"
 		}
+		f.master[flag.Name] = flag.Master
 		set.Var(&keyFlag{f.keys, flag}, flag.Name, usage)
 		registered := set.Lookup(flag.Name)
 		registered.DefValue = flag.Default
@@ -42,8 +52,6 @@ func (f *configFlags) register(set *pflag.FlagSet) {
 			registered.NoOptDefVal = "true"
 		}
 	}
-	set.BoolVar(&f.once, "once", false, "serve one connection, then exit with its worker's code")
-	set.StringVar(&f.wrap, "wrap", "", "start every worker under `COMMAND`, for instance 'strace -f -o /tmp/w'")
 }
 
 // A keyFlag collects the values of one flag.
@@ -84,14 +92,17 @@ func (f *configFlags) config(args []string, dash int) (config.Config, error) {
 func (f *configFlags) fromFile(args []string, run config.Run) (config.Config, error) {
 	var conflicting []string
 	for key := range f.keys {
-		conflicting = append(conflicting, "--"+key)
+		if !f.master[key] {
+			conflicting = append(conflicting, "--"+key)
+		}
 	}
 	if slices.Sort(conflicting); len(conflicting) > 0 {
-		return config.Config{}, fmt.Errorf("%s: what has a key stands in the configuration file", strings.Join(conflicting, ", "))
+		return config.Config{}, fmt.Errorf("%s: services are configured in the file; beside --config only flags of the master can be given", strings.Join(conflicting, ", "))
 	}
 	if len(args) > 0 {
 		return config.Config{}, fmt.Errorf("%q: handlers and programs stand in the configuration file", args[0])
 	}
+	run.Flags = f.keys
 	return config.Load(f.file, run)
 }
 
@@ -151,6 +162,7 @@ func (f *logFlags) options() (logging.Options, error) {
 
 func newCheck() *cobra.Command {
 	var flags configFlags
+	var boxOf string
 	var log logFlags
 	cmd := &cobra.Command{
 		Use:   "check --config FILE",
@@ -159,9 +171,22 @@ func newCheck() *cobra.Command {
 it, looks for the programs, directories and accounts that it names, and says all
 that is wrong with it, one line for each mistake, as FILE:LINE:COLUMN. It then
 exits with 2. Otherwise it prints the whole configuration, with every default,
-as a file that means the same. Instead of a file it takes the flags of serve.`,
+as a file that means the same, and at its end in a comment for each service what
+stays open to a connection that has taken over its program, and which preset of a
+box would close it. Instead of a file it takes the flags of serve, and
+beside it those of the master, which win over it.
+
+With --box SERVICE check makes and tries the box of one service instead, with the
+rights that it is run with, and prints every key of it: the value, the mechanism
+that carries it out, where the value comes from (a preset, a key, or missing where
+this machine cannot give it) and what stays open, and a score in the end. It exits
+with 1 if something is missing that box.optional does not list.
+
+Check asks no name server. Of host names it knows those in /etc/hosts.`,
 		Example: `  preforkd check --config /etc/preforkd/preforkd.toml
-  preforkd check --listen :7 --max-connections-per-source 5 echo`,
+  preforkd check --listen :7 --max-connections-per-source 5 echo
+  preforkd check --config /etc/preforkd/preforkd.toml --box git
+  preforkd check --box cat --box-preset strict -- /bin/cat`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := flags.config(args, cmd.ArgsLenAtDash())
@@ -171,13 +196,30 @@ as a file that means the same. Instead of a file it takes the flags of serve.`,
 			if _, err := log.options(); err != nil {
 				return err
 			}
-			_, err = fmt.Fprint(cmd.OutOrStdout(), cfg.TOML())
+			if err := cfg.CheckResolved(func(_, _ int, a config.Address) []config.Address { return listen.ResolveLocally(a) }); err != nil {
+				return err
+			}
+			if cmd.Flags().Changed("box") {
+				return checkBox(cmd.OutOrStdout(), &cfg, boxOf)
+			}
+			_, err = fmt.Fprint(cmd.OutOrStdout(), cfg.TOML(), exposures(&cfg))
 			return err
 		},
 	}
 	cmd.Flags().SortFlags = false
 	flags.register(cmd.Flags())
 	cmd.Flags().BoolVar(&flags.socketsPassed, "activated", false, "suppose that sockets are passed by a service manager: services of a file may lack listen")
+	cmd.Flags().StringVar(&boxOf, "box", "", "make and try the box of `SERVICE`, and print it key by key")
 	log.register(cmd.Flags())
 	return cmd
+}
+
+// exposures returns a comment for each service about what its box leaves open.
+func exposures(cfg *config.Config) string {
+	var b strings.Builder
+	for i := range cfg.Services {
+		s := &cfg.Services[i]
+		fmt.Fprintf(&b, "\n# service.%s: %s\n", s.Name, s.Exposure())
+	}
+	return b.String()
 }

@@ -23,14 +23,20 @@ func init() {
 	systest.Register("groupless", func(args []string) int { return groupless(args) })
 }
 
-// groupless runs a command in the process group of its parent, the master.
+// groupless runs a command after it has tried to join another process group of
+// its session, and to begin a session of its own.
 func groupless(args []string) int {
-	group, err := unix.Getpgid(os.Getppid())
-	if err == nil {
-		err = unix.Setpgid(0, group)
+	child := exec.Command("sleep", "1000")
+	child.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := child.Start(); err != nil {
+		return fail("start another process: %v", err)
 	}
-	if err != nil {
-		return fail("join the master's group: %v", err)
+	err := unix.Setpgid(0, child.Process.Pid)
+	_, sidErr := unix.Setsid()
+	child.Process.Kill()
+	child.Wait()
+	if err != unix.EPERM || sidErr != unix.EPERM {
+		return fail("join another group: %v; begin a session: %v", err, sidErr)
 	}
 	return execute(args)
 }

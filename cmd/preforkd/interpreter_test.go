@@ -1,10 +1,12 @@
 package main
 
 import (
+	"golang.org/x/sys/unix"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
@@ -41,5 +43,31 @@ func TestMissingInterpreter(t *testing.T) {
 	e := m.WaitFor(t, systest.Is(systest.SpawnFailed))
 	if want := "start " + program + `: its interpreter "/nonexistent/sh": no such file or directory`; e.Error != want {
 		t.Errorf("%s, want %s", e.Line, want)
+	}
+}
+
+// A file that is open for writing cannot be executed (ETXTBSY, execve(2)). A
+// program that is being replaced is like that for a moment, and the connections
+// of that moment wait for it.
+func TestProgramBeingReplaced(t *testing.T) {
+	t.Parallel()
+	program := filepath.Join(systest.Dir(t), "program")
+	systest.CopyProgram(t, systest.Need(t, "cat"), program)
+	m := configured(t, 1, single(`program = ["`+program+`"]`))
+	for range 3 {
+		fd, err := unix.Open(program, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := m.Dial(t)
+		time.Sleep(100 * time.Millisecond) // so that the start meets the open file
+		unix.Close(fd)
+		client.Echo(t, "hello\n")
+		client.CloseWrite(t)
+		client.ExpectEnd(t)
+		client.End(t) // and with it the program, which could not be opened for writing
+	}
+	if failed := m.Events(systest.Is(systest.SpawnFailed)); len(failed) > 0 {
+		t.Errorf("%s", failed[0].Line)
 	}
 }

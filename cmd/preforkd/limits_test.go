@@ -1,7 +1,10 @@
 package main
 
 import (
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
@@ -116,6 +119,27 @@ func TestMasterEnforcesIdleTimeout(t *testing.T) {
 				t.Errorf("should have been asked first: %s", said.Line)
 			}
 		})
+	}
+}
+
+// It holds for workers of another user, too, whose descriptors a master without
+// every right of root may not look at.
+func TestMasterEnforcesIdleTimeoutOfAnotherUser(t *testing.T) {
+	t.Parallel()
+	systest.NeedRoot(t)
+	for _, listen := range []string{"127.0.0.1:0", ":0"} {
+		m := systest.Options{
+			Args: with("--listen "+listen+" --user 65534 --group 65534 --idle-timeout 200ms --kill-delay 100ms --handoff worker", program("/bin/sleep", "1000")...),
+			Attr: &syscall.SysProcAttr{
+				Credential:  &syscall.Credential{Uid: 65533, Gid: 65533, NoSetGroups: true},
+				AmbientCaps: []uintptr{unix.CAP_SETUID, unix.CAP_SETGID, unix.CAP_KILL},
+			},
+		}.Start(t)
+		client := m.DialTo(t, "tcp", "127.0.0.1:"+m.Listeners[0].Port())
+		client.ExpectGone(t)
+		if end := client.End(t); end.Signal != "SIGTERM" {
+			t.Errorf("%s", end.Line)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -171,6 +172,7 @@ func init() {
 
 // inNetwork runs a command in a network of its own that has a loopback only.
 func inNetwork(args []string) int {
+	runtime.LockOSThread() // the network is that of the thread, which executes the command
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return fail("unshare the network: %v", err)
 	}

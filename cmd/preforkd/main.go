@@ -9,6 +9,8 @@ import (
 
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/config"
+	"github.com/preforkd/preforkd/master/process"
+	"github.com/preforkd/preforkd/master/threads"
 )
 
 // These are the exit codes of preforkd itself. serve --once exits with the worker's
@@ -42,7 +44,15 @@ func failure(err error) error { return &exitError{code: exitFailure, err: err} }
 // mainProgram is what main runs. With the tag manual it is another one.
 var mainProgram = run
 
-func main() { os.Exit(mainProgram(os.Args[1:])) }
+// The main thread forks nothing, so that what it has for children are orphans.
+func init() { process.LockMainThread() }
+
+func main() {
+	if threads.RunProbe(os.Args) { // a child that serve has started
+		return
+	}
+	os.Exit(process.LeaveMainThread(func() int { return mainProgram(os.Args[1:]) }))
+}
 
 // run executes one command line and returns the exit code. It prints an error as one
 // line on stderr, and the errors of a configuration file as one line each.
@@ -61,10 +71,13 @@ func run(args []string) int {
 			return code
 		}
 	}
-	if mistakes, ok := errors.AsType[config.ConfigErrors](err); ok && mistakes[0].At.IsValid() {
+	if mistakes, ok := errors.AsType[config.ConfigErrors](err); ok && mistakes[len(mistakes)-1].At.IsValid() {
 		// Each line begins with the place in the file, as editors and people know it
-		// from compilers.
+		// from compilers. What is wrong with a flag beside the file comes first.
 		for _, mistake := range mistakes {
+			if !mistake.At.IsValid() {
+				fmt.Fprint(os.Stderr, "preforkd: ")
+			}
 			fmt.Fprintln(os.Stderr, errorLine(mistake))
 		}
 		return code
@@ -85,7 +98,7 @@ so that a crash, a leak or a break-in stays in the connection it came with.`,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.AddCommand(newServe(), newCheck(), newStatus(), newTop(), newDrain(), newReload(), newKill(), newLogLevel(), newExplain(),
+	root.AddCommand(newServe(), newCheck(), newBox(), newStatus(), newTop(), newDrain(), newResume(), newReload(), newKill(), newLogLevel(), newExplain(),
 		newConnect(), newChat(), newSender(), newVersion())
 	completeNames(root)
 	return root

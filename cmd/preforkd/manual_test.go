@@ -114,6 +114,7 @@ func TestCompletion(t *testing.T) {
 		{[]string{"kill", "--control", m.Control, ""}, conn + "\tcat " + c.LocalAddr().String() + "\n" + noFiles},
 		{[]string{"drain", "--control", m.Control, ""}, "cat\t/bin/cat\n" + noFiles},
 		{[]string{"drain", "--control", m.Control, "cat", ""}, noFiles},
+		{[]string{"resume", "--control", m.Control, ""}, noFiles}, // nothing is drained
 		{[]string{"explain", "--control", m.Control, ""}, noFiles},
 		{[]string{"explain", "--control", m.Control, "10.0.0.1", ""}, "cat\t/bin/cat\n" + noFiles},
 		{[]string{"kill", "--control", m.Control + ".not", ""}, noFiles},

@@ -155,6 +155,55 @@ deny = ["127.0.0.7"]
 	live.Close()
 }
 
+// The first scrape has every counter of a service whose labels are known, also of a
+// service that a reload has just made, so that an increase from nothing is seen.
+// Exit codes are as they come.
+func TestFirstScrape(t *testing.T) {
+	t.Parallel()
+	m := configured(t, 1, single(catting))
+	code, text := curl(t, m, "/metrics")
+	before := scraped(t, text)
+	if code != "200" || len(before) == 0 {
+		t.Fatalf("%s: %s", code, text)
+	}
+	gone := filepath.Join(systest.Dir(t), "gone")
+	systest.CopyProgram(t, "/bin/cat", gone)
+	m.Reload(t, single(catting)+fmt.Sprintf("[service.two]\nlisten = [\"127.0.0.1:0\"]\nprogram = [%q]\ndeny = [\"127.0.0.7\"]\n", gone))
+	if err := os.Remove(gone); err != nil {
+		t.Fatal(err)
+	}
+	m.Baseline(t) // with one more listener
+	_, text = curl(t, m, "/metrics")
+	both := scraped(t, text)
+	for _, label := range []string{
+		`refused_total{reason="denied"`, `refused_total{reason="penalty"`, `refused_total{reason="early-drop"`,
+		`refused_total{reason="max-connections-per-source"`, `refused_total{reason="rate-per-source"`, `refused_total{reason="rate"`,
+		`refused_total{reason="max-connections"`, `refused_total{reason="proxy-missing"`, `refused_total{reason="proxy-malformed"`,
+		`refused_total{reason="proxy-oversized"`, `refused_total{reason="proxy-timeout"`, `refused_total{reason="proxy-crowded"`,
+		`refused_total{reason="draining"`, `refused_total{reason="gone"`,
+		`failed_total{cause="program-missing"`, `failed_total{cause="program-unusable"`, `failed_total{cause="out-of-processes"`,
+		`failed_total{cause="out-of-memory"`, `failed_total{cause="out-of-descriptors"`, `failed_total{cause="stopping"`, `failed_total{cause="other"`,
+	} {
+		for service, samples := range map[string]map[string]float64{"one": before, "two": both} {
+			name := "preforkd_connections_" + label + `,service="` + service + `"}`
+			if v, there := samples[name]; !there || v != 0 {
+				t.Errorf("%s is %v (%v), want 0", name, v, there)
+			}
+		}
+	}
+	// No counter has a sample that was not there before.
+	m.DialTo(t, "tcp", m.Listeners[0].Address).Close()
+	dialFromTo(t, m, "127.0.0.7", m.Listeners[1].Address).ExpectGone(t)
+	m.DialTo(t, "tcp", m.Listeners[1].Address).ExpectGone(t)
+	m.WaitIdle(t)
+	_, text = curl(t, m, "/metrics")
+	for name := range scraped(t, text) {
+		if _, there := both[name]; !there && strings.HasPrefix(name, "preforkd_") && !strings.HasPrefix(name, "preforkd_worker_exits_total{") {
+			t.Errorf("%s has come with its first event", name)
+		}
+	}
+}
+
 // parts are what accepted connections are the sum of.
 var parts = regexp.MustCompile(`^preforkd_connections_(refused_total|failed_total|reaped_total|live)({.*})$`)
 
@@ -223,7 +272,7 @@ func TestMetricsAddress(t *testing.T) {
 		t.Errorf("exit %d: %s", r.Code, r.Stderr)
 	}
 	for address, want := range map[string]string{
-		"unix:/run/x": "must be a TCP address", "nonsense": "metrics \"nonsense\": ", ":7007": "service echo listens at 127.0.0.1:7007",
+		"unix:/run/x": "must be a TCP address", "nonsense": "metrics \"nonsense\": ", ":7007": "metrics :7007: is taken by 127.0.0.1:7007 of service echo",
 	} {
 		r := systest.Run(t, "check", "--metrics", address)
 		oneLine(t, r.Stderr)

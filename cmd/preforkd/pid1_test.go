@@ -22,7 +22,7 @@ func TestAsPID1(t *testing.T) {
 			m := systest.Options{
 				Attr: &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID},
 				Wrap: []string{unshare, "--mount-proc", "--"},
-				Args: append([]string{"--kill-delay", "50ms"}, program(sh(
+				Args: append([]string{"--kill-delay", "50ms", "--leftovers", "keep"}, program(sh(
 					// A child of its own session, which the worker leaves behind.
 					`read line; setsid sh -c 'read go < `+gate.Path+`' <&2 & echo "$line $PPID"; read line`)...)...),
 			}.Start(t)

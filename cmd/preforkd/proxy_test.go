@@ -95,7 +95,8 @@ func TestProxyHeaderThatIsWrong(t *testing.T) {
 		{"PROXY TCP4 192.0.2.1 ", "proxy-malformed", true},
 		{"PROXY TCP4 nowhere 198.51.100.7 40000 443\r\n", "proxy-malformed", false},
 		{"PROXY TCP4 " + strings.Repeat("1", 120), "proxy-oversized", false},
-		{"\r\n\r\n\x00\r\nQUIT\n\x21\x11\xff\xff", "proxy-oversized", false},
+		{"\r\n\r\n\x00\r\nQUIT\n\x21\x13\xff\xff", "proxy-malformed", false},
+		{longHeader(60000, "\x01\x02\x03\x04"), "proxy-malformed", false},
 	} {
 		client := m.Dial(t)
 		client.Send(t, c.text)
@@ -122,6 +123,69 @@ func TestProxyHeaderThatIsWrong(t *testing.T) {
 	}
 	for _, c := range slow {
 		c.Close()
+	}
+}
+
+// longHeader is a PROXY header of version 2 for 192.0.2.2:40000 with as many bytes of
+// an extension as a client's certificate may take, and a checksum if there is one.
+func longHeader(bytes int, checksum string) string {
+	extension := func(kind byte, value string) string {
+		return string([]byte{kind, byte(len(value) >> 8), byte(len(value))}) + value
+	}
+	rest := "\xc0\x00\x02\x02\xc6\x33\x64\x07\x9c\x40\x01\xbb"
+	if checksum != "" {
+		rest += extension(3, checksum)
+	}
+	rest += extension(0x20, "\x01\x00\x00\x00\x00"+extension(0x28, strings.Repeat("c", bytes)))
+	return "\r\n\r\n\x00\r\nQUIT\n" + string([]byte{0x21, 0x11, byte(len(rest) >> 8), byte(len(rest))}) + rest
+}
+
+// A header may be as long as the format allows, which is more than the kernel keeps
+// for a socket that nobody reads, and what follows it is the handler's.
+func TestLongProxyHeaders(t *testing.T) {
+	t.Parallel()
+	path := systest.Dir(t) + "/s"
+	m := configured(t, 2, `[service.one]
+listen = ["127.0.0.1:0", "unix:`+path+`"]
+`+telling+`
+proxy-protocol = ["127.0.0.1", "unix"]
+`)
+	for _, l := range m.Listeners {
+		for _, size := range []int{4500, 20000, 65535 - 12 - 3 - 5 - 3} {
+			c := m.DialTo(t, l.Network, l.Address)
+			c.Send(t, longHeader(size, "")+"hello\n")
+			if got := c.ExpectEnd(t); !strings.HasPrefix(got, "hello from 192.0.2.2 40000 at 198.51.100.7 443,") {
+				t.Errorf("with a certificate of %d bytes over %s: got %q", size, l.Network, got)
+			}
+		}
+	}
+}
+
+// The log says what is wrong with a header, in a form that is harmless, and does
+// not quote the header where it may not tell of peers.
+func TestProxyHeaderErrorsInTheLog(t *testing.T) {
+	t.Parallel()
+	for _, logPeer := range []string{"full", "prefix", "none"} {
+		m := configured(t, 1, "[master]\nlog-peer = \""+logPeer+"\"\n"+single(telling, `proxy-protocol = ["127.0.0.0/8"]`))
+		for i, c := range []struct{ text, reason, says string }{
+			{"GET /\x1b[2J HTTP/1.0\r\n\r\n", "proxy-missing", `the connection begins with "GET /\x1b[2J HTTP/1.0\r\n\r\n"`},
+			{"PROXY TCP4 192.0.2.400 198.51.100.7 40000 443\r\n", "proxy-malformed", `192.0.2.400`},
+			{"PROXY TCP4 " + strings.Repeat("1", 120), "proxy-oversized", `no end of line within 107 bytes`},
+			{longHeader(100, "\x01\x02\x03\x04"), "proxy-malformed", `and it says 0x01020304`},
+			{"\r\n\r\n\x00\r\nQUIT\n\x31", "proxy-malformed", `version 3`},
+		} {
+			client := m.Dial(t)
+			client.Send(t, c.text)
+			client.ExpectGone(t)
+			e := m.Wait(t, i+1, systest.Is(systest.Refused))[i]
+			if e.Reason != c.reason {
+				t.Errorf("refused for %s: %s", c.reason, e.Line)
+			}
+			if told := strings.Contains(e.Error, c.says); told != (logPeer == "full") || logPeer != "full" && e.Error != "" {
+				t.Errorf("log-peer = %s: no %q in %s", logPeer, c.says, e.Line)
+			}
+		}
+		m.Stop(t)
 	}
 }
 

@@ -267,6 +267,7 @@ func TestReapAmongMany(t *testing.T) {
 	t.Parallel()
 	const many = 700
 	m := systest.Start(t, append([]string{"--max-connections", "1000"}, program("cat")...)...)
+	m.Parks = true
 	old := m.DialAll(t, many)
 	for _, c := range old {
 		c.Echo(t, "here\n")
@@ -290,6 +291,7 @@ func TestReapAmongManyAtTheLimit(t *testing.T) {
 	t.Parallel()
 	const many = 600
 	m := systest.Start(t, append([]string{"--max-connections", fmt.Sprint(many), "--overflow", "wait"}, program("cat")...)...)
+	m.Parks = true
 	old := m.DialAll(t, many)
 	for _, c := range old {
 		c.Echo(t, "here\n")

@@ -125,7 +125,7 @@ func TestReloadOfABadFile(t *testing.T) {
 		at("one", ports, catting, `max-conections = 5`, `rate = 5`):                                  {":4:1: service.one: unknown key", ":5:8: service.one: rate 5"},
 		at("one", ports, `program = ["/nowhere/program"]`):                                           {":3:12: service.one: program"},
 		at("one", []string{ports[1]}, catting) + at("two", []string{taken.Addr().String()}, catting): {"bind service two: listen " + taken.Addr().String() + ": address already in use"},
-		at("one", ports[:1], catting, `reuse-port = true`):                                           {"reuse-port"},
+		at("one", ports[:1], catting, `bind-to-device = "nosuch0"`):                                  {"bind to device nosuch0: no such device"},
 		"": {"there is no service"},
 	} {
 		before := len(m.Events(systest.Is(systest.NotReloaded)))
@@ -320,4 +320,24 @@ func TestNothingToReload(t *testing.T) {
 	m.Signal(t, syscall.SIGHUP)
 	m.WaitFor(t, systest.Is("nothing to reload"))
 	m.Dial(t).Echo(t, "hello")
+}
+
+// A reload that removes a service tells its workers to drain, as preforkd drain
+// does.
+func TestRemovedServiceDrains(t *testing.T) {
+	t.Parallel()
+	ports := held(t, 2)
+	goodbye := sdk(t, "", "goodbye")
+	program := `handoff = "worker"` + "\n" + `program = ["` + strings.Join(goodbye[len(goodbye)-2:], `", "`) + `"]`
+	m := configured(t, 2, at("one", ports[:1], program)+at("two", ports[1:], catting))
+	client := m.DialTo(t, "tcp", ports[0])
+	client.Echo(t, "hello\n")
+	reloaded(t, m, at("two", ports[1:], catting))
+	if got := client.ExpectEnd(t); got != "goodbye\n" {
+		t.Errorf("the last words are %q", got)
+	}
+	if end := client.End(t); end.Reason != "drain" {
+		t.Errorf("%s", end.Line)
+	}
+	m.Baseline(t) // without its listener
 }

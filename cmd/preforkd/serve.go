@@ -26,35 +26,54 @@ foreground, until a signal ends it.
 
 One service can be given by flags and arguments, any number of them by a
 configuration file; every flag has the name of the key that it stands for.
+Beside a file, flags of the master win over what its [master] says, also when it
+is read again, and the log says so. Flags of a service cannot be given then.
 
 HANDLER is a built-in handler; the default is echo. PROGRAM is any program: it
 finds the connection on its standard input and output, as under inetd.
 
 ADDR is host:port, :port (every address of both families), [v6]:port,
-unix:/path or unix:@name (abstract). Port 0 lets the kernel choose; the log
-says which port it is.`,
+unix:/path or unix:@name (abstract). A port is a number or the name of a TCP
+service in /etc/services. Port 0 lets the kernel choose; the log says which port
+it is.`,
 		Example: `  preforkd serve
   preforkd serve --listen :7 --quit-word exit echo
   preforkd serve --listen :9418 -- git daemon --inetd --export-all /srv/git
   preforkd serve --config /etc/preforkd/preforkd.toml
+  preforkd serve --config preforkd.toml --control /tmp/c.sock --debug
   preforkd serve --once --debug --wrap 'strace -f -o /tmp/w' -- /bin/cat`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			// From here on a signal is acted on, if need be later, and does not
+			// end the process by itself.
+			signals := master.CatchSignals()
+			// This may execute the program again.
+			if err := process.ResetSignals(); err != nil {
+				return failure(err)
+			}
 			// This must come before anything else is started or opened.
 			sockets, err := systemd.Passed()
 			if err != nil {
 				return err
 			}
 			flags.socketsPassed = systemd.Activated(sockets)
-			cfg, err := flags.config(args, cmd.ArgsLenAtDash())
-			if err != nil {
-				return err
-			}
 			options, err := log.options()
 			if err != nil {
 				return err
 			}
-			return serve(cfg, flags.file, sockets, options)
+			// A file system may keep that waiting.
+			var cfg config.Config
+			sig, err := signals.During(func() (err error) {
+				cfg, err = flags.config(args, cmd.ArgsLenAtDash())
+				return err
+			})
+			if sig != 0 {
+				return nil // there is nothing yet that could be said or left behind
+			}
+			if err != nil {
+				return err
+			}
+			return serve(cfg, flags.file, sockets, signals, options)
 		},
 	}
 	cmd.Flags().SortFlags = false
@@ -69,9 +88,12 @@ const logFlushTimeout = 2 * time.Second
 
 // serve runs a master until it ends. Errors before the master serves belong to the
 // command. Later errors are already in the log.
-func serve(cfg config.Config, file string, sockets []systemd.Socket, options logging.Options) error {
-	if err := resetInherited(); err != nil {
+func serve(cfg config.Config, file string, sockets []systemd.Socket, signals *master.Signals, options logging.Options) error {
+	if err := process.SetCloexecAll(); err != nil {
 		return failure(err)
+	}
+	if err := master.ReserveThreads(); err != nil {
+		return failure(fmt.Errorf("start: %w", err))
 	}
 	logger, err := logging.New(options)
 	if err != nil {
@@ -83,7 +105,10 @@ func serve(cfg config.Config, file string, sockets []systemd.Socket, options log
 		return failure(err)
 	}
 	defer manager.Close()
-	m, err := master.New(cfg, file, master.Supervisor{Manager: manager, Sockets: sockets}, logger)
+	m, err := master.New(cfg, file, master.Supervisor{Manager: manager, Sockets: sockets}, signals, logger)
+	if err == master.ErrStopped {
+		return nil
+	}
 	if _, isConfigError := errors.AsType[config.ConfigErrors](err); isConfigError {
 		return err
 	}
@@ -95,13 +120,4 @@ func serve(cfg config.Config, file string, sockets []systemd.Socket, options log
 		return &exitError{code: cmp.Or(result.ExitCode, exitFailure)}
 	}
 	return nil
-}
-
-// resetInherited resets what this process may have inherited and every worker would
-// inherit too: descriptors, ignored signals and the signal mask.
-func resetInherited() error {
-	if err := process.SetCloexecAll(); err != nil {
-		return err
-	}
-	return process.ResetSignals()
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"syscall"
 	"testing"
@@ -15,7 +16,7 @@ import (
 func TestSocketOptions(t *testing.T) {
 	t.Parallel()
 	systest.NeedRoot(t)
-	m := configured(t, 1, single(catting, `nodelay = false`, `keepalive = "300s"`, `defer-accept = "1s"`, `reuse-port = true`, `free-bind = true`,
+	m := configured(t, 1, single(catting, `nodelay = false`, `keepalive = "300s"`, `user-timeout = "90s"`, `defer-accept = "1s"`, `reuse-port = true`, `free-bind = true`,
 		`bind-to-device = "lo"`, `backlog = 9`))
 	c := m.Dial(t)
 	c.Echo(t, "hello")
@@ -27,6 +28,9 @@ func TestSocketOptions(t *testing.T) {
 			defer s.Close()
 			if s.Option(unix.SOL_SOCKET, unix.SO_TYPE) != unix.SOCK_STREAM || s.Option(unix.SOL_SOCKET, unix.SO_DOMAIN) != unix.AF_INET {
 				continue
+			}
+			if name == "listener" && s.Option(unix.SOL_SOCKET, unix.SO_ACCEPTCONN) == 0 {
+				continue // the master's copy of the connection
 			}
 			found = true
 			for option, value := range want {
@@ -46,6 +50,7 @@ func TestSocketOptions(t *testing.T) {
 	}
 	shared := map[[2]int]int{
 		{unix.IPPROTO_TCP, unix.TCP_NODELAY}: 0, {unix.SOL_SOCKET, unix.SO_KEEPALIVE}: 1, {unix.IPPROTO_TCP, unix.TCP_KEEPIDLE}: 300,
+		{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT}: 90_000,
 	}
 	check("connection", c.Worker(t), shared)
 	shared[[2]int{unix.SOL_SOCKET, unix.SO_REUSEPORT}] = 1
@@ -64,6 +69,52 @@ func TestKeepaliveOff(t *testing.T) {
 		if got := s.Option(unix.SOL_SOCKET, unix.SO_KEEPALIVE); got != 0 {
 			t.Errorf("SO_KEEPALIVE %d", got)
 		}
+	}
+}
+
+// A peer that has vanished is given up after user-timeout, with data on its way to
+// it: two minutes, unless the service says otherwise. Without it the kernel
+// takes a quarter of an hour. So is a peer that is there and takes nothing.
+func TestUserTimeout(t *testing.T) {
+	t.Parallel()
+	m := configured(t, 1, single(catting))
+	c := m.Dial(t)
+	c.Echo(t, "hello")
+	for _, s := range systest.SocketsOf(c.Worker(t)) {
+		defer s.Close()
+		if s.Option(unix.SOL_SOCKET, unix.SO_DOMAIN) != unix.AF_INET {
+			continue // stderr
+		}
+		if got := s.Option(unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT); got != 120_000 {
+			t.Errorf("TCP_USER_TIMEOUT %d", got)
+		}
+	}
+	for name, vanish := range map[string]func(fd int) error{
+		// The kernel of the client drops what comes for it, without a word.
+		"vanished": func(fd int) error {
+			return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+				&unix.SockFprog{Len: 1, Filter: &unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0}})
+		},
+		"takes nothing": func(int) error { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := configured(t, 1, single(`program = ["/bin/cat", "-", "/dev/zero"]`, `user-timeout = "1s"`))
+			c := m.Dial(t)
+			c.Echo(t, "hello")
+			raw, err := c.Conn.(*net.TCPConn).SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := raw.Control(func(fd uintptr) { err = vanish(int(fd)) }); err != nil {
+				t.Fatal(err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.CloseWrite(t) // and with it the program comes to its zeros
+			c.End(t)
+		})
 	}
 }
 

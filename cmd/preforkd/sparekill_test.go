@@ -51,7 +51,7 @@ func accounted(t *testing.T, m *systest.Master, total int) map[string]systest.Ev
 	t.Helper()
 	m.WaitIdle(t)
 	accepted, ends := map[string]systest.Event{}, map[string]int{}
-	killed := map[string]systest.Event{}
+	killed, has := map[string]systest.Event{}, map[string]int{}
 	for _, e := range m.Events(func(e systest.Event) bool { return e.Conn != "" }) {
 		switch e.Msg {
 		case systest.Accepted:
@@ -59,12 +59,18 @@ func accounted(t *testing.T, m *systest.Master, total int) map[string]systest.Ev
 				t.Errorf("accepted twice: %s", e.Line)
 			}
 			accepted[e.Conn] = e
+			has[e.Conn] = e.PID
 		case systest.Reassigned, systest.Reaped, systest.Ended, systest.SpawnFailed:
 			if _, ok := accepted[e.Conn]; !ok {
 				t.Errorf("before it was accepted: %s", e.Line)
 			}
 			if e.Msg == systest.Reassigned {
+				has[e.Conn] = e.PID
 				continue
+			}
+			// The last of the two events says whose exit this is.
+			if e.Msg != systest.SpawnFailed && e.PID != has[e.Conn] {
+				t.Errorf("the log has named worker %d: %s", has[e.Conn], e.Line)
 			}
 			if ends[e.Conn]++; ends[e.Conn] > 1 {
 				t.Errorf("ended twice: %s", e.Line)

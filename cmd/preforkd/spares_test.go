@@ -121,7 +121,6 @@ func TestDescriptorsOfIdleSpare(t *testing.T) {
 				Wrap: sh(`exec 3</dev/zero 7<&3; exec "$@"`, "sh"),
 				Args: with("--spares 3 --listen 127.0.0.1:0 --listen [::1]:0", args...),
 			}.Start(t)
-			stderr := systest.FDs(m.PID)[2].Target
 			for _, c := range m.DialAll(t, 3) {
 				c.Echo(t, "hello")
 			}
@@ -130,6 +129,7 @@ func TestDescriptorsOfIdleSpare(t *testing.T) {
 				if conn := systest.Getenv(pid, "PREFORKD_CONNECTION"); conn != "" {
 					t.Errorf("%d knows of connection %s", pid, conn)
 				}
+				stderr := sharedStderr(t, m, pid)
 				for _, fd := range systest.FDs(pid) {
 					want := map[int]string{0: "/dev/null", 1: stderr, 2: stderr, 3: "/dev/null"}
 					switch {
@@ -161,7 +161,7 @@ func TestMasterKeepsNoCopyOfASparesConnection(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{
 		"worker": {"--quit-word", "exit", "echo"},
-		"stdio":  program(sh("read word; echo $word")...),
+		"stdio":  append([]string{"--lingering-close=false"}, program(sh("read word; echo $word")...)...),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -364,11 +364,11 @@ func TestStoppedSpareLosesItsConnection(t *testing.T) {
 			if e.PID != stopped {
 				t.Errorf("was not given to the spare: %s", e.Line)
 			}
-			m.WaitFor(t, systest.Of(systest.Reassigned, e.Conn))
+			again := m.WaitFor(t, systest.Of(systest.Reassigned, e.Conn))
 			c.CloseWrite(t)
 			c.ExpectEnd(t)
-			if end := c.End(t); end.Code() != 0 || end.PID == stopped {
-				t.Errorf("unexpected end: %s", end.Line)
+			if end := c.End(t); end.Code() != 0 || end.PID == stopped || end.PID != again.PID {
+				t.Errorf("unexpected end: %s after %s", end.Line, again.Line)
 			}
 			end := m.WaitFor(t, func(e systest.Event) bool { return e.Msg == systest.Reaped && e.PID == stopped })
 			if end.Signal != "SIGKILL" || end.Conn != "" {

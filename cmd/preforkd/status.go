@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,6 +23,7 @@ const (
 
 func newStatus() *cobra.Command {
 	var asJSON, check bool
+	var full time.Duration
 	cmd := controlCommand{
 		use:   "status",
 		short: "Look at the running master, its services and its connections",
@@ -29,10 +31,13 @@ func newStatus() *cobra.Command {
 counts and spares, and every connection with the process that serves it.
 
 With --check it says in a line or a few how the master is, and exits with 0 when
-it serves, 1 when it is degraded or stopping, and 3 when none is running.`,
+it serves, 1 when it is degraded or stopping, and 3 when none is running. With
+--check-full a service counts as well that is full while clients wait for a slot
+or are turned away: with --check-full=30s one that has been so for 30 seconds.`,
 		example: `  preforkd status
   preforkd status --json | jq '.connections | length'
-  preforkd status --check || systemctl restart preforkd`,
+  preforkd status --check || systemctl restart preforkd
+  preforkd status --check-full=1m`,
 		arguments: argCount(0, 0, "no arguments"),
 		run: func(ctx context.Context, cmd *cobra.Command, client *control.Client, _ []string) error {
 			s, err := client.Status(ctx)
@@ -41,7 +46,8 @@ it serves, 1 when it is degraded or stopping, and 3 when none is running.`,
 				return &exitError{exitNotRunning, err}
 			case err != nil:
 				return masterError(err)
-			case check:
+			case check, cmd.Flags().Changed("check-full"):
+				addFull(&s, cmd.Flags().Changed("check-full"), full)
 				return printCheck(cmd.OutOrStdout(), s)
 			case asJSON:
 				return printJSON(cmd.OutOrStdout(), s)
@@ -51,7 +57,10 @@ it serves, 1 when it is degraded or stopping, and 3 when none is running.`,
 	}.command()
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print all of it as JSON")
 	cmd.Flags().BoolVar(&check, "check", false, "say only whether all is well, in words and by the exit code")
+	cmd.Flags().DurationVar(&full, "check-full", 0, "as --check, and a service is not well that has been full for `DURATION`")
+	cmd.Flags().Lookup("check-full").NoOptDefVal = "0s"
 	cmd.MarkFlagsMutuallyExclusive("json", "check")
+	cmd.MarkFlagsMutuallyExclusive("json", "check-full")
 	return cmd
 }
 
@@ -62,6 +71,22 @@ func printStatus(w io.Writer, s control.Status) error {
 		width = statusview.TerminalWidth(f)
 	}
 	return statusview.Write(w, s, width)
+}
+
+// addFull adds a problem for each service that has been full for as long as said, if
+// that is asked for.
+func addFull(s *control.Status, asked bool, least time.Duration) {
+	for i := range s.Services {
+		v := &s.Services[i]
+		if !asked || v.FullSince == nil {
+			continue
+		}
+		if lasted := s.Taken.Sub(*v.FullSince); lasted >= least {
+			s.Master.Problems = append(s.Master.Problems, control.Problem{
+				Service: v.Name, Reason: fmt.Sprintf("full for %s, with %d connections of %d", human.Duration(max(lasted, 0)), v.Live, v.Limit),
+			})
+		}
+	}
 }
 
 // printCheck prints the state of a master and returns the matching exit code as an

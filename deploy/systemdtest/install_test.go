@@ -31,6 +31,7 @@ func TestInstall(t *testing.T) {
 		"-rw-r--r-- /usr/share/bash-completion/completions/preforkd",
 		"-rw-r--r-- /usr/share/doc/preforkd/LICENSE",
 		"-rw-r--r-- /usr/share/doc/preforkd/README.md",
+		"-rw-r--r-- /usr/share/doc/preforkd/drop-in/box.conf",
 		"-rw-r--r-- /usr/share/doc/preforkd/drop-in/notify-reload.conf",
 		"-rw-r--r-- /usr/share/doc/preforkd/drop-in/privileged-ports.conf",
 		"-rw-r--r-- /usr/share/doc/preforkd/drop-in/users.conf",
@@ -39,8 +40,8 @@ func TestInstall(t *testing.T) {
 		"-rw-r--r-- /usr/share/fish/vendor_completions.d/preforkd.fish",
 	}
 	for _, page := range []string{
-		"preforkd-chat.1", "preforkd-check.1", "preforkd-completion.1", "preforkd-connect.1", "preforkd-drain.1", "preforkd-explain.1", "preforkd-kill.1",
-		"preforkd-log-level.1", "preforkd-reload.1", "preforkd-serve.1", "preforkd-status.1", "preforkd-top.1", "preforkd-version.1", "preforkd.1",
+		"preforkd-box.1", "preforkd-chat.1", "preforkd-check.1", "preforkd-completion.1", "preforkd-connect.1", "preforkd-drain.1", "preforkd-explain.1", "preforkd-kill.1",
+		"preforkd-log-level.1", "preforkd-reload.1", "preforkd-resume.1", "preforkd-serve.1", "preforkd-status.1", "preforkd-top.1", "preforkd-version.1", "preforkd.1",
 	} {
 		want = append(want, "-rw-r--r-- /usr/share/man/man1/"+page)
 	}
@@ -53,12 +54,22 @@ func TestInstall(t *testing.T) {
 	for _, d := range documents {
 		want = append(want, "-rw-r--r-- /usr/share/doc/preforkd/"+d.Name())
 	}
-	slices.SortFunc(want, func(a, b string) int {
+	examples, err := os.ReadDir("../box")
+	if err != nil || len(examples) == 0 {
+		t.Fatalf("examples of boxes: %v, %v", examples, err)
+	}
+	for _, e := range examples {
+		want = append(want, "-rw-r--r-- /usr/share/doc/preforkd/box/"+e.Name())
+	}
+	byPath := func(a, b string) int {
 		return strings.Compare(a[strings.IndexByte(a, ' '):], b[strings.IndexByte(b, ' '):])
-	})
+	}
+	slices.SortFunc(want, byPath)
 
 	install("install", "prefix=/usr")
-	if got := files(t, root); !slices.Equal(got, want) {
+	got := files(t, root)
+	slices.SortFunc(got, byPath) // with box.md before box/git.toml
+	if !slices.Equal(got, want) {
 		t.Errorf("installed are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	linksLead(t, root, "/usr/share/doc/preforkd")

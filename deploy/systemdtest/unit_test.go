@@ -143,6 +143,17 @@ socket-owner = "daemon"
 	s.dialTo(t, "unix", "/run/preforkd/echo.sock").expect(t, "nobody\n")
 }
 
+// The drop-in for boxes is also for a systemd that does not know every line of it, and
+// for machines whose control groups are not of version 2.
+func TestBoxDropIn(t *testing.T) {
+	s := setup(t, cat, map[string]string{unit: dropIn(t, "box.conf")})
+	s.start(t)
+	s.dial(t).echo(t, "hello")
+	s.withoutCapabilities(t)
+	s.systemctl(t, "reload", unit)
+	s.once(t, address)
+}
+
 // withoutCapabilities checks that the only worker has no rights beyond its user's.
 func (s *service) withoutCapabilities(t *testing.T) {
 	t.Helper()

@@ -9,8 +9,10 @@ import (
 	"github.com/preforkd/preforkd/master/admit"
 	"github.com/preforkd/preforkd/master/dispatch"
 	"github.com/preforkd/preforkd/master/endpoints"
+	"github.com/preforkd/preforkd/master/linger"
 	"github.com/preforkd/preforkd/master/listen"
 	"github.com/preforkd/preforkd/master/logging"
+	"github.com/preforkd/preforkd/master/proxy"
 	"github.com/preforkd/preforkd/master/redact"
 	"github.com/preforkd/preforkd/master/service"
 )
@@ -20,8 +22,9 @@ type Dispatcher interface {
 	// Dispatch gives a connection to a worker. The connection, its slot and
 	// its account are not the caller's any more, whatever the error says.
 	Dispatch(*service.Connection) error
-	// AwaitDescriptors waits while a connection waits for descriptors.
-	AwaitDescriptors()
+	// AwaitDescriptors waits while a connection waits for descriptors. It
+	// reports whether it had to wait.
+	AwaitDescriptors() bool
 }
 
 // A Config is what an Acceptor needs.
@@ -29,6 +32,8 @@ type Config struct {
 	Dispatcher Dispatcher
 	IDs        *service.IDs
 	Redact     *redact.Policy
+	// Linger closes refused connections that were sent a message.
+	Linger *linger.Closer
 	// OneConnection says that a single connection is to be served.
 	OneConnection bool
 	// Stopping is closed when the master stops accepting.
@@ -41,16 +46,25 @@ type Acceptor struct {
 	cfg       Config
 	goroutine sync.WaitGroup // those that accept or wait for a PROXY header
 	queues    proxyQueues
-	lingering lingeringRefusals
+	headers   *proxy.Budget // memory for PROXY headers that are incomplete
+	watches   watches
+	// suppressed has something when a service has a refusal that is not in the log.
+	suppressed chan struct{}
 }
 
 // New returns an acceptor without listeners.
-func New(cfg Config) *Acceptor { return &Acceptor{cfg: cfg} }
+func New(cfg Config) *Acceptor {
+	return &Acceptor{cfg: cfg, headers: proxy.NewBudget(maxHeaderMemory), suppressed: make(chan struct{}, 1)}
+}
 
-// PerListener returns how many goroutines accept on each listener: as many as
-// can start a process at the same time, and at least two, so that a program that
-// is slow to start leaves one to accept.
-func (a *Acceptor) PerListener() int {
+// Suppressed returns a channel that has something when a service has a refusal that
+// the log does not tell. Its Refusals have to be asked from then on.
+func (a *Acceptor) Suppressed() <-chan struct{} { return a.suppressed }
+
+// perListener returns how many goroutines may accept on each listener: as many
+// as can start a process at the same time, and at least two, so that a program
+// that is slow to start leaves one to accept.
+func (a *Acceptor) perListener() int {
 	if a.cfg.OneConnection {
 		return 1
 	}
@@ -60,10 +74,12 @@ func (a *Acceptor) PerListener() int {
 // Start accepts from a listener until it is closed.
 func (a *Acceptor) Start(l *endpoints.Listener) {
 	l.LogListening()
-	shortage := &exhaustion{}
-	for range a.PerListener() {
-		a.goroutine.Go(func() { a.accept(l, shortage) })
-	}
+	a.startOne(l, &crew{limit: a.perListener(), size: 1})
+}
+
+// startOne starts a goroutine that was counted in the crew.
+func (a *Acceptor) startOne(l *endpoints.Listener, c *crew) {
+	a.goroutine.Go(func() { a.accept(l, c) })
 }
 
 // Stop sends everybody away who waits for a PROXY header. The listeners are
@@ -100,20 +116,33 @@ func (r *slotReservation) Reserve() bool {
 func (r *slotReservation) Cancel() { r.spec.Owner().Gate.Cancel() }
 
 // accept takes connections from one listener and has them served, until the
-// listener is closed. Several run on each listener: while one starts a process,
-// another accepts.
-func (a *Acceptor) accept(l *endpoints.Listener, shortage *exhaustion) {
+// listener is closed or the others of its crew are enough.
+func (a *Acceptor) accept(l *endpoints.Listener, crew *crew) {
+	shortage := &crew.shortage
 	slot := slotReservation{l, l.Spec()}
 	for {
-		a.cfg.Dispatcher.AwaitDescriptors()
+		if a.cfg.Dispatcher.AwaitDescriptors() {
+			l.Delay(time.Now())
+		}
 		conn, err := l.Accept(&slot)
 		s := slot.spec.Owner()
 		switch {
 		case err == nil:
-			err = a.serve(slot.spec, conn)
+			if crew.busy() {
+				a.startOne(l, crew)
+			}
+			now := time.Now()
+			err = a.serve(slot.spec, conn, now)
+			if done := time.Now(); done.Sub(now) > slowService {
+				l.Delay(done)
+			}
+			stay := crew.free()
 			if err == nil || !dispatch.IsExhaustion(err) {
 				if shortage.passed() {
 					s.Log.Info("accept recovered", logging.Local(l.Local()))
+				}
+				if !stay {
+					return
 				}
 				continue
 			}
@@ -121,10 +150,15 @@ func (a *Acceptor) accept(l *endpoints.Listener, shortage *exhaustion) {
 			// kernel's queue, where this one would have been safer, too.
 			s.Ledger.NoteShortage(time.Now())
 			pause, _ := shortage.met(time.Now())
+			if !stay {
+				return
+			}
 			a.wait(pause)
+			l.Delay(time.Now())
 		case errors.Is(err, listen.ErrClosed):
 			return
 		case errors.Is(err, listen.ErrFull):
+			a.foundFull(s, func(w *watch) { w.listeners[l] = true })
 			select {
 			case <-s.Gate.SlotFreed():
 			case <-l.Closed():
@@ -139,9 +173,15 @@ func (a *Acceptor) accept(l *endpoints.Listener, shortage *exhaustion) {
 			}
 			s.Ledger.NoteShortage(time.Now())
 			a.wait(pause)
+			l.Delay(time.Now())
 		}
 	}
 }
+
+// slowService is how long a connection may keep an accept goroutine before those
+// that wait behind it are asked whether they are still there. A start takes a few
+// milliseconds at most, unless a disk or the machine is slow.
+const slowService = 100 * time.Millisecond
 
 // wait waits for a pause to pass or for the master to stop accepting.
 func (a *Acceptor) wait(d time.Duration) {

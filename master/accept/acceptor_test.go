@@ -1,10 +1,13 @@
 package accept
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,6 +20,7 @@ import (
 	"github.com/preforkd/preforkd/ipc/slowtest"
 	"github.com/preforkd/preforkd/master/admit"
 	"github.com/preforkd/preforkd/master/endpoints"
+	"github.com/preforkd/preforkd/master/linger"
 	"github.com/preforkd/preforkd/master/redact"
 	"github.com/preforkd/preforkd/master/service"
 	"github.com/preforkd/preforkd/master/service/servicetest"
@@ -33,19 +37,23 @@ type stage struct {
 	stopping chan struct{}
 	given    chan *service.Connection
 
-	mu  sync.Mutex
-	err error // of the next dispatches
+	mu   sync.Mutex
+	err  error         // of the next dispatches
+	hold chan struct{} // until it is closed, Dispatch does not return
 }
 
 func (st *stage) Dispatch(c *service.Connection) error {
 	st.mu.Lock()
-	err := st.err
+	err, hold := st.err, st.hold
 	st.mu.Unlock()
 	st.given <- c
+	if hold != nil {
+		<-hold
+	}
 	return err
 }
 
-func (st *stage) AwaitDescriptors() {}
+func (st *stage) AwaitDescriptors() bool { return false }
 
 func (st *stage) fail(err error) {
 	st.mu.Lock()
@@ -55,10 +63,21 @@ func (st *stage) fail(err error) {
 
 func newStage(t *testing.T, keys string) *stage {
 	t.Helper()
+	return newStageAt(t, "127.0.0.1:0", keys)
+}
+
+func newStageAt(t *testing.T, address, keys string) *stage {
+	t.Helper()
 	core, logs := observer.New(zapcore.DebugLevel)
 	st := &stage{T: t, logs: logs, stopping: make(chan struct{}), given: make(chan *service.Connection, 100)}
-	st.a = New(Config{Dispatcher: st, IDs: service.NewIDs(time.Now()), Redact: &redact.Policy{}, Stopping: st.stopping})
-	st.spec = servicetest.Specs(t, "[service.test]\nlisten = ['127.0.0.1:0']\nprogram = ['/bin/cat']\n"+keys)[0]
+	closer, err := linger.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	go closer.Run()
+	t.Cleanup(closer.End)
+	st.a = New(Config{Dispatcher: st, IDs: service.NewIDs(time.Now()), Redact: &redact.Policy{}, Linger: closer, Stopping: st.stopping})
+	st.spec = servicetest.Specs(t, "[service.test]\nlisten = ['"+address+"']\nprogram = ['/bin/cat']\n"+keys)[0]
 	s := service.New("test", st.spec.Policy(), zap.New(core))
 	s.SetOwner(st.spec)
 	s.Install(st.spec, time.Now())
@@ -95,12 +114,24 @@ func (st *stage) stop() {
 
 func (st *stage) dial() *net.TCPConn {
 	st.Helper()
-	conn, err := net.Dial("tcp", st.set.All()[0].Local())
+	return st.connect(st.set.All()[0].Local()).(*net.TCPConn)
+}
+
+// connect connects to the listener, over TCP or a unix socket.
+func (st *stage) connect(address string) net.Conn {
+	st.Helper()
+	network := "tcp"
+	if path, isUnix := strings.CutPrefix(address, "unix:"); isUnix {
+		network, address = "unix", path
+	} else {
+		address = st.set.All()[0].Local()
+	}
+	conn, err := net.Dial(network, address)
 	if err != nil {
 		st.Fatal(err)
 	}
 	st.Cleanup(func() { conn.Close() })
-	return conn.(*net.TCPConn)
+	return conn
 }
 
 // refused waits until so many connections were refused for a reason.
@@ -172,18 +203,6 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// Lingering refusals are bounded in number.
-func TestLingeringIsBounded(t *testing.T) {
-	st := newStage(t, "deny = ['127.0.0.1']\nrefuse-message = 'go away'\n")
-	for i := range maxLingering + 20 {
-		st.dial() // and nothing is ever closed
-		st.refused(admit.Denied, uint64(i+1))
-		if n := st.a.lingering.count.Load(); n > maxLingering {
-			t.Fatalf("%d linger", n)
-		}
-	}
-}
-
 const proxied = "proxy-protocol = ['127.0.0.1']\nproxy-timeout = '30s'\n"
 
 // A connection from a proxy has no slot before its header has come, and is then
@@ -212,6 +231,14 @@ func TestProxyHeader(t *testing.T) {
 func TestProxyQueueMakesRoom(t *testing.T) {
 	st := newStage(t, proxied)
 	first := st.dial()
+	for q := st.a.queues.of(st.spec.Owner()); ; time.Sleep(time.Millisecond) {
+		q.mu.Lock()
+		n := len(q.readers)
+		q.mu.Unlock()
+		if n == 1 { // it is the oldest, whichever goroutine accepts the next ones
+			break
+		}
+	}
 	for range maxProxyQueue {
 		st.dial()
 	}
@@ -327,10 +354,81 @@ func TestExhaustion(t *testing.T) {
 }
 
 func TestPerListener(t *testing.T) {
-	if n := New(Config{OneConnection: true}).PerListener(); n != 1 {
+	if n := New(Config{OneConnection: true}).perListener(); n != 1 {
 		t.Errorf("%d goroutines for one connection", n)
 	}
-	if n := New(Config{}).PerListener(); n < 2 {
+	if n := New(Config{}).perListener(); n < 2 {
 		t.Errorf("%d goroutines: a program that is slow to start leaves nobody to accept", n)
 	}
+}
+
+// One goroutine waits at first. Whoever leaves nobody behind has another one
+// started, up to the limit, and two stay.
+func TestCrew(t *testing.T) {
+	c := crew{limit: 4, size: 1}
+	for i, want := range []bool{true, true, true, false} {
+		if start := c.busy(); start != want {
+			t.Errorf("connection %d: another one is started: %v, want %v", i+1, start, want)
+		}
+	}
+	if c.size != 4 || c.serving != 4 {
+		t.Errorf("%d goroutines, %d serve", c.size, c.serving)
+	}
+	for i, want := range []bool{true, true, false, false} {
+		if stay := c.free(); stay != want {
+			t.Errorf("end %d: it stays: %v, want %v", i+1, stay, want)
+		}
+	}
+	for range 10 { // one client after the other
+		if c.busy() {
+			t.Error("another one is started while one waits")
+		}
+		if !c.free() {
+			t.Error("one of two ends")
+		}
+	}
+	if c.size != maxFree || c.serving != 0 {
+		t.Errorf("%d goroutines, %d serve", c.size, c.serving)
+	}
+}
+
+// A listener that nobody uses has one goroutine, and one that is in use accepts
+// while as many connections as allowed are being served.
+func TestCrewOfAListener(t *testing.T) {
+	st := newStage(t, "")
+	goroutines := func() int {
+		n := 0
+		stacks := make([]byte, 1<<20)
+		for _, stack := range bytes.Split(stacks[:runtime.Stack(stacks, true)], []byte("\n\n")) {
+			if bytes.Contains(stack, []byte("(*Acceptor).accept(")) {
+				n++
+			}
+		}
+		return n
+	}
+	if n := goroutines(); n > 1 {
+		t.Errorf("%d goroutines accept from a listener that nobody has used", n)
+	}
+	most := st.a.perListener()
+	hold := make(chan struct{})
+	st.mu.Lock()
+	st.hold = hold
+	st.mu.Unlock()
+	for range most {
+		st.dial()
+	}
+	for range most { // each of them is on a goroutine of its own
+		(<-st.given).File.Close()
+	}
+	if n := goroutines(); n != most {
+		t.Errorf("%d goroutines, want %d", n, most)
+	}
+	close(hold)
+	for deadline := time.Now().Add(slowtest.Scale(time.Minute)); goroutines() > maxFree; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d goroutines stay, want %d", goroutines(), maxFree)
+		}
+	}
+	st.dial()
+	(<-st.given).File.Close()
 }

@@ -19,13 +19,26 @@ type candidate struct {
 	peer admit.Peer
 }
 
+// source returns what limits count the peer as.
+func (c *candidate) source() admit.Source {
+	return admit.SourceOf(c.peer, c.spec.SourcePrefixV4, c.spec.SourcePrefixV6)
+}
+
 // serve decides about a connection that was just accepted with a reservation of
 // its service's gate, and gives it to a worker. It returns the error of the
 // start. In any case it has taken over the descriptor and the reservation.
-func (a *Acceptor) serve(spec *service.Spec, conn *listen.Conn) error {
+//
+// Clients that have waited for long may have gone. Nobody else is asked, because
+// that costs a system call.
+func (a *Acceptor) serve(spec *service.Spec, conn *listen.Conn, now time.Time) error {
 	s := spec.Owner()
 	s.Ledger.Accepted()
 	c := candidate{spec, conn, peerOf(conn)}
+	if conn.Queued && conn.Gone() {
+		s.Gate.Cancel()
+		a.refuse(c, admit.Gone, nil)
+		return nil
+	}
 	if spec.BelievesProxy(c.peer) {
 		// For whom it speaks is not known yet. Until then it has no claim to
 		// a slot that somebody else could have.
@@ -33,33 +46,54 @@ func (a *Acceptor) serve(spec *service.Spec, conn *listen.Conn) error {
 		a.awaitProxyHeader(c)
 		return nil
 	}
-	return a.admit(c, s.Gate.Admit(c.peer, time.Now(), true))
+	return a.admit(c, s.Gate.Admit(c.peer, now, true))
 }
 
 // admit does what the gate has decided. A connection that is told to wait asks
 // again when a slot is free.
 func (a *Acceptor) admit(c candidate, d admit.Decision) error {
 	s := c.spec.Owner()
-	for d.Outcome == admit.Wait {
-		select {
-		case <-s.Gate.SlotFreed():
-			d = s.Gate.Admit(c.peer, time.Now(), false)
-		case <-s.Drained():
-			a.refuse(c, admit.Draining)
-			return nil
-		case <-a.cfg.Stopping:
-			a.refuse(c, admit.Draining)
-			return nil
-		}
+	if d.Outcome == admit.Wait {
+		w := a.foundFull(s, func(w *watch) { w.waiting++ })
+		d = a.awaitSlot(c)
+		a.watches.stopsWaiting(w)
 	}
 	if d.Outcome == admit.Refused {
-		a.reject(c, d.Reason, d.Source)
+		if d.Reason == admit.MaxConnections {
+			a.foundFull(s, func(w *watch) { w.turnedAway = true })
+		}
+		a.reject(c, d.Reason, d.Source, nil)
 		return nil
 	}
 	conn := service.NewConnection(c.spec, c.conn, d, a.cfg.IDs.Next(), a.cfg.Redact)
-	if d.PenaltyDryRun {
+	if d.PenaltyDryRun && conn.LogsFailures() {
 		s.Log.Info("spared", logging.Conn(conn.ID), conn.Peer(), conn.Source(d.Source),
 			logging.Reason(admit.Penalized.String()), zap.Time("until", d.Until))
 	}
 	return a.cfg.Dispatcher.Dispatch(conn)
+}
+
+// awaitSlot waits for a free slot and asks the gate again, until it does not say that
+// the connection has to wait.
+func (a *Acceptor) awaitSlot(c candidate) admit.Decision {
+	s := c.spec.Owner()
+	refused := func(reason admit.Reason) admit.Decision {
+		s.Gate.Refuse(reason)
+		return admit.Decision{Outcome: admit.Refused, Reason: reason, Source: c.source()}
+	}
+	for {
+		select {
+		case <-s.Gate.SlotFreed():
+			if c.conn.Gone() {
+				return refused(admit.Gone)
+			}
+			if d := s.Gate.Admit(c.peer, time.Now(), false); d.Outcome != admit.Wait {
+				return d
+			}
+		case <-s.Drained():
+			return refused(admit.Draining)
+		case <-a.cfg.Stopping:
+			return refused(admit.Draining)
+		}
+	}
 }

@@ -152,23 +152,23 @@ func (a *Acceptor) awaitProxyHeader(c candidate) {
 // admitAfterHeader reads a connection's header and has it served or refused.
 func (a *Acceptor) admitAfterHeader(c candidate, q *proxyQueue) {
 	s := c.spec.Owner()
-	header, err := readHeader(c, q)
+	header, err := a.readHeader(c, q)
 	if err != nil {
-		reason := admit.ProxyMissing
+		reason, told := admit.ProxyMissing, err
 		switch {
 		case errors.Is(err, proxy.ErrTimeout):
 			reason = admit.ProxyTimeout
-		case errors.Is(err, errEvicted):
+		case errors.Is(err, errEvicted), errors.Is(err, proxy.ErrNoMemory):
 			reason = admit.ProxyCrowded
 		case errors.Is(err, proxy.ErrCanceled):
-			reason = admit.Draining
+			reason, told = admit.Draining, nil // nothing is wrong with the header
 		case errors.Is(err, proxy.ErrOversized):
 			reason = admit.ProxyOversized
 		case errors.Is(err, proxy.ErrMalformed):
 			reason = admit.ProxyMalformed
 		}
 		s.Log.Debug("no PROXY header", a.cfg.Redact.Peer(c.conn, c.conn.PeerName()), logging.Reason(reason.String()), a.cfg.Redact.HeaderError(err))
-		a.refuse(c, reason)
+		a.refuse(c, reason, told)
 		return
 	}
 	if !header.Own {
@@ -176,7 +176,7 @@ func (a *Acceptor) admitAfterHeader(c candidate, q *proxyQueue) {
 		c.peer = peerOf(c.conn)
 	}
 	if s.Draining() {
-		a.refuse(c, admit.Draining)
+		a.refuse(c, admit.Draining, nil)
 		return
 	}
 	// The loop and the log hear of a start that failed from the dispatcher.
@@ -185,8 +185,12 @@ func (a *Acceptor) admitAfterHeader(c candidate, q *proxyQueue) {
 
 var errEvicted = errors.New("too many wait for their PROXY header")
 
-func readHeader(c candidate, q *proxyQueue) (proxy.Header, error) {
-	r, err := proxy.NewReader(c.conn.FD)
+// maxHeaderMemory bounds what the long headers of all services take that are
+// incomplete. It is enough for 64 of the largest at once.
+const maxHeaderMemory = 4 << 20
+
+func (a *Acceptor) readHeader(c candidate, q *proxyQueue) (proxy.Header, error) {
+	r, err := proxy.NewReader(c.conn.FD, a.headers)
 	if err != nil {
 		return proxy.Header{}, err
 	}

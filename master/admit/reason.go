@@ -15,11 +15,12 @@ const (
 
 	ProxyMissing   // a trusted proxy sent no PROXY header
 	ProxyMalformed // the header violates the specification
-	ProxyOversized // the header is too large
+	ProxyOversized // a header of version 1 is too long
 	ProxyTimeout   // the header took longer than proxy-timeout
-	ProxyCrowded   // too many connections wait for their header, and this one has waited longest
+	ProxyCrowded   // too many connections wait for their header, or take too much memory for it
 
 	Draining // the service stopped before the connection was admitted
+	Gone     // the client went away while it waited
 
 	// Reasons is the number of reasons.
 	Reasons
@@ -28,7 +29,10 @@ const (
 var reasonNames = [Reasons]string{
 	"denied", "penalty", "early-drop", "max-connections-per-source", "rate-per-source", "rate", "max-connections",
 	"proxy-missing", "proxy-malformed", "proxy-oversized", "proxy-timeout", "proxy-crowded",
-	"draining",
+	"draining", "gone",
 }
 
 func (r Reason) String() string { return reasonNames[r] }
+
+// ReasonNames returns the names of all reasons.
+func ReasonNames() []string { return reasonNames[:] }

@@ -24,7 +24,9 @@ type Refusals struct {
 var refusalRate = Rate{Interval: 5 * time.Second, Burst: 5}
 
 // Note records a refusal. It reports whether the caller should log it, and how
-// many refusals for the same reason were not logged before it.
+// many refusals for the same reason were not logged before it. If the caller should
+// not log it, it is one of so many that are not. With the first of them the caller
+// must see to it that Rest is called.
 func (l *Refusals) Note(reason Reason, now time.Time) (suppressed uint64, log bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -35,11 +37,23 @@ func (l *Refusals) Note(reason Reason, now time.Time) (suppressed uint64, log bo
 			r.first = t
 		}
 		r.suppressed++
-		return 0, false
+		return r.suppressed, false
 	}
 	r.bucket = r.bucket.take(refusalRate, t)
 	suppressed, r.suppressed = r.suppressed, 0
 	return suppressed, true
+}
+
+// Pending reports whether there is anything that Rest has to return, now or later.
+func (l *Refusals) Pending() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for reason := range Reasons {
+		if l.reasons[reason].suppressed > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Rest returns by reason how many refusals were suppressed and not reported

@@ -117,10 +117,10 @@ func (r *Rules) Deny(m Match, text string) { r.add(m, &Rule{Deny: true, Text: te
 // Add adds a rule. It does not change the policy for other peers.
 func (r *Rules) Add(m Match, rule *Rule) { r.add(m, rule) }
 
-// add keeps one of two entries for the same peers: the one that denies, or else
-// the one that has an effect.
+// add keeps one of two entries for the same peers: the one that denies. If both do,
+// or none, it keeps the one that has an effect.
 func (r *Rules) add(m Match, rule *Rule) {
-	if old, ok := r.table.Get(m); ok && (old.Deny || !rule.Deny && !rule.hasEffect()) {
+	if old, ok := r.table.Get(m); ok && (old.Deny && !rule.Deny || old.Deny == rule.Deny && !rule.hasEffect()) {
 		return
 	}
 	r.table.Put(m, rule)

@@ -12,6 +12,9 @@ import (
 //	host:port  127.0.0.1:7007  :7007  [::1]:7007  [fe80::1%eth0]:7007
 //	unix:/path  unix:relative/path  unix:@abstract
 //
+// In place of a port's number there may be the name of a TCP service, such as
+// finger (services(5)).
+//
 // The zero Address is not an address. Two addresses are equal (==) when their
 // texts mean the same. That does not resolve host names.
 type Address struct {
@@ -56,11 +59,9 @@ func parseAddress(s string) (Address, error) {
 		return Address{}, err
 	}
 	var a Address
-	n, err := strconv.ParseUint(port, 10, 16)
-	if err != nil {
-		return Address{}, fmt.Errorf("port %q is not a number from 0 to 65535", port)
+	if a.Port, err = parsePort(port); err != nil {
+		return Address{}, err
 	}
-	a.Port = uint16(n)
 	bracketed := strings.HasPrefix(s, "[")
 	switch ip, err := netip.ParseAddr(host); {
 	case host == "" && !bracketed:

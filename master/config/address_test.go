@@ -38,7 +38,9 @@ func TestParseAddressSaysWhatIsWrong(t *testing.T) {
 		"7007":                 "the port is missing",
 		"localhost":            "the port is missing",
 		"localhost:":           `port "" is not a number`,
-		"localhost:http":       `port "http" is not a number from 0 to 65535`,
+		"localhost:no-such":    `port "no-such" is neither a number from 0 to 65535 nor a TCP service in /etc/services`,
+		":tftp":                `port "tftp" is neither a number from 0 to 65535 nor a TCP service`, // UDP only
+		":a/b":                 `port "a/b" is not a number from 0 to 65535`,
 		"127.0.0.1:65536":      `port "65536" is not a number from 0 to 65535`,
 		"127.0.0.1:-1":         `port "-1"`,
 		"127.0.0.1:+1":         `port "+1"`,
@@ -77,7 +79,7 @@ func long(n int) string { return strings.Repeat("x", n) }
 // Whatever parses as an address prints to a text that parses to the same
 // address. No error has more than one line.
 func FuzzParseAddress(f *testing.F) {
-	for _, s := range []string{"127.0.0.1:7007", ":0", "[::1%lo]:1", "localhost:1", "unix:/x", "unix:@x", "[::ffff:1.2.3.4]:5", "a:b:c", "[", "/\n", "[\x1b]"} {
+	for _, s := range []string{"127.0.0.1:7007", ":0", "[::1%lo]:1", "localhost:1", "unix:/x", "unix:@x", "[::ffff:1.2.3.4]:5", "a:b:c", ":ssh", ":no-such", "[", "/\n", "[\x1b]"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

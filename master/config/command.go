@@ -19,6 +19,10 @@ import (
 type Command struct {
 	Path string   // absolute
 	Args []string // the whole argument vector; the first is the name of the program
+
+	// Program is the absolute path of what the worker binary executes once it
+	// has its connection. It is empty where Path is the handler itself.
+	Program string
 }
 
 // Commands are the commands of a service: Worker starts for a connection, and
@@ -75,23 +79,23 @@ func (c *Config) commands(s *Service, argv []string) (Commands, error) {
 	// execute the program. The program gets the name from the configuration as
 	// its first argument, as from a shell.
 	throughWorker := func(mode string) Command {
-		return Command{worker, append([]string{worker, mode, program}, argv...)}
+		return Command{worker, append([]string{worker, mode, program}, argv...), program}
 	}
 	var both Commands
 	switch {
 	case s.Handler != "":
-		both.Worker = Command{worker, []string{worker, s.Handler}}
+		both.Worker = Command{Path: worker, Args: []string{worker, s.Handler}}
 		both.Spare = both.Worker
 	case s.Handoff == HandoffSystemd:
 		both.Worker = throughWorker(ipc.ExecSystemd)
 		both.Spare = both.Worker
 	case s.Handoff == HandoffStdio:
-		both.Worker = Command{program, argv}
+		both.Worker = Command{Path: program, Args: argv}
 		if worker != "" {
 			both.Spare = throughWorker(ipc.ExecStdio)
 		}
 	default:
-		both.Worker = Command{program, argv}
+		both.Worker = Command{Path: program, Args: argv}
 		both.Spare = both.Worker
 	}
 	if both.Worker, err = c.wrap(both.Worker); err == nil && both.Spare.Path != "" {
@@ -110,7 +114,7 @@ func (c *Config) wrap(command Command) (Command, error) {
 		return Command{}, fmt.Errorf("wrap %w", err)
 	}
 	args := append(slices.Clone(c.Wrap), command.Path)
-	return Command{Path: path, Args: append(args, command.Args[1:]...)}, nil
+	return Command{Path: path, Args: append(args, command.Args[1:]...), Program: command.Program}, nil
 }
 
 // findWorker returns the absolute path of the worker binary.
@@ -154,6 +158,10 @@ func findProgram(name string) (string, error) {
 		path, err = filepath.Abs(path)
 	}
 	if err == nil {
+		// The kernel executes nothing else (execve(2)).
+		if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+			return "", fmt.Errorf("%q: is not a regular file", name)
+		}
 		if err := executable.Check(path); err != nil {
 			return "", fmt.Errorf("%q: %w", name, err)
 		}

@@ -38,7 +38,12 @@ type Config struct {
 
 	Run
 
-	// at holds the positions of the master's keys.
+	// Overridden lists the master's keys of the file that Run.Flags have given
+	// other values, in the order of the manual.
+	Overridden []string
+
+	// at holds the positions of the master's keys. A key that a flag has set has
+	// the zero Position.
 	at positions
 }
 
@@ -52,6 +57,11 @@ type Run struct {
 	// Activated says that a service manager has passed sockets to this process.
 	// They may take the place of addresses that a service does not list.
 	Activated bool
+
+	// Flags are flags of the master beside a file: the texts that were given for
+	// each name. They win over what the file says, and go on to do so when it is
+	// read again.
+	Flags map[string][]string
 
 	// Wrap is a command, for instance strace and its options, in front of every
 	// worker's command line.
@@ -84,9 +94,13 @@ type Service struct {
 	Group               string
 	SupplementaryGroups []string
 	Umask               FileMode
+	OOMScoreAdjust      OptionalInt
 	Directory           string
 	Env                 []string // "NAME=value", or "NAME" for the master's own value
 	Stderr              Stderr
+
+	// Log is of which connections the log tells.
+	Log ConnectionLog
 
 	// MinSpares and MaxSpares limit the number of spares, which are workers
 	// that start ahead of their connections. Between the limits the number
@@ -115,6 +129,21 @@ type Service struct {
 	MaxLifetime             time.Duration // of a connection
 	IdleTimeout             time.Duration // without a byte in either direction
 
+	// Leftovers says what becomes of what a worker has started and left behind.
+	Leftovers Leftovers
+
+	// LingeringClose says that the master closes the connections of programs so
+	// that the client gets the end of the answer, whatever it has sent.
+	LingeringClose bool
+
+	// HangUp says what becomes of a worker whose client has gone, HangUpGrace
+	// how long afterwards.
+	HangUp      HangUp
+	HangUpGrace time.Duration
+
+	// Box is what a worker may see, do and use.
+	Box Box
+
 	// Who may connect.
 	Allow []PeerSet
 	Deny  []PeerSet
@@ -123,6 +152,7 @@ type Service struct {
 	// Penalties for sources whose workers end in certain ways.
 	PenaltyExitCodes []int
 	PenaltySignals   []unix.Signal
+	PenaltyLimits    []PenaltyLimit
 	Penalty          time.Duration // the first one
 	PenaltyGrowth    int           // each further one is longer by this factor
 	PenaltyMax       time.Duration
@@ -136,6 +166,7 @@ type Service struct {
 	// Options of the sockets.
 	NoDelay      bool
 	Keepalive    time.Duration
+	UserTimeout  time.Duration
 	DeferAccept  time.Duration
 	ReusePort    bool
 	FreeBind     bool
@@ -147,6 +178,10 @@ type Service struct {
 	SocketGroup  string
 
 	at positions
+	// boxAt holds the positions of the box's keys, or is nil with flags.
+	boxAt positions
+	// boxRequire is the key require, from which Box.Optional follows.
+	boxRequire []string
 }
 
 // A Rule changes the policy of a service for some peers. The entry with the
@@ -165,6 +200,10 @@ type Rule struct {
 	BurstPerSource          *int
 	MaxLifetime             *time.Duration
 	IdleTimeout             *time.Duration
+
+	// Log is in place of the service's, unless it is nil. It may also be set
+	// where the rule denies.
+	Log *ConnectionLog
 
 	at positions
 }
@@ -188,9 +227,34 @@ const (
 type Stderr string
 
 const (
-	StderrInherit Stderr = "inherit" // the master's own
-	StderrNull    Stderr = "null"    // /dev/null
+	StderrInherit Stderr = "inherit" // to the master's own
+	StderrNull    Stderr = "null"    // nowhere
 	StderrLog     Stderr = "log"     // the log, line by line
+)
+
+// Leftovers is what becomes of what a worker has started when the worker ends.
+type Leftovers string
+
+const (
+	LeftoversKill Leftovers = "kill" // it ends, too
+	LeftoversKeep Leftovers = "keep" // it goes on
+)
+
+// HangUp is what becomes of a worker whose client has gone.
+type HangUp string
+
+const (
+	HangUpKeep HangUp = "keep" // it goes on
+	HangUpTerm HangUp = "term" // it is ended
+)
+
+// ConnectionLog is of which connections the log tells. All are counted.
+type ConnectionLog string
+
+const (
+	LogAll      ConnectionLog = "all"      // of all
+	LogFailures ConnectionLog = "failures" // of those that failed or were refused
+	LogNone     ConnectionLog = "none"     // of none
 )
 
 // LogPeer is how much the log and the status tell of peers.

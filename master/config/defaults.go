@@ -23,7 +23,7 @@ const (
 
 // Values of Control that are not a path.
 const (
-	ControlAuto = "auto" // in the runtime directory, if there is one
+	ControlAuto = "auto" // in the runtime directory, or else in /tmp
 	ControlNone = "none"
 )
 
@@ -43,6 +43,11 @@ func Default() Config {
 func DefaultService() Service {
 	return Service{
 		Stderr:         StderrInherit,
+		Leftovers:      LeftoversKill,
+		LingeringClose: true,
+		HangUp:         HangUpKeep,
+		HangUpGrace:    5 * time.Second,
+		Log:            LogAll,
 		MaxConnections: DefaultMaxConnections,
 
 		ConnectionsPerWorker: DefaultConnectionsPerWorker,
@@ -59,8 +64,9 @@ func DefaultService() Service {
 		// If a peer vanishes without closing its connection, the worker holds
 		// its slot until the kernel notices. The kernel's default is two hours
 		// (tcp(7)).
-		Keepalive: time.Minute,
-		V6Only:    true,
+		Keepalive: time.Minute, UserTimeout: 2 * time.Minute,
+		V6Only: true,
+		Box:    PresetBox(BoxNone),
 	}
 }
 

@@ -1,9 +1,6 @@
 package config
 
 import (
-	"errors"
-	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -56,13 +53,18 @@ func (t *table) put(name string, key Position, value *node) {
 // parseDocument parses a whole TOML document. It returns the first syntax error
 // only, because what follows cannot be parsed reliably.
 func parseDocument(file string, text []byte) (*table, error) {
+	source, err := newFileText(file, text)
+	if err != nil {
+		return nil, err
+	}
+	text = source.bytes
 	// The decoder of go-toml also checks rules beyond the syntax, for instance
 	// that no key is defined twice.
 	var discard map[string]any
 	if err := toml.Unmarshal(text, &discard); err != nil {
-		return nil, syntaxError(file, err)
+		return nil, source.syntaxError(err)
 	}
-	d := document{file: file}
+	d := document{text: source}
 	d.parser.Reset(text)
 	root := newTable(d.position(unstable.Range{}))
 	current := root
@@ -77,38 +79,18 @@ func parseDocument(file string, text []byte) (*table, error) {
 		}
 	}
 	if err := d.parser.Error(); err != nil {
-		return nil, syntaxError(file, err)
+		return nil, source.syntaxError(err)
 	}
 	return root, nil
 }
 
-func syntaxError(file string, err error) error {
-	at := Position{File: file, Line: 1, Column: 1}
-	var decode *toml.DecodeError
-	if errors.As(err, &decode) {
-		at.Line, at.Column = decode.Position()
-	}
-	text := strings.TrimPrefix(err.Error(), "toml: ")
-	return ConfigErrors{{at, "not valid TOML: " + strings.Map(oneLine, text)}}
-}
-
-// oneLine replaces a character that would break the message into lines, or that
-// a terminal would take for a command.
-func oneLine(r rune) rune {
-	if !strconv.IsPrint(r) {
-		return '.'
-	}
-	return r
-}
-
 type document struct {
-	file   string
+	text   *fileText
 	parser unstable.Parser
 }
 
 func (d *document) position(r unstable.Range) Position {
-	start := d.parser.Shape(r).Start
-	return Position{File: d.file, Line: start.Line, Column: start.Column}
+	return d.text.position(int(r.Offset))
 }
 
 type keyPart struct {
@@ -228,13 +210,4 @@ func (n *node) describe() string {
 		return string(n.kind)
 	}
 	return n.text
-}
-
-// quoted quotes a string for a message. It cuts a long one.
-func quoted(s string) string {
-	const limit = 80
-	if len(s) > limit {
-		return fmt.Sprintf("%q... (%d bytes)", s[:limit], len(s))
-	}
-	return strconv.Quote(s)
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/preforkd/preforkd/master/spelling"
 )
 
 // A Position is a place in a configuration file. Flags and defaults have the
@@ -12,7 +14,7 @@ import (
 type Position struct {
 	File   string
 	Line   int // from 1
-	Column int // in bytes, from 1
+	Column int // in characters, from 1
 }
 
 // IsValid reports whether the position is in a file.
@@ -73,48 +75,9 @@ func (m ConfigErrors) err() error {
 // suggestion returns the end of a message about an unknown name. It is the
 // allowed name that the person probably meant, or all allowed names.
 func suggestion(found string, allowed []string) string {
-	// A third of the letters may be wrong. That is enough for a typing error in
-	// any word, and too few to turn one word into another.
-	limit := max(1, len(found)/3)
-	best, bestDistance := "", limit+1
-	for _, name := range allowed {
-		if d := distance(strings.ToLower(found), name); d < bestDistance {
-			best, bestDistance = name, d
-		}
-	}
-	if best != "" {
+	if best := spelling.Nearest(found, allowed); best != "" {
 		return fmt.Sprintf("did you mean %q?", best)
 	}
 	sorted := slices.Sorted(slices.Values(allowed))
 	return "allowed are " + strings.Join(sorted, ", ")
-}
-
-// distance returns how many changes turn one word into the other (optimal
-// string alignment). A change inserts, deletes or replaces a letter, or swaps
-// two neighbours.
-func distance(a, b string) int {
-	const longest = 64 // no name is longer, and the cost grows with the square of the length
-	if len(a) > longest || len(b) > longest {
-		return longest
-	}
-	previous, current := make([]int, len(b)+1), make([]int, len(b)+1)
-	var before []int
-	for j := range previous {
-		previous[j] = j
-	}
-	for i := range len(a) {
-		current[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			current[j+1] = min(previous[j+1]+1, current[j]+1, previous[j]+cost)
-			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-				current[j+1] = min(current[j+1], before[j-1]+1)
-			}
-		}
-		before, previous, current = previous, current, make([]int, len(b)+1)
-	}
-	return previous[len(b)]
 }

@@ -29,6 +29,9 @@ func TestExample(t *testing.T) {
 	text = strings.Replace(text, "#program =", "# program =", 1)
 	text = strings.Replace(text, "#idle-timeout              =", "# idle-timeout =", 1)
 	text = strings.Replace(text, "#max-lifetime              =", "# max-lifetime =", 1)
+	for _, key := range []string{"runtime-max", "require"} { // max-lifetime and optional are there
+		text = strings.Replace(text, "#"+key, "# "+key, 1)
+	}
 	full := commented.ReplaceAllString(text, "$1")
 	uncommented, err := Parse("preforkd.toml", []byte(full), Run{})
 	if err != nil {
@@ -48,6 +51,7 @@ func TestExample(t *testing.T) {
 	}
 	has(names(masterKeys))
 	has(names(serviceKeys))
+	has(names(boxKeys))
 	has(names(ruleKeys))
 }
 

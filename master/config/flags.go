@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -11,6 +12,7 @@ type Flag struct {
 	Value   string // stands for the value in help
 	Usage   string // with the value's name in backquotes
 	Default string // for help; empty if it is not worth mentioning
+	Master  bool   // belongs to the master, and may be given beside a file
 	List    bool   // may be given several times, and each adds an item
 	Bool    bool   // may be given without a value, and is then true
 }
@@ -20,7 +22,15 @@ type Flag struct {
 func Flags() []Flag {
 	service, master := DefaultService(), Default()
 	service.Listen = []Address{}
-	return append(flagsOf(serviceKeys, &service), flagsOf(masterKeys, &master)...)
+	ofMaster := flagsOf(masterKeys, &master)
+	for i := range ofMaster {
+		ofMaster[i].Master = true
+	}
+	ofBox := flagsOf(boxKeys, &service)
+	for i := range ofBox {
+		ofBox[i].Name = boxPrefix + ofBox[i].Name
+	}
+	return slices.Concat(flagsOf(serviceKeys, &service), ofBox, ofMaster)
 }
 
 func flagsOf[T any](keys []key[T], defaults *T) []Flag {
@@ -32,7 +42,7 @@ func flagsOf[T any](keys []key[T], defaults *T) []Flag {
 		f := Flag{Name: k.name, Value: k.value, Usage: k.usage, List: k.list, Bool: k.kind == kindBool}
 		if text, ok := k.format(defaults); ok && !k.list {
 			switch f.Default = strings.Trim(text, `"`); f.Default {
-			case "none", "0s", "0", "false":
+			case "none", "0s", "0", "false", infinity:
 				f.Default = ""
 			}
 		}
@@ -49,31 +59,57 @@ func FromFlags(flags map[string][]string, handler string, program []string, run 
 	var errs ConfigErrors
 	c, s := Default(), DefaultService()
 	s.Handler, s.Program = handler, program
-	setFlags(serviceKeys, &s, flags, &errs)
+	setFlags("", serviceKeys, &s, flags, &errs)
+	s.setBoxFlags(flags, &errs)
 	s.resolveSpares(func(key string) bool { return len(flags[key]) > 0 }, Position{}, "", &errs)
-	setFlags(masterKeys, &c, flags, &errs)
+	setFlags("", masterKeys, &c, flags, &errs)
 	c.Services, c.Run = []Service{s}, run
 	c.Complete()
 	c.validate(&errs)
 	return c, errs.err()
 }
 
-func setFlags[T any](keys []key[T], to *T, flags map[string][]string, errs *ConfigErrors) {
-	r := reader{at: positions{}, errs: errs}
-	for _, k := range keys {
-		texts, ok := flags[k.name]
-		if !ok || len(texts) == 0 {
+// override sets the master's keys that Run.Flags give. An error about one of them
+// names the flag and has no place in the file.
+func (c *Config) override(errs *ConfigErrors) {
+	r := reader{scope: "--", at: positions{}, errs: errs}
+	for _, k := range masterKeys {
+		texts := c.Flags[k.name]
+		if len(texts) == 0 {
 			continue
 		}
-		n := &node{kind: kindList}
-		for _, text := range texts {
-			n.items = append(n.items, flagNode(k.kind, text))
+		before, _ := k.format(c)
+		k.decode(&r, c, flagsNode(k.kind, k.list, texts))
+		if after, _ := k.format(c); c.at.has(k.name) && before != after {
+			c.Overridden = append(c.Overridden, k.name)
 		}
-		if !k.list {
-			n = n.items[len(n.items)-1] // the last one counts, as is usual for flags
+		if c.at == nil {
+			c.at = positions{}
 		}
-		k.decode(&r, to, n)
+		c.at[k.name] = Position{}
 	}
+}
+
+// setFlags sets what flags say that are named like the keys, with a prefix.
+func setFlags[T any](prefix string, keys []key[T], to *T, flags map[string][]string, errs *ConfigErrors) {
+	r := reader{scope: prefix, at: positions{}, errs: errs}
+	for _, k := range keys {
+		if texts := flags[prefix+k.name]; len(texts) > 0 {
+			k.decode(&r, to, flagsNode(k.kind, k.list, texts))
+		}
+	}
+}
+
+// flagsNode makes a node of the texts that were given for a flag.
+func flagsNode(kind nodeKind, list bool, texts []string) *node {
+	n := &node{kind: kindList}
+	for _, text := range texts {
+		n.items = append(n.items, flagNode(kind, text))
+	}
+	if list {
+		return n
+	}
+	return n.items[len(n.items)-1] // the last one counts, as is usual for flags
 }
 
 // flagNode makes a node of a flag's text. If the text is not of the key's kind,

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/oomscore"
 )
 
 // serviceKeys lists the keys of [service.NAME], in the order in which they are
@@ -28,10 +30,12 @@ var serviceKeys = []key[Service]{
 	textsKey("supplementary-groups", "GROUP", "`GROUP`s that workers are in besides; none are inherited once user, group or this is set",
 		func(s *Service) *[]string { return &s.SupplementaryGroups }),
 	parsedKey("umask", "MODE", "`MODE` in octal that workers' new files lack", func(s *Service) *FileMode { return &s.Umask }, ParseFileMode, FileMode.String),
+	oomScoreAdjustKey(),
 	textKey("directory", "PATH", "start workers in the directory `PATH`", func(s *Service) *string { return &s.Directory }),
 	envKey(func(s *Service) *[]string { return &s.Env }),
-	choiceKey("stderr", "where workers' fd 2 leads: `STDERR` is inherit (the master's), null, or log (into the log, line by line)",
+	choiceKey("stderr", "where workers' fd 2 leads: `STDERR` is inherit (to the master's), null, or log (into the log, line by line)",
 		func(s *Service) *Stderr { return &s.Stderr }, StderrInherit, StderrNull, StderrLog),
+	logKey(func(s *Service) *ConnectionLog { return &s.Log }),
 
 	sparesKey(),
 	integerKey("min-spares", "let the number of spares follow the demand, from `N` up", 0, maxSpares, func(s *Service) *int { return &s.MinSpares }),
@@ -56,6 +60,14 @@ var serviceKeys = []key[Service]{
 	textKey("refuse-message", "TEXT", "send `TEXT` to those that are refused", func(s *Service) *string { return &s.RefuseMessage }),
 	durationKey("max-lifetime", "end a connection's worker after `DURATION`: TERM, after kill-delay KILL; 0s is never", func(s *Service) *time.Duration { return &s.MaxLifetime }),
 	durationKey("idle-timeout", "end a connection after `DURATION` without a byte; 0s is never", func(s *Service) *time.Duration { return &s.IdleTimeout }),
+	choiceKey("leftovers", "what becomes of processes that a worker has started and leaves behind: `LEFTOVERS` is kill (what is in its process group, or has the connection's id in its environment, gets TERM and after kill-delay KILL, and the slot is free when it is gone; the default) or keep",
+		func(s *Service) *Leftovers { return &s.Leftovers }, LeftoversKill, LeftoversKeep),
+	boolKey("lingering-close", "when a program has ended, let its client read the answer to its end even if what it sent was not read (for handoff stdio and systemd)",
+		func(s *Service) *bool { return &s.LingeringClose }),
+	choiceKey("hang-up", "what becomes of a worker whose client has gone: `HANG-UP` is keep (it goes on; the default) or term (TERM after hang-up-grace, after kill-delay KILL); a client that has only half-closed has not gone",
+		func(s *Service) *HangUp { return &s.HangUp }, HangUpKeep, HangUpTerm),
+	durationKey("hang-up-grace", "give a worker `DURATION` to notice that its client has gone, before hang-up ends it",
+		func(s *Service) *time.Duration { return &s.HangUpGrace }),
 
 	peersKey("allow", "serve only `PEERS`: an address, a prefix, unix, uid:USER or gid:GROUP", func(s *Service) *[]PeerSet { return &s.Allow }),
 	peersKey("deny", "refuse `PEERS`; the longest prefix decides, deny wins over allow", func(s *Service) *[]PeerSet { return &s.Deny }),
@@ -63,6 +75,8 @@ var serviceKeys = []key[Service]{
 	integersKey("penalty-exit-codes", "refuse a source for a while when a worker of its exits with `N`", 1, 255, func(s *Service) *[]int { return &s.PenaltyExitCodes }),
 	listKey("penalty-signals", "SIGNAL", "refuse a source for a while when `SIGNAL`, such as SEGV, ends a worker of its",
 		func(s *Service) *[]unix.Signal { return &s.PenaltySignals }, parseSignal, formatSignal),
+	listKey("penalty-limits", "LIMIT", "refuse a source for a while when a connection of its meets `LIMIT` of its box: oom (memory), tasks, cpu, runtime, file-size, or denied (a system call, with system-calls-action kill)",
+		func(s *Service) *[]PenaltyLimit { return &s.PenaltyLimits }, parsePenaltyLimit, func(l PenaltyLimit) string { return string(l) }),
 	durationKey("penalty", "refuse a source for `DURATION` the first time", func(s *Service) *time.Duration { return &s.Penalty }),
 	integerKey("penalty-growth", "refuse it for `N` times as long each further time", 1, 100, func(s *Service) *int { return &s.PenaltyGrowth }),
 	durationKey("penalty-max", "refuse it for at most `DURATION`; after as long without a new one it starts over", func(s *Service) *time.Duration { return &s.PenaltyMax }),
@@ -74,6 +88,8 @@ var serviceKeys = []key[Service]{
 
 	boolKey("nodelay", "send small writes at once (TCP_NODELAY)", func(s *Service) *bool { return &s.NoDelay }),
 	durationKey("keepalive", "probe a peer after `DURATION` of silence; 0s is never", func(s *Service) *time.Duration { return &s.Keepalive }),
+	durationKey("user-timeout", "give up a peer that has not acknowledged data, or has not taken any, for `DURATION` (TCP_USER_TIMEOUT); 0s leaves it to the kernel",
+		func(s *Service) *time.Duration { return &s.UserTimeout }),
 	durationKey("defer-accept", "accept a connection when its first bytes have come, or after `DURATION` (TCP_DEFER_ACCEPT); 0s is at once",
 		func(s *Service) *time.Duration { return &s.DeferAccept }),
 	boolKey("reuse-port", "share the port with other servers of the same user (SO_REUSEPORT)", func(s *Service) *bool { return &s.ReusePort }),
@@ -103,11 +119,12 @@ var ruleKeys = []key[Rule]{
 		func(r *Rule) **time.Duration { return &r.MaxLifetime }),
 	optional(func(field func(*Rule) *time.Duration) key[Rule] { return durationKey("idle-timeout", "", field) },
 		func(r *Rule) **time.Duration { return &r.IdleTimeout }),
+	optional(logKey, func(r *Rule) **ConnectionLog { return &r.Log }),
 }
 
 // masterKeys lists the keys of [master].
 var masterKeys = []key[Config]{
-	textKey("control", "PATH", "listen for status, drain, reload and the like at the unix socket `PATH`; auto is control.sock in the runtime directory, none is nowhere",
+	textKey("control", "PATH", "listen for status, drain, reload and the like at the unix socket `PATH`; auto is control.sock in the runtime directory, or else in /tmp/preforkd-UID, none is nowhere",
 		func(c *Config) *string { return &c.Control }),
 	parsedKey("control-mode", "MODE", "give the control socket `MODE`, in octal: who can connect can look, and only root and preforkd's own user can act",
 		func(c *Config) *FileMode { return &c.ControlMode }, ParseFileMode, FileMode.String),
@@ -120,6 +137,12 @@ var masterKeys = []key[Config]{
 		func(c *Config) *LogPeer { return &c.LogPeer }, LogPeerFull, LogPeerPrefix, LogPeerNone),
 	textKey("worker-binary", "PATH", "run built-in handlers in the program at `PATH` (default preforkd-worker beside preforkd, then in ../lib/preforkd)",
 		func(c *Config) *string { return &c.WorkerBinary }),
+}
+
+// logKey makes the key log.
+func logKey[T any](field func(*T) *ConnectionLog) key[T] {
+	return choiceKey("log", "of which connections the log tells: `LOG` is all, failures (those that failed or were refused) or none; all are counted",
+		field, LogAll, LogFailures, LogNone)
 }
 
 // handlerKey makes the key handler, which is printed only if the service has
@@ -238,3 +261,31 @@ func parseSignal(s string) (unix.Signal, error) {
 }
 
 func formatSignal(sig unix.Signal) string { return strings.TrimPrefix(unix.SignalName(sig), "SIG") }
+
+// oomScoreAdjustKey is a number or the word auto.
+func oomScoreAdjustKey() key[Service] {
+	return autoKey(integerKey("oom-score-adjust", "adjust the OOM score of workers to `N`, from -1000 (never killed) to 1000; auto, the default, is preforkd's own, or 0 if that is negative",
+		oomscore.Lowest, oomscore.Highest, func(s *Service) *int { return &s.OOMScoreAdjust.Value }), func(s *Service) *OptionalInt { return &s.OOMScoreAdjust })
+}
+
+// autoKey makes a key whose value may also be the word auto, which stands for
+// none. The key that it is made of has the value of field.
+func autoKey[T any](k key[T], field func(*T) *OptionalInt) key[T] {
+	const auto = "auto"
+	decode, format := k.decode, k.format
+	k.decode = func(r *reader, to *T, n *node) {
+		if n.text == auto {
+			*field(to) = OptionalInt{}
+			return
+		}
+		field(to).Set = true
+		decode(r, to, n)
+	}
+	k.format = func(from *T) (string, bool) {
+		if !field(from).Set {
+			return tomlString(auto), true
+		}
+		return format(from)
+	}
+	return k
+}

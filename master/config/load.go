@@ -2,31 +2,8 @@ package config
 
 import (
 	"fmt"
-	"io"
-	"os"
+	"slices"
 )
-
-// maxFile is the maximum size of a configuration file in bytes. Tens of
-// thousands of rules fit.
-const maxFile = 16 << 20
-
-// Load reads a configuration file, completes it and validates it. If it is
-// wrong, the error is of type ConfigErrors and holds everything that is wrong.
-func Load(path string, run Run) (Config, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return Config{}, fmt.Errorf("read configuration: %w", err)
-	}
-	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, maxFile+1))
-	switch {
-	case err != nil:
-		return Config{}, fmt.Errorf("read configuration: %w", err)
-	case len(text) > maxFile:
-		return Config{}, fmt.Errorf("read configuration: %s has more than %d bytes", path, maxFile)
-	}
-	return Parse(path, text, run)
-}
 
 // Parse does what Load does, for the text of a file. Errors name the file as
 // file.
@@ -38,6 +15,7 @@ func Parse(file string, text []byte, run Run) (Config, error) {
 	var errs ConfigErrors
 	c := decode(root, &errs)
 	c.Run = run
+	c.override(&errs)
 	c.Complete()
 	c.validate(&errs)
 	return c, errs.err()
@@ -66,6 +44,9 @@ func decode(root *table, errs *ConfigErrors) Config {
 	return c
 }
 
+// nestedTables are the tables within that of a service.
+var nestedTables = []string{"rule", "box"}
+
 func decodeServices(c *Config, services *table, errs *ConfigErrors) {
 	for _, name := range services.order {
 		e := services.entries[name]
@@ -76,12 +57,17 @@ func decodeServices(c *Config, services *table, errs *ConfigErrors) {
 		s := DefaultService()
 		s.Name = name
 		scope := fmt.Sprintf("service.%s: ", tomlKey(name))
+		var box *node
 		s.at = decodeTable(scope, serviceKeys, &s, e.value.table, errs, func(key string, n *node) bool {
-			if key == "rule" {
+			switch key {
+			case "rule":
 				s.Rules = decodeRules(scope, n, errs)
+			case "box":
+				box = n
 			}
-			return key == "rule"
+			return slices.Contains(nestedTables, key)
 		})
+		s.decodeBox(scope, box, errs)
 		s.resolveSpares(s.at.has, s.at.find("spares"), scope, errs)
 		if !s.at.has("handler") && !s.at.has("program") {
 			errs.add(e.value.table.at, "%shandler or program is missing", scope)
@@ -136,7 +122,7 @@ next:
 			allowed = append(allowed, k.name)
 		}
 		if other != nil {
-			allowed = append(allowed, "rule")
+			allowed = append(allowed, nestedTables...)
 		}
 		errs.add(e.key, "%sunknown key %s; %s", scope, quoted(name), suggestion(name, allowed))
 	}

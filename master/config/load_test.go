@@ -108,6 +108,7 @@ func TestMistakesInFiles(t *testing.T) {
 		{"burst of words", service + "rate = '5/s'\nburst = 'many'\n", `burst "many": must be an integer`, false},
 		{"choice", service + "overflow = 'drop'\n", `f:4:12: service.a: overflow "drop": must be wait or refuse`, false},
 		{"choice of three", service + "stderr = 'file'\n", `stderr "file": must be inherit, null or log`, false},
+		{"log", service + "log = 'some'\n", `f:4:7: service.a: log "some": must be all, failures or none`, false},
 		{"drop", service + "random-early-drop = '1:2'\n", `random-early-drop "1:2": must be "start:percent:full"`, false},
 		{"drop percent", service + "random-early-drop = '1:200:3'\n", `percent must be from 1 to 100`, false},
 		{"drop order", service + "random-early-drop = '5:20:3'\n", `full must not be less than start`, false},
@@ -136,8 +137,8 @@ func TestMistakesInFiles(t *testing.T) {
 		{"more connections without spares", service + "connections-per-worker = 5\n", `f:4:26: service.a: connections-per-worker 5: needs spares`, false},
 		{"idle program", program + "idle-timeout = '5s'\n", `f:4:16: service.a: idle-timeout 5s: only workers with handoff worker`, false},
 		{"quit word", program + "quit-word = 'x'\n", `f:4:13: service.a: quit-word "x": only the echo handler has one`, false},
-		{"two services at one address", minimal + "[service.b]\nlisten = ['[::1]:2', ':1']\nhandler = 'echo'\n", `f:5:22: service.b: listen :1: listed twice, first for f:2:11`, false},
-		{"address within another", minimal + "[service.b]\nlisten = ['127.0.0.1:1']\nhandler = 'echo'\n", `f:5:11: service.b: listen 127.0.0.1:1: is taken by :1, listed for f:2:11`, false},
+		{"two services at one address", minimal + "[service.b]\nlisten = ['[::1]:2', ':1']\nhandler = 'echo'\n", `f:5:22: service.b: listen :1: listed twice, first for service a, f:2:11`, false},
+		{"address within another", minimal + "[service.b]\nlisten = ['127.0.0.1:1']\nhandler = 'echo'\n", `f:5:11: service.b: listen 127.0.0.1:1: is taken by :1 of service a, f:2:11`, false},
 		{"unknown account", service + "user = 'no-such-user'\n", `f:4:8: service.a: user "no-such-user": there is no such user`, false},
 		{"unknown group", service + "group = 'no-such-group'\n", `f:4:9: service.a: group "no-such-group": there is no such group`, false},
 		{"supplementary group", service + "supplementary-groups = ['0', 'no-such-group']\n", `f:4:30: service.a: supplementary-groups "no-such-group": there is no such group`, false},
@@ -146,6 +147,7 @@ func TestMistakesInFiles(t *testing.T) {
 		{"relative directory", service + "directory = '.'\n", `directory ".": must be an absolute path`, false},
 		{"directory is a file", service + "directory = '/dev/null'\n", `directory "/dev/null": is not a directory`, false},
 		{"mode without a socket", service + "socket-mode = '660'\n", `f:4:15: service.a: socket-mode "660": the service listens at no unix socket`, false},
+		{"user-timeout", service + "user-timeout = '1500us'\n", `user-timeout 1.5ms: must be whole milliseconds, at most 576h0m0s`, false},
 		{"keepalive", service + "keepalive = '100ms'\n", `keepalive 100ms: must be whole seconds from 1s`, false},
 		{"device", service + "bind-to-device = 'a/b'\n", `bind-to-device "a/b": is not the name of an interface`, false},
 		{"long refusal", service + "refuse-message = '" + long(1025) + "'\n", `f:4:18: service.a: refuse-message of 1025 bytes: at most 1024 are allowed`, false},
@@ -368,6 +370,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("[master]\ndrain-timeout = '1s'\n[service.a]\nlisten = [':1', 5]\nhandler = {x = 1}\n[[service.a.rule]]\nfrom = []\n")
 	f.Add("a.b.c = 1\n[a.b]\nd = 1979-05-27\n[[a.e]]\n[a.e.f]\n[[service]]\n")
 	f.Add("[service.a]\nlisten=['[::1]:1']\nprogram=['/bin/cat']\nrate='5/s'\nburst='0'\nenv=['A=\\u0000']\n'rule'=[{from=['::/0']}]\n")
+	f.Add("[service.a]\nlisten=[':1']\nprogram=['/bin/cat']\n[service.a.box]\nlimit-core='1:2'\npreset='strict'\nuser-pool='70000-71000'\ncapabilities=['all']\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := Parse("f", []byte(text), Run{})
 		if err != nil {

@@ -18,13 +18,18 @@ func (c *Config) TOML() string {
 	return b.String()
 }
 
-// TOML returns the tables of a service, with all defaults. Services with the
-// same text have the same configuration.
+// TOML returns the tables of a service, with all defaults. The table of its box
+// is missing if a file without it means the same. Services with the same text
+// have the same configuration.
 func (s *Service) TOML() string {
 	var b strings.Builder
 	header := "service." + tomlKey(s.Name)
 	fmt.Fprintf(&b, "[%s]\n", header)
 	printTable(&b, serviceKeys, s)
+	if s.printsBox() {
+		fmt.Fprintf(&b, "\n[%s.box]\n", header)
+		printTable(&b, boxKeys, s)
+	}
 	for i := range s.Rules {
 		fmt.Fprintf(&b, "\n[[%s.rule]]\n", header)
 		printTable(&b, ruleKeys, &s.Rules[i])
@@ -79,8 +84,9 @@ type Key struct {
 func Tables() []Table {
 	c, service, rule := Default(), DefaultService(), DefaultRule()
 	return []Table{
-		{"[master]", "What holds for all services together.", tableKeys(masterKeys, &c)},
+		{"[master]", "What holds for all services together. Flags of serve that have the name of such a key win over it.", tableKeys(masterKeys, &c)},
 		{"[service.NAME]", "A service: where it listens, what serves its connections, and for whom. There is at least one. NAME stands in the log and in the workers' environment.", tableKeys(serviceKeys, &service)},
+		{"[service.NAME.box]", "The box of each connection of a service: what its processes may see, do and use. The keys below preset change what the preset says. Defaults here are those of preset none. Sizes are written \"512K\", \"64M\" or \"1G\". Of resource limits one value is for soft and hard, and \"\" is preforkd's own (setrlimit(2)). As flags of serve and check the names begin with --box-.", tableKeys(boxKeys, &service)},
 		{"[[service.NAME.rule]]", "Other limits, another program or more environment for some peers of a service. Of its rules, allow and deny entries the one with the longest prefix decides.", tableKeys(ruleKeys, &rule)},
 	}
 }

@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -47,7 +46,7 @@ func (c *Config) validate(errs *ConfigErrors) {
 	c.validateControl(validator{c.scope(), c.at, errs})
 	c.validateMetrics(validator{c.scope(), c.at, errs})
 	c.validateAddresses(errs)
-	workerChecked := false
+	workerMissing := false
 	for i := range c.Services {
 		s := &c.Services[i]
 		v := validator{s.scope(), s.at, errs}
@@ -56,26 +55,53 @@ func (c *Config) validate(errs *ConfigErrors) {
 		}
 		s.validate(v)
 		if s.Handler != "" {
-			if workerChecked {
+			if workerMissing {
 				continue // one error is enough for all services
 			}
-			workerChecked = true
 		}
-		if _, err := c.commands(s, s.Program); err != nil {
-			at := s.at.find("program[0]", "program", "handler")
-			if s.Handler != "" && c.at.has("worker-binary") {
-				at = c.at.find("worker-binary")
-			}
-			errs.add(at, "%s%v", v.scope, err)
-		}
-		for j := range s.Rules {
-			if r := &s.Rules[j]; len(r.Program) > 0 {
-				if _, err := c.commands(s, r.Program); err != nil {
-					errs.add(r.at.find("program[0]", "program"), "%srule %d: %v", v.scope, j+1, err)
-				}
-			}
+		if err := c.validateCommands(s, v); err != nil && s.Handler != "" {
+			workerMissing = true
 		}
 	}
+}
+
+// validateCommands checks whether what the service starts can be started. It
+// returns why there is no such program.
+func (c *Config) validateCommands(s *Service, v validator) error {
+	if !v.validateStrings("program", s.Program) {
+		return nil
+	}
+	spares := s.MaxSpares > 0 && s.Handoff != HandoffWorker
+	commands, err := c.commands(s, s.Program)
+	if err != nil {
+		at := s.at.find("program[0]", "program", "handler")
+		if s.Handler != "" && c.at.has("worker-binary") {
+			at = c.at.find("worker-binary")
+		}
+		v.errs.add(at, "%s%v", v.scope, err)
+	} else {
+		v.validateSize(commands, spares, s.Env)
+	}
+	for i := range s.Rules {
+		r := &s.Rules[i]
+		of := validator{fmt.Sprintf("%srule %d: ", v.scope, i+1), r.at, v.errs}
+		changed := commands
+		if len(r.Program) > 0 {
+			if !of.validateStrings("program", r.Program) {
+				continue
+			}
+			var err error
+			if changed, err = c.commands(s, r.Program); err != nil {
+				v.errs.add(r.at.find("program[0]", "program"), "%s%v", of.scope, err)
+				continue
+			}
+		}
+		if len(r.Env)+len(r.Program) > 0 {
+			// A rule's program is no spare's.
+			of.validateSize(changed, spares && len(r.Program) == 0, s.Env, r.Env)
+		}
+	}
+	return err
 }
 
 // scope returns the start of messages about a service. It is empty with flags,
@@ -108,7 +134,11 @@ func (v validator) report(key string, value any, format string, args ...any) {
 	if s, ok := value.(string); ok {
 		value = quoted(s)
 	}
-	v.errs.add(v.at.find(key, name), "%s%s %v: %s", v.scope, name, value, fmt.Sprintf(format, args...))
+	at, scope := v.at.find(key, name), v.scope
+	if scope != "" && !at.IsValid() {
+		scope = "--" // a flag beside a file
+	}
+	v.errs.add(at, "%s%s %v: %s", scope, name, value, fmt.Sprintf(format, args...))
 }
 
 // validateControl checks the path, owner and group of the control socket.
@@ -157,61 +187,4 @@ func (c *Config) validateMetrics(v validator) {
 	case address.IsUnix():
 		v.report("metrics", c.Metrics, "must be a TCP address; they are on the control socket anyway")
 	}
-	for i := range c.Services {
-		for _, other := range c.Services[i].Listen {
-			if err == nil && overlap(address, other) {
-				v.report("metrics", c.Metrics, "service %s listens at %v", c.Services[i].Name, other)
-			}
-		}
-	}
-}
-
-// validateAddresses reports addresses that cannot be bound together.
-func (c *Config) validateAddresses(errs *ConfigErrors) {
-	type endpoint struct {
-		service *Service
-		address Address
-		at      Position
-	}
-	var endpoints []endpoint
-	for i := range c.Services {
-		s := &c.Services[i]
-		for j, a := range s.Listen {
-			here := endpoint{s, a, s.at.find("listen["+strconv.Itoa(j)+"]", "listen")}
-			for _, other := range endpoints {
-				if !overlap(a, other.address) || (s.ReusePort && other.service.ReusePort && a != other.address) {
-					continue
-				}
-				first := "service " + other.service.Name
-				if other.at.IsValid() {
-					first = other.at.String()
-				}
-				if a == other.address {
-					errs.add(here.at, "%slisten %v: listed twice, first for %s", s.scope(), a, first)
-				} else {
-					errs.add(here.at, "%slisten %v: is taken by %v, listed for %s", s.scope(), a, other.address, first)
-				}
-				break
-			}
-			endpoints = append(endpoints, here)
-		}
-	}
-}
-
-// overlap reports whether two addresses are the same, or one of them includes
-// the other. It does not resolve host names.
-func overlap(a, b Address) bool {
-	switch {
-	case a.IsUnix() || b.IsUnix():
-		return a == b
-	case a.Port != b.Port || a.Port == 0:
-		return false
-	case a == b:
-		return true
-	}
-	isAny := func(a Address) bool { return a.Host == "" && !a.IP.IsValid() }
-	covers := func(a, b Address) bool {
-		return isAny(a) || a.IP.IsValid() && a.IP.IsUnspecified() && b.IP.IsValid() && a.IP.Is4() == b.IP.Is4()
-	}
-	return covers(a, b) || covers(b, a)
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/preforkd/preforkd/master/oomscore"
 )
 
 const (
@@ -22,6 +24,8 @@ const (
 	// maxProbe is the maximum of times that the kernel counts in seconds
 	// (MAX_TCP_KEEPIDLE of linux/net/tcp.h).
 	maxProbe = 32767 * time.Second
+	// maxUserTimeout is below the maximum of TCP_USER_TIMEOUT, 2^31-1 ms.
+	maxUserTimeout = 24 * 24 * time.Hour
 )
 
 func (s *Service) validate(v validator) {
@@ -32,6 +36,7 @@ func (s *Service) validate(v validator) {
 	s.validateLimits(v)
 	s.validateSockets(v)
 	s.validatePeers(v)
+	s.validateBox(v.errs)
 	for i := range s.Rules {
 		s.Rules[i].validate(validator{fmt.Sprintf("%srule %d: ", v.scope, i+1), s.Rules[i].at, v.errs}, s)
 	}
@@ -105,7 +110,7 @@ func (s *Service) validateLimits(v validator) {
 	if s.IdleTimeout > 0 && s.Handoff != HandoffWorker {
 		v.report("idle-timeout", s.IdleTimeout, "only workers with handoff worker know when a connection is idle")
 	}
-	if len(s.PenaltyExitCodes)+len(s.PenaltySignals) > 0 && s.Penalty <= 0 {
+	if s.HasPenalties() && s.Penalty <= 0 {
 		v.report("penalty", s.Penalty, "must be more than nothing")
 	}
 	if s.Penalty > s.PenaltyMax {
@@ -124,6 +129,9 @@ func (s *Service) validateSockets(v validator) {
 		if d.value != 0 && (d.value < time.Second || d.value > maxProbe || d.value%time.Second != 0) {
 			v.report(d.key, d.value, "must be whole seconds from 1s to %v, or 0s", maxProbe)
 		}
+	}
+	if s.UserTimeout < 0 || s.UserTimeout > maxUserTimeout || s.UserTimeout%time.Millisecond != 0 {
+		v.report("user-timeout", s.UserTimeout, "must be whole milliseconds, at most %v", maxUserTimeout)
 	}
 	const longestInterface = 15 // IFNAMSIZ with its NUL is 16
 	if len(s.BindToDevice) > longestInterface || strings.ContainsAny(s.BindToDevice, "/ \x00") {
@@ -166,7 +174,8 @@ func (s *Service) validateSpares(v validator) {
 }
 
 // validateProcess checks what workers have at their start: whether the accounts
-// and the directory exist, and whether this process may use the accounts.
+// and the directory exist, and whether this process may use the accounts and set
+// the OOM score.
 func (s *Service) validateProcess(v validator) {
 	self := currentIdentity()
 	for i, name := range append([]string{s.User, s.Group}, s.SupplementaryGroups...) {
@@ -208,11 +217,18 @@ func (s *Service) validateProcess(v validator) {
 			v.report("directory", s.Directory, "is not a directory")
 		}
 	}
+	if s.OOMScoreAdjust.Set {
+		if err := oomscore.CheckAllowed(s.OOMScoreAdjust.Value); err != nil {
+			v.report("oom-score-adjust", s.OOMScoreAdjust.Value, "%v", err)
+		}
+	}
 	v.validateEnv(s.Env)
 }
 
-// validateEnv reports variables that are set twice.
+// validateEnv reports variables that are set twice, or that no program can be
+// given.
 func (v validator) validateEnv(env []string) {
+	v.validateStrings("env", env)
 	seen := map[string]bool{}
 	for i, variable := range env {
 		name, _, _ := strings.Cut(variable, "=")
@@ -284,4 +300,10 @@ func (s *Service) validateRuleSets(v validator) {
 			first[p] = i
 		}
 	}
+}
+
+// HasPenalties reports whether something can make the service refuse a source for a
+// while.
+func (s *Service) HasPenalties() bool {
+	return len(s.PenaltyExitCodes)+len(s.PenaltySignals)+len(s.PenaltyLimits) > 0
 }

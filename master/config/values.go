@@ -114,3 +114,9 @@ func (m FileMode) String() string {
 	}
 	return fmt.Sprintf("%03o", m.Bits)
 }
+
+// An OptionalInt is a number, or none.
+type OptionalInt struct {
+	Set   bool
+	Value int
+}

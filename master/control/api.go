@@ -21,6 +21,8 @@ type Backend interface {
 	Explain(ctx context.Context, address, service string) (Explained, error)
 	// Drain starts to stop a service, or with "" the master.
 	Drain(ctx context.Context, service string, by Peer) (Drained, error)
+	// Resume brings a service back that was drained.
+	Resume(ctx context.Context, service string, by Peer) (Resumed, error)
 	Reload(ctx context.Context) (Reloaded, error)
 	Kill(ctx context.Context, connection string, sig unix.Signal, by Peer) (Killed, error)
 	LogLevel() string
@@ -65,6 +67,10 @@ type Explanation struct {
 	Live int `json:"live"`
 	// EarlyDrop is the probability, from 0 to 1, of a random refusal.
 	EarlyDrop float64 `json:"early_drop,omitempty"`
+	// Log is of which of its connections the log tells: all, failures or none.
+	// LogBy is the rule that decides about that, empty if it is the service.
+	Log   string `json:"log"`
+	LogBy string `json:"log_by,omitempty"`
 	// Note is a remark for the reader.
 	Note string `json:"note,omitempty"`
 }
@@ -75,6 +81,13 @@ type Drained struct {
 	State   string  `json:"state"`
 	Live    uint64  `json:"live"`
 	Timeout float64 `json:"timeout,omitempty"` // of the master, in seconds
+}
+
+// A Resumed says where a service that was drained listens again.
+type Resumed struct {
+	Service   string   `json:"service"`
+	State     string   `json:"state"`
+	Listeners []string `json:"listeners"`
 }
 
 // A Reloaded says what a reload has changed.

@@ -107,6 +107,11 @@ func (c *Client) Drain(ctx context.Context, service string) (d Drained, err erro
 	return d, c.request(ctx, http.MethodPost, "/v1/drain", map[string]string{"service": service}, &d)
 }
 
+// Resume brings a service back that was drained.
+func (c *Client) Resume(ctx context.Context, service string) (r Resumed, err error) {
+	return r, c.request(ctx, http.MethodPost, "/v1/resume", map[string]string{"service": service}, &r)
+}
+
 // Reload makes the master read its configuration again, and waits for the
 // outcome.
 func (c *Client) Reload(ctx context.Context) (r Reloaded, err error) {

@@ -55,6 +55,11 @@ func (b *fakeBackend) Drain(_ context.Context, service string, by Peer) (Drained
 	return Drained{Service: service, State: "draining", Live: 2}, nil
 }
 
+func (b *fakeBackend) Resume(_ context.Context, service string, by Peer) (Resumed, error) {
+	b.calls = append(b.calls, "resume "+service+" by "+by.String())
+	return Resumed{Service: service, State: "serving", Listeners: []string{}}, nil
+}
+
 func (b *fakeBackend) Reload(context.Context) (Reloaded, error) {
 	e := Errorf(InvalidConfig, "not reloaded: f:1:2: wrong")
 	e.ConfigErrors = []string{"f:1:2: wrong", "f:2:3: wrong, too"}

@@ -27,6 +27,7 @@ var operations = map[string]operation{
 	"GET /v1/log-level":              (*Server).logLevel,
 	"POST /v1/log-level":             (*Server).setLogLevel,
 	"POST /v1/drain":                 (*Server).drain,
+	"POST /v1/resume":                (*Server).resume,
 	"POST /v1/reload":                (*Server).reload,
 	"POST /v1/connections/{id}/kill": (*Server).kill,
 }
@@ -220,6 +221,19 @@ func (s *Server) drain(r *http.Request, body []byte, peer Peer) (any, error) {
 		return nil, err
 	}
 	return result(s.backend.Drain(r.Context(), p.Service, peer))
+}
+
+func (s *Server) resume(r *http.Request, body []byte, peer Peer) (any, error) {
+	var p struct {
+		Service string `json:"service"`
+	}
+	if err := parameters(body, &p); err != nil {
+		return nil, err
+	}
+	if p.Service == "" {
+		return nil, Errorf(Invalid, "the service is missing")
+	}
+	return result(s.backend.Resume(r.Context(), p.Service, peer))
 }
 
 func (s *Server) reload(r *http.Request, body []byte, _ Peer) (any, error) {

@@ -22,6 +22,7 @@ func TestNoRoute(t *testing.T) {
 		{"PUT", "/v1/log-level", 405, "GET, POST"},
 		{"GET", "/v1/drain", 405, "POST"},
 		{"HEAD", "/v1/drain", 405, "POST"},
+		{"GET", "/v1/resume", 405, "POST"},
 		{"GET", "/v1/reload", 405, "POST"},
 		{"GET", kill, 405, "POST"},
 		{"post", kill, 405, "POST"},

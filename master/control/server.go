@@ -21,6 +21,7 @@ type File struct{ Mode, UID, GID int }
 //	GET  /v1/log-level                LogLevel
 //	POST /v1/log-level                {"level"}    LogLevel
 //	POST /v1/drain                    {"service"}  Drained
+//	POST /v1/resume                   {"service"}  Resumed
 //	POST /v1/reload                                Reloaded
 //	POST /v1/connections/ID/kill      {"signal"}   Killed
 //	GET  /metrics                                  the answer of Metrics

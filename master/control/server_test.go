@@ -330,25 +330,3 @@ func TestEviction(t *testing.T) {
 		cs.open[0].Close()
 	}
 }
-
-func TestDefaultPath(t *testing.T) {
-	for _, c := range []struct {
-		runtime, xdg string
-		root, user   string // as root and as anybody else
-	}{
-		{"", "", systemPath, ""},
-		{"", "/run/user/5", systemPath, "/run/user/5/preforkd/control.sock"},
-		{"/run/a:/run/b", "/run/user/5", "/run/a/control.sock", "/run/a/control.sock"},
-		{"a", "b", systemPath, ""},
-	} {
-		t.Setenv("RUNTIME_DIRECTORY", c.runtime)
-		t.Setenv("XDG_RUNTIME_DIR", c.xdg)
-		want := c.user
-		if os.Geteuid() == 0 {
-			want = c.root
-		}
-		if got, err := DefaultPath(); got != want || (err == nil) != (want != "") {
-			t.Errorf("%+v: %q, %v", c, got, err)
-		}
-	}
-}

@@ -28,18 +28,9 @@ type socket struct {
 
 // openSocket binds the control socket with package listen, which can tell a
 // stale socket from that of a live master. It makes the socket's directory if
-// that is missing, because /run is empty after each boot. The parent directory
-// must exist.
+// that is missing.
 func openSocket(path string, file File) (*socket, error) {
-	dir := filepath.Dir(path)
-	switch err := os.Mkdir(dir, 0o755); {
-	case err == nil:
-		// The mode of the socket decides who may connect. So the directory lets
-		// everybody through, whatever the umask is.
-		if err := os.Chmod(dir, 0o755); err != nil {
-			return nil, fmt.Errorf("control socket: %w", err)
-		}
-	case !errors.Is(err, fs.ErrExist):
+	if err := currentPlaces().makeDirectory(filepath.Dir(path)); err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	listeners, err := listen.Open(config.Address{Path: path}, file.options())

@@ -15,20 +15,22 @@ type Status struct {
 
 // A Master is the master process itself.
 type Master struct {
-	Version   string    `json:"version"`
-	PID       int       `json:"pid"`
-	Started   time.Time `json:"started"`
-	Uptime    float64   `json:"uptime"`
-	State     string    `json:"state"` // serving, draining, terminating or killing
-	LogLevel  string    `json:"log_level"`
-	Config    string    `json:"config,omitempty"` // the path of the file, if there is one
-	Live      uint64    `json:"live"`
-	Counts              // of all services, those that were removed included
-	UserTime  float64   `json:"user_time"` // CPU time of the master, without its workers
-	SysTime   float64   `json:"sys_time"`
-	RSS       uint64    `json:"rss"`
-	OpenFiles int       `json:"open_files"`
-	Problems  []Problem `json:"problems"` // why the master is degraded; empty when it is not
+	Version  string    `json:"version"`
+	PID      int       `json:"pid"`
+	Started  time.Time `json:"started"`
+	Uptime   float64   `json:"uptime"`
+	State    string    `json:"state"` // serving, draining, terminating or killing
+	LogLevel string    `json:"log_level"`
+	Config   string    `json:"config,omitempty"` // the path of the file, if there is one
+	// NotReloaded is why the last reload has changed nothing, if it has not.
+	NotReloaded string    `json:"not_reloaded,omitempty"`
+	Live        uint64    `json:"live"`
+	Counts                // of all services, those that were removed included
+	UserTime    float64   `json:"user_time"` // CPU time of the master, without its workers
+	SysTime     float64   `json:"sys_time"`
+	RSS         uint64    `json:"rss"`
+	OpenFiles   int       `json:"open_files"`
+	Problems    []Problem `json:"problems"` // why the master is degraded; empty when it is not
 }
 
 // A Problem is a reason why a master that serves is degraded.
@@ -59,15 +61,34 @@ type Service struct {
 	RefusedByReason map[string]uint64 `json:"refused_by_reason"` // only reasons that have occurred
 	FailedByCause   map[string]uint64 `json:"failed_by_cause"`   // only causes that have occurred
 	Spares          *Spares           `json:"spares,omitempty"`  // nil if the service keeps none
-	Sources         int               `json:"sources"`           // the number of sources in memory
-	Penalized       int               `json:"penalized"`
-	SpawnLatency    *Latency          `json:"spawn_latency,omitempty"` // nil until the first spawn
+	// FullSince is when the service became full with clients that wait for a slot
+	// or are turned away. It is nil if it is not. FullSeconds is how long it has
+	// been so altogether.
+	FullSince    *time.Time `json:"full_since,omitempty"`
+	FullSeconds  float64    `json:"full_seconds"`
+	Sources      int        `json:"sources"` // the number of sources in memory
+	Penalized    int        `json:"penalized"`
+	SpawnLatency *Latency   `json:"spawn_latency,omitempty"` // nil until the first spawn
 	// HandoverLatency is the time from the assignment of a connection to the
 	// spare's message that it has the connection. It is nil until the first
 	// one.
 	HandoverLatency *Latency   `json:"handover_latency,omitempty"`
 	Work            Work       `json:"work"`
 	Listeners       []Listener `json:"listeners"`
+	// Box is what workers run in. It is nil if the configuration asks for none.
+	Box *Box `json:"box,omitempty"`
+}
+
+// A Box is what the workers of a service run in.
+type Box struct {
+	Summary string       `json:"summary"` // the preset and what differs from it, as configured
+	Missing []MissingKey `json:"missing"` // optional keys that this machine cannot give
+}
+
+// A MissingKey is an optional key of a box that a machine cannot give.
+type MissingKey struct {
+	Key    string `json:"key"`
+	Reason string `json:"reason"` // what it needs, and what would give it
 }
 
 // Spares are the workers that wait for a connection.
@@ -113,6 +134,11 @@ type Work struct {
 	BytesOut  uint64    `json:"bytes_out"`
 	UserTime  float64   `json:"user_time"`
 	SysTime   float64   `json:"sys_time"`
+	Leftovers uint64    `json:"leftovers"` // processes that workers had left behind, and that were ended
+	// Limits is how many connections have met a limit of their box: memory, tasks, cpu,
+	// runtime, file-size, or denied, which is a system call. It has only those that
+	// were met.
+	Limits map[string]uint64 `json:"limits,omitempty"`
 }
 
 // An Exit says how many workers have ended with a code or by a signal.
@@ -139,7 +165,7 @@ type Connection struct {
 	Peer    string    `json:"peer"` // as log-peer allows
 	Local   string    `json:"local"`
 	Via     string    `json:"via,omitempty"`
-	State   string    `json:"state"` // assigned, serving, ending
+	State   string    `json:"state"` // assigned, serving, stopped by a signal, gone (its client has gone), ending, leftovers (its worker has ended)
 	Since   time.Time `json:"accepted"`
 	Age     float64   `json:"age"`
 	// CPU is the user and system time that the worker process has used so far.
@@ -152,4 +178,7 @@ type Connection struct {
 	// not count.
 	BytesIn  *uint64 `json:"bytes_in,omitempty"`
 	BytesOut *uint64 `json:"bytes_out,omitempty"`
+	// ClientGone is when it turned out that the client had gone, nil if it has
+	// not.
+	ClientGone *time.Time `json:"client_gone,omitempty"`
 }

@@ -11,13 +11,15 @@ import (
 // statusNames are all names of the JSON form. Programs rely on them. A name may
 // be added here. No name may be changed or removed.
 const statusNames = `
-connections connections.accepted connections.age connections.bytes_in connections.bytes_out connections.cpu
+connections connections.accepted connections.age connections.bytes_in connections.bytes_out connections.client_gone connections.cpu
 connections.id connections.local connections.peer connections.pid connections.rss connections.service
 connections.state connections.via
-master master.accepted master.config master.failed master.live master.log_level master.open_files master.pid
+master master.accepted master.config master.failed master.live master.log_level master.not_reloaded
+master.open_files master.pid
 master.problems master.problems.reason master.problems.service master.reaped master.refused master.rss
 master.started master.state master.sys_time master.uptime master.user_time master.version
-services services.accepted services.failed services.failed_by_cause services.handler services.handoff
+services services.accepted services.box services.box.missing services.box.missing.key services.box.missing.reason services.box.summary
+ services.failed services.failed_by_cause services.full_seconds services.full_since services.handler services.handoff
 services.handover_latency services.handover_latency.count services.handover_latency.p50
 services.handover_latency.p99 services.handover_latency.sum
 services.limit services.listeners services.listeners.backlog services.listeners.local services.listeners.queue
@@ -26,7 +28,7 @@ services.slots services.sources services.spares services.spares.max services.spa
 services.spares.starting
 services.spawn_latency services.spawn_latency.count services.spawn_latency.p50 services.spawn_latency.p99
 services.spawn_latency.sum services.state
-services.work services.work.bytes_in services.work.bytes_out services.work.durations
+services.work services.work.bytes_in services.work.bytes_out services.work.durations services.work.leftovers
 services.work.durations.count services.work.durations.sum services.work.exits services.work.exits.code
 services.work.exits.count services.work.exits.signal services.work.max_rss services.work.max_rss.count
 services.work.max_rss.sum services.work.sys_time services.work.user_time

@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"errors"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/process"
 	"github.com/preforkd/preforkd/master/service"
+	"github.com/preforkd/preforkd/master/spawner"
 	"github.com/preforkd/preforkd/master/workers"
 )
 
@@ -21,7 +21,9 @@ type Config struct {
 	OneConnection bool
 	// Stopping is closed when no more waits make sense; nil for never.
 	Stopping <-chan struct{}
-	// Starter starts processes; by default it calls process.Command.Start.
+	// Spawner starts processes. The dispatcher owns it.
+	Spawner *spawner.Spawner
+	// Starter starts processes in its place, in tests.
 	Starter workers.Starter
 	// Background runs what would keep the loop waiting; by default in a
 	// goroutine.
@@ -45,7 +47,7 @@ type Dispatcher struct {
 func New(cfg Config) *Dispatcher {
 	d := &Dispatcher{cfg: cfg, outcomes: outcomeQueue{wake: make(chan struct{}, 1)}}
 	if d.cfg.Starter == nil {
-		d.cfg.Starter = starter{}
+		d.cfg.Starter = d.cfg.Spawner
 	}
 	if d.cfg.Background == nil {
 		d.cfg.Background = func(f func()) { go f() }
@@ -54,12 +56,6 @@ func New(cfg Config) *Dispatcher {
 		d.cfg.KeepFilled = d.fillers.Go
 	}
 	return d
-}
-
-type starter struct{}
-
-func (starter) Start(c *process.Command, conn *os.File, env []string, message []byte) (*process.Child, error) {
-	return c.Start(conn, env, message)
 }
 
 // Open makes the pool of a Spec that has just been put in force.
@@ -84,8 +80,29 @@ func (d *Dispatcher) Close(spec *service.Spec, now time.Time) {
 	}
 }
 
+// StartProbe starts a spare that gets no connection and is nobody's worker. The
+// loop learns nothing of it.
+func (d *Dispatcher) StartProbe(spec *service.Spec) (*process.Child, error) {
+	return d.cfg.Starter.Start(spec.SpareCommand(), nil, spec.SpareEnvironment(), nil)
+}
+
+// Stalled returns the programs of which starts hang.
+func (d *Dispatcher) Stalled() []spawner.Stall {
+	if d.cfg.Spawner == nil {
+		return nil
+	}
+	return d.cfg.Spawner.Stalled()
+}
+
 // Wait waits until no pool is kept filled any more.
 func (d *Dispatcher) Wait() { d.fillers.Wait() }
+
+// End releases what starts processes, when nothing is to be started any more.
+func (d *Dispatcher) End() {
+	if d.cfg.Spawner != nil {
+		d.cfg.Spawner.Close()
+	}
+}
 
 // Pool returns the pool of a Spec; a closed one if the Spec is not in force.
 func (d *Dispatcher) Pool(spec *service.Spec) *workers.Pool {
@@ -109,7 +126,9 @@ func (d *Dispatcher) Dispatch(c *service.Connection) error {
 	// children for as long as this is not zero.
 	d.inFlight.Add(1)
 	w, err := d.start(p, c)
-	c.LogAccepted(w.PID())
+	if err != ErrGone {
+		c.LogAccepted(w.PID())
+	}
 	d.outcomes.add(Outcome{w, c, err, time.Since(c.Accepted)}, err != nil || w.Watched() || d.cfg.OneConnection || d.stopping())
 	if c.Owner().Draining() {
 		// The worker has to be told to come to an end, and nothing else may wake
@@ -130,24 +149,45 @@ func (d *Dispatcher) Redispatch(c *service.Connection) {
 			d.outcomes.add(Outcome{}, true)
 			return
 		}
+		if c.Gone() {
+			d.outcomes.add(Outcome{Conn: c, Err: ErrGone}, true)
+			return
+		}
 		w, err := d.start(p, c)
+		c.LogAccepted(w.PID())
 		d.outcomes.add(Outcome{w, c, err, time.Since(begun)}, true)
+	})
+}
+
+// ProgramFailed fails a connection whose worker was started, could not execute its
+// program, and has ended. The loop learns of it as of any start that failed, once
+// it is known what was missing.
+func (d *Dispatcher) ProgramFailed(w *workers.Worker, c *service.Connection) {
+	d.inFlight.Add(1)
+	d.cfg.Background(func() {
+		err := w.FailureError()
+		if IsExhaustion(err) {
+			c.Owner().Ledger.NoteShortage(time.Now())
+		}
+		d.outcomes.add(Outcome{Worker: w, Conn: c, Err: err}, true)
 	})
 }
 
 // start starts a worker for a connection. Where descriptors are short it tries
 // again until there are some: the client is better off waiting, as it would in
-// the kernel's queue.
+// the kernel's queue. A client that goes meanwhile gets no worker: ErrGone.
 func (d *Dispatcher) start(p *workers.Pool, c *service.Connection) (*workers.Worker, error) {
 	w := workers.NewWorker(p, c)
 	err := w.Start(d.cfg.Starter)
-	if errors.Is(err, unix.ETXTBSY) {
-		// The program's file is open for writing: it is being replaced by a
-		// copy, which takes a moment.
-		retry(d.cfg.Stopping, textBusyTimeout, func() bool {
+	if isBusy(err) {
+		retry(d.cfg.Stopping, busyTimeout, func() bool {
+			if c.Gone() {
+				err = ErrGone
+				return false
+			}
 			w = workers.NewWorker(p, c)
 			err = w.Start(d.cfg.Starter)
-			return errors.Is(err, unix.ETXTBSY)
+			return isBusy(err)
 		})
 	}
 	if !IsDescriptorShortage(err) {
@@ -157,6 +197,10 @@ func (d *Dispatcher) start(p *workers.Pool, c *service.Connection) (*workers.Wor
 	c.Owner().Ledger.NoteShortage(time.Now())
 	d.shortage.retry(d.cfg.Stopping, func() bool {
 		c.Owner().Ledger.NoteShortage(time.Now())
+		if c.Gone() {
+			err = ErrGone
+			return false
+		}
 		w = workers.NewWorker(p, c)
 		err = w.Start(d.cfg.Starter)
 		return IsDescriptorShortage(err)
@@ -164,9 +208,15 @@ func (d *Dispatcher) start(p *workers.Pool, c *service.Connection) (*workers.Wor
 	return w, err
 }
 
-// textBusyTimeout bounds how long a connection waits for a program's file that is
-// being written.
-const textBusyTimeout = time.Second
+// busyTimeout bounds how long a connection waits for what isBusy tells.
+const busyTimeout = time.Second
+
+// isBusy reports whether a start failed for want of something that takes a moment. The
+// program's file is open for writing: it is being replaced by a copy. Or the box has no
+// room, and what processes left there that have ended is being removed.
+func isBusy(err error) bool {
+	return errors.Is(err, unix.ETXTBSY) || errors.Is(err, process.ErrBoxFull)
+}
 
 func (d *Dispatcher) stopping() bool {
 	select {
@@ -180,7 +230,8 @@ func (d *Dispatcher) stopping() bool {
 // AwaitDescriptors waits while a connection waits for descriptors. Whoever
 // accepts calls it first: younger connections would take the descriptors that
 // come free, and the one that waits might wait for ever.
-func (d *Dispatcher) AwaitDescriptors() { d.shortage.await() }
+// It reports whether it had to wait.
+func (d *Dispatcher) AwaitDescriptors() bool { return d.shortage.await() }
 
 // Wake returns a channel that has something when outcomes are there that cannot
 // wait until a child ends.

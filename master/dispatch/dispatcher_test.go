@@ -45,9 +45,6 @@ func (f *fakeStarter) Start(c *process.Command, conn *os.File, _ []string, _ []b
 		child.Control = master
 		f.ends = append(f.ends, worker, master)
 	}
-	if conn != nil {
-		conn.Close()
-	}
 	return child, nil
 }
 
@@ -258,6 +255,43 @@ func TestDescriptorShortage(t *testing.T) {
 	<-accepting
 }
 
+// A client that goes while its start waits, or before its connection goes to
+// another worker, gets none, and the log says nothing of an accept.
+func TestGone(t *testing.T) {
+	for _, why := range []error{unix.EMFILE, unix.ETXTBSY} {
+		d, spec, f := newDispatcher(t, sdkProgram, Config{})
+		f.fail(why)
+		c, client := servicetest.Connection(t, spec, "c1")
+		done := make(chan error)
+		go func() { done <- d.Dispatch(c) }()
+		for f.count() < 2 {
+			time.Sleep(time.Millisecond)
+		}
+		if err := unix.Shutdown(client, unix.SHUT_RDWR); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != ErrGone {
+			t.Errorf("%v: %v", why, err)
+		}
+		if got := d.Take(nil); len(got) != 1 || got[0].Err != ErrGone || got[0].Conn != c || !wakes(d) {
+			t.Errorf("%v: %+v", why, got)
+		}
+		d.Taken()
+
+		f.fail(nil)
+		again, client := servicetest.Connection(t, spec, "c2")
+		if err := unix.Shutdown(client, unix.SHUT_RDWR); err != nil {
+			t.Fatal(err)
+		}
+		before := f.count()
+		d.Redispatch(again)
+		<-d.Wake()
+		if got := d.Take(nil); len(got) != 1 || got[0].Err != ErrGone || got[0].Conn != again || f.count() != before {
+			t.Errorf("%v, after %d starts", got, f.count()-before)
+		}
+	}
+}
+
 // The attempts come after longer and longer pauses.
 func TestShortageBacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -340,25 +374,28 @@ func TestKeepFilled(t *testing.T) {
 	})
 }
 
-// A program whose file is being replaced is waited for, and not for ever.
-func TestTextBusy(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d, spec, f := newDispatcher(t, sdkProgram, Config{})
-		f.fail(fmt.Errorf("fork/exec: %w", unix.ETXTBSY))
-		go func() {
-			time.Sleep(100 * time.Millisecond)
-			f.fail(nil)
-		}()
-		if err := d.Dispatch(connection(t, spec)); err != nil || f.count() < 2 {
-			t.Errorf("%v after %d attempts", err, f.count())
-		}
-		f.fail(fmt.Errorf("fork/exec: %w", unix.ETXTBSY))
-		begun, before := time.Now(), f.count()
-		if err := d.Dispatch(connection(t, spec)); !errors.Is(err, unix.ETXTBSY) {
-			t.Error(err)
-		}
-		if took := time.Since(begun); took < textBusyTimeout || took > 3*textBusyTimeout || f.count()-before > 20 {
-			t.Errorf("%d attempts in %v", f.count()-before, took)
-		}
-	})
+// A program whose file is being replaced is waited for, and so is room in a box. It is
+// not for ever.
+func TestBusy(t *testing.T) {
+	for _, busy := range []error{unix.ETXTBSY, process.ErrBoxFull} {
+		synctest.Test(t, func(t *testing.T) {
+			d, spec, f := newDispatcher(t, sdkProgram, Config{})
+			f.fail(fmt.Errorf("fork/exec: %w", busy))
+			go func() {
+				time.Sleep(100 * time.Millisecond)
+				f.fail(nil)
+			}()
+			if err := d.Dispatch(connection(t, spec)); err != nil || f.count() < 2 {
+				t.Errorf("%v after %d attempts", err, f.count())
+			}
+			f.fail(fmt.Errorf("fork/exec: %w", busy))
+			begun, before := time.Now(), f.count()
+			if err := d.Dispatch(connection(t, spec)); !errors.Is(err, busy) {
+				t.Error(err)
+			}
+			if took := time.Since(begun); took < busyTimeout || took > 3*busyTimeout || f.count()-before > 20 {
+				t.Errorf("%d attempts in %v", f.count()-before, took)
+			}
+		})
+	}
 }

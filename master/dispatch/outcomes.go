@@ -9,7 +9,7 @@ import (
 )
 
 // An Outcome is what became of a start: a worker with its process, or an error
-// and a worker without one. The zero Outcome is a start that turned out not to
+// and a worker without one. With ErrGone there is no worker. The zero Outcome is a start that turned out not to
 // be needed.
 type Outcome struct {
 	Worker *workers.Worker

@@ -34,15 +34,20 @@ type shortage struct {
 	mu      sync.Mutex   // held by the one whose turn it is
 }
 
-// await waits while a connection waits. It costs next to nothing when none does.
-func (s *shortage) await() {
+// await waits while a connection waits, and reports whether one did. It costs next
+// to nothing when none does.
+func (s *shortage) await() bool {
 	if s.waiting.Load() == 0 {
-		return
+		return false
 	}
 	s.mu.Lock()
 	//lint:ignore SA2001 the lock is all that is wanted
 	s.mu.Unlock()
+	return true
 }
+
+// ErrGone is the outcome of a start that was given up because the client had gone.
+var ErrGone = errors.New("the client has gone")
 
 // retry waits, with others waiting behind, until try reports false or stopping is
 // closed.

@@ -3,6 +3,7 @@ package endpoints
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/listen"
@@ -134,4 +135,17 @@ func (s *Set) awaitRemovalAtStart() {
 	if err := s.AwaitRemoval(); err != nil {
 		s.log.Warn("service manager", logging.Error(err))
 	}
+}
+
+// passedAt returns the name of a service for which a socket was passed that is
+// bound to one of the addresses or takes one of them in, or "".
+func (s *Set) passedAt(addresses []config.Address) string {
+	for name, sockets := range s.inherited.passed {
+		for _, socket := range sockets {
+			if slices.ContainsFunc(addresses, func(a config.Address) bool { return listen.IsBoundAt(socket.FD, a) }) {
+				return name
+			}
+		}
+	}
+	return ""
 }

@@ -3,6 +3,7 @@ package endpoints
 import (
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/listen"
@@ -23,7 +24,10 @@ type Listener struct {
 
 	endpoint endpoint
 	options  listen.Options
-	stored   bool // the service manager has a copy for the next process
+	stored   bool      // the service manager has a copy for the next process
+	lost     bool      // the log has said that no client can reach it
+	heir     *Listener // serves its address now; nil while the listener is in force
+	replaced time.Time // when heir took over
 }
 
 // Spec returns what connections are accepted for at this moment.

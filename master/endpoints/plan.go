@@ -1,7 +1,11 @@
 package endpoints
 
 import (
+	"errors"
 	"fmt"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/listen"
@@ -16,42 +20,44 @@ type Plan struct {
 	// Opened are the new listeners.
 	Opened []*Listener
 
+	set       *Set
 	specs     []*service.Spec
 	listeners map[string][]*Listener // by service
+	leaving   []*Listener            // present ones that are not kept
+	rebound   map[*Listener]bool     // present ones of which each gets a new socket in its place
+	others    []syscall.RawConn      // of this process, and about to be closed
+	heirs     map[*Listener]*Listener
 }
 
 // Plan opens what the services need that is not there yet. Addresses were
 // resolved when the Specs were compiled, so it binds and does not wait. On error
 // nothing new is left. The caller commits the plan or discards it.
-func (s *Set) Plan(specs []*service.Spec) (plan *Plan, err error) {
-	p := &Plan{specs: specs, listeners: map[string][]*Listener{}}
+//
+// New listeners may take addresses of present ones that are not kept, and of
+// others, which are sockets of this process that the caller is going to close.
+func (s *Set) Plan(specs []*service.Spec, others ...syscall.RawConn) (plan *Plan, err error) {
+	p := &Plan{set: s, specs: specs, listeners: map[string][]*Listener{}, others: others, heirs: map[*Listener]*Listener{}}
 	defer func() {
 		if err != nil {
 			p.Discard()
 		}
 	}()
-	present := map[endpoint][]*Listener{}
-	for _, listeners := range s.listeners {
-		for _, l := range listeners {
-			present[l.endpoint] = append(present[l.endpoint], l)
-		}
-	}
+	present := s.byEndpoint()
+	p.leaving = s.leavingWithout(specs, present)
+	p.rebound = s.reboundBy(specs, present)
 	for _, spec := range specs {
 		for i, at := range s.endpointsOf(spec) {
-			if kept := present[at]; len(kept) > 0 {
-				for _, l := range kept {
-					if !at.passed && !l.options.SameBinding(spec.Options) {
-						return nil, fmt.Errorf("bind service %s: listen %v: reuse-port, free-bind, bind-to-device and v6-only cannot be changed while it is listened at", spec.Name, at.address)
-					}
+			if listeners := present[at]; len(listeners) > 0 {
+				if err := p.keep(spec, listeners); err != nil {
+					return nil, fmt.Errorf("bind service %s: %w", spec.Name, err)
 				}
-				p.listeners[spec.Name] = append(p.listeners[spec.Name], kept...)
 				continue
 			}
 			var resolved []config.Address
 			if !at.passed {
 				resolved = spec.Addresses[i].Resolved
 			}
-			opened, err := s.open(at, resolved, spec.Options)
+			opened, err := p.open(at, resolved, spec.Options)
 			if err != nil {
 				return nil, fmt.Errorf("bind service %s: %w", spec.Name, err)
 			}
@@ -62,13 +68,70 @@ func (s *Set) Plan(specs []*service.Spec) (plan *Plan, err error) {
 			return nil, errNoSocket(spec.Name)
 		}
 	}
+	p.findHeirs()
 	return p, nil
+}
+
+// keep takes the present listeners of an endpoint into the plan. Those that get a
+// new socket are replaced.
+func (p *Plan) keep(spec *service.Spec, listeners []*Listener) error {
+	for _, l := range listeners {
+		if p.rebound[l] {
+			fresh, err := l.reopen(spec.Options, p.makingRoom(l.AddrPort().Port()))
+			switch {
+			case err == nil:
+				p.Opened = append(p.Opened, fresh)
+				p.heirs[l] = fresh
+				l = fresh
+			case !l.options.SameBinding(spec.Options) || errors.Is(err, listen.ErrBusy):
+				return err
+			}
+			// An interface that is not there does not hold up a reload. The
+			// status tells of it.
+		}
+		p.listeners[spec.Name] = append(p.listeners[spec.Name], l)
+	}
+	return nil
+}
+
+// Leaving returns the sockets that the plan does not keep, and whose addresses
+// others may take before they are closed.
+func (p *Plan) Leaving() []syscall.RawConn {
+	var sockets []syscall.RawConn
+	for _, l := range p.leaving {
+		sockets = append(sockets, l.Raw())
+	}
+	for l := range p.rebound {
+		sockets = append(sockets, l.Raw())
+	}
+	return sockets
+}
+
+// makingRoom returns the sockets at a TCP port beside which new ones may be bound,
+// because they are about to be closed.
+func (p *Plan) makingRoom(port uint16) []syscall.RawConn {
+	sockets := append([]syscall.RawConn(nil), p.others...)
+	for _, l := range p.leaving {
+		if l.AddrPort().Port() == port {
+			sockets = append(sockets, l.Raw())
+		}
+	}
+	for l := range p.rebound {
+		if l.AddrPort().Port() == port {
+			sockets = append(sockets, l.Raw())
+		}
+	}
+	return sockets
 }
 
 // Discard closes what the plan has opened.
 func (p *Plan) Discard() {
 	for _, l := range p.Opened {
-		l.CloseStored()
+		if l.stored {
+			l.CloseStored()
+		} else {
+			l.Close()
+		}
 	}
 	p.Opened = nil
 }
@@ -97,7 +160,8 @@ func (s *Set) endpointsOf(spec *service.Spec) []endpoint {
 
 // open opens the listeners of an endpoint: with the socket that was passed, with
 // those that an earlier process has stored, or with new ones.
-func (s *Set) open(at endpoint, resolved []config.Address, o listen.Options) ([]*Listener, error) {
+func (p *Plan) open(at endpoint, resolved []config.Address, o listen.Options) ([]*Listener, error) {
+	s := p.set
 	var sockets []*listen.Listener
 	var origin string
 	if at.passed {
@@ -110,7 +174,7 @@ func (s *Set) open(at endpoint, resolved []config.Address, o listen.Options) ([]
 		origin = "stored"
 	} else {
 		var err error
-		if sockets, err = listen.OpenResolved(at.address, resolved, o); err != nil {
+		if sockets, err = p.bind(at.address, resolved, o); err != nil {
 			return nil, err
 		}
 	}
@@ -122,6 +186,24 @@ func (s *Set) open(at endpoint, resolved []config.Address, o listen.Options) ([]
 		})
 	}
 	return opened, nil
+}
+
+// bind binds new sockets. An address that is in use may be one of a listener
+// that this plan does not keep.
+func (p *Plan) bind(at config.Address, resolved []config.Address, o listen.Options) ([]*listen.Listener, error) {
+	sockets, err := listen.OpenResolved(at, resolved, o)
+	if at.IsUnix() || !errors.Is(err, unix.EADDRINUSE) {
+		return sockets, err
+	}
+	if others := p.makingRoom(at.Port); len(others) > 0 {
+		sockets, err = listen.OpenBeside(at, resolved, o, others)
+	}
+	if errors.Is(err, unix.EADDRINUSE) {
+		if name := p.set.passedAt(resolved); name != "" {
+			err = fmt.Errorf("%w: by a socket that was passed for service %s, and that only its socket unit can close", err, name)
+		}
+	}
+	return sockets, err
 }
 
 // Commit puts a plan in force: its listeners accept for its Specs, which belong
@@ -145,6 +227,7 @@ func (s *Set) Commit(p *Plan) (closed []*Listener, left []*service.Service) {
 			}
 		}
 	}
+	left = append(left, s.inherit(p)...)
 	for _, l := range s.All() {
 		if !kept[l] {
 			closed = append(closed, l)

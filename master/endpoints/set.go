@@ -19,6 +19,7 @@ type Set struct {
 	inherited inherited
 	listeners map[string][]*Listener // by service
 	order     []string               // of the services, as they are configured
+	replaced  []*Listener            // not in force any more, and some clients still wait there
 	// barrierPending says that the manager may still hold sockets that it was
 	// told to remove.
 	barrierPending bool
@@ -71,15 +72,35 @@ func (s *Set) Store(listeners []*Listener) {
 }
 
 // Retire closes listeners for good: the manager is told to forget them. They are
-// no longer those of any service.
+// no longer those of any service. Those whose address another listener has taken
+// serve first who waits there; Check closes them.
 func (s *Set) Retire(listeners []*Listener) {
 	for _, l := range listeners {
 		if l.stored {
 			s.manager.Remove(l.endpoint.storeName())
 			l.stored = false
 			s.barrierPending = true
+			s.forgetStored(l)
+		}
+		if l.heir != nil {
+			s.retireSlowly(l)
+			continue
 		}
 		l.close()
+		s.closeReplaced(func(r *Listener) bool { return r.heir == l })
+	}
+}
+
+// forgetStored makes Store store the other listeners of an endpoint again, whose
+// copies the manager drops with that of l: they have the same name.
+func (s *Set) forgetStored(l *Listener) {
+	if l.heir == nil {
+		return // all of them are retired
+	}
+	for _, other := range s.listeners[l.heir.Spec().Name] {
+		if other.endpoint == l.endpoint {
+			other.stored = false
+		}
 	}
 }
 
@@ -103,6 +124,7 @@ func (s *Set) CloseAll() {
 	for _, l := range s.All() {
 		l.close()
 	}
+	s.closeReplaced(func(*Listener) bool { return true })
 }
 
 // Discard closes everything, listeners and what was inherited, because the
@@ -111,6 +133,7 @@ func (s *Set) Discard() {
 	for _, l := range s.All() {
 		l.CloseStored()
 	}
+	s.closeReplaced(func(*Listener) bool { return true })
 	clear(s.listeners)
 	s.inherited.close()
 }

@@ -132,7 +132,7 @@ func TestPlanFails(t *testing.T) {
 	before := servicetest.OpenFDs(t)
 	for text, want := range map[string]string{
 		"[service.a]\nlisten = ['unix:" + path + "', '" + taken.Addr().String() + "']\n" + cat: "bind service a: listen " + taken.Addr().String() + ": address already in use",
-		"[service.a]\nlisten = ['127.0.0.1:0']\nfree-bind = true\n" + cat:                      "bind service a: listen 127.0.0.1:0: reuse-port, free-bind, bind-to-device and v6-only cannot be changed",
+		"[service.a]\nlisten = ['127.0.0.1:0']\nbind-to-device = 'nosuch0'\n" + cat:            "bind service a: listen " + kept.Local() + ": bind to device nosuch0: no such device",
 	} {
 		if _, err := s.Plan(specs(t, text)); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)

@@ -29,11 +29,15 @@ const (
 func Check(path string) error { return check(path, maxNesting) }
 
 func check(path string, nesting int) error {
-	file, err := os.Open(path)
+	// Without O_NONBLOCK the open of a FIFO waits for a writer, maybe for ever.
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil
 	}
 	defer file.Close()
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil
+	}
 	start := make([]byte, maxFirstLine)
 	n, _ := io.ReadFull(file, start)
 	start = start[:n]

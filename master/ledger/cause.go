@@ -28,6 +28,9 @@ var causeNames = [causes]string{
 
 func (c Cause) String() string { return causeNames[c] }
 
+// CauseNames returns the names of all causes.
+func CauseNames() []string { return causeNames[:] }
+
 // ErrStopping is the error of a connection that gets no worker because the
 // workers are being ended.
 var ErrStopping = errors.New("the spare for it ended, and the service stops")

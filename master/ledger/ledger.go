@@ -32,6 +32,7 @@ type Ledger struct {
 type Trouble struct {
 	At    time.Time
 	Cause Cause
+	exec  bool // a worker was started, and could not execute its program
 }
 
 // Accepted counts a connection that was taken from the kernel.
@@ -49,15 +50,27 @@ func (l *Ledger) Shortage() time.Time {
 	return time.Time{}
 }
 
-// WorkerStarted notes that a worker was started, which took as long as said.
+// WorkerStarted notes that a worker was started, which took as long as said. A
+// worker that has yet to execute its program shows nothing about the program.
 func (l *Ledger) WorkerStarted(took time.Duration) {
-	l.trouble = Trouble{}
+	if !l.trouble.exec {
+		l.trouble = Trouble{}
+	}
 	l.spawns.record(took)
 }
 
 // WorkerNotStarted notes that a worker could not be started.
 func (l *Ledger) WorkerNotStarted(err error, now time.Time) {
 	l.trouble = Trouble{At: now, Cause: CauseOf(err)}
+}
+
+// ProgramRuns notes that a worker was started which is the program itself, or has
+// executed it.
+func (l *Ledger) ProgramRuns() { l.trouble = Trouble{} }
+
+// ProgramNotRun notes that a worker was started and could not execute its program.
+func (l *Ledger) ProgramNotRun(err error, now time.Time) {
+	l.trouble = Trouble{At: now, Cause: CauseOf(err), exec: true}
 }
 
 // Trouble returns the last failure to start a worker, unless one was started
@@ -79,6 +92,19 @@ func (l *Ledger) Completed(duration time.Duration, report *ipc.Report) {
 
 // WorkerExited adds what a worker has used that was reaped.
 func (l *Ledger) WorkerExited(e *process.Exit) { l.usage.worker(e) }
+
+// LimitsMet counts that a connection met limits of its box.
+func (l *Ledger) LimitsMet(limits []string) {
+	for _, limit := range limits {
+		if l.usage.limits == nil {
+			l.usage.limits = map[string]uint64{}
+		}
+		l.usage.limits[limit]++
+	}
+}
+
+// LeftoversEnded counts processes that a worker had left behind.
+func (l *Ledger) LeftoversEnded(n int) { l.usage.leftovers += uint64(n) }
 
 // Totals returns the counts. refused is the count of the service's gate, read
 // before: the number of accepted connections is read last, so that it misses

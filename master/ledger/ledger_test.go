@@ -90,6 +90,17 @@ func TestTrouble(t *testing.T) {
 	if l.Trouble() != (Trouble{}) {
 		t.Error("a worker was started, and the trouble is still there")
 	}
+	// A process was started, and could not become its program: the next process
+	// proves nothing until it runs the program.
+	l.ProgramNotRun(unix.ENOEXEC, now)
+	l.WorkerStarted(time.Millisecond)
+	if got := l.Trouble(); got.Cause.String() != "program-unusable" || !got.At.Equal(now) {
+		t.Errorf("%+v", got)
+	}
+	l.ProgramRuns()
+	if l.Trouble() != (Trouble{}) {
+		t.Error("the program runs, and the trouble is still there")
+	}
 	l.NoteShortage(now)
 	if !l.Shortage().Equal(now) {
 		t.Errorf("shortage at %v", l.Shortage())

@@ -23,6 +23,8 @@ type usage struct {
 	maxRSS            histogram // of workers, in bytes
 	in, out           uint64    // bytes that workers have reported
 	userTime, sysTime time.Duration
+	limits            map[string]uint64 // how often connections met limits of their boxes
+	leftovers         uint64            // processes that workers have left behind and the master has ended
 }
 
 // An exit is a way to end: with a code, or by a signal, which is then not 0.
@@ -81,6 +83,10 @@ func (u *usage) show() control.Work {
 		BytesOut:  u.out,
 		UserTime:  u.userTime.Seconds(),
 		SysTime:   u.sysTime.Seconds(),
+		Leftovers: u.leftovers,
+	}
+	if len(u.limits) > 0 {
+		shown.Limits = maps.Clone(u.limits)
 	}
 	for _, how := range slices.SortedFunc(maps.Keys(u.exits), func(a, b exit) int {
 		return cmp.Or(cmp.Compare(a.signal, b.signal), cmp.Compare(a.code, b.code))

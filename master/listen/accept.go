@@ -2,6 +2,7 @@ package listen
 
 import (
 	"errors"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,9 +34,10 @@ type Slots interface {
 // others wait for it, so a connection wakes exactly one.
 func (l *Listener) Accept(slots Slots) (*Conn, error) {
 	var (
-		fd   int
-		from unix.Sockaddr
-		err  error
+		fd      int
+		from    unix.Sockaddr
+		delayed int64
+		err     error
 	)
 	l.inUse.RLock()
 	readErr := l.raw.Read(func(listener uintptr) (done bool) {
@@ -43,6 +45,7 @@ func (l *Listener) Accept(slots Slots) (*Conn, error) {
 			err = ErrFull
 			return true
 		}
+		delayed = l.delayed.Load()
 		for {
 			// SOCK_NONBLOCK is missing on purpose. O_NONBLOCK belongs to the
 			// open file description, which the worker will share, and programs
@@ -55,9 +58,17 @@ func (l *Listener) Accept(slots Slots) (*Conn, error) {
 		if err != nil {
 			slots.Cancel()
 		}
+		if err == unix.EAGAIN && delayed != 0 {
+			// The queue is empty: everybody who has waited was accepted. A
+			// delay that has begun meanwhile stays.
+			l.delayed.CompareAndSwap(delayed, 0)
+		}
 		return err != unix.EAGAIN
 	})
 	l.inUse.RUnlock()
+	if err == ErrFull {
+		l.Delay(time.Now())
+	}
 	switch {
 	case readErr != nil && l.closed.Load():
 		// A syscall.RawConn does not return os.ErrClosed, but an error of its
@@ -74,8 +85,14 @@ func (l *Listener) Accept(slots Slots) (*Conn, error) {
 		slots.Cancel()
 		return nil, err
 	}
+	conn.Queued = delayed != 0
 	return conn, nil
 }
+
+// Delay notes that nobody has accepted connections for a time that matters to
+// those who wait, until now. Conn.Queued says so of connections that come from the
+// queue before it has been empty. Accept does the same when no slot is free.
+func (l *Listener) Delay(now time.Time) { l.delayed.Store(now.UnixNano()) }
 
 // A Class says what an error of Accept means for the listener.
 type Class int

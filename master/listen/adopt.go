@@ -2,6 +2,7 @@ package listen
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -121,14 +122,18 @@ func ReuseStored(addr config.Address, resolved []config.Address, o Options, fds 
 			return listeners, err
 		}
 		listeners = append(listeners, l)
+		if err := l.lostInterface(); err != nil {
+			return listeners, fmt.Errorf("the stored socket %s: %w", l.Local(), err)
+		}
+		var at config.Address
 		for _, w := range resolved {
 			if !found[w] && l.isAt(w) {
-				found[w] = true
+				found[w], at = true, w
 				break
 			}
 		}
 		isAny := addr.Host == "" && !addr.IP.IsValid()
-		if !l.hasBindOptions(fd, o, o.V6Only && !isAny) {
+		if !l.hasBindOptions(fd, o, o.V6Only && !isAny, at.IP.Zone()) {
 			return listeners, fmt.Errorf("the stored socket %s was bound with other options", l.Local())
 		}
 		if addr.IsUnix() {
@@ -147,7 +152,7 @@ func ReuseStored(addr config.Address, resolved []config.Address, o Options, fds 
 }
 
 // isAt reports whether the listener is bound as Open would bind it for an
-// address.
+// address. An IPv6 zone must be the interface that it names now.
 func (l *Listener) isAt(a config.Address) bool {
 	if a.IsUnix() || l.path != "" {
 		return l.path == a.Path
@@ -160,13 +165,23 @@ func (l *Listener) isAt(a config.Address) bool {
 			ip = netip.IPv4Unspecified()
 		}
 	}
-	return l.local.Addr().WithZone("") == ip.WithZone("") && (a.Port == 0 || l.local.Port() == a.Port)
+	if l.local.Addr().WithZone("") != ip.WithZone("") || a.Port != 0 && l.local.Port() != a.Port {
+		return false
+	}
+	isZone := true
+	if zone := ip.Zone(); zone != "" {
+		_ = l.raw.Control(func(fd uintptr) { isZone = zoneIndex(int(fd), zone) == l.index })
+	}
+	return isZone
 }
 
 // hasBindOptions reports whether a TCP socket has those options of o that
 // cannot be changed after bind. The argument v6only says whether a socket of
 // [::] should not have the IPv4 addresses.
-func (l *Listener) hasBindOptions(fd int, o Options, v6only bool) bool {
+//
+// The kernel does not tell a socket that was bound to a device from one whose
+// link-local address has that device as its zone. Both are the same to it.
+func (l *Listener) hasBindOptions(fd int, o Options, v6only bool, zone string) bool {
 	if l.path != "" {
 		return true
 	}
@@ -174,8 +189,13 @@ func (l *Listener) hasBindOptions(fd int, o Options, v6only bool) bool {
 		v, err := unix.GetsockoptInt(fd, level, name)
 		return err == nil && (v != 0) == want
 	}
-	device, err := unix.GetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE)
-	return err == nil && strings.TrimRight(device, "\x00") == o.BindToDevice &&
+	index := 0
+	if name := cmp.Or(o.BindToDevice, zone); name != "" {
+		if index = zoneIndex(fd, name); index == 0 {
+			return false // there is no such interface
+		}
+	}
+	return l.index == index &&
 		(l.local.Addr().Is4() || has(unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, v6only)) &&
 		has(unix.SOL_SOCKET, unix.SO_REUSEPORT, o.ReusePort) && has(unix.IPPROTO_IP, unix.IP_FREEBIND, o.FreeBind)
 }
@@ -209,6 +229,7 @@ func (l *Listener) findFile() error {
 		return fmt.Errorf("the stored socket's file %s: %w", l.path, err)
 	}
 	l.bound = &boundPath{dir: dir, path: l.path, dev: uint64(st.Dev), ino: st.Ino}
+	l.fileDevice, l.fileInode = l.bound.dev, l.bound.ino
 	return nil
 }
 
@@ -234,6 +255,13 @@ func (l *Listener) CloseStored() error {
 		bound.dir.close()
 		return errors.Join(err, heldErr)
 	}
+	unlock, lockErr := bound.dir.lock()
+	if lockErr != nil {
+		// The next master at the path removes the file, which is stale now.
+		bound.dir.close()
+		return err
+	}
+	defer unlock()
 	if removed := bound.remove(); removed != nil {
 		err = errors.Join(err, fmt.Errorf("remove %s: %w", bound.path, removed))
 	}

@@ -16,17 +16,22 @@ type Conn struct {
 	FD int
 
 	// Peer and Local are the two ends of a TCP connection. A v4-mapped address
-	// is given as v4. Both are zero for a unix socket.
+	// is given as v4, and an IPv6 zone by the name of its interface. Both are
+	// zero for a unix socket.
 	Peer, Local netip.AddrPort
 
 	// Socket holds the two ends of the TCP socket itself. They stay as they are
-	// when a proxy gives other ones.
+	// when a proxy gives other ones. An IPv6 zone is a number there.
 	Socket sockdiag.Pair
 
 	// These are set for a unix socket: the process that has connected, the path
 	// of the peer, and the path of the listener. Most peers have no path.
 	Credentials         *unix.Ucred
 	PeerPath, LocalPath string
+
+	// Queued says that the connection may have waited for long in the kernel's
+	// queue.
+	Queued bool
 
 	// Via is the name of the proxy that passes the connection on, or "".
 	Via string
@@ -63,6 +68,7 @@ func (l *Listener) describe(fd int, from unix.Sockaddr) (*Conn, error) {
 		conn.Local = addrPort(name)
 	}
 	conn.Socket = sockdiag.Pair{Local: conn.Local, Peer: conn.Peer}
+	conn.Local, conn.Peer = l.nameZone(fd, conn.Local), l.nameZone(fd, conn.Peer)
 	return conn, nil
 }
 
@@ -91,7 +97,7 @@ func (c *Conn) LocalName() string {
 }
 
 // addrPort converts a TCP socket address. It gives an IPv6 zone by its number,
-// which needs no look-up and is valid wherever a name is.
+// which needs no look-up. See nameZone.
 func addrPort(sa unix.Sockaddr) netip.AddrPort {
 	switch sa := sa.(type) {
 	case *unix.SockaddrInet4:

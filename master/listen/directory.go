@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"time"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,38 +35,95 @@ func openDirectory(path string) (*directory, error) {
 
 func (d *directory) close() { unix.Close(d.fd) }
 
-const (
-	// lockTime is the longest wait for a lock. A master holds the lock for a
-	// few system calls. But everybody who can read a directory can lock it.
-	// That must not delay the start or the stop of a master.
-	lockTime = time.Second
-	lockPoll = 5 * time.Millisecond
-)
+// ErrBusy reports that another master of the same user is about to bind or
+// remove a unix socket in the same directory. That takes it a few system calls.
+// The caller may try again after a short pause.
+var ErrBusy = errors.New("another preforkd is about to open or close a socket there")
 
-// lock makes other preforkd masters wait before they check, remove or create
-// sockets in the directory. Without the lock, two masters that start together
-// could both find the same stale socket. The second one would then remove the
-// new socket of the first.
-func (d *directory) lock() error {
-	for waited := time.Duration(0); ; waited += lockPoll {
-		err := unix.Flock(d.fd, unix.LOCK_EX|unix.LOCK_NB)
-		switch {
-		case err == nil:
-			return nil
-		case err == unix.EINTR:
-			continue
-		case err != unix.EWOULDBLOCK:
-			return fmt.Errorf("lock %s: %w", d.path, err)
-		case waited >= lockTime:
-			return fmt.Errorf("lock %s: %w", d.path, errLocked)
+// lock makes other masters of the same user fail with ErrBusy when they check,
+// remove or create sockets in the directory. Without the lock, two masters that
+// start together could both find the same stale socket. The second one would
+// then remove the new socket of the first. lock never waits. The caller calls
+// unlock.
+//
+// The lock is on a file that only this user may open (flock(2)). A lock on the
+// directory would be open to everybody who may read the directory, and could
+// keep a master from starting. The file has the user's number in its name, and
+// exists only while it is locked.
+//
+// What is found at the name of the file is not trusted. If it is not a file of
+// this user that others cannot open, or if no file can be made, lock succeeds
+// without a lock: then somebody else cannot keep a master from starting, and two
+// masters that start in the same instant are not kept apart.
+func (d *directory) lock() (unlock func(), err error) {
+	name := lockName()
+	for range lockAttempts {
+		fd, err := openLock(d.fd, name)
+		if err != nil {
+			return func() {}, nil
 		}
-		time.Sleep(lockPoll)
+		err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+		for err == unix.EINTR {
+			err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+		}
+		switch {
+		case err == unix.EWOULDBLOCK:
+			unix.Close(fd)
+			return nil, fmt.Errorf("lock %s: %w", filepath.Join(d.path, name), ErrBusy)
+		case err != nil: // the file system has no locks
+			unix.Unlinkat(d.fd, name, 0)
+			unix.Close(fd)
+			return func() {}, nil
+		case isFile(d.fd, name, fd):
+			return func() {
+				unix.Unlinkat(d.fd, name, 0)
+				// The lock belongs to the open file description. A child that
+				// has not yet reached its exec has a copy of the descriptor,
+				// so a close would not end the lock.
+				unix.Flock(fd, unix.LOCK_UN)
+				unix.Close(fd)
+			}, nil
+		}
+		// Its last holder has removed the file after it was opened here.
+		unix.Close(fd)
 	}
+	return nil, fmt.Errorf("lock %s: %w", filepath.Join(d.path, name), ErrBusy)
 }
 
-var errLocked = errors.New("another process holds a lock on the directory")
+// lockAttempts is how often lock opens a file that was removed meanwhile.
+const lockAttempts = 10
 
-// unlock ends a lock. The lock belongs to the open file description. A child
-// that has not yet reached its exec has a copy of the descriptor, so a close
-// would not end the lock.
-func (d *directory) unlock() { unix.Flock(d.fd, unix.LOCK_UN) }
+// lockName returns the name of the lock file of this process's user.
+func lockName() string { return ".preforkd-" + strconv.Itoa(unix.Geteuid()) + ".lock" }
+
+// openLock opens or creates a lock file. The caller must close it. It fails if
+// the file is not one that this user alone may open: everybody may put a file
+// or a link into a directory such as /tmp. A file with a second name may be an
+// important one of this user.
+func openLock(dir int, name string) (int, error) {
+	const flags = unix.O_RDWR | unix.O_CREAT | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
+	fd, err := unix.Openat(dir, name, flags, 0o600)
+	for err == unix.EINTR {
+		fd, err = unix.Openat(dir, name, flags, 0o600)
+	}
+	if err != nil {
+		return -1, err
+	}
+	var st unix.Stat_t
+	err = unix.Fstat(fd, &st)
+	if err == nil && (st.Mode&unix.S_IFMT != unix.S_IFREG || st.Mode&0o077 != 0 || st.Uid != uint32(unix.Geteuid()) || st.Nlink > 1) {
+		err = errors.New("not a lock file of this user")
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// isFile reports whether a name is still that of an open file.
+func isFile(dir int, name string, fd int) bool {
+	var there, opened unix.Stat_t
+	return unix.Fstatat(dir, name, &there, unix.AT_SYMLINK_NOFOLLOW) == nil && unix.Fstat(fd, &opened) == nil &&
+		there.Dev == opened.Dev && there.Ino == opened.Ino
+}

@@ -157,12 +157,19 @@ func TestDualStackKnowsMappedPeersAsV4(t *testing.T) {
 }
 
 func TestWildcardsOfBothFamiliesShareAPort(t *testing.T) {
-	v6 := listenAt(t, "[::]:0")
-	port := v6.Local()[strings.LastIndexByte(v6.Local(), ':'):]
-	if v4, err := tryOpen(t, "0.0.0.0"+port); err != nil {
-		t.Error(err)
-	} else if v4.Local() != "0.0.0.0"+port {
-		t.Errorf("local %q", v4.Local())
+	for try := 1; ; try++ {
+		v6 := listenAt(t, "[::]:0")
+		port := v6.Local()[strings.LastIndexByte(v6.Local(), ':'):]
+		v4, err := tryOpen(t, "0.0.0.0"+port)
+		switch {
+		case errors.Is(err, unix.EADDRINUSE) && try < 5:
+			continue // somebody else's connection has this port over IPv4
+		case err != nil:
+			t.Error(err)
+		case v4.Local() != "0.0.0.0"+port:
+			t.Errorf("local %q", v4.Local())
+		}
+		return
 	}
 }
 
@@ -287,27 +294,6 @@ func TestUnixSocketFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		dial(t, successor)
-	})
-	t.Run("a directory that somebody has locked holds up neither start nor stop", func(t *testing.T) {
-		l := listenAt(t, "unix:"+path("h"))
-		dir, err := os.Open(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer dir.Close()
-		if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := tryOpen(t, "unix:"+path("i")); !errors.Is(err, errLocked) || exists("i") {
-			t.Errorf("open: %v, left behind: %v", err, exists("i"))
-		}
-		if err := l.Close(); !errors.Is(err, errLocked) {
-			t.Errorf("close: %v", err)
-		}
-		if err := unix.Flock(int(dir.Fd()), unix.LOCK_UN); err != nil {
-			t.Fatal(err)
-		}
-		dial(t, listenAt(t, "unix:"+path("h"))) // it is stale now
 	})
 	t.Run("removed without a free descriptor", func(t *testing.T) {
 		l := listenAt(t, "unix:"+path("j"))

@@ -17,13 +17,27 @@ type Listener struct {
 	file *os.File        // owns the descriptor; registered with Go's poller
 	raw  syscall.RawConn // of file
 
-	local    netip.AddrPort // zero for unix sockets
-	wildcard bool           // local is not the local address of each connection
-	path     string         // of a unix socket; '@' begins an abstract name
+	// The zone of local is a number, as in sockdiag, and that of shown a name.
+	local, shown netip.AddrPort // zero for unix sockets
+	wildcard     bool           // local is not the local address of each connection
+	v6Only       bool           // of a wildcard: it does not take IPv4 connections
+	path         string         // of a unix socket; '@' begins an abstract name
+
+	// The interface that a TCP socket is bound to: its index at bind, or 0, and
+	// the name that it had then.
+	index  int
+	device string
+
+	// The file of a unix socket that Open has created or ReuseStored has found.
+	// The inode is 0 if there is none.
+	fileDevice, fileInode uint64
 
 	bound   *boundPath  // the file that Close removes, or nil
 	adopted bool        // a service manager has bound the socket and keeps it
 	closed  atomic.Bool // set before the descriptor is closed
+	// delayed is when accepting last had to wait, in ns since 1970, if connections
+	// that have waited since then may still be in the kernel's queue; otherwise 0.
+	delayed atomic.Int64
 
 	// inUse is held for reading by Accept. The descriptor is really closed only
 	// when the last Accept has left it, and Close waits for that.
@@ -42,6 +56,14 @@ func newListener(fd int) (*Listener, error) {
 	case *unix.SockaddrInet4, *unix.SockaddrInet6:
 		l.local = addrPort(name)
 		l.wildcard = l.local.Addr().IsUnspecified()
+		if l.local.Addr().Is6() {
+			only, err := unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY)
+			l.v6Only = err != nil || only != 0
+		}
+		if l.index = boundInterface(fd); l.index != 0 {
+			l.device, _ = interfaceName(fd, l.index) // it may be gone
+		}
+		l.shown = l.nameZone(fd, l.local)
 	case *unix.SockaddrUnix:
 		l.path = name.Name
 	}
@@ -55,12 +77,13 @@ func newListener(fd int) (*Listener, error) {
 
 // Local returns the address to which the socket is bound, in the form that
 // config.ParseAddress parses. For port 0 it has the port that the kernel has
-// chosen.
+// chosen. An IPv6 zone is the name that the interface had when the socket was
+// bound.
 func (l *Listener) Local() string {
 	if l.path != "" {
 		return "unix:" + l.path
 	}
-	return l.local.String()
+	return l.shown.String()
 }
 
 // Inode returns the inode number of the socket. sockdiag.Listening uses it as

@@ -18,7 +18,12 @@ type Options struct {
 	// Keepalive is how long a peer is silent before the kernel probes it.
 	// DeferAccept is how long the kernel holds back a connection that sends
 	// nothing. Both are in whole seconds, and 0 means never.
-	Keepalive   time.Duration
+	Keepalive time.Duration
+	// UserTimeout is how long data may stay unacknowledged, or wait for a peer
+	// that takes none, before the kernel ends the connection. It is in whole
+	// milliseconds. 0 leaves it to the kernel, whose limit is tcp_retries2: some
+	// 15 minutes for the former, and none for the latter.
+	UserTimeout time.Duration
 	DeferAccept time.Duration
 	Backlog     int // 0: the longest that the kernel allows
 
@@ -36,7 +41,7 @@ type Options struct {
 
 // Defaults returns the default options of a service.
 func Defaults() Options {
-	return Options{NoDelay: true, Keepalive: time.Minute, V6Only: true, Mode: -1, UID: -1, GID: -1}
+	return Options{NoDelay: true, Keepalive: time.Minute, UserTimeout: 2 * time.Minute, V6Only: true, Mode: -1, UID: -1, GID: -1}
 }
 
 // SameBinding reports whether a socket with these options can get the other
@@ -54,8 +59,9 @@ func flag(set bool) int {
 	return 0
 }
 
-// The kernel gives up a peer that does not answer after Keepalive and this many
-// probes at this interval.
+// The kernel gives up a silent peer that does not answer after Keepalive and this
+// many probes at this interval. With a UserTimeout, that time counts instead of
+// the number of probes (tcp(7)).
 const (
 	keepaliveInterval = 15 * time.Second
 	keepaliveProbes   = 4
@@ -85,6 +91,7 @@ func (o Options) forConnections() []option {
 		// waits for a delayed acknowledgement between them.
 		{unix.IPPROTO_TCP, unix.TCP_NODELAY, flag(o.NoDelay)},
 		{unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, int(o.DeferAccept / time.Second)},
+		{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(o.UserTimeout / time.Millisecond)},
 		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, flag(o.Keepalive > 0)},
 	}
 	if o.Keepalive > 0 {
@@ -110,7 +117,11 @@ func (l *Listener) Apply(o Options) error {
 	err := l.raw.Control(func(fd uintptr) {
 		if l.path == "" {
 			for _, opt := range o.forConnections() {
-				if failure = unix.SetsockoptInt(int(fd), opt.level, opt.name, opt.value); failure != nil {
+				failure = unix.SetsockoptInt(int(fd), opt.level, opt.name, opt.value)
+				if opt.name == unix.TCP_USER_TIMEOUT && opt.level == unix.IPPROTO_TCP && (failure == unix.ENOPROTOOPT || failure == unix.EOPNOTSUPP) {
+					failure = nil // an MPTCP socket, which a service manager may pass, has no such option
+				}
+				if failure != nil {
 					return
 				}
 			}

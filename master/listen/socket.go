@@ -2,6 +2,7 @@ package listen
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -67,7 +68,25 @@ func Resolve(addr config.Address) ([]config.Address, error) {
 	if addr.Host == "" {
 		return []config.Address{addr}, nil
 	}
-	ips, err := resolve(addr.Host)
+	return resolve(addr, net.DefaultResolver)
+}
+
+// ResolveLocally does what Resolve does without a name server: it knows only the
+// names in /etc/hosts. For other names it returns nothing.
+func ResolveLocally(addr config.Address) []config.Address {
+	if addr.Host == "" {
+		return []config.Address{addr}
+	}
+	local := net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.New("no name server is to be asked")
+	}}
+	addresses, _ := resolve(addr, &local)
+	return addresses
+}
+
+// resolve looks up the host name of an address.
+func resolve(addr config.Address, by *net.Resolver) ([]config.Address, error) {
+	ips, err := lookup(addr.Host, by)
 	if err != nil {
 		return nil, err
 	}
@@ -90,10 +109,10 @@ func CloseAll(listeners []*Listener) {
 // the log.
 const resolveTimeout = 10 * time.Second
 
-func resolve(host string) ([]netip.Addr, error) {
+func lookup(host string, by *net.Resolver) ([]netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), resolveTimeout)
 	defer cancel()
-	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	found, err := by.LookupNetIP(ctx, "ip", host)
 	if err != nil {
 		return nil, err
 	}
@@ -174,8 +193,8 @@ func zoneID(zone string) (uint32, error) {
 }
 
 // open makes a non-blocking socket and binds it. The caller then owns fd.
-func open(family, protocol int, options []option, at unix.Sockaddr, device string) (fd int, err error) {
-	fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
+func open(family, protocol int, options []option, at unix.Sockaddr, device string) (_ int, err error) {
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
 	if err != nil {
 		return -1, err
 	}

@@ -19,7 +19,8 @@ type boundPath struct {
 
 // openUnix binds a unix stream socket. It replaces a socket file that has no
 // server, as a crash leaves one. It does not replace the file of a live server,
-// or a file that is not a socket.
+// or a file that is not a socket. It fails with ErrBusy and does not wait where
+// another master is about to do the same in the directory.
 func openUnix(path string, o Options) (l *Listener, err error) {
 	at := &unix.SockaddrUnix{Name: path}
 	if strings.HasPrefix(path, "@") {
@@ -41,10 +42,11 @@ func openUnix(path string, o Options) (l *Listener, err error) {
 			dir.close()
 		}
 	}()
-	if err := dir.lock(); err != nil {
+	unlock, err := dir.lock()
+	if err != nil {
 		return nil, err
 	}
-	defer dir.unlock()
+	defer unlock()
 	fd, err := open(unix.AF_UNIX, 0, nil, at, "")
 	if err == unix.EADDRINUSE {
 		if err = removeStale(path); err == nil {
@@ -71,7 +73,7 @@ func openUnix(path string, o Options) (l *Listener, err error) {
 		unix.Unlinkat(dir.fd, filepath.Base(path), 0)
 		return nil, err
 	}
-	l.bound = bound
+	l.bound, l.fileDevice, l.fileInode = bound, bound.dev, bound.ino
 	return l, nil
 }
 
@@ -119,12 +121,11 @@ func removeStale(path string) error {
 
 // remove unlinks the socket file and closes the directory. It does not unlink
 // another file that has taken its place.
+//
+// While the socket still listens, no other master takes it for stale, so remove
+// needs no lock of the directory. Afterwards the caller must hold the lock.
 func (b *boundPath) remove() error {
 	defer b.dir.close()
-	if err := b.dir.lock(); err != nil {
-		return err
-	}
-	defer b.dir.unlock()
 	name := filepath.Base(b.path)
 	var st unix.Stat_t
 	if err := unix.Fstatat(b.dir.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {

@@ -39,6 +39,7 @@ const (
 	keyLine       = "line"
 	keyLines      = "lines"
 	keyReport     = "report"
+	keyStderrTail = "stderr_tail"
 )
 
 // Service is the name of the service.
@@ -138,6 +139,15 @@ func Sockets(n int) zap.Field { return zap.Int(keySockets, n) }
 
 // Line is a line that a worker has written.
 func Line(text string) zap.Field { return zap.String(keyLine, text) }
+
+// StderrTail is the last lines that a worker wrote to fd 2 before it failed. If
+// there are none, there is no field.
+func StderrTail(lines string) zap.Field {
+	if lines == "" {
+		return zap.Skip()
+	}
+	return zap.String(keyStderrTail, lines)
+}
 
 // Error is the text of err. If err is nil, there is no field. zap.Error would
 // add a second field with many lines for an error that has a stack.

@@ -1,6 +1,7 @@
 package logging
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,6 +19,7 @@ type Logger struct {
 	// Level is the lowest level that is written. It may be changed at any time.
 	Level zap.AtomicLevel
 	queue *queue
+	raw   *queue // for Raw; the same as queue, unless that writes to the journal
 }
 
 // New returns a Logger. It duplicates the descriptor of the output and starts a
@@ -57,8 +59,17 @@ func New(options Options) (*Logger, error) {
 	default:
 		encoder = newJSONEncoder()
 	}
-	q := newQueue(to, encoder, queueLimit)
-	return newLogger(zap.NewAtomicLevelAt(options.Level), encoder, q), nil
+	l := newLogger(zap.NewAtomicLevelAt(options.Level), encoder, newQueue(to, encoder, queueLimit))
+	if to != io.WriteCloser(out) {
+		// The journal has the events. Lines that are none go to the file.
+		file, err := openOutput(file)
+		if err != nil {
+			_ = l.Close(0)
+			return nil, err
+		}
+		l.raw = newQueue(file, newJSONEncoder(), queueLimit)
+	}
+	return l, nil
 }
 
 // newLogger makes a logger that writes to a queue.
@@ -66,17 +77,36 @@ func newLogger(level zap.AtomicLevel, encoder zapcore.Encoder, q *queue) *Logger
 	c := &core{LevelEnabler: level, encoder: encoder, queue: q}
 	// zap reports its own errors on fd 2, and may block there. That is not
 	// worth a wait, because the queue counts the lines that it loses.
-	return &Logger{zap.New(c, zap.ErrorOutput(zapcore.AddSync(io.Discard))), level, q}
+	return &Logger{zap.New(c, zap.ErrorOutput(zapcore.AddSync(io.Discard))), level, q, q}
 }
 
 // Lost returns how many lines were lost so far, and the time of the last one.
-func (l *Logger) Lost() (lines int64, last time.Time) { return l.queue.lostSoFar() }
+func (l *Logger) Lost() (lines int64, last time.Time) {
+	lines, last = l.queue.lostSoFar()
+	if l.raw != l.queue {
+		more, at := l.raw.lostSoFar()
+		if lines += more; at.After(last) {
+			last = at
+		}
+	}
+	return lines, last
+}
+
+// Raw writes a line as it is, with its newline, to the file of the log. Such a
+// line is no event, and has no level. Like an event it never waits, and counts as
+// lost if there is no room.
+func (l *Logger) Raw(line []byte) { l.raw.add(line, false) }
 
 // Close writes the queued lines, for at most timeout. If the reader of the log
 // is too slow, the error says how much was not written. Events during or after
 // Close are dropped.
 func (l *Logger) Close(timeout time.Duration) error {
-	return l.queue.close(timeout)
+	if l.raw == l.queue {
+		return l.queue.close(timeout)
+	}
+	begun := time.Now()
+	err := l.raw.close(timeout)
+	return errors.Join(err, l.queue.close(max(0, timeout-time.Since(begun))))
 }
 
 // A core connects an encoder to a queue.

@@ -20,7 +20,10 @@ type Master interface {
 
 // A collector makes metrics of a master's summary. It implements
 // prometheus.Collector.
-type collector struct{ master Master }
+type collector struct {
+	master Master
+	labels Labels
+}
 
 // summaryTimeout is how long the master may take. It is shorter than the time
 // that Prometheus waits.
@@ -43,7 +46,7 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 	s := sink(to)
 	s.master(&status.Master)
 	for i := range status.Services {
-		s.service(&status.Services[i])
+		s.service(&status.Services[i], &c.labels)
 	}
 }
 
@@ -81,18 +84,28 @@ func (s sink) master(m *control.Master) {
 	s.gauge(problems, float64(len(m.Problems)))
 }
 
-func (s sink) service(v *control.Service) {
+// counts sends a counter for each value of a label, 0 for those that have not
+// occurred.
+func (s sink) counts(d *prometheus.Desc, service string, labels []string, occurred map[string]uint64) {
+	for _, label := range labels {
+		s.counter(d, float64(occurred[label]), service, label)
+	}
+}
+
+func (s sink) service(v *control.Service, labels *Labels) {
 	s.counter(accepted, float64(v.Accepted), v.Name)
 	s.counter(reaped, float64(v.Reaped), v.Name)
-	for reason, n := range v.RefusedByReason {
-		s.counter(refused, float64(n), v.Name, reason)
-	}
-	for cause, n := range v.FailedByCause {
-		s.counter(failed, float64(n), v.Name, cause)
-	}
+	s.counts(refused, v.Name, labels.Reasons, v.RefusedByReason)
+	s.counts(failed, v.Name, labels.Causes, v.FailedByCause)
 	s.gauge(live, float64(v.Live), v.Name)
 	s.gauge(slots, float64(v.Limit), v.Name)
 	s.gauge(slotsTaken, float64(v.Slots), v.Name)
+	isFull := 0.0
+	if v.FullSince != nil {
+		isFull = 1
+	}
+	s.gauge(full, isFull, v.Name)
+	s.counter(fullTime, v.FullSeconds, v.Name)
 	s.gauge(penalized, float64(v.Penalized), v.Name)
 	if v.Spares != nil {
 		s.gauge(spares, float64(v.Spares.Ready), v.Name, "ready")
@@ -131,6 +144,10 @@ func (s sink) work(service string, w *control.Work) {
 	s.histogram(peak, w.MaxRSS, control.MemoryBounds, service)
 	s.counter(bytes, float64(w.BytesIn), service, "in")
 	s.counter(bytes, float64(w.BytesOut), service, "out")
+	s.counter(leftover, float64(w.Leftovers), service)
+	for limit, n := range w.Limits {
+		s.counter(boxLimit, float64(n), service, limit)
+	}
 	s.counter(cpu, w.UserTime, service, "user")
 	s.counter(cpu, w.SysTime, service, "system")
 	for _, e := range w.Exits {

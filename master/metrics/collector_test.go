@@ -27,7 +27,7 @@ func TestListenersAsLabels(t *testing.T) {
 		listener("unix:/run/\"\n\\", 5, 50), {Local: "unix:/run/unknown"},
 	}}}}
 	w := httptest.NewRecorder()
-	Handler(m).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	Handler(m, Labels{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	if w.Code != 200 {
 		t.Fatalf("%d: %s", w.Code, w.Body)
 	}
@@ -43,5 +43,26 @@ func TestListenersAsLabels(t *testing.T) {
 	}
 	if strings.Contains(w.Body.String(), "unknown") {
 		t.Error("there is a queue that nobody knows")
+	}
+}
+
+// Counters whose labels are known are there before their first event.
+func TestCountersBeginAtZero(t *testing.T) {
+	m := fakeMaster{Services: []control.Service{
+		{Name: "new"}, {Name: "old", RefusedByReason: map[string]uint64{"denied": 3}, FailedByCause: map[string]uint64{"other": 2}},
+	}}
+	w := httptest.NewRecorder()
+	Handler(m, Labels{Reasons: []string{"denied", "rate"}, Causes: []string{"other"}}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	for _, want := range []string{
+		`preforkd_connections_refused_total{reason="denied",service="new"} 0`,
+		`preforkd_connections_refused_total{reason="rate",service="new"} 0`,
+		`preforkd_connections_failed_total{cause="other",service="new"} 0`,
+		`preforkd_connections_refused_total{reason="denied",service="old"} 3`,
+		`preforkd_connections_refused_total{reason="rate",service="old"} 0`,
+		`preforkd_connections_failed_total{cause="other",service="old"} 2`,
+	} {
+		if !strings.Contains(w.Body.String(), "\n"+want+"\n") {
+			t.Errorf("there is no %s", want)
+		}
 	}
 }

@@ -20,6 +20,8 @@ var (
 
 	slots      = describe("preforkd_slots", "Connections that the service may have at once.", "service")
 	slotsTaken = describe("preforkd_slots_taken", "Slots that are held or reserved.", "service")
+	full       = describe("preforkd_full", "Whether the service is full, and clients wait for a slot or are turned away.", "service")
+	fullTime   = describe("preforkd_full_seconds_total", "How long it was so.", "service")
 	spares     = describe("preforkd_spares", "Workers that wait for a connection, or start for one.", "service", "state")
 	penalized  = describe("preforkd_penalized_sources", "Sources that are refused for a while.", "service")
 	queue      = describe("preforkd_accept_queue_length", "Connections that wait in the kernel to be accepted.", "service", "listener")
@@ -29,6 +31,8 @@ var (
 	handover = describe("preforkd_handover_duration_seconds", "How long it takes until a spare has a connection.", "service")
 	exits    = describe("preforkd_worker_exits_total", "Workers that have ended, by exit code or by the signal that ended them.", "service", "code", "signal")
 	cpu      = describe("preforkd_worker_cpu_seconds_total", "CPU time of workers that have ended.", "service", "mode")
+	leftover = describe("preforkd_leftovers_total", "Processes that workers had left behind, and that were ended.", "service")
+	boxLimit = describe("preforkd_box_limits_total", "Connections that have met a limit of their box: memory, tasks, cpu, runtime, file-size, or denied, a system call.", "service", "limit")
 	peak     = describe("preforkd_worker_max_resident_bytes", "The most memory that workers had which have ended; of small ones it is the master's own size.", "service")
 )
 

@@ -12,12 +12,20 @@ import (
 // status 503.
 const maxScrapes = 4
 
+// Labels are the values of labels whose sets are closed. A counter has a sample
+// for each of them from the first scrape on, because increase() and rate() of
+// Prometheus see nothing of an event that makes the sample appear.
+type Labels struct {
+	Reasons []string // of refusals
+	Causes  []string // of failed spawns
+}
+
 // Handler returns the handler for scrapes. It answers with the metrics of the
 // master, of its process and of the Go runtime.
-func Handler(m Master) http.Handler {
+func Handler(m Master, l Labels) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
-		collector{m},
+		collector{m, l},
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		collectors.NewGoCollector(),
 	)

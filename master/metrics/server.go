@@ -7,15 +7,20 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"golang.org/x/net/netutil"
+	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/listen"
 )
 
 // A Server answers scrapes at a TCP address. Everybody who can connect may read
 // the metrics, which name no peer. So only the address limits who can read.
 type Server struct {
 	listener net.Listener
+	raw      syscall.RawConn // of listener
 	http     http.Server
 	served   chan struct{}
 }
@@ -32,17 +37,68 @@ const (
 )
 
 // Listen binds an address. Serve starts to answer, and the caller must call
-// Close.
-func Listen(address string) (*Server, error) {
-	// Without this, Go would listen with Multipath TCP.
-	var config net.ListenConfig
-	config.SetMultipathTCP(false)
-	l, err := config.Listen(context.Background(), "tcp", address)
+// Close. The address may be taken by sockets of this process that are leaving,
+// which the caller is going to close.
+func Listen(address string, leaving []syscall.RawConn) (*Server, error) {
+	l, err := bind(address, false)
+	if errors.Is(err, syscall.EADDRINUSE) && len(leaving) > 0 {
+		err = listen.Sharing(leaving, func() (err error) {
+			l, err = bind(address, true)
+			return err
+		})
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &Server{listener: l, served: make(chan struct{})}, nil
+	raw, err := l.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	return &Server{listener: l, raw: raw, served: make(chan struct{})}, nil
 }
+
+// bind binds an address, beside sockets that have SO_REUSEPORT if shared. The new
+// socket does not keep the option.
+func bind(address string, shared bool) (net.Listener, error) {
+	// Without this, Go would listen with Multipath TCP.
+	var config net.ListenConfig
+	config.SetMultipathTCP(false)
+	if shared {
+		config.Control = func(_, _ string, c syscall.RawConn) error {
+			return setReusePort(c, 1)
+		}
+	}
+	l, err := config.Listen(context.Background(), "tcp", address)
+	if err != nil || !shared {
+		return l, err
+	}
+	raw, err := l.(*net.TCPListener).SyscallConn()
+	if err == nil {
+		err = setReusePort(raw, 0)
+	}
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func setReusePort(c syscall.RawConn, value int) error {
+	var err error
+	controlErr := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, value) })
+	return errors.Join(controlErr, err)
+}
+
+// StopArrivals leaves new connections to another socket that has the address. Those
+// that have come are still served. See package listen.
+func (s *Server) StopArrivals() {
+	// Without it those few are lost who connect in the moment of the close.
+	_ = listen.StopArrivals(s.raw)
+}
+
+// Raw returns the socket for listen.Sharing. It is valid until Close.
+func (s *Server) Raw() syscall.RawConn { return s.raw }
 
 // Local returns the address to which the listener is bound.
 func (s *Server) Local() string { return s.listener.Addr().String() }

@@ -13,7 +13,7 @@ import (
 
 // A client that stays connected after its scrape does not hinder others.
 func TestClientsThatStay(t *testing.T) {
-	s, err := Listen("127.0.0.1:0")
+	s, err := Listen("127.0.0.1:0", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,6 +42,7 @@ func BenchmarkStart(b *testing.B) {
 			if control {
 				unix.Close(child.Control)
 			}
+			conn.Close()
 			child.ReleaseHandle()
 			return child.Pid, nil
 		}

@@ -20,15 +20,20 @@ func BecomeSubreaper() error {
 }
 
 // Orphans returns the pids of children of this process that a worker has left
-// behind. Such a child is not registered, its process group is not the
-// master's, and its session is the master's. A process with a session of its
-// own has become a daemon deliberately. A process in the master's group is
-// older than the master: the shell that became the master has started it.
+// behind: they are still in the session that the worker has led, whatever their
+// process group is. A process that has made a session of its own, and what is in
+// that session, has become a daemon deliberately. A process in the master's
+// session is older than the master: the shell that became the master has started
+// it.
+//
+// isWorker reports whether a pid is that of a worker that is not reaped yet. A
+// worker is no orphan. ledByWorker reports whether the last worker with a
+// number has led the session of that number.
 //
 // Orphans reads all of /proc, so it is for the end of a drain and not for the
 // path of a connection. The pids stay valid until the caller reaps them.
-func Orphans(registered func(pid int) bool) []int {
-	self, session, group := os.Getpid(), sessionOf(0), unix.Getpgrp()
+func Orphans(isWorker, ledByWorker func(pid int) bool) []int {
+	self := os.Getpid()
 	proc, err := os.Open("/proc")
 	if err != nil {
 		return nil
@@ -38,7 +43,7 @@ func Orphans(registered func(pid int) bool) []int {
 	var orphans []int
 	for _, name := range names {
 		pid, err := strconv.Atoi(name)
-		if err != nil || registered(pid) {
+		if err != nil || isWorker(pid) {
 			continue
 		}
 		text, err := os.ReadFile("/proc/" + name + "/stat")
@@ -46,17 +51,14 @@ func Orphans(registered func(pid int) bool) []int {
 			continue // it has ended
 		}
 		s, ok := parseStat(text)
-		if ok && s.parent == self && s.session == session && s.group != group {
+		if !ok || s.parent != self || !ledByWorker(s.session) {
+			continue
+		}
+		// A living leader that is no worker leads a later session, whose number
+		// was a worker's before.
+		if isWorker(s.session) || unix.Kill(s.session, 0) == unix.ESRCH {
 			orphans = append(orphans, pid)
 		}
 	}
 	return orphans
-}
-
-func sessionOf(pid int) int {
-	sid, err := unix.Getsid(pid)
-	if err != nil {
-		return -1
-	}
-	return sid
 }

@@ -120,6 +120,7 @@ func TestStartHandsOverAndKeepsNothing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			conn.Close()
 			if (child.Control >= 0) != c.control {
 				t.Errorf("control channel is %d", child.Control)
 			}
@@ -199,6 +200,7 @@ func TestSignalGroupReachesGrandchildren(t *testing.T) {
 		t.Fatal(err)
 	}
 	child.ReleaseHandle()
+	conn.Close()
 	if _, err := io.ReadFull(peer, make([]byte, len("ready\n"))); err != nil {
 		t.Fatal(err)
 	}
@@ -312,8 +314,9 @@ func TestOrphans(t *testing.T) {
 		pids = append(pids, pid)
 	}
 	orphan, daemon := pids[0], pids[1]
-	registered := func(pid int) bool { return pid == child.Pid }
-	if got := Orphans(registered); len(got) > 0 {
+	isWorker := func(pid int) bool { return pid == child.Pid }
+	nobody := func(int) bool { return false }
+	if got := Orphans(isWorker, isWorker); len(got) > 0 {
 		t.Errorf("orphans %v while their parent is alive", got)
 	}
 	if err := unix.Kill(child.Pid, unix.SIGKILL); err != nil {
@@ -322,8 +325,15 @@ func TestOrphans(t *testing.T) {
 	if exit := reapOne(t, children); exit.Pid != child.Pid {
 		t.Fatalf("reaped %d, want %d", exit.Pid, child.Pid)
 	}
-	if got := Orphans(func(int) bool { return false }); !slices.Equal(got, []int{orphan}) {
+	if got := Orphans(nobody, isWorker); !slices.Equal(got, []int{orphan}) {
 		t.Errorf("orphans %v, want %d", got, orphan)
+	}
+	if got := Orphans(nobody, nobody); len(got) > 0 {
+		t.Errorf("orphans %v of no worker", got)
+	}
+	// The daemon's number was a worker's before.
+	if got := Orphans(nobody, func(pid int) bool { return pid == daemon }); len(got) > 0 {
+		t.Errorf("orphans %v, want none: the leader of the session lives", got)
 	}
 	for _, pid := range pids {
 		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
@@ -333,7 +343,7 @@ func TestOrphans(t *testing.T) {
 			t.Errorf("reaped %d", exit.Pid)
 		}
 	}
-	if got := Orphans(registered); len(got) > 0 {
+	if got := Orphans(nobody, func(int) bool { return true }); len(got) > 0 {
 		t.Errorf("orphans %v after all are gone", got)
 	}
 }

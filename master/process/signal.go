@@ -2,14 +2,9 @@ package process
 
 import "golang.org/x/sys/unix"
 
-// SignalGroup signals the process group that a worker leads. If the worker has
-// moved to another group, SignalGroup signals the worker, too. A group leader
-// may join any group of its session (setpgid(2)), and its own group may then be
-// empty. The worker must not have been reaped yet.
-func SignalGroup(leader int, sig unix.Signal) error {
-	err := unix.Kill(-leader, sig)
-	if group, groupErr := unix.Getpgid(leader); groupErr == nil && group != leader {
-		err = unix.Kill(leader, sig)
-	}
-	return err
-}
+// SignalGroup signals the process group that a worker leads. The worker must not
+// have been reaped yet.
+//
+// The worker itself is always reached. It leads a session, and such a process
+// can join no other group and begin no other session (setpgid(2), setsid(2)).
+func SignalGroup(leader int, sig unix.Signal) error { return unix.Kill(-leader, sig) }

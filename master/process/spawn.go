@@ -3,6 +3,7 @@ package process
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"syscall"
@@ -20,6 +21,10 @@ type Command struct {
 	Path string   // the executable, absolute
 	Args []string // the whole argument vector; the first is the name of the program
 
+	// Program is the path of the program that the worker binary at Path
+	// executes once it has its connection. It is empty where Path is the program.
+	Program string
+
 	// Control selects the worker handoff. The program then gets the connection
 	// as ipc.FDConnection and a control channel as ipc.FDControl. A spare gets
 	// /dev/null as ipc.FDConnection. Without Control the program gets the
@@ -31,6 +36,12 @@ type Command struct {
 	// programs with the worker handoff. Both files belong to the caller.
 	Null, Stderr *os.File
 
+	// Terminal holds fds 0, 1 and 2 of a program that somebody runs from a terminal.
+	// It has no connection then, and stays in the session and the process group of
+	// this process, so that the terminal's keys reach it. The files belong to the
+	// caller. It is nil for workers.
+	Terminal *[3]*os.File
+
 	// Directory is the working directory of the program. If it is empty, the
 	// program starts in the master's.
 	Directory string
@@ -38,8 +49,15 @@ type Command struct {
 	// program has the master's.
 	Credential *syscall.Credential
 	// Umask is the umask of the program. If it is nil, the program has the
-	// master's.
-	Umask *Umask
+	// master's. The caller of Start sets it on the thread: neither os/exec nor
+	// SysProcAttr can set a umask between fork and exec.
+	Umask *uint32
+	// OOMScoreAdjust is the adjustment of the program's OOM score. If it is nil,
+	// the program has the master's. The caller of Start sets it afterwards.
+	OOMScoreAdjust *int
+	// Box is what the program runs in, or nil. The caller of Start has the box
+	// start it.
+	Box Box
 }
 
 // A Child is a process that Start has started.
@@ -50,14 +68,16 @@ type Child struct {
 	// channel. The caller owns it.
 	Control int
 
+	// Cell is what the child has of its box for itself, or nil.
+	Cell Cell
+
 	process *os.Process
 }
 
 // Start starts the program for a connection. If conn is nil, it starts a spare.
 //
-// When Start succeeds, it has closed conn. Then only the child holds the
-// connection, and the peer sees its end when the child ends. When Start fails,
-// the caller keeps conn.
+// The caller keeps conn. When the caller closes it after Start, only the child
+// holds the connection, and the peer sees its end when the child ends.
 //
 // With Command.Control, Start sends the message into the control channel before
 // the child exists, so the child finds its assignment there. A nil message is
@@ -66,9 +86,24 @@ type Child struct {
 // Start returns when the exec has succeeded or failed. A failed exec also
 // leaves a child to reap, and Start does not return its pid.
 //
+// The child inherits the umask and the capabilities of the calling thread.
+//
 // The caller must call ReleaseHandle on the child as soon as the goroutine that
 // reaps knows its pid.
 func (c *Command) Start(conn *os.File, env []string, message []byte) (child *Child, err error) {
+	child, err = c.start(conn, env, message, nil)
+	if err != nil && !errors.Is(err, errHandover) {
+		err = explain(c.Path, err)
+	}
+	return child, err
+}
+
+// errHandover marks the errors of what Start does before it starts a process.
+var errHandover = errors.New("send assignment")
+
+// start is Start. in is what the child is inside of, or nil. The error of the fork
+// and of the exec is that of os/exec.
+func (c *Command) start(conn *os.File, env []string, message []byte, in *Inside) (child *Child, err error) {
 	connection := conn
 	if conn == nil {
 		connection = c.Null
@@ -81,10 +116,13 @@ func (c *Command) Start(conn *os.File, env []string, message []byte) (child *Chi
 		Stderr: c.Stderr,
 		SysProcAttr: &syscall.SysProcAttr{
 			Credential: c.Credential,
-			// With a group of its own the worker does not get Ctrl-C from the
-			// master's terminal. A signal to the group also reaches the
-			// processes that the worker has started.
-			Setpgid: true,
+			// The worker leads a session, and so a process group, of its own.
+			// It does not get Ctrl-C from the master's terminal. It has no
+			// controlling terminal, so the terminal of a foreground master
+			// cannot stop it (SIGTTIN, SIGTTOU), and opening /dev/tty fails
+			// with ENXIO. A signal to the group also reaches the processes that
+			// the worker has started.
+			Setsid: true,
 		},
 	}
 	control := -1
@@ -102,35 +140,41 @@ func (c *Command) Start(conn *os.File, env []string, message []byte) (child *Chi
 		}()
 		if message != nil {
 			if err := ipc.Send(master, message); err != nil {
-				return nil, fmt.Errorf("send assignment: %w", err)
+				return nil, fmt.Errorf("%w: %w", errHandover, err)
 			}
 		}
 		control = master
 		cmd.Stdin, cmd.Stdout = c.Null, c.Stderr
 		cmd.ExtraFiles = []*os.File{connection, end} // fds 3 and 4
+	} else if c.Terminal != nil {
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Terminal[0], c.Terminal[1], c.Terminal[2]
+		cmd.SysProcAttr.Setsid = false
 	} else {
 		cmd.Stdin, cmd.Stdout = connection, connection
 	}
-	openFirst(c.Path)
-	start := func() error { return dropAmbient(cmd.Start) }
-	if c.Umask != nil {
-		err = c.Umask.run(start)
-	} else {
-		err = start()
-	}
-	if errors.Is(err, unix.ENOENT) {
-		// The file may be there, and what is missing its interpreter.
-		if why := executable.Check(c.Path); why != nil {
-			err = fmt.Errorf("start %s: %w", c.Path, why)
-		}
-	}
+	in.apply(&cmd)
+	err = cmd.Start()
 	if err != nil {
 		return nil, err
 	}
-	if conn != nil {
-		conn.Close()
-	}
 	return &Child{Pid: cmd.Process.Pid, Control: control, process: cmd.Process}, nil
+}
+
+// ExecError is the error of a program that a worker could not execute in its own
+// place. It has the text that Start returns for the same program.
+func ExecError(path string, errno unix.Errno) error {
+	return explain(path, &fs.PathError{Op: "fork/exec", Path: path, Err: errno})
+}
+
+// explain names the interpreter in the error of an exec, if that is missing and
+// the file is there.
+func explain(path string, err error) error {
+	if errors.Is(err, unix.ENOENT) {
+		if why := executable.Check(path); why != nil {
+			return fmt.Errorf("start %s: %w", path, why)
+		}
+	}
+	return err
 }
 
 // Reaped reports whether the child has been reaped already. So the caller can
@@ -147,6 +191,14 @@ func (c *Child) Reaped() bool {
 	return c.process.Signal(syscall.Signal(0)) == os.ErrProcessDone
 }
 
+// Kill sends SIGKILL to the child, unless it has been reaped. Kill must not be called
+// after ReleaseHandle.
+func (c *Child) Kill() {
+	if c.process != nil {
+		_ = c.process.Kill()
+	}
+}
+
 // ReleaseHandle releases Go's handle of the child, which closes its pidfd. The
 // master never calls os.Process.Wait, which would close it, too. The master
 // calls ReleaseHandle before the reap, so a live worker costs it no descriptor
@@ -159,16 +211,16 @@ func (c *Child) ReleaseHandle() {
 	}
 }
 
-// openFirst opens the program's file and reads its first bytes. It ignores all
-// errors.
+// ReadAhead opens the program's file and reads its first bytes. It ignores all
+// errors. It is called before Start.
 //
 // Go spawns with vfork and holds one of its processors until the exec is done.
 // An exec may stall on a file server or a disk that does not answer. As many
 // stalled execs as there are processors would stop the whole master. Whatever
 // stalls an exec stalls an open and a read of the file first, and a goroutine
 // that waits there holds no processor. This costs a few microseconds.
-func openFirst(path string) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+func (c *Command) ReadAhead() {
+	fd, err := unix.Open(c.Path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return // exec reports why, or does not need the right to read
 	}

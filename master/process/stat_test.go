@@ -11,7 +11,7 @@ func TestParseStat(t *testing.T) {
 	const rest = " S 4711 12 11 0 -1 4194560 100 0 0 0 150 50 0 0 20 0 1 0 12345 1000000 300 18446744073709551615 1"
 	for _, name := range []string{"(cat)", "(a) Z 1 (b)", "(a) b (c) R 7)", "(\n)", "()"} {
 		got, ok := parseStat([]byte("42 " + name + rest + "\n"))
-		want := stat{state: 'S', parent: 4711, group: 12, session: 11, cpu: 2 * time.Second, rss: 300 * uint64(os.Getpagesize())}
+		want := stat{state: 'S', parent: 4711, group: 12, session: 11, flags: 4194560, cpu: 2 * time.Second, rss: 300 * uint64(os.Getpagesize())}
 		if !ok || got != want || got.ended() {
 			t.Errorf("%q: %+v, %v; want %+v", name, got, ok, want)
 		}

@@ -5,8 +5,6 @@ import (
 	"os"
 	"strconv"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // A Usage is what a living process has used so far.
@@ -22,17 +20,7 @@ type Usage struct {
 // The master calls it for thousands of processes in a row. So it uses plain
 // system calls, and a buffer that the caller keeps for the next call.
 func UsageOf(pid int, buf []byte) (Usage, bool) {
-	path := append(strconv.AppendInt([]byte("/proc/"), int64(pid), 10), "/stat"...)
-	fd, err := unix.Open(string(path), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return Usage{}, false
-	}
-	defer unix.Close(fd)
-	n, err := unix.Read(fd, buf)
-	if err != nil {
-		return Usage{}, false
-	}
-	s, ok := parseStat(buf[:n])
+	s, ok := statOf(pid, buf)
 	if !ok || s.ended() || s.parent != os.Getpid() {
 		return Usage{}, false
 	}

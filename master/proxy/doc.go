@@ -4,5 +4,6 @@
 //
 // It owns the wait for the header and takes exactly the header from the socket.
 // The bytes after the header are for the handler, which another process reads.
+// A Budget bounds the memory of all headers that are incomplete.
 // The package never decides which peers may send a header.
 package proxy

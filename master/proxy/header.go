@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
+	"strings"
 
 	"github.com/pires/go-proxyproto"
 )
@@ -17,7 +19,7 @@ var (
 	ErrMissing = errors.New("no PROXY header")
 	// ErrMalformed reports a header that violates the specification.
 	ErrMalformed = errors.New("malformed PROXY header")
-	// ErrOversized reports a header that is larger than MaxHeader.
+	// ErrOversized reports a line of version 1 that is longer than maxV1.
 	ErrOversized = errors.New("oversized PROXY header")
 )
 
@@ -28,10 +30,10 @@ const (
 	// fixedV2 is the size of the fixed part of a version 2 header. Its last two
 	// bytes are the length of the rest (section 2.2).
 	fixedV2 = 16
-	// maxV2Rest is the maximum length of the rest. Addresses take up to 216
-	// bytes, and TLVs such as a client certificate take a few kilobytes.
-	// Nothing in the protocol needs the 64 KiB that the length field allows.
-	maxV2Rest = 4096
+	// maxV2Rest is the largest length that these two bytes can say. Addresses
+	// take up to 216 bytes. The rest is for extensions, such as the certificate
+	// of a client.
+	maxV2Rest = 1<<16 - 1
 
 	// MaxHeader is the size of the largest header, in bytes.
 	MaxHeader = fixedV2 + maxV2Rest
@@ -57,7 +59,11 @@ type Header struct {
 }
 
 // Length returns the length of the header at the start of data. It returns 0 if
-// data ends before the end of the header.
+// data is too short to tell. A header of version 1 is complete when its length is
+// known. One of version 2 may be longer than data.
+//
+// Errors wrap ErrMissing, ErrMalformed or ErrOversized. They may quote data, in a
+// form that is harmless in a log and on a terminal.
 func Length(data []byte) (int, error) {
 	switch {
 	case begins(data, signatureV1):
@@ -66,26 +72,34 @@ func Length(data []byte) (int, error) {
 			return i + 2, nil
 		}
 		if len(window) == maxV1 {
-			return 0, fmt.Errorf("%w: no end of line within %d bytes", ErrOversized, maxV1)
+			return 0, fmt.Errorf("%w: no end of line within %d bytes: %s", ErrOversized, maxV1, quote(window))
 		}
 		return 0, nil
 	case begins(data, signatureV2):
-		if len(data) > len(signatureV2) && data[12]>>4 != 2 {
-			return 0, fmt.Errorf("%w: version %d", ErrMalformed, data[12]>>4)
+		if len(data) > len(signatureV2) {
+			if err := checkCommand(data[12]); err != nil {
+				return 0, err
+			}
 		}
 		if len(data) < fixedV2 {
 			return 0, nil
 		}
-		rest := int(binary.BigEndian.Uint16(data[14:]))
-		if rest > maxV2Rest {
-			return 0, fmt.Errorf("%w: %d bytes, at most %d", ErrOversized, fixedV2+rest, MaxHeader)
+		if err := checkFamily(data); err != nil {
+			return 0, err
 		}
-		if len(data) < fixedV2+rest {
-			return 0, nil
-		}
-		return fixedV2 + rest, nil
+		return fixedV2 + int(binary.BigEndian.Uint16(data[14:])), nil
 	}
-	return 0, ErrMissing
+	return 0, fmt.Errorf("%w: the connection begins with %s", ErrMissing, quote(data))
+}
+
+// quote returns the start of what a peer has sent, with escapes for everything
+// but printable ASCII characters.
+func quote(data []byte) string {
+	const most = 64
+	if len(data) <= most {
+		return strconv.QuoteToASCII(string(data))
+	}
+	return strconv.QuoteToASCII(string(data[:most])) + "..."
 }
 
 // begins reports whether data begins with the signature, or is shorter and may
@@ -96,28 +110,22 @@ func begins(data, signature []byte) bool {
 }
 
 // Parse parses a complete header, whose length Length has returned. Errors wrap
-// ErrMalformed.
+// ErrMalformed. They may quote the header like those of Length.
 func Parse(header []byte) (Header, error) {
-	if begins(header, signatureV2) && header[12] == 0x21 && header[13] == 0 {
-		// This is PROXY with UNSPEC: "the receiver is free to accept the
-		// connection anyway and use the real endpoint addresses or to reject
-		// it". The parser below rejects it. But the proxy is trusted, and it
-		// only says that it has no address.
-		return Header{Own: true}, nil
+	if begins(header, signatureV2) {
+		return parseV2(header)
 	}
-	r := bufio.NewReaderSize(bytes.NewReader(header), max(len(header), 16))
-	h, err := proxyproto.Read(r)
+	h, err := proxyproto.Read(bufio.NewReaderSize(bytes.NewReader(header), max(len(header), 16)))
 	if err != nil {
-		return Header{}, fmt.Errorf("%w: %v", ErrMalformed, err)
+		return Header{}, fmt.Errorf("%w: %s: %s", ErrMalformed, strings.TrimPrefix(err.Error(), "proxyproto: "), quote(header))
 	}
-	if h.Command.IsLocal() || h.TransportProtocol.IsUnspec() ||
-		h.TransportProtocol != proxyproto.TCPv4 && h.TransportProtocol != proxyproto.TCPv6 {
+	if h.Command.IsLocal() || h.TransportProtocol.IsUnspec() {
 		return Header{Own: true}, nil
 	}
 	peer, ok := addrPort(h.SourceAddr)
 	local, ok2 := addrPort(h.DestinationAddr)
 	if !ok || !ok2 {
-		return Header{}, fmt.Errorf("%w: addresses %v and %v", ErrMalformed, h.SourceAddr, h.DestinationAddr)
+		return Header{}, fmt.Errorf("%w: no addresses: %s", ErrMalformed, quote(header))
 	}
 	return Header{Peer: peer, Local: local}, nil
 }

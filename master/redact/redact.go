@@ -101,6 +101,7 @@ func (p *Policy) Source(s admit.Source) zap.Field {
 // HeaderError is the log field of an error in a PROXY header. Such an error may
 // quote the header, which consists of addresses, so it is told in full or not
 // at all. The refusal's reason says as much of it as may be told.
+// Without an error there is no field.
 func (p *Policy) HeaderError(err error) zap.Field {
 	if p.level() != config.LogPeerFull {
 		return zap.Skip()

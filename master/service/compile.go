@@ -7,28 +7,61 @@ import (
 	"syscall"
 
 	"github.com/preforkd/preforkd/master/admit"
+	"github.com/preforkd/preforkd/master/box"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/listen"
+	"github.com/preforkd/preforkd/master/oomscore"
 	"github.com/preforkd/preforkd/master/process"
 )
+
+// Files are what workers inherit beside their connection.
+type Files struct {
+	Null   *os.File // /dev/null, their standard input
+	Stderr Stderr
+	Boxes  Boxes // nil: no service has a box
+}
+
+// Boxes returns what workers run in.
+type Boxes interface {
+	// Fit returns the box that a service of a name asks for, nil for none, and what
+	// its optional keys lack on this machine, which the box is without. It makes and
+	// tries it.
+	Fit(service string, b *config.Box) (process.Box, []*box.MissingError, error)
+}
+
+// A Stderr returns the files that lead where fd 2 of workers is to lead.
+type Stderr interface {
+	Inherit() (*os.File, error) // to the master's stderr
+	Discard() (*os.File, error) // nowhere
+}
+
+// stderr returns fd 2 for a service's workers.
+func (f *Files) stderr(s config.Stderr) (*os.File, error) {
+	switch s {
+	case config.StderrInherit:
+		return f.Stderr.Inherit()
+	case config.StderrNull:
+		return f.Stderr.Discard()
+	}
+	return f.Null, nil // each worker gets a pipe of its own
+}
 
 // Compile makes a Spec of each service of a configuration, in its order. It
 // finds the programs, looks up users and groups, and resolves host names, so it
 // may take as long as a name server and a file system do. It must not run on
 // the master's loop. Nothing is bound or started.
 //
-// null is /dev/null, which workers get as their standard input and, if the
-// service wants none, in place of stderr. The caller keeps it open.
+// Files are the descriptors that workers inherit. The caller keeps them open.
 //
 // An error names the service, and what of it cannot be had.
-func Compile(cfg *config.Config, null *os.File) ([]*Spec, error) {
+func Compile(cfg *config.Config, files Files) ([]*Spec, error) {
 	commands, err := cfg.Commands()
 	if err != nil {
 		return nil, err
 	}
 	specs := make([]*Spec, len(cfg.Services))
 	for i, configured := range cfg.Services {
-		if specs[i], err = compile(cfg, configured, commands[i], null); err != nil {
+		if specs[i], err = compile(cfg, configured, commands[i], files); err != nil {
 			return nil, fmt.Errorf("service %s: %w", configured.Name, err)
 		}
 	}
@@ -37,10 +70,19 @@ func Compile(cfg *config.Config, null *os.File) ([]*Spec, error) {
 			return nil, fmt.Errorf("bind service %s: %w", s.Name, err)
 		}
 	}
+	// Two names, or a name and an address, may stand for the same address.
+	if err := cfg.CheckResolved(func(service, nth int, a config.Address) []config.Address {
+		if service < 0 {
+			return listen.ResolveLocally(a)
+		}
+		return specs[service].Addresses[nth].Resolved
+	}); err != nil {
+		return nil, err
+	}
 	return specs, nil
 }
 
-func compile(cfg *config.Config, configured config.Service, commands config.Commands, null *os.File) (*Spec, error) {
+func compile(cfg *config.Config, configured config.Service, commands config.Commands, files Files) (*Spec, error) {
 	if cfg.Once {
 		// A single connection has no use for spares, and a debugger has none
 		// for workers that it did not ask for.
@@ -55,13 +97,18 @@ func compile(cfg *config.Config, configured config.Service, commands config.Comm
 	if s.Options, err = socketOptions(&configured); err != nil {
 		return nil, err
 	}
-	command, err := baseCommand(&configured, null)
+	command, err := baseCommand(&configured, files)
 	if err != nil {
 		return nil, err
 	}
+	if files.Boxes != nil {
+		if command.Box, s.missing, err = files.Boxes.Fit(configured.Name, &configured.Box); err != nil {
+			return nil, fmt.Errorf("box: %w", err)
+		}
+	}
 	withProgram := func(c config.Command) process.Command {
 		command := command
-		command.Path, command.Args = c.Path, c.Args
+		command.Path, command.Args, command.Program = c.Path, c.Args, c.Program
 		return command
 	}
 	s.worker, s.spare = withProgram(commands.Worker), withProgram(commands.Spare)
@@ -89,15 +136,14 @@ func compile(cfg *config.Config, configured config.Service, commands config.Comm
 }
 
 // baseCommand returns how a service's programs are started, all but their names.
-func baseCommand(s *config.Service, null *os.File) (process.Command, error) {
-	c := process.Command{
+func baseCommand(s *config.Service, files Files) (c process.Command, err error) {
+	c = process.Command{
 		Control:   s.Handoff != config.HandoffStdio,
-		Null:      null,
-		Stderr:    os.Stderr,
+		Null:      files.Null,
 		Directory: s.Directory,
 	}
-	if s.Stderr != config.StderrInherit {
-		c.Stderr = null // with StderrLog each worker gets a pipe of its own
+	if c.Stderr, err = files.stderr(s.Stderr); err != nil {
+		return c, err
 	}
 	id, err := s.Identity(config.Identity{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())})
 	if err != nil {
@@ -106,12 +152,24 @@ func baseCommand(s *config.Service, null *os.File) (process.Command, error) {
 	if id != nil {
 		c.Credential = &syscall.Credential{Uid: id.UID, Gid: id.GID, Groups: id.Groups}
 	}
+	if own, ok := oomscore.Own(); ok {
+		c.OOMScoreAdjust = oomScoreAdjust(own, s.OOMScoreAdjust)
+	}
 	if s.Umask.Set {
-		if c.Umask, err = process.NewUmask(s.Umask.Bits); err != nil {
-			return c, err
-		}
+		c.Umask = &s.Umask.Bits
 	}
 	return c, nil
+}
+
+// oomScoreAdjust returns the adjustment that a service's workers are given, nil if
+// that is the one that they inherit: own, the master's. A negative one of the
+// master is for the master alone.
+func oomScoreAdjust(own int, configured config.OptionalInt) *int {
+	adjust := configured.Value // 0 if it is not set
+	if adjust == own || !configured.Set && own >= 0 {
+		return nil
+	}
+	return &adjust
 }
 
 // socketOptions returns the options of a service's listeners.
@@ -119,6 +177,7 @@ func socketOptions(s *config.Service) (listen.Options, error) {
 	o := listen.Options{
 		NoDelay:      s.NoDelay,
 		Keepalive:    s.Keepalive,
+		UserTimeout:  s.UserTimeout,
 		DeferAccept:  s.DeferAccept,
 		Backlog:      s.Backlog,
 		ReusePort:    s.ReusePort,

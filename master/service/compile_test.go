@@ -14,6 +14,9 @@ import (
 	"github.com/preforkd/preforkd/master/service/servicetest"
 )
 
+// files are what workers of these tests would inherit.
+var files = service.Files{Null: os.Stdin, Stderr: servicetest.Stderr{File: os.Stdin}}
+
 const cat = "listen = ['127.0.0.1:0']\nprogram = ['/bin/cat']\n"
 
 func compile(t *testing.T, keys string) *service.Spec {
@@ -54,7 +57,7 @@ func TestCompileErrors(t *testing.T) {
 	} {
 		cfg := servicetest.Config(t, "[service.test]\n"+cat)
 		change(&cfg.Services[0])
-		if _, err := service.Compile(&cfg, os.Stdin); err == nil || !strings.HasPrefix(err.Error(), want) {
+		if _, err := service.Compile(&cfg, files); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
@@ -72,11 +75,11 @@ func TestEqualComparesAccounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	after.Services[0].ProxyProtocol = []config.PeerSet{other}
-	a, err := service.Compile(&before, os.Stdin)
+	a, err := service.Compile(&before, files)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := service.Compile(&after, os.Stdin)
+	b, err := service.Compile(&after, files)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,6 +89,19 @@ func TestEqualComparesAccounts(t *testing.T) {
 	}
 	if a[0].Equal(b[0]) {
 		t.Error("equal, and the proxy that is believed is another account")
+	}
+}
+
+// A service with another box is another one, so that a reload replaces its spares.
+func TestBoxMakesADifference(t *testing.T) {
+	const text = "listen = ['127.0.0.1:0']\nprogram = ['/bin/cat']\n"
+	plain := compile(t, text)
+	boxed := compile(t, text+"box.preset = 'basic'\n")
+	if plain.Equal(boxed) || !boxed.Equal(compile(t, text+"box.preset = 'basic'\n")) {
+		t.Error("a change of the box is not noticed, or one where there is none")
+	}
+	if boxed.Equal(compile(t, text+"box = { preset = 'basic', limit-core = '1K' }\n")) {
+		t.Error("a change of a limit of the box is not noticed")
 	}
 }
 
@@ -133,7 +149,7 @@ func TestEqual(t *testing.T) {
 func TestCompileOnce(t *testing.T) {
 	cfg := servicetest.Config(t, "[service.test]\n"+cat+"handoff = 'worker'\nspares = 4\nconnections-per-worker = 9\nmax-connections = 50\noverflow = 'refuse'\n")
 	cfg.Once = true
-	specs, err := service.Compile(&cfg, os.Stdin)
+	specs, err := service.Compile(&cfg, files)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,10 +168,6 @@ func TestMayRefuse(t *testing.T) {
 		if got := compile(t, cat+keys+"\n").MayRefuse(); got != want {
 			t.Errorf("%q: %v", keys, got)
 		}
-	}
-	if compile(t, cat).HasTimeLimits() || !compile(t, cat+"max-lifetime = '1h'\n").HasTimeLimits() ||
-		!compile(t, cat+"[[service.test.rule]]\nfrom = ['127.0.0.1']\nmax-lifetime = '1m'\n").HasTimeLimits() {
-		t.Error("time limits are not seen")
 	}
 }
 

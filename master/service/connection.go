@@ -8,6 +8,7 @@ import (
 
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/admit"
+	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/listen"
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/process"
@@ -31,7 +32,7 @@ type Connection struct {
 	// File is the master's copy of the descriptor, which the Connection owns.
 	// A worker that is started for the connection inherits it, and the copy is
 	// closed at once; with a spare it is kept until the spare has acknowledged
-	// the connection.
+	// the connection. With KeepsCopy it is kept until the worker has ended.
 	File *os.File
 
 	conn   *listen.Conn
@@ -39,6 +40,7 @@ type Connection struct {
 	redact *redact.Policy
 	live   int   // connections of the source, this one included
 	rule   *Rule // what an address rule changes for it, or nil
+	log    config.ConnectionLog
 
 	// acceptLogged says that the log has its accept. Whoever gives the
 	// connection to a worker owns it until the worker has it.
@@ -62,6 +64,7 @@ func NewConnection(spec *Spec, conn *listen.Conn, d admit.Decision, id string, p
 		redact:      p,
 		live:        d.Live,
 	}
+	c.log, _ = spec.logBy(d.Rule)
 	if d.Rule != nil && d.Rule.Effect != nil {
 		c.rule = d.Rule.Effect.(*Rule)
 		if t := c.rule.MaxLifetime; t != nil {
@@ -73,6 +76,11 @@ func NewConnection(spec *Spec, conn *listen.Conn, d admit.Decision, id string, p
 	}
 	return c
 }
+
+// KeepsCopy reports whether the master keeps its copy of the descriptor after a
+// worker has the connection, to close it properly when the worker has ended
+// (package linger). Workers that are built on the SDK do that by themselves.
+func (c *Connection) KeepsCopy() bool { return c.Spec.LingeringClose && c.Spec.ExecsProgram() }
 
 // Owner returns the service that the connection belongs to.
 func (c *Connection) Owner() *Service { return c.Spec.service }
@@ -91,6 +99,10 @@ func (c *Connection) Source(s admit.Source) zap.Field { return c.redact.Source(s
 
 // Socket returns the two ends of the TCP socket, zero for a unix socket.
 func (c *Connection) Socket() sockdiag.Pair { return c.conn.Socket }
+
+// Gone reports whether the client has gone, so that nobody would see an answer; see
+// listen.Conn. File must be open.
+func (c *Connection) Gone() bool { return c.conn.Gone() }
 
 // Command returns what is started for the connection.
 func (c *Connection) Command() *process.Command {
@@ -138,10 +150,38 @@ func (c *Connection) Assignment(reusable, spare bool) ([]byte, error) {
 	return a.Append(make([]byte, 0, 256))
 }
 
-// LogAccepted says once that the connection has come, and which worker has it;
-// pid is 0 if none has.
+// LogRefused says that the connection was closed unserved after it had been
+// admitted, unless the log has many such lines. One whose accept is in the log gets
+// its end there in any case. It reports whether the Refusals of the service have to
+// be asked from now on.
+func (c *Connection) LogRefused(reason admit.Reason, now time.Time) (suppressed bool) {
+	s := c.Owner()
+	if !c.LogsFailures() {
+		return false
+	}
+	n, log := uint64(0), c.acceptLogged
+	if !log {
+		n, log = s.Refusals.Note(reason, now)
+	}
+	if log {
+		s.Log.Info(logging.EventRefused, logging.Conn(c.ID), c.Peer(), logging.Local(c.Local), c.redact.Via(c.conn),
+			c.Source(c.Slot.Source()), logging.Reason(reason.String()), logging.Suppressed(n))
+	}
+	return !log && n == 1
+}
+
+// LogAccepted says once that the connection has come, if the log is to have that,
+// and which worker has it; pid is 0 if none has. When a spare has ended before it
+// had the connection, the next worker is another one than the log has named, so
+// each further call says which it is.
 func (c *Connection) LogAccepted(pid int) {
-	if c.acceptLogged {
+	switch {
+	case c.log != config.LogAll:
+		return
+	case c.acceptLogged:
+		if pid != 0 {
+			c.Owner().Log.Info(logging.EventReassigned, logging.Conn(c.ID), c.Peer(), logging.PID(pid))
+		}
 		return
 	}
 	c.acceptLogged = true

@@ -18,6 +18,11 @@ func (s *Service) Explain(peer admit.Peer, now time.Time) control.Explanation {
 		Outcome: [...]string{admit.Admitted: control.OutcomeAdmitted, admit.Refused: control.OutcomeRefused, admit.Wait: control.OutcomeWaits}[d.Outcome],
 		By:      spec.decidingRule(&d),
 	}
+	if log, byRule := spec.logBy(d.Rule); byRule {
+		x.Log, x.LogBy = string(log), "rule for "+d.Rule.Text
+	} else {
+		x.Log = string(log)
+	}
 	if d.Outcome != admit.Admitted {
 		x.Reason = d.Reason.String()
 	}

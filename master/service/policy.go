@@ -30,7 +30,7 @@ func (l *lookups) policy(s *config.Service, rules []*Rule, once bool) (admit.Pol
 	if p.Rules, err = l.rules(s, rules); err != nil {
 		return p, err
 	}
-	if len(s.PenaltyExitCodes)+len(s.PenaltySignals) > 0 {
+	if s.HasPenalties() {
 		p.Penalties = admit.Penalties{First: s.Penalty, Max: s.PenaltyMax, Growth: s.PenaltyGrowth, DryRun: s.PenaltyDryRun}
 		p.Penalties.Exempt, err = l.peers(s.PenaltyExempt)
 	}
@@ -69,7 +69,7 @@ func (l *lookups) rules(s *config.Service, effects []*Rule) (*admit.Rules, error
 		r := &s.Rules[i]
 		if err := each(r.From, func(m admit.Match, text string) {
 			if r.Action == config.ActionDeny {
-				rules.Deny(m, text)
+				rules.Add(m, &admit.Rule{Deny: true, Effect: effects[i], Text: text})
 			} else {
 				rules.Add(m, &admit.Rule{Limits: limitsOf(s, r), Effect: effects[i], Text: text})
 			}

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/preforkd/preforkd/master/admit"
+	"github.com/preforkd/preforkd/master/box"
 	"github.com/preforkd/preforkd/master/ledger"
 	"github.com/preforkd/preforkd/master/logging"
 )
@@ -18,20 +19,31 @@ import (
 //
 //  1. who holds its slots, and what it remembers of sources (Gate);
 //  2. what became of its connections (Ledger);
-//  3. how many refusals the log has kept silent about (Refusals);
+//  3. how many refusals the log has kept silent about (Refusals), and since when
+//     it is full (Congestion);
 //  4. whether it is draining, which is a matter of the name: connections and
 //     workers of every Spec of it have to know;
 //  5. the Spec in force;
-//  6. whether the log has said that its workers are not fully confined.
+//  6. whether the log has said that its workers are not fully confined;
+//  7. whether the master cannot tell how long connections have been idle;
+//  8. of which keys of its box the log has said that they are missing here.
 type Service struct {
 	Name     string
 	Log      *zap.Logger // with the service's name
 	Gate     *admit.Gate
 	Ledger   ledger.Ledger
 	Refusals admit.Refusals
+	// Congestion is when it was full and clients had to wait.
+	Congestion admit.Congestion
 
 	// Unconfined says so once.
 	Unconfined sync.Once
+
+	// IdleUnknown belongs to the master's loop.
+	IdleUnknown IdleUnknown
+
+	// missingTold holds keys of the box. It belongs to the master's loop.
+	missingTold map[string]bool
 
 	spec atomic.Pointer[Spec]
 
@@ -39,6 +51,24 @@ type Service struct {
 	draining bool
 	drained  chan struct{} // closed by Drain; another one after Resume
 }
+
+// An IdleUnknown is why the master cannot tell how long connections of a service
+// have been idle, and so does not enforce idle-timeout where a worker does not.
+type IdleUnknown struct {
+	reason error
+	logged bool
+}
+
+// Note notes the reason, nil when the master could tell. It reports whether the
+// log has not said so yet.
+func (u *IdleUnknown) Note(reason error) (news bool) {
+	news = reason != nil && !u.logged
+	u.reason, u.logged = reason, u.logged || news
+	return news
+}
+
+// Reason returns the reason, or nil.
+func (u *IdleUnknown) Reason() error { return u.reason }
 
 // New returns a service that has no Spec in force yet.
 func New(name string, policy admit.Policy, log *zap.Logger) *Service {
@@ -66,6 +96,20 @@ func (s *Service) Install(spec *Spec, now time.Time) {
 	if s.draining {
 		s.draining, s.drained = false, make(chan struct{})
 	}
+}
+
+// MissingNews returns what the box of the Spec in force lacks and did not lack when
+// it was last asked, for the log.
+func (s *Service) MissingNews() (news []*box.MissingError) {
+	told := map[string]bool{}
+	for _, m := range s.Spec().MissingFromBox() {
+		told[m.Key] = true
+		if !s.missingTold[m.Key] {
+			news = append(news, m)
+		}
+	}
+	s.missingTold = told
+	return news
 }
 
 // Drain makes the service one whose connections come to an end. It reports

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/preforkd/preforkd/master/admit"
+	"github.com/preforkd/preforkd/master/box"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/listen"
 	"github.com/preforkd/preforkd/master/process"
@@ -23,10 +24,11 @@ type Spec struct {
 	// Options are those of the listeners.
 	Options listen.Options
 
-	worker      process.Command // started for a connection
-	spare       process.Command // started ahead of its connection
-	environment []string        // that every worker of the service sees
-	rules       []*Rule         // in the order of the configuration
+	worker      process.Command     // started for a connection
+	spare       process.Command     // started ahead of its connection
+	environment []string            // that every worker of the service sees
+	missing     []*box.MissingError // what optional keys of the box lack
+	rules       []*Rule             // in the order of the configuration
 	policy      admit.Policy
 	proxies     *admit.Peers[struct{}] // peers whose PROXY header is believed
 	ids         []uint32               // user and group ids that names stand for, in the order of the look-ups
@@ -53,6 +55,12 @@ type Rule struct {
 // Owner returns the service that the Spec belongs to.
 func (s *Spec) Owner() *Service { return s.service }
 
+// Renew returns another Spec of the same service that means the same.
+func (s *Spec) Renew() *Spec {
+	again := *s
+	return &again
+}
+
 // Policy returns what the service's gate decides by.
 func (s *Spec) Policy() admit.Policy { return s.policy }
 
@@ -68,6 +76,24 @@ func (s *Spec) SpareCommand() *process.Command { return &s.spare }
 
 // SpareEnvironment returns what a worker sees that has no connection yet.
 func (s *Spec) SpareEnvironment() []string { return s.environment }
+
+// Programs returns the files that workers of the service are started as.
+func (s *Spec) Programs() []string {
+	programs := []string{s.worker.Path, s.spare.Path}
+	for _, r := range s.rules {
+		if r.command != nil {
+			programs = append(programs, r.command.Path)
+		}
+	}
+	return programs
+}
+
+// ProcessBox returns what workers of the service run in, or nil.
+func (s *Spec) ProcessBox() process.Box { return s.worker.Box }
+
+// MissingFromBox returns what optional keys of the box lack on this machine. The box
+// is without them.
+func (s *Spec) MissingFromBox() []*box.MissingError { return s.missing }
 
 // ExecsProgram reports whether a spare of the service executes a program that
 // is not built on the SDK once it has its connection.
@@ -87,23 +113,28 @@ func (s *Spec) MayRefuse() bool {
 		len(s.Allow)+len(s.Deny)+len(s.Rules)+len(s.ProxyProtocol) > 0
 }
 
-// HasTimeLimits reports whether any connection of the service may last or be
-// idle for a limited time only.
-func (s *Spec) HasTimeLimits() bool {
-	return s.MaxLifetime > 0 || s.IdleTimeout > 0 ||
-		slices.ContainsFunc(s.rules, func(r *Rule) bool { return r.MaxLifetime != nil || r.IdleTimeout != nil })
-}
-
 // Equal reports whether another Spec of the same name means the same. What was
 // compiled is compared, not only the text: an account that the text names may
 // have another number by now. Resolved addresses do not count, because the
 // listeners of an address stay what they are.
 func (s *Spec) Equal(other *Spec) bool {
 	return s.Service.TOML() == other.Service.TOML() && s.Options == other.Options && slices.Equal(s.ids, other.ids) &&
-		reflect.DeepEqual(s.worker, other.worker) && reflect.DeepEqual(s.spare, other.spare) &&
+		equalCommands(s.worker, other.worker) && equalCommands(s.spare, other.spare) &&
 		slices.Equal(s.environment, other.environment) && slices.EqualFunc(s.rules, other.rules, (*Rule).equal)
 }
 
+// equalCommands reports whether two commands start the same. Equal boxes are one.
+func equalCommands(a, b process.Command) bool {
+	if a.Box != b.Box {
+		return false
+	}
+	a.Box, b.Box = nil, nil
+	return reflect.DeepEqual(a, b)
+}
+
 func (r *Rule) equal(other *Rule) bool {
-	return reflect.DeepEqual(r.command, other.command) && slices.Equal(r.environment, other.environment)
+	if r.command == nil || other.command == nil {
+		return r.command == other.command && slices.Equal(r.environment, other.environment)
+	}
+	return equalCommands(*r.command, *other.command) && slices.Equal(r.environment, other.environment)
 }

@@ -13,19 +13,19 @@ import (
 // Netlink uses the host's byte order, except for ports and addresses.
 var host = binary.NativeEndian
 
-// makeMessage puts the header of a dump request in front of a request
-// (netlink(7)):
+// makeMessage puts the header of a request in front of it (netlink(7)). The flags
+// are NLM_F_DUMP for all sockets that the request selects, and 0 for one.
 //
 //	 0  u32  length, with the header
 //	 4  u16  type
 //	 6  u16  flags
 //	 8  u32  sequence
 //	12  u32  port of the sender; 0 lets the kernel fill it in
-func makeMessage(sequence uint32, request []byte) []byte {
+func makeMessage(sequence uint32, flags uint16, request []byte) []byte {
 	message := make([]byte, unix.SizeofNlMsghdr, unix.SizeofNlMsghdr+len(request))
 	host.PutUint32(message[0:], uint32(unix.SizeofNlMsghdr+len(request)))
 	host.PutUint16(message[4:], unix.SOCK_DIAG_BY_FAMILY)
-	host.PutUint16(message[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
+	host.PutUint16(message[6:], unix.NLM_F_REQUEST|flags)
 	host.PutUint32(message[8:], sequence)
 	return append(message, request...)
 }
@@ -65,6 +65,9 @@ func parse(datagram []byte, sequence uint32, each func(socket []byte) error) (do
 	return false, nil
 }
 
+// errNoModule is ENOENT of a dump.
+var errNoModule = errors.New("the kernel lacks the module for it")
+
 // result returns the error that a message contains as a negative number.
 func result(payload []byte, mayBeMissing bool) error {
 	if len(payload) < 4 {
@@ -79,7 +82,7 @@ func result(payload []byte, mayBeMissing bool) error {
 		return nil
 	case number == int32(unix.ENOENT):
 		// sock_diag_rcv_msg returns this error for a missing module.
-		return errors.New("the kernel lacks the module for it")
+		return errNoModule
 	case number < 0:
 		return fmt.Errorf("the kernel answers with error %d", -number)
 	}

@@ -10,7 +10,7 @@ import (
 
 // message makes a message of an answer.
 func message(kind uint16, sequence uint32, payload []byte) []byte {
-	m := makeMessage(sequence, payload)
+	m := makeMessage(sequence, 0, payload)
 	host.PutUint16(m[4:], kind)
 	return append(m, make([]byte, align(len(m))-len(m))...)
 }

@@ -49,8 +49,36 @@ var errSlow = fmt.Errorf("no end of the kernel's answer after %v", timeout)
 // dump sends a request and calls each for every socket of the answer. The
 // function each must not keep its argument.
 func (d *dumper) dump(request []byte, each func(socket []byte) error) error {
+	return d.ask(unix.NLM_F_DUMP, request, each)
+}
+
+// get sends a request for one socket and calls each for it. It returns
+// ErrNoConnection if there is none.
+func (d *dumper) get(request []byte, each func(socket []byte) error) error {
+	found := false
+	err := d.ask(0, request, func(socket []byte) error {
+		found = true
+		if err := each(socket); err != nil {
+			return err
+		}
+		return errOne
+	})
+	switch {
+	case found && err == errOne:
+		return nil
+	case errors.Is(err, errNoModule):
+		return ErrNoConnection // of one socket the same error says that it is not there
+	}
+	return err
+}
+
+// errOne ends an answer that has no end of its own.
+var errOne = errors.New("one socket")
+
+// ask sends a request with flags, and calls each for every socket of the answer.
+func (d *dumper) ask(flags uint16, request []byte, each func(socket []byte) error) error {
 	d.sequence++
-	message := makeMessage(d.sequence, request)
+	message := makeMessage(d.sequence, flags, request)
 	kernel := &unix.SockaddrNetlink{Family: unix.AF_NETLINK}
 	if err := retryEINTR(func() error { return unix.Sendto(d.fd, message, 0, kernel) }); err != nil {
 		return fmt.Errorf("ask sock_diag: %w", err)

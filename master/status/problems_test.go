@@ -10,6 +10,7 @@ import (
 
 	"github.com/preforkd/preforkd/master/control"
 	"github.com/preforkd/preforkd/master/ledger"
+	"github.com/preforkd/preforkd/master/spawner"
 )
 
 // Each problem is told, and each passes.
@@ -45,11 +46,33 @@ func TestProblems(t *testing.T) {
 		},
 		"spares that are on their way":   {change: func(v *View) { v.health[0].missing, v.health[0].min = 1, 4 }},
 		"spares that are there in spite": {change: func(v *View) { v.health[0].failing, v.health[0].min = true, 4 }},
+		"starts that hang": {
+			change: func(v *View) {
+				v.health[0].stalled = []spawner.Stall{{Program: "/net/x", Starts: 4, Since: ago(7 * time.Second)}}
+			},
+			want: []control.Problem{{Service: "a", Reason: "4 starts of /net/x hang, the oldest for 7s: its disk or file server does not answer"}},
+		},
 		"a full queue": {
 			change: func(v *View) {
 				v.status.Services[0].Listeners = []control.Listener{{Local: "[::]:1", Queue: number(5), Backlog: number(4)}, {Local: "unix:/x"}}
 			},
 			want: []control.Problem{{Service: "a", Reason: "the queue of [::]:1 is full: the kernel turns connections away"}},
+		},
+		"workers that are stopped": {
+			change: func(v *View) { v.health[0].stopped, v.health[0].example = 2, "pid 7 by SIGTTOU" },
+			want:   []control.Problem{{Service: "a", Reason: "2 workers are stopped and do nothing (pid 7 by SIGTTOU): SIGCONT lets one go on, preforkd kill ends it"}},
+		},
+		"idle times that nobody tells": {
+			change: func(v *View) { v.health[0].idleUnknown = unix.EPERM },
+			want:   []control.Problem{{Service: "a", Reason: "idle-timeout is not enforced where a worker does not: operation not permitted"}},
+		},
+		"channels that nobody watches": {
+			change: func(v *View) { v.unwatched = unix.ENOSPC },
+			want:   []control.Problem{{Reason: "messages of workers are read with a delay: no space left on device"}},
+		},
+		"a reload that hangs": {
+			change: func(v *View) { v.reload = "a reload has been under way" },
+			want:   []control.Problem{{Reason: "a reload has been under way"}},
 		},
 		"lost lines": {
 			change: func(*View) {}, lost: ago(time.Second),

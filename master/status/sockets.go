@@ -1,17 +1,22 @@
 package status
 
 import (
+	"fmt"
+
 	"github.com/preforkd/preforkd/master/sockdiag"
 )
 
 // addSockets fills in what the kernel knows of sockets: the bytes of connections,
-// whose descriptors only their workers have, and the queues of listeners. What
-// the kernel does not tell is left out.
+// whose descriptors only their workers have, the queues of listeners, and which
+// listeners no client can reach. What the kernel does not tell is left out.
 func (v *View) addSockets() {
 	v.addBytes()
 	var unixQueues map[uint64]sockdiag.Queue // by inode; nil until one is needed
 	for i := range v.status.Services {
 		for j, l := range v.listeners[i] {
+			if err := l.Lost(); err != nil {
+				v.health[i].unreachable = append(v.health[i].unreachable, fmt.Sprintf("%s cannot be reached: %v", l.Local(), err))
+			}
 			shown := &v.status.Services[i].Listeners[j]
 			if waiting, most, ok := l.Queue(); ok {
 				shown.Queue, shown.Backlog = &waiting, &most

@@ -33,13 +33,6 @@ func (c *Channel) open(fd int) {
 	c.fd = max(fd, 0)
 }
 
-// isOpen reports whether the channel is there and not closed.
-func (c *Channel) isOpen() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.fd > 0
-}
-
 // receive reads the next message into buf, if there is one, and never waits. It
 // fails with unix.EAGAIN when there is nothing to read, with errChannelClosed
 // at the end, and with an error of package ipc for what is no message.

@@ -16,8 +16,8 @@ import (
 // last MarkReaped.
 
 // Assign gives a connection to a spare and returns it, or nil when there is none.
-// The master keeps its copy of the descriptor until Confirm. A spare that turns
-// out to be gone is passed over.
+// The master keeps its copy of the descriptor until Confirm at least. A spare that
+// turns out to be gone is passed over.
 //
 // The spare that was used last is taken: its memory is warm, and the one that
 // waits longest may retire.
@@ -58,7 +58,7 @@ func (w *Worker) assign(c *service.Connection, message []byte, now time.Time) bo
 		w.enter(Broken, now)
 		return false
 	}
-	w.conn = c
+	w.conn, w.holdsCopy = c, true
 	w.served++
 	w.stderr.Serves(c.ID)
 	w.enter(Assigned, now)
@@ -107,14 +107,14 @@ func (p *Pool) addOrRetire(w *Worker, now time.Time) {
 }
 
 // Confirm notes that a spare has acknowledged its connection: the master's copy
-// of the descriptor is closed, and spares are known to work. It returns how long
-// that took from the assignment.
+// of the descriptor is closed, unless the connection keeps it to its end, and
+// spares are known to work. It returns how long that took from the assignment.
 func (p *Pool) Confirm(w *Worker, now time.Time) (took time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.conn.File.Close()
+	w.settleCopy()
 	took = now.Sub(w.since)
 	w.enter(Serving, now)
 	p.failures.Reset()

@@ -1,78 +1,117 @@
 package workers
 
 import (
+	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/master/fdpark"
 	"github.com/preforkd/preforkd/master/logging"
 )
 
-// Each live worker with the worker handoff has a control channel, and every
-// spawn copies and closes all descriptors that the master has: with 10,000 that
-// takes ten times as long as all the rest. So when many channels are open, those
-// of workers whose connections last are parked: they move to a thread with a
-// descriptor table of its own.
+// For each live worker the master has a control channel, or a copy of the
+// connection, or both. Every spawn copies and closes all descriptors that the
+// master has: with 10,000 that takes ten times as long as all the rest. So when
+// there are many, those of workers whose connections last are parked: they move to
+// a thread with a descriptor table of its own.
 const (
-	parkThreshold = 256         // so many channels may be among the master's descriptors
-	parkBatch     = 64          // so many are parked at once
-	parkMinAge    = time.Second // connections that are younger than that may end soon
+	parkThreshold = 256             // so many workers may have descriptors among the master's
+	parkBatch     = 64              // of so many they are parked at once
+	parkMinAge    = time.Second     // connections that are younger than that may end soon
+	parkPause     = 5 * time.Second // after an attempt that failed
 )
 
-// parking knows which channels may be among the master's descriptors, and where
-// the others are. The loop owns it.
-type parking struct {
-	thread     *fdpark.Thread // nil until it is needed
-	failed     bool           // the log says that channels stay where they are
-	candidates []*Worker      // whose channels may be parked, the longest serving first; not pids, which are used again
+// mostYoung is how many young workers may have descriptors among the master's: with
+// more of them, little is left of RLIMIT_NOFILE for connections to come.
+func mostYoung() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return parkThreshold + parkBatch
+	}
+	return int(min(max(parkThreshold+parkBatch, limit.Cur/4), 4096))
 }
 
-// ParkIfIdle remembers a worker that now serves its last connection: from then
-// on only the loop uses its channel, and hardly ever. If more than parkThreshold
-// such channels are among the master's descriptors, the oldest ones are parked.
+// parking knows which workers may have descriptors among the master's, and where
+// the others' are. The loop owns it.
+type parking struct {
+	thread     *fdpark.Thread // nil until it is needed
+	failed     bool           // the log says that descriptors stay where they are
+	retryAt    time.Time      // no attempt before this: there was no thread, or no room
+	enough     int            // candidates that are worth a look
+	candidates []*Worker      // whose descriptors may be parked, the longest serving first; not pids, which are used again
+}
+
+// ParkIfIdle remembers a worker that now serves its last connection: from then on
+// only the loop uses its descriptors, and hardly ever. If more than parkThreshold
+// such workers have descriptors among the master's, those of the oldest are parked.
+// Channels for which there is no room now are tried again later; copies are given
+// up.
 func (s *Set) ParkIfIdle(w *Worker, now time.Time) {
 	p := &s.parking
-	if p.disabled() || w.State() != Serving || w.Reusable() || !w.channel.isOpen() {
+	if w.State() != Serving || w.Reusable() || !w.isNear() {
 		return
 	}
 	p.candidates = append(p.candidates, w)
-	if len(p.candidates) < parkThreshold+parkBatch {
+	if len(p.candidates) < p.enough {
+		return
+	}
+	p.enough = parkThreshold + parkBatch
+	if len(p.candidates) < p.enough {
 		return
 	}
 	var old []*Worker
-	n := 0
+	n, young := 0, len(p.candidates) >= mostYoung()
 	for ; n < len(p.candidates)-parkThreshold; n++ {
 		w := p.candidates[n]
-		if !w.channel.isOpen() {
+		if !w.isNear() {
 			continue // most connections are short
 		}
 		w.mu.Lock()
 		age := now.Sub(w.since)
 		w.mu.Unlock()
-		if age < parkMinAge {
+		if age < parkMinAge && !young {
 			break
 		}
 		old = append(old, w)
 	}
 	clear(p.candidates[:n])
 	p.candidates = p.candidates[n:]
-	if err := p.park(old); err != nil && !p.failed {
-		s.log.Warn("control channels stay where every spawn has to copy them", logging.Error(err))
-		p.failed = true
+	if len(old) == 0 {
+		return
 	}
-	if p.disabled() {
-		p.candidates = nil
+	var err error
+	if !now.Before(p.retryAt) {
+		if err = p.park(old); err == nil {
+			p.failed = false
+			return
+		}
+		if !p.failed {
+			s.log.Warn("control channels stay where every spawn has to copy them", logging.Error(err))
+		}
+		p.failed, p.retryAt = true, now.Add(parkPause)
 	}
+	for _, w := range old {
+		if w.copyNear() >= 0 {
+			s.giveUpCopy(w, w.Connection())
+		}
+	}
+	old = slices.DeleteFunc(old, func(w *Worker) bool { return !w.isNear() })
+	p.candidates = slices.Insert(p.candidates, 0, old...)
+	// Not for every connection from now on.
+	p.enough = len(p.candidates) + parkBatch
 }
 
-// disabled reports whether channels cannot be parked at all. A thread that was
-// full has room again when connections have ended.
-func (p *parking) disabled() bool { return p.failed && p.thread == nil }
-
-// park moves channels to the thread, which is started when it is needed first.
-func (p *parking) park(workers []*Worker) error {
-	if len(workers) == 0 {
-		return nil
+// isNear reports whether the worker has a descriptor among the master's.
+func (w *Worker) isNear() bool {
+	if _, near := w.channel.descriptor(); near {
+		return true
 	}
+	return w.copyNear() >= 0
+}
+
+// park moves descriptors to the thread, which is started when it is needed first.
+func (p *parking) park(workers []*Worker) error {
 	if p.thread == nil {
 		var err error
 		if p.thread, err = fdpark.Open(); err != nil {
@@ -80,13 +119,18 @@ func (p *parking) park(workers []*Worker) error {
 		}
 	}
 	var fds []int
+	var moved []func(fd int)
 	for _, w := range workers {
-		fd, _ := w.channel.descriptor()
-		fds = append(fds, fd)
+		if fd, near := w.channel.descriptor(); near {
+			fds, moved = append(fds, fd), append(moved, func(fd int) { w.channel.moved(p.thread, fd) })
+		}
+		if fd := w.copyNear(); fd >= 0 {
+			fds, moved = append(fds, fd), append(moved, func(fd int) { w.copyParked(p.thread, fd) })
+		}
 	}
 	parked, err := p.thread.Park(fds)
 	for i, fd := range parked {
-		workers[i].channel.moved(p.thread, fd)
+		moved[i](fd)
 	}
 	return err
 }

@@ -107,9 +107,9 @@ func TestParkReusedPID(t *testing.T) {
 	before, near := servicetest.OpenFDs(t), st.near()
 	st.crowd(1)
 	// Those that went, but for the socket to the thread, and what came: a pair
-	// for the control channel, and one for the connection.
+	// for the control channel, and the client's end of the connection.
 	parked := near + 1 - st.near()
-	if now := servicetest.OpenFDs(t); parked == 0 || now != before-parked+5 {
+	if now := servicetest.OpenFDs(t); parked == 0 || now != before-parked+4 {
 		t.Errorf("%d descriptors are left of %d, and %d channels were parked", now, before, parked)
 	}
 	report, err := (&ipc.Report{Reason: ipc.ReasonEOF}).Append(nil)
@@ -151,10 +151,20 @@ func TestParkAfterFull(t *testing.T) {
 	if n := st.near(); n != mostNear {
 		t.Fatalf("%d channels are near, want all %d", n, mostNear)
 	}
+	// During the pause after that nothing is tried, and short connections are not
+	// remembered for ever.
+	for range 4 * mostNear {
+		short := st.served(1, time.Now().Add(-time.Minute))
+		st.die(short)
+		st.set.ReapAll()
+	}
+	if n, remembered := st.near(), len(st.set.parking.candidates); n != mostNear || remembered > 3*mostNear {
+		t.Errorf("%d channels are near, want %d, and %d are remembered", n, mostNear, remembered)
+	}
+	st.set.parking.retryAt = time.Now() // the pause is over
 	st.crowd(3 * mostNear)
-	// Those that were refused once stay.
-	if n := st.near(); n > mostNear+parkBatch {
-		t.Errorf("%d channels are near, want at most %d", n, mostNear+parkBatch)
+	if n := st.near(); n > mostNear {
+		t.Errorf("%d channels are near, want at most %d", n, mostNear)
 	}
 	if n := st.logs.FilterMessageSnippet("control channels stay").Len(); n != 1 {
 		t.Errorf("the log says so %d times, want once", n)

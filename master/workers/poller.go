@@ -13,6 +13,8 @@ import (
 type poller struct {
 	file  *os.File   // the epoll descriptor; itself watched by Go's poller
 	ready chan []int // pids of workers that have said something
+	// control is unix.EpollCtl. Tests have others.
+	control func(epoll, op, fd int, event *unix.EpollEvent) error
 }
 
 func newPoller() (*poller, error) {
@@ -25,7 +27,7 @@ func newPoller() (*poller, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	return &poller{file: os.NewFile(uintptr(fd), "epoll"), ready: make(chan []int)}, nil
+	return &poller{file: os.NewFile(uintptr(fd), "epoll"), ready: make(chan []int), control: unix.EpollCtl}, nil
 }
 
 // watch reports a channel under its worker's pid from now on, until the channel
@@ -42,7 +44,7 @@ func (p *poller) watch(channel, pid int) error {
 	}
 	var ctlErr error
 	if err := raw.Control(func(epoll uintptr) {
-		ctlErr = unix.EpollCtl(int(epoll), unix.EPOLL_CTL_ADD, channel, &event)
+		ctlErr = p.control(int(epoll), unix.EPOLL_CTL_ADD, channel, &event)
 	}); err != nil {
 		return err
 	}

@@ -16,8 +16,8 @@ import (
 // No spare is started while there are max of them, ready, starting and leaving
 // together, so that there are never more processes than slots and spares. A
 // worker that comes back from a connection may be one too many: it was a process
-// before, and no other is started while it waits. It stays for a while, because
-// the connections that it was needed for tend to come again.
+// before, and no other is started while it waits. It stays for surplusAfter,
+// because the connections that it was needed for tend to come again.
 //
 // A pool's lock is taken before the lock of a worker, and that before the lock
 // of a channel.
@@ -94,18 +94,28 @@ func (p *Pool) failed(now time.Time, wasStarting bool) {
 	p.notify()
 }
 
-// shrinkAfter is how long a pool must not have been found empty before it wants
-// fewer spares, and how long a spare must have waited before it is one too many.
-const shrinkAfter = 10 * time.Second
+const (
+	// shrinkAfter is how long a pool must not have been found empty before it
+	// wants fewer spares, and how long a spare must have waited before it is one
+	// too many.
+	shrinkAfter = 10 * time.Second
+	// surplusAfter is how long a worker that came back from a connection must
+	// have waited before it goes, if there are more than max.
+	surplusAfter = 2 * time.Second
+)
 
 // Shrink lowers the target towards min while no connection misses a spare, and
-// tells spares to go that are too many. It is called now and then.
+// tells spares to go that are too many. Those beyond max go together: no other
+// process is started in their place. It is called about once a second.
 func (p *Pool) Shrink(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.target > p.min && now.Sub(p.lastMiss) >= shrinkAfter {
 		p.target = max(p.min, p.target-max(1, p.target/4))
 		p.lastMiss = now
+	}
+	for len(p.idle) > p.max && now.Sub(p.idle[0].idleSince()) >= surplusAfter {
+		p.retireOldest(now)
 	}
 	for len(p.idle) > 0 && len(p.idle)+p.starting > p.target &&
 		now.Sub(p.idle[0].idleSince()) >= shrinkAfter && len(p.leaving) < p.max {

@@ -118,6 +118,24 @@ func TestGrowAndShrink(t *testing.T) {
 	}
 }
 
+// Workers that come back from a burst of connections may be many more than max.
+// They are kept for a moment, and then go together.
+func TestSurplusOfReuse(t *testing.T) {
+	st := newStage(t, sdkProgram+"min-spares = 2\nmax-spares = 4\nconnections-per-worker = 100\n")
+	now := time.Now()
+	for range 50 {
+		st.pool.GiveBack(st.serving(), now)
+	}
+	st.pool.Shrink(now.Add(surplusAfter - time.Millisecond))
+	if ready, _ := st.pool.Counts(); ready != 50 {
+		t.Errorf("%d are left at once", ready)
+	}
+	st.pool.Shrink(now.Add(surplusAfter))
+	if ready, _ := st.pool.Counts(); ready != 4 {
+		t.Errorf("%d are left after %v, want 4", ready, surplusAfter)
+	}
+}
+
 // Spares that are of no use are started again after longer and longer pauses,
 // until one is.
 func TestFailingSpares(t *testing.T) {

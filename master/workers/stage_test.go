@@ -204,3 +204,7 @@ func (st *stage) Exited(w *Worker, exit process.Exit) {
 }
 
 func (st *stage) Reaped(pid int) {}
+
+func (st *stage) Stopped(w *Worker) { st.note("stopped %d by %v", w.PID(), w.StoppedBy()) }
+
+func (st *stage) Continued(w *Worker) { st.note("continued %d", w.PID()) }

@@ -2,6 +2,7 @@ package workers
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/master/logging"
+	"github.com/preforkd/preforkd/master/stderr"
 )
 
 // A StderrReader puts what one worker writes to its stderr into the log, line by
@@ -22,19 +24,18 @@ import (
 // Once the worker has been reaped, what is in the pipe is read, and the pipe is
 // closed. What they write later is lost, and they are told so (EPIPE).
 type StderrReader struct {
-	file *os.File
-	log  *zap.Logger
-	conn atomic.Pointer[string] // the id of the connection that the worker has
-	pid  atomic.Int64
-	line []byte // what has come of a line; cut when it is too long
-	cut  bool
-	done chan struct{}
+	file    *os.File
+	log     *zap.Logger
+	conn    atomic.Pointer[string] // the id of the connection that the worker has
+	pid     atomic.Int64
+	lines   stderr.Lines  // used by run, and by Close after its end
+	tail    stderr.Tail   // the same
+	closing chan struct{} // closed by Close
+	done    chan struct{} // closed when run has ended
 }
 
-const (
-	maxLine = 4096      // bytes of a line in the log
-	maxRest = 256 << 10 // bytes read after the end of a worker; a pipe holds 64 KiB
-)
+// maxRest is how many bytes are read after the end of a worker. A pipe holds 64 KiB.
+const maxRest = 256 << 10
 
 // NewStderrReader returns a reader and the end of its pipe that is for a worker.
 // The caller closes that end once the worker has it, runs the reader with run,
@@ -52,7 +53,7 @@ func NewStderrReader(log *zap.Logger) (*StderrReader, *os.File, error) {
 		worker.Close()
 		return nil, nil, fmt.Errorf("create pipe for stderr: %w", err)
 	}
-	r := &StderrReader{file: os.NewFile(uintptr(ends[0]), "stderr of a worker"), log: log, done: make(chan struct{})}
+	r := &StderrReader{file: os.NewFile(uintptr(ends[0]), "stderr of a worker"), log: log, closing: make(chan struct{}), done: make(chan struct{})}
 	return r, worker, nil
 }
 
@@ -63,7 +64,16 @@ func (r *StderrReader) run() {
 	for {
 		n, err := r.file.Read(buf)
 		r.add(buf[:n])
-		if err != nil {
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			// Go's poller has not taken the pipe on, for a limit of the user or of
+			// memory (epoll(7)): it is read now and then.
+			select {
+			case <-time.After(readDelay):
+			case <-r.closing:
+				return
+			}
+		case err != nil:
 			return
 		}
 	}
@@ -75,6 +85,7 @@ func (r *StderrReader) Close() {
 	if r == nil {
 		return
 	}
+	close(r.closing)
 	_ = r.file.SetReadDeadline(time.Unix(1, 0)) // a Read that waits returns
 	<-r.done
 	if raw, err := r.file.SyscallConn(); err == nil {
@@ -93,40 +104,26 @@ func (r *StderrReader) Close() {
 			}
 		})
 	}
-	if len(r.line) > 0 {
-		r.logLine()
-	}
+	r.lines.Flush(r.logLine)
 	r.file.Close()
 }
 
 // add takes bytes in, and logs the lines that they complete.
-func (r *StderrReader) add(data []byte) {
-	for len(data) > 0 {
-		piece, rest, ended := bytes.Cut(data, []byte("\n"))
-		data = rest
-		if room := maxLine - len(r.line); len(piece) > room {
-			piece, r.cut = piece[:room], true
-		}
-		r.line = append(r.line, piece...)
-		if ended {
-			r.logLine()
-		}
-	}
-}
+func (r *StderrReader) add(data []byte) { r.lines.Add(data, r.logLine) }
 
-func (r *StderrReader) logLine() {
-	fields := []zap.Field{logging.Line(string(bytes.TrimSuffix(r.line, []byte("\r"))))}
+func (r *StderrReader) logLine(line []byte, cut bool) {
+	r.tail.Add(line, time.Now())
+	fields := []zap.Field{logging.Line(string(bytes.TrimSuffix(line, []byte("\r"))))}
 	if conn := r.conn.Load(); conn != nil {
 		fields = append(fields, logging.Conn(*conn))
 	}
 	if pid := r.pid.Load(); pid > 0 {
 		fields = append(fields, logging.PID(int(pid)))
 	}
-	if r.cut {
+	if cut {
 		fields = append(fields, zap.Bool("cut", true))
 	}
 	r.log.Info(logging.EventStderr, fields...)
-	r.line, r.cut = r.line[:0], false
 }
 
 // Serves says which connection the worker has from now on. A nil reader has no
@@ -135,4 +132,13 @@ func (r *StderrReader) Serves(conn string) {
 	if r != nil {
 		r.conn.Store(&conn)
 	}
+}
+
+// Tail returns the last lines that the worker wrote since a given time. It is
+// called after Close. A nil reader has none.
+func (r *StderrReader) Tail(since time.Time) string {
+	if r == nil {
+		return ""
+	}
+	return r.tail.Since(since)
 }

@@ -36,9 +36,21 @@ func (w *Worker) TimeoutSignal(now time.Time, killDelay time.Duration) unix.Sign
 		lifetime += killDelay
 	}
 	if age > lifetime {
+		w.limit = LimitRuntime
 		return w.nextStopSignal(now, killDelay)
 	}
 	return 0
+}
+
+// CPUSignal returns the signal for a worker whose connection has used more CPU time
+// than it may, or 0.
+func (w *Worker) CPUSignal(now time.Time, killDelay time.Duration) unix.Signal {
+	limit := w.Spec().Box.CPUTimeMax
+	if state, c := w.Standing(); limit == 0 || state != Serving || c == nil || w.CPUTime()-w.cpuBefore <= limit {
+		return 0
+	}
+	w.limit = LimitCPU
+	return w.nextStopSignal(now, killDelay)
 }
 
 // nextStopSignal returns SIGTERM for a worker that should have ended its

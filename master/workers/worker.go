@@ -1,6 +1,7 @@
 package workers
 
 import (
+	"fmt"
 	"os"
 	"sync"
 	"time"
@@ -25,38 +26,57 @@ import (
 //     acknowledged it, the connection goes to another.
 type Worker struct {
 	pool    *Pool
+	created time.Time
 	watched bool // its messages are read as they come; otherwise when it is reaped
 	child   *process.Child
 	channel Channel
+	command *process.Command
 	stderr  *StderrReader // nil unless its stderr leads to the log
 
 	// The loop owns what follows.
 
-	report        *ipc.Report // what it said of its connection, if it has said it
-	violation     error       // how it broke the contract, or nil
-	killed        bool        // somebody had it signalled for its connection
-	termSentAt    time.Time   // when it had SIGTERM for a connection that should have ended
-	nextIdleCheck time.Time   // when to ask again whether the connection is idle
-	reaped        bool        // its pid may be another process's
+	report        *ipc.Report  // what it said of its connection, if it has said it
+	failure       *ipc.Failure // why it could not become its program, or nil
+	violation     error        // how it broke the contract, or nil
+	killed        bool         // somebody had it signalled for its connection
+	termSentAt    time.Time    // when it had SIGTERM for a connection that should have ended
+	nextIdleCheck time.Time    // when to ask again whether the connection is idle
+	clientGoneAt  time.Time    // when it turned out that the connection's client had gone
+	// endedForHangUp says that the worker had SIGTERM for that.
+	endedForHangUp bool
+	leftovers      map[int]bool    // what it has left behind, as far as it was seen
+	remains        process.Remains // what its cell has told
+	limit          string          // the limit for which the master ends it, or ""
+	cpuBefore      time.Duration   // what it had used before its connection
+	boxError       error           // why it has never executed what it was started as, or nil
+	stoppedBy      unix.Signal     // that has stopped its process (stops.go), or 0
+	reaped         bool            // its pid may be another process's
+
+	// A copy that was parked, the loop owns. See copies.go.
+	parkedCopy parkedCopy
+	socket     uint64 // inode of the socket that the copy is of; 0 until it is needed
 
 	mu     sync.Mutex // guards what follows: connections are given to spares off the loop
 	state  State
 	since  time.Time // of the state
 	conn   *service.Connection
 	served int // connections that it was given
+	// holdsCopy says that the master has a copy of conn, wherever that is.
+	holdsCopy bool
 	// hungUpAt is when it closed its channel with a connection on its way to it.
 	hungUpAt time.Time
 }
 
 // NewSpare returns a worker that is to be started ahead of its connection.
 func NewSpare(p *Pool, now time.Time) *Worker {
-	return &Worker{pool: p, watched: true, since: now}
+	return &Worker{pool: p, created: now, watched: true, since: now}
 }
 
 // NewWorker returns a worker that is to be started for a connection.
 func NewWorker(p *Pool, c *service.Connection) *Worker {
 	return &Worker{
 		pool:    p,
+		created: c.Accepted,
 		watched: p.spec.ConnectionsPerWorker > 1 && !c.NeedsFreshProcess(),
 		state:   Serving,
 		since:   c.Accepted,
@@ -71,8 +91,9 @@ type Starter interface {
 }
 
 // Start gives the worker its process, and a stderr that leads to the log if the
-// service wants that. When it succeeds it has closed the master's copy of the
-// connection; when it fails the connection keeps it, and there is no process.
+// service wants that. When it succeeds, the master's copy of the connection is
+// closed, unless the connection keeps it to its end (copies.go). When it fails,
+// there is no process, and the connection has its copy.
 func (w *Worker) Start(starter Starter) error {
 	var (
 		command = w.Spec().SpareCommand()
@@ -116,7 +137,10 @@ func (w *Worker) Start(starter Starter) error {
 	if err != nil {
 		return err
 	}
-	w.child = child
+	if w.conn != nil {
+		w.settleCopy()
+	}
+	w.child, w.command = child, command
 	w.channel.open(child.Control)
 	return nil
 }
@@ -143,6 +167,18 @@ func (w *Worker) Watched() bool { return w.watched }
 
 // Stderr returns what reads the worker's stderr, or nil.
 func (w *Worker) Stderr() *StderrReader { return w.stderr }
+
+// TailSince returns the time from which on what the worker wrote to its stderr is
+// about its connection, or about none: what it wrote during an earlier connection
+// is not.
+func (w *Worker) TailSince() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.conn != nil && w.served > 1 {
+		return w.conn.Accepted
+	}
+	return w.created
+}
 
 // State returns the worker's state.
 func (w *Worker) State() State {
@@ -181,6 +217,34 @@ func (w *Worker) Report() *ipc.Report { return w.report }
 // SetReport keeps what the worker has said of its connection.
 func (w *Worker) SetReport(r *ipc.Report) { w.report = r }
 
+// Program returns the path of the program that the worker executes once it has
+// its connection. It is empty for a worker that is the handler itself.
+func (w *Worker) Program() string { return w.command.Program }
+
+// Failure returns why the worker could not become its program, or nil.
+func (w *Worker) Failure() *ipc.Failure { return w.failure }
+
+// Failed reports whether the worker has never become its program.
+func (w *Worker) Failed() bool { return w.failure != nil || w.boxError != nil }
+
+// FailureError returns the error of a worker that has never become its program.
+// It reads the program's file, and so may wait for a file system.
+func (w *Worker) FailureError() error {
+	switch {
+	case w.boxError != nil:
+		return w.boxError
+	case w.failure.Step == ipc.FailedExec:
+		return process.ExecError(w.command.Program, w.failure.Errno)
+	}
+	return fmt.Errorf("start %s: %v: %w", w.command.Program, w.failure.Step, w.failure.Errno)
+}
+
+// BoxError returns why the worker has never executed what it was started as, or nil.
+func (w *Worker) BoxError() error { return w.boxError }
+
+// SetFailure keeps why the worker could not become its program.
+func (w *Worker) SetFailure(f *ipc.Failure) { w.failure = f }
+
 // Violation returns how the worker broke the contract, or nil.
 func (w *Worker) Violation() error { return w.violation }
 
@@ -212,6 +276,11 @@ func (w *Worker) EndedByMaster() bool {
 // worker lives on.
 func (w *Worker) FinishConnection() {
 	w.report, w.killed, w.termSentAt, w.nextIdleCheck = nil, false, time.Time{}, time.Time{}
+	w.clientGoneAt, w.endedForHangUp = time.Time{}, false
+	w.limit = ""
+	if w.Spec().Box.CPUTimeMax > 0 {
+		w.cpuBefore = w.CPUTime()
+	}
 }
 
 // Drain tells a worker with a connection to bring it to an end. A worker that is

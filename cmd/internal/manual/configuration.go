@@ -82,23 +82,26 @@ The peers of proxy-protocol are load balancers. Their PROXY header (version 1 or
 is believed, and required. Limits, rules, environment and log then speak of the
 client that the header names, and the log adds the balancer as via. Peers that are
 not listed are clients themselves. A connection that waits for its header holds no
-process and no slot.
+process and no slot. A header of version 2 may be as long as the format allows,
+65,551 bytes, so that a client's certificate fits. What long headers take that are
+incomplete is bounded by 4 MiB for all services. A checksum (CRC32c) is verified.
 
 These are the reasons for a refusal, in the order in which they are looked at. The
 log and the counters name them so.`, Items: []Item{
 	{"denied", "allow, deny and rules: the longest prefix decides, and deny on equal ones. It passes when the configuration changes"},
-	{"penalty", "penalty-exit-codes, penalty-signals: earlier workers of the source ended badly. The penalty grows up to penalty-max"},
+	{"penalty", "penalty-exit-codes, penalty-signals, penalty-limits: earlier workers of the source ended badly. The penalty grows up to penalty-max"},
 	{"early-drop", "random-early-drop: at random, while the service fills up"},
 	{"max-connections-per-source", "it passes when a worker of the source has ended"},
 	{"rate-per-source", "with burst-per-source: it passes when the rate allows one more"},
 	{"rate", "with burst: it passes when the rate allows one more"},
 	{"max-connections", "with overflow = \"refuse\": it passes when a worker has ended. With \"wait\" the connection waits in the kernel's queue"},
 	{"proxy-missing", "proxy-protocol: a believed proxy sent no PROXY header"},
-	{"proxy-malformed", "proxy-protocol: the header is against its specification"},
-	{"proxy-oversized", "proxy-protocol: the header is larger than any should be"},
+	{"proxy-malformed", "proxy-protocol: the header is against its specification, or its checksum is wrong; error in the log says more"},
+	{"proxy-oversized", "proxy-protocol: a header of version 1 is longer than the 107 bytes that its specification allows"},
 	{"proxy-timeout", "proxy-timeout: the header took too long"},
-	{"proxy-crowded", "too many others wait for their header, and this one waited longest"},
+	{"proxy-crowded", "too many others wait for their header, and this one waited longest; or long headers that are incomplete take all memory"},
 	{"draining", "the service stops"},
+	{"gone", "the client reset the connection while it waited, for a slot or for descriptors. One that has only ended its own direction is served"},
 }}
 
 const reload = `On SIGHUP, and for preforkd reload, the file is read again and checked as a whole.
@@ -109,5 +112,14 @@ Listeners that stay lose no connection. Listeners that go stop accepting, and
 their connections finish. Limits hold at once for live connections, too. Spares of
 a changed service are replaced. The event reloaded says what has changed.
 
-reuse-port, free-bind, bind-to-device and v6-only cannot change while an address
-is listened at.`
+An address may change its form, such as :80 for 127.0.0.1:80 or a name for its
+address, and move to another service or to the metrics. reuse-port, free-bind,
+bind-to-device and v6-only may change, too. Such a listener is bound anew beside
+the old one. Those who wait at the old one are served by the service that has
+its address now, and then it is closed. An address that a socket unit of systemd
+has passed cannot move.
+
+A listener that no client can reach any more is bound anew by the next reload:
+its network interface was deleted and made again, or the file of its unix socket
+was removed. If it is bound to an interface (bind-to-device, or the zone of a
+link-local address) that also happens by itself within seconds.`

@@ -50,6 +50,9 @@ func MasterLines(s control.Status, width int) []string {
 	}
 	who = append(who, "log level "+printable(m.LogLevel))
 	lines := Flow(who, "   ", width)
+	if m.NotReloaded != "" {
+		lines = append(lines, Wrap("not reloaded: "+printable(m.NotReloaded), width)...)
+	}
 	lines = append(lines, Flow([]string{
 		fmt.Sprintf("connections: %d live", m.Live),
 		fmt.Sprintf("%d accepted", m.Accepted),
@@ -77,7 +80,14 @@ func ProblemLines(s control.Status, width int) []string {
 	return lines
 }
 
-// outcomeLines returns lines that split refusals and failures by their reasons. The
+func boxMissing(v control.Service) []control.MissingKey {
+	if v.Box == nil {
+		return nil
+	}
+	return v.Box.Missing
+}
+
+// outcomeLines returns lines that split refusals and failures by their reasons, and say what boxes lack. The
 // table of services has only the sums.
 func outcomeLines(s control.Status, width int) []string {
 	var lines []string
@@ -87,6 +97,9 @@ func outcomeLines(s control.Status, width int) []string {
 		}
 		if causes := formatCounts(v.FailedByCause); causes != "" {
 			lines = append(lines, Wrap(printable(v.Name)+" failed: "+causes, width)...)
+		}
+		for _, missing := range boxMissing(v) {
+			lines = append(lines, Wrap(printable(v.Name)+" box lacks "+printable(missing.Key)+", which "+printable(missing.Reason), width)...)
 		}
 		if v.Penalized > 0 {
 			lines = append(lines, Wrap(fmt.Sprintf("%s penalizes %d of %d sources", printable(v.Name), v.Penalized, v.Sources), width)...)

@@ -41,6 +41,7 @@ func busy() control.Status {
 		{Name: "echo", Handler: "echo", Handoff: "worker", State: "serving", Live: 4, Limit: 256, Slots: 4,
 			Counts:       control.Counts{Accepted: 1204, Reaped: 1200},
 			Spares:       &control.Spares{Ready: 2, Starting: 1, Min: 2, Max: 8},
+			Box:          &control.Box{Summary: "strict"},
 			SpawnLatency: &control.Latency{P50: 0.00121, P99: 0.0049},
 			Listeners:    []control.Listener{{Local: "127.0.0.1:7007", Queue: pointer(0), Backlog: pointer(4096)}, {Local: "unix:/run/preforkd/echo.sock"}}},
 		{Name: "old", Handler: "/usr/bin/date", Handoff: "stdio", State: "draining", Live: 1, Limit: 10, Slots: 1,
@@ -54,7 +55,10 @@ func busy() control.Status {
 		{Name: "git", Handler: "/usr/bin/git", Handoff: "stdio", State: "serving", Limit: 20,
 			Counts:        control.Counts{Accepted: 2, Failed: 2},
 			FailedByCause: map[string]uint64{"spawn": 2},
-			Listeners:     []control.Listener{{Local: "[::]:9418", Queue: pointer(0), Backlog: pointer(128)}}},
+			Box: &control.Box{Summary: "strict, private-tmp off, limit-nofile 64", Missing: []control.MissingKey{
+				{Key: "private-network", Reason: "needs CAP_SYS_ADMIN, and no filter that forbids namespaces (unshare: operation not permitted): give it to the master"},
+			}},
+			Listeners: []control.Listener{{Local: "[::]:9418", Queue: pointer(0), Backlog: pointer(128)}}},
 	}
 	s.Connections = []control.Connection{
 		{ID: "mwpr0gd0-1", Service: "echo", PID: 4720, Peer: "127.0.0.1:41090", Local: "127.0.0.1:7007", State: "serving",

@@ -17,6 +17,7 @@ import (
 //	LIVE    connections, of as many as there are slots
 //	SPARES  ready spares, "+" starting spares, of the maximum
 //	QUEUE   connections that wait in the kernel, of the backlog
+//	BOX     preset, "*" if keys differ from it, "-" and the number of keys that are missing
 //	SPAWN   start time of a worker: the median and the 99th percentile
 //
 // rate may be nil. It formats how many connections a service accepts per second.
@@ -31,6 +32,7 @@ func ServiceTable(s control.Status, rate func(control.Service) string) Table {
 		{Head: "REFUSED", Right: true},
 		{Head: "FAILED", Right: true},
 		{Head: "QUEUE", Right: true, Drop: 1},
+		{Head: "BOX", Min: 6, Drop: 7},
 		{Head: "SPAWN P50", Right: true, Drop: 4},
 		{Head: "SPAWN P99", Right: true, Drop: 3},
 		{Head: "HANDLER", Min: 12, Drop: 6},
@@ -45,10 +47,10 @@ func ServiceTable(s control.Status, rate func(control.Service) string) Table {
 			p50, p99 = Seconds(l.P50), Seconds(l.P99)
 		}
 		t.Rows = append(t.Rows, []string{
-			printable(v.Name), printable(v.State),
+			printable(v.Name), formatState(&v, s.Taken),
 			fmt.Sprintf("%d/%d", v.Live, v.Limit), formatSpares(v.Spares),
 			formatCount(v.Accepted), now, formatCount(v.Refused), formatCount(v.Failed),
-			formatQueue(v.Listeners), p50, p99,
+			formatQueue(v.Listeners), formatBox(v.Box), p50, p99,
 			printable(v.Handler), formatListeners(v.Listeners),
 		})
 	}
@@ -102,6 +104,18 @@ func optional[T any](value *T, write func(T) string) string {
 	return write(*value)
 }
 
+// formatState formats the state of a service, and for how long it has been full.
+func formatState(v *control.Service, now time.Time) string {
+	if v.FullSince == nil {
+		return printable(v.State)
+	}
+	full := "full " + Seconds(max(now.Sub(*v.FullSince), 0).Seconds())
+	if v.State != "serving" {
+		full = printable(v.State) + ", " + full
+	}
+	return full
+}
+
 func formatSpares(s *control.Spares) string {
 	switch {
 	case s == nil:
@@ -125,6 +139,23 @@ func formatQueue(listeners []control.Listener) string {
 		return ""
 	}
 	return fmt.Sprintf("%d/%d", waiting, backlog)
+}
+
+// formatBox formats a box by its preset, and a "-" and the number of its optional
+// keys that are missing. A "*" says that keys differ from the preset's.
+func formatBox(b *control.Box) string {
+	if b == nil {
+		return ""
+	}
+	preset, _, differs := strings.Cut(b.Summary, ",")
+	text := printable(preset)
+	if differs {
+		text += "*"
+	}
+	if n := len(b.Missing); n > 0 {
+		text += fmt.Sprintf("-%d", n)
+	}
+	return text
 }
 
 func formatListeners(listeners []control.Listener) string {

@@ -50,7 +50,7 @@ func prepare() (err error) {
 }
 
 // smallPrograms are the workers that Program knows, by their directories.
-var smallPrograms = []string{"cmd/internal/systest/testworker", "cmd/internal/systest/badworker"}
+var smallPrograms = []string{"cmd/internal/systest/testworker", "cmd/internal/systest/badworker", "cmd/internal/systest/boxprobe"}
 
 // BuildAll builds into a directory all that tests run:
 //

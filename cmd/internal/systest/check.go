@@ -4,14 +4,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 )
 
 // WaitIdle waits until the master has accounted for every connection, has no
-// child but spares, and its descriptors are those of the baseline and a control
-// channel for each spare.
+// child but spares and idle cells, and its descriptors are those of the baseline and
+// a control channel for each spare and each cell.
 func (m *Master) WaitIdle(t testing.TB) {
 	t.Helper()
 	if !m.LossyLog {
@@ -22,11 +23,23 @@ func (m *Master) WaitIdle(t testing.TB) {
 	if m.ended() {
 		t.Fatalf("the master has ended: %v", m.cmd.ProcessState)
 	}
-	if m.Spares == 0 {
+	switch {
+	case m.Boxed:
+		Until(t, "without children but spares and cells", func() bool {
+			all, cells := len(Children(m.PID)), len(m.Cells())
+			own := ownPidfd
+			if m.Parks {
+				own++ // the socket of the thread that holds what was moved
+			}
+			return all-cells <= m.Spares && m.Channels() == own+all+cells
+		}, func() string {
+			return fmt.Sprintf("%d channels and pidfds for %+v, cells among them: %+v", m.Channels(), Children(m.PID), m.Cells())
+		})
+	case m.Spares == 0:
 		Until(t, "without children", func() bool { return len(Children(m.PID)) == 0 }, func() string {
 			return fmt.Sprintf("%+v", Children(m.PID))
 		})
-	} else {
+	default:
 		Until(t, "without children but spares", func() bool {
 			n := len(Children(m.PID))
 			return n <= m.Spares && m.Channels() == n
@@ -38,6 +51,17 @@ func (m *Master) WaitIdle(t testing.TB) {
 		return m.atBaseline()
 	}, func() string {
 		return fmt.Sprintf("\n%s\nbaseline:\n%s", strings.Join(m.descriptors(), "\n"), strings.Join(m.baseline, "\n"))
+	})
+}
+
+// ownPidfd is how many pidfds a master with boxes has of itself.
+const ownPidfd = 1
+
+// Cells returns the first processes of the cells of a master's boxes.
+func (m *Master) Cells() []Process {
+	return slices.DeleteFunc(Children(m.PID), func(p Process) bool {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.PID))
+		return err != nil || string(text) != "preforkd-cell\x00"
 	})
 }
 
@@ -76,21 +100,26 @@ func (m *Master) ends() map[string]int {
 	return ends
 }
 
-// descendants returns the living processes that descend from the master,
+// Descendants returns the living processes that descend from the master,
 // including those in the groups of its workers whose parents have gone.
-func (m *Master) descendants() []Process {
-	var found []Process
-	parents := []int{m.PID}
-	for len(parents) > 0 {
-		for _, p := range Children(parents[0]) {
-			found = append(found, p)
-			parents = append(parents, p.PID)
-		}
-		parents = parents[1:]
-	}
+func (m *Master) Descendants() (found []Process) {
+	groups := map[int]bool{}
 	if !m.OwnPIDs {
 		for _, e := range m.Events(func(e Event) bool { return e.PID > 0 }) {
-			found = append(found, Group(e.PID)...)
+			groups[e.PID] = true
+		}
+	}
+	children := map[int][]Process{}
+	for _, p := range processes(func(Process) bool { return true }) {
+		children[p.Parent] = append(children[p.Parent], p)
+		if groups[p.Group] && p.State != 'Z' && p.State != 'X' {
+			found = append(found, p)
+		}
+	}
+	for parents := []int{m.PID}; len(parents) > 0; parents = parents[1:] {
+		for _, p := range children[parents[0]] {
+			found = append(found, p)
+			parents = append(parents, p.PID)
 		}
 	}
 	return found
@@ -119,7 +148,7 @@ func (m *Master) finish() {
 	t.Helper()
 	defer func() {
 		m.ResumeLog()
-		left := m.descendants()
+		left := m.Descendants()
 		m.cmd.Process.Kill()
 		<-m.exited
 		for _, p := range append(left, m.holders()...) {

@@ -3,6 +3,7 @@ package systest
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -164,8 +165,11 @@ func (c *Client) ExpectGone(t testing.TB) {
 // the event.
 func (c *Client) Accepted(t testing.TB) Event {
 	t.Helper()
-	peer := c.LocalAddr().String()
-	return c.m.WaitFor(t, func(e Event) bool { return e.Msg == Accepted && e.Peer == peer })
+	peer, port := c.LocalAddr().String(), fmt.Sprintf(":%d", c.RemoteAddr().(*net.TCPAddr).Port)
+	// Connections to two listeners may have the same port at this end.
+	return c.m.WaitFor(t, func(e Event) bool {
+		return e.Msg == Accepted && e.Peer == peer && strings.HasSuffix(e.Local, port)
+	})
 }
 
 // End waits for the event that ends this TCP connection.

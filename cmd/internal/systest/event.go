@@ -43,6 +43,7 @@ type Event struct {
 	Suppressed int    `json:"suppressed"`
 	Via        string `json:"via"`
 	Written    string `json:"line"` // by a worker, to its stderr
+	StderrTail string `json:"stderr_tail"`
 
 	// Of a reload: names of services, addresses of listeners.
 	Added, Changed, Removed, Opened, Closed string

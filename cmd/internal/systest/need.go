@@ -19,6 +19,13 @@ func Skip(t testing.TB, reason string) {
 	needtest.Skip(t, reason)
 }
 
+// SkipAnywhere skips a test as needtest.SkipAnywhere does.
+func SkipAnywhere(t testing.TB, reason string) {
+	t.Helper()
+	skipped.Store(true)
+	needtest.SkipAnywhere(t, reason)
+}
+
 // Need skips a test unless a program is installed, and returns its path.
 func Need(t testing.TB, program string) string {
 	t.Helper()

@@ -87,6 +87,7 @@ func (o Options) Start(t testing.TB) *Master {
 			m.Spares = max(m.Spares, n)
 		}
 		hasControl = hasControl || arg == "--control"
+		m.Boxed = m.Boxed || strings.HasPrefix(arg, "--box-")
 		if arg == "--listen" || strings.HasPrefix(arg, "--listen=") {
 			listeners++
 		}
@@ -96,6 +97,7 @@ func (o Options) Start(t testing.TB) *Master {
 		m.WriteConfig(t, o.Config)
 		o.Args = append([]string{"--config", m.Config}, o.Args...)
 		listeners = o.Listeners
+		m.Boxed = strings.Contains(o.Config, "box.")
 	} else {
 		switch {
 		case listeners == 0 && o.Listeners > 0:

@@ -15,6 +15,9 @@ import (
 type Process struct {
 	PID, Parent, Group, Session int
 
+	// Terminal is the device number of its controlling terminal, or 0.
+	Terminal int
+
 	State byte   // as in proc_pid_stat(5); 'Z' is a zombie
 	Name  string // the program's name, cut to 15 bytes
 
@@ -39,7 +42,7 @@ func Stat(pid int) (Process, bool) {
 	return Process{
 		PID: pid, Name: s[open+1 : end], State: f[0][0],
 		Parent: num(4), Group: num(5), Session: num(6),
-		Ticks: num(14) + num(15),
+		Terminal: num(7), Ticks: num(14) + num(15),
 	}, true
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -402,13 +403,36 @@ func TestConnectStoppedSender(t *testing.T) {
 	t.Parallel()
 	ready := make(chan struct{})
 	p := start(t, nil, "connect", serve(t, func(conn *net.TCPConn) { <-ready }))
-	sender := p.sender(t)
+	endsWithStopped(t, p, p.sender(t), ready)
+}
+
+// endsWithStopped stops a sender, ends both directions, and waits for the end of the
+// client and of the sender. peer is closed to let the server end its side.
+func endsWithStopped(t *testing.T, p *program, sender int, peer chan<- struct{}) {
+	t.Helper()
 	syscall.Kill(sender, syscall.SIGSTOP)
 	systest.Until(t, "stopped", func() bool { s, _ := systest.Stat(sender); return s.State == 'T' }, nil)
 	p.stdin.Close()
-	close(ready)
+	close(peer)
 	p.wantExit(t, 0)
 	wantGone(t, "the sender", sender)
+}
+
+// Nor does one that was stopped before it was ready.
+func TestConnectSenderStoppedEarly(t *testing.T) {
+	t.Parallel()
+	ready := make(chan struct{})
+	p := start(t, nil, "connect", serve(t, func(conn *net.TCPConn) { <-ready }))
+	sender := 0
+	systest.Until(t, "a second process", func() bool {
+		for _, child := range systest.Children(p.Process.Pid) {
+			sender = child.PID
+		}
+		// Before its exec the receiver itself would wait for it.
+		line, _ := os.ReadFile("/proc/" + strconv.Itoa(sender) + "/cmdline")
+		return strings.Contains(string(line), "\x00sender\x00")
+	}, nil)
+	endsWithStopped(t, p, sender, ready)
 }
 
 // Ctrl-C works while the output is blocked.

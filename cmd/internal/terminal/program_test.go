@@ -76,6 +76,7 @@ func (p *program) run(t testing.TB, stdin *os.File) {
 	t.Helper()
 	p.Env = environ(t)
 	p.ended = make(chan struct{})
+	p.WaitDelay = systest.Deadline() // a sender that lives on has its outputs, too
 	if stdin != nil {
 		p.Stdin = stdin
 	} else {

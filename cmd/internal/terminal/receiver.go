@@ -296,9 +296,14 @@ func (r *receiver) peerEnded(err error) error {
 		fmt.Fprintln(os.Stderr, r.Goodbye)
 	}
 	// A signal to a sender that is not ready could end it before it reads its input.
-	// Between the start of Go's runtime and main it would have no effect.
-	if r.ready && !r.senderReaped {
+	// Between the start of Go's runtime and main it would have no effect. But one that
+	// was stopped so early has to go on, or it would never be ready.
+	switch {
+	case r.senderReaped:
+	case r.ready:
 		r.sender.signalPeerClosed()
+	default:
+		r.sender.cmd.Process.Signal(unix.SIGCONT)
 	}
 	return nil
 }

@@ -15,10 +15,16 @@ const maxFailures = 1000
 // after count connections when count is not 0; what is open then is finished
 // and counts.
 func Closed(ctx context.Context, addr netip.AddrPort, clients, count int, d time.Duration) (*Result, error) {
+	return ClosedFrom(ctx, addr, ordinarySources(), clients, count, d)
+}
+
+// ClosedFrom is Closed from other sources than the ordinary ones.
+func ClosedFrom(ctx context.Context, addr netip.AddrPort, sources *Sources, clients, count int, d time.Duration) (*Result, error) {
 	e, err := newEngine(addr, clients)
 	if err != nil {
 		return nil, err
 	}
+	e.target.sources = sources
 	defer e.close()
 	err = quiet(func() error {
 		start := time.Now()

@@ -14,6 +14,9 @@
 // server that stalls the generator does not hide the waiting it caused
 // (coordinated omission).
 //
+// Connections that are meant to be refused are the other way round: one counts
+// when the server has closed it without a byte (refused.go).
+//
 // The client closes first, as real clients do, and the kernel keeps each
 // connection for a minute in TIME_WAIT. Ports would run out on one address, so
 // connections start from many addresses of 127.0.0.0/8 in turn; each

@@ -7,16 +7,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sources is how many loopback addresses connections start from, 127.1.0.1 and
-// up. At 60 addresses and 28,000 ports each, a minute of TIME_WAIT at 20,000
-// connections per second leaves most ports free, so finding one stays cheap.
-const sources = 60
-
 // A target is where the load goes and where it comes from.
 type target struct {
-	remote unix.SockaddrInet4
-	local  [sources]unix.SockaddrInet4
-	next   int
+	remote  unix.SockaddrInet4
+	local   unix.SockaddrInet4 // of the last connection
+	sources *Sources
 }
 
 // newTarget accepts loopback addresses only: this is no tool for the network.
@@ -24,11 +19,10 @@ func newTarget(addr netip.AddrPort) (*target, error) {
 	if !addr.Addr().Is4() || !addr.Addr().IsLoopback() || addr.Port() == 0 {
 		return nil, fmt.Errorf("target %v: want an address in 127.0.0.0/8 with a port", addr)
 	}
-	t := &target{remote: unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}}
-	for i := range t.local {
-		t.local[i].Addr = [4]byte{127, 1, 0, byte(i + 1)}
-	}
-	return t, nil
+	return &target{
+		remote:  unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()},
+		sources: ordinarySources(),
+	}, nil
 }
 
 // connect starts a connection from the next source address. The caller owns
@@ -49,10 +43,10 @@ func (t *target) connect() (fd int, err error) {
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); err != nil {
 		return fd, err
 	}
-	if err := unix.Bind(fd, &t.local[t.next]); err != nil {
+	t.local.Addr = t.sources.take()
+	if err := unix.Bind(fd, &t.local); err != nil {
 		return fd, err
 	}
-	t.next = (t.next + 1) % sources
 	if err := unix.Connect(fd, &t.remote); err != nil && err != unix.EINPROGRESS {
 		return fd, err
 	}

@@ -1,11 +1,14 @@
 package proc
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -14,16 +17,17 @@ import (
 )
 
 const (
-	startTimeout = 10 * time.Second // from start to listening
-	stopTimeout  = 3 * time.Second  // from SIGTERM to SIGKILL
+	startTimeout = 10 * time.Second     // from start to listening
+	stopTimeout  = 3 * time.Second      // from SIGTERM to SIGKILL
+	awaitLook    = 2 * time.Millisecond // between two looks whether a server is ready
 )
 
 // A Server is one running server under test.
 type Server struct {
 	Tree
 	cmd   *exec.Cmd
-	port  int
 	log   string // path of what it prints
+	took  time.Duration
 	ended chan struct{}
 }
 
@@ -32,38 +36,60 @@ type Server struct {
 // descriptor in every child, and a large limit would be their only cost.
 const limitFiles = `ulimit -Sn 1024 2>/dev/null; exec "$@"`
 
+// A Ready says when a server has started.
+type Ready struct {
+	Look  func() (bool, error) // called again and again until it is true, or fails
+	Limit time.Duration        // how long that may take
+	Not   string               // what is wrong when it takes longer
+}
+
 // Serve starts a server in a process group of its own and waits until
 // something listens on 127.0.0.1:port. What it prints goes to the file log.
 // The caller stops it, also after an error of anything else.
 func (c *Children) Serve(ctx context.Context, args []string, port int, log string) (*Server, error) {
+	return c.ServeWhen(ctx, args, log, Ready{
+		Look:  func() (bool, error) { return Listening(port) },
+		Limit: startTimeout,
+		Not:   fmt.Sprintf("nothing listens on port %d", port),
+	})
+}
+
+// ServeWhen is Serve for a server whose start is over when ready says so.
+func (c *Children) ServeWhen(ctx context.Context, args []string, log string, ready Ready) (*Server, error) {
 	out, err := os.Create(log)
 	if err != nil {
-		return nil, fmt.Errorf("start %s: %w", args[0], err)
+		return nil, fmt.Errorf("start %s: %w", filepath.Base(args[0]), err)
 	}
 	defer out.Close()
 	cmd := exec.Command("/bin/sh", append([]string{"-c", limitFiles, "sh"}, args...)...)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	begun := time.Now()
 	if err := c.Start(cmd); err != nil {
-		return nil, fmt.Errorf("start %s: %w", args[0], err)
+		return nil, fmt.Errorf("start %s: %w", filepath.Base(args[0]), err)
 	}
-	s := &Server{Tree: Tree{children: c, pid: cmd.Process.Pid}, cmd: cmd, port: port, log: log, ended: make(chan struct{})}
+	s := &Server{Tree: Tree{children: c, pid: cmd.Process.Pid}, cmd: cmd, log: log, ended: make(chan struct{})}
 	go func() {
 		defer close(s.ended)
 		c.Wait(cmd) // the status of a server that is told to stop says nothing
 	}()
-	if err := s.awaitListening(ctx); err != nil {
+	if err := s.Await(ctx, ready); err != nil {
 		s.Stop()
-		return nil, fmt.Errorf("start %s: %w", args[0], err)
+		return nil, fmt.Errorf("start %s: %w", filepath.Base(args[0]), err)
 	}
+	s.took = time.Since(begun)
 	s.rest(ctx)
 	return s, nil
 }
 
-func (s *Server) awaitListening(ctx context.Context) error {
-	for deadline := time.Now().Add(startTimeout); ; {
-		listening, err := Listening(s.port)
-		if listening || err != nil {
+// Took returns how long the start took, to a few milliseconds.
+func (s *Server) Took() time.Duration { return s.took }
+
+// Await waits until the server is ready. It fails when the server ends.
+func (s *Server) Await(ctx context.Context, ready Ready) error {
+	for deadline := time.Now().Add(ready.Limit); ; {
+		is, err := ready.Look()
+		if is || err != nil {
 			return err
 		}
 		select {
@@ -71,10 +97,10 @@ func (s *Server) awaitListening(ctx context.Context) error {
 			return fmt.Errorf("it ended by itself: %s", s.lastWords())
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(5 * time.Millisecond):
+		case <-time.After(awaitLook):
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("nothing listens on port %d after %v: %s", s.port, startTimeout, s.lastWords())
+			return fmt.Errorf("%s after %v: %s", ready.Not, ready.Limit, s.lastWords())
 		}
 	}
 }
@@ -89,19 +115,34 @@ func (s *Server) Alive() error {
 	}
 }
 
-// lastWords returns the end of what the server printed.
+// lastWords returns the end of what the server printed. Of a Go program that
+// the runtime has ended that is the reason, which stands before the stacks of
+// all goroutines, and not the last line of the last stack.
 func (s *Server) lastWords() string {
-	content, err := os.ReadFile(s.log)
+	f, err := os.Open(s.log)
 	if err != nil {
 		return err.Error()
 	}
-	lines := strings.Split(strings.TrimSpace(string(content)), "\n")
-	last := strings.TrimSpace(lines[len(lines)-1])
+	defer f.Close()
+	last := ""
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		line := strings.TrimSpace(lines.Text())
+		if line == "" {
+			continue
+		}
+		last = line
+		if fatal.MatchString(line) {
+			break
+		}
+	}
 	if last == "" {
 		return "it printed nothing"
 	}
 	return fmt.Sprintf("it printed %.200q", last)
 }
+
+// fatal matches the line in which the Go runtime says why it ends a program.
+var fatal = regexp.MustCompile(`^(runtime: (program exceeds|failed to|cannot|out of)|panic: |fatal error: )`)
 
 // Stop ends the server and everything that came of it: SIGTERM to its group,
 // SIGKILL after a grace period, then every orphan by pid. It returns when all
@@ -115,6 +156,14 @@ func (s *Server) Stop() {
 		<-s.ended
 	}
 	s.children.killOrphans()
+}
+
+// Signal signals the server's master, unless the server has ended.
+func (s *Server) Signal(sig syscall.Signal) error {
+	if err := s.Alive(); err != nil {
+		return err
+	}
+	return unix.Kill(s.pid, sig)
 }
 
 // signal signals the server's process group unless the server has ended: then

@@ -227,3 +227,63 @@ func startAll(t *testing.T, children *Children, cmd *exec.Cmd) (pid int) {
 	}
 	return cmd.Process.Pid
 }
+
+// The Go runtime says why it ends a program, and prints the stacks of all
+// goroutines after that.
+func TestLastWordsOfTheRuntime(t *testing.T) {
+	children, err := Adopt()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer children.Close()
+	script := `echo started; echo 'runtime: program exceeds 10000-thread limit'
+		echo 'fatal error: thread exhaustion'; echo 'goroutine 1 [running]:'; echo 'main.go:7'; exit 2`
+	never := Ready{Look: func() (bool, error) { return false, nil }, Limit: time.Minute, Not: "no"}
+	_, err = children.ServeWhen(t.Context(), []string{"/bin/sh", "-c", script}, filepath.Join(t.TempDir(), "log"), never)
+	if err == nil || !strings.HasSuffix(err.Error(), `it printed "runtime: program exceeds 10000-thread limit"`) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// A server that is not ready in time is told by what it lacks, and ended.
+func TestServeWhen(t *testing.T) {
+	children, err := Adopt()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer children.Close()
+	looks := 0
+	ready := Ready{Look: func() (bool, error) { looks++; return looks > 3, nil }, Limit: time.Minute, Not: "not ready"}
+	s, err := children.ServeWhen(t.Context(), []string{"/bin/sleep", "1000"}, filepath.Join(t.TempDir(), "log"), ready)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Took() < 3*awaitLook {
+		t.Errorf("it took %v, with %d looks", s.Took(), looks)
+	}
+	if n, err := s.Threads(); n != 1 || err != nil {
+		t.Errorf("sleep has %d threads, %v", n, err)
+	}
+	if stopped, err := s.Stopped(); stopped || err != nil {
+		t.Errorf("stopped: %v, %v", stopped, err)
+	}
+	if err := s.Signal(unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		if stopped, err := s.Stopped(); stopped {
+			break
+		} else if err != nil || time.Now().After(deadline) {
+			t.Fatalf("it was not stopped: %v", err)
+		}
+	}
+	s.Stop()
+	if err := s.Signal(unix.SIGCONT); err == nil {
+		t.Error("a server that has ended was signalled")
+	}
+	ready = Ready{Look: func() (bool, error) { return false, nil }, Limit: time.Millisecond, Not: "nobody is there"}
+	_, err = children.ServeWhen(t.Context(), []string{"/bin/sleep", "1000"}, filepath.Join(t.TempDir(), "log"), ready)
+	if err == nil || !strings.Contains(err.Error(), "start sleep: nobody is there after 1ms") {
+		t.Errorf("error %v", err)
+	}
+}

@@ -2,7 +2,10 @@ package proc
 
 import (
 	"context"
+	"fmt"
 	"time"
+
+	"github.com/prometheus/procfs"
 )
 
 const (
@@ -29,6 +32,29 @@ func (c *Children) Watch(ctx context.Context, pid int) *Tree {
 
 // PID returns the pid of the server's master.
 func (t *Tree) PID() int { return t.pid }
+
+// Threads returns how many threads the server's master has.
+func (t *Tree) Threads() (int, error) {
+	p, err := procfs.NewProc(t.pid)
+	if err != nil {
+		return 0, fmt.Errorf("count threads: %w", err)
+	}
+	s, err := p.Stat()
+	if err != nil {
+		return 0, fmt.Errorf("count threads: %w", err)
+	}
+	return s.NumThreads, nil
+}
+
+// Stopped reports whether the server's master is stopped by a signal.
+func (t *Tree) Stopped() (bool, error) {
+	p, err := procfs.NewProc(t.pid)
+	if err != nil {
+		return false, fmt.Errorf("read state: %w", err)
+	}
+	s, err := p.Stat()
+	return s.State == "T", err
+}
 
 // Workers returns how many living processes the server has besides its master,
 // and how many it had when it had just started.

@@ -3,6 +3,7 @@ package report
 import (
 	_ "embed"
 	"fmt"
+	"slices"
 	"strings"
 	"text/template"
 
@@ -45,6 +46,26 @@ func Document(runs []*result.Record) (string, error) {
 			problem = fmt.Errorf("no run has %s of %s and %s in %s", metric, server, peer, scenario)
 			return ""
 		},
+		"table": func(scenario string) string {
+			for _, r := range runs {
+				if i := slices.IndexFunc(r.Scenarios, func(s result.Scenario) bool { return s.Name == scenario }); i >= 0 {
+					return ScenarioTable(r, r.Scenarios[i])
+				}
+			}
+			problem = fmt.Errorf("no run has the scenario %s", scenario)
+			return ""
+		},
+		"primitive": func(scenario, name string) string {
+			for _, r := range runs {
+				if slices.ContainsFunc(r.Scenarios, func(s result.Scenario) bool { return s.Name == scenario }) {
+					if v, ok := r.Primitives[result.Primitive(name)]; ok {
+						return number(v / 1000)
+					}
+				}
+			}
+			problem = fmt.Errorf("the run of %s has no primitive %s", scenario, name)
+			return ""
+		},
 		"code": func(s string) string { return "`" + s + "`" },
 	})
 	if _, err := document.Parse(documentText); err != nil {
@@ -74,12 +95,13 @@ func disjoint(runs []*result.Record) error {
 	return nil
 }
 
-// evaluate returns the evaluations of the targets that some run has measured.
+// evaluate returns the evaluations of the targets that some run has measured, or
+// has tried to: a server that fails has missed its target.
 func evaluate(runs []*result.Record) []result.Evaluation {
 	var all []result.Evaluation
 	for _, t := range result.Targets {
 		for _, r := range runs {
-			if e := result.Evaluate(r, []result.Target{t})[0]; e.Measured {
+			if e := result.Evaluate(r, []result.Target{t})[0]; e.Measured || len(e.Failed) > 0 || e.Missing != "" {
 				all = append(all, e)
 				break
 			}
@@ -97,6 +119,12 @@ func machines(runs []*result.Record) string {
 			names = append(names, s.Name)
 		}
 		fmt.Fprintf(&w, "- %s: %s, preforkd %s, %v.\n", strings.Join(names, ", "), r.Started.Format("2006-01-02"), version(r), r.Machine)
+		if line := Primitives(r.Primitives); line != "" {
+			fmt.Fprintf(&w, "  %s.\n", line)
+		}
+		for _, note := range r.Notes {
+			fmt.Fprintf(&w, "  Note: %s.\n", strings.TrimSuffix(note, "."))
+		}
 	}
 	return w.String()
 }
@@ -130,7 +158,7 @@ func aboutTable(runs []*result.Record) string {
 // What the README shows of a run: these servers, and of each what a reader who
 // wants to choose one asks first.
 var (
-	comparedServers = []struct{ name, about string }{
+	comparedServers = []name{
 		{"preforkd-stdio", "preforkd, a C program"},
 		{"preforkd-echo", "preforkd, its confined echo"},
 		{"preforkd-spares", "the same, 16 spares"},
@@ -146,20 +174,44 @@ var (
 		{"CPU ms each", "closed16", result.CPU},
 		{"stream: MiB/s", "bulk", result.Throughput},
 	}
+	comparedBoxes = []name{
+		{"preforkd-stdio", "preforkd, a C program without a box"},
+		{"preforkd-basic", "box `basic`"},
+		{"preforkd-strict", "box `strict`"},
+		{"preforkd-strict-tmp", "the same, it writes to /tmp"},
+		{"bwrap", "bubblewrap under tcpserver"},
+		{"systemd-sandbox", "systemd, sandboxed `Accept=yes`"},
+	}
+	boxColumns = []column{
+		{"1 client: median µs", "box", result.LatencyP50},
+		{"CPU ms each", "box", result.CPU},
+		{"16 clients: connections/s", "box", result.Rate},
+	}
 )
 
-// Compared is the short table of a run, and a sentence about its machine. The
-// README has it between the markers.
-func Compared(r *result.Record) string {
+// Compared is the short table of a run of servers, that of a run of boxes, and a
+// sentence about the machine of each. The README has them between the markers.
+func Compared(servers, boxes *result.Record) string {
+	return compared(servers, comparedServers, comparedColumns) + "\nWith a box for each connection, in another run:\n\n" +
+		compared(boxes, comparedBoxes, boxColumns)
+}
+
+// A name is how a server is called in a short table.
+type name struct{ name, about string }
+
+func compared(r *result.Record, servers []name, columns []column) string {
 	var w strings.Builder
+	if line := Primitives(r.Primitives); line != "" {
+		fmt.Fprintf(&w, "%s.\n\n", line)
+	}
 	head, line := "| server |", "|---|"
-	for _, c := range comparedColumns {
+	for _, c := range columns {
 		head, line = head+" "+c.title+" |", line+"--:|"
 	}
 	fmt.Fprintf(&w, "%s\n%s\n", head, line)
-	for _, s := range comparedServers {
+	for _, s := range servers {
 		fmt.Fprintf(&w, "| %s |", s.about)
-		for _, c := range comparedColumns {
+		for _, c := range columns {
 			fmt.Fprintf(&w, " %s |", value(c.metric, r.Summary(c.scenario, s.name, c.metric).Median))
 		}
 		fmt.Fprintln(&w)

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,13 +9,19 @@ import (
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/result"
 )
 
-// TargetTable is the table of targets that were measured as Markdown.
+// TargetTable is the table of targets as Markdown. Those that were not measured
+// are there only if the server has failed or could not be had.
 func TargetTable(evaluations []result.Evaluation) string {
 	var w strings.Builder
 	fmt.Fprintln(&w, "| | what | target | reached | quartiles |")
 	fmt.Fprintln(&w, "|---|---|---|---|---|")
 	for _, e := range evaluations {
 		if !e.Measured {
+			if e.Missing != "" {
+				fmt.Fprintf(&w, "| %s | %v | %s | not measured | %s |\n", e.ID, e.Target, sign(e.Limit()), e.Missing)
+			} else if len(e.Failed) > 0 {
+				fmt.Fprintf(&w, "| %s | %v | %s | fails | %s |\n", e.ID, e.Target, sign(e.Limit()), failures(e.Failed))
+			}
 			continue
 		}
 		reached := number(e.Reached.Median)
@@ -32,6 +39,39 @@ func TargetTable(evaluations []result.Evaluation) string {
 
 // sign writes comparisons as they are written on paper.
 func sign(limit string) string { return strings.NewReplacer("<=", "≤", ">=", "≥").Replace(limit) }
+
+// ScenarioTable is all of one scenario as Markdown, under what its machine is
+// like: a row for each server that has taken part, and how it has failed.
+func ScenarioTable(r *result.Record, sc result.Scenario) string {
+	var w strings.Builder
+	if line := Primitives(r.Primitives); line != "" {
+		fmt.Fprintf(&w, "%s.\n\n", line)
+	}
+	head, line := "| server |", "|---|"
+	for _, m := range sc.Shows {
+		head, line = head+" "+m.Title()+" |", line+"--:|"
+	}
+	fmt.Fprintf(&w, "%s errors |\n%s---|\n", head, line)
+	for _, s := range r.Servers {
+		row, any := "| "+s.Name+" |", false
+		for _, m := range sc.Shows {
+			cell := ""
+			if summary := r.Summary(sc.Name, s.Name, m); summary.N > 0 {
+				cell, any = value(m, summary.Median), true
+			}
+			row += " " + cell + " |"
+		}
+		if errors := failures(r.Errors(sc.Name, s.Name)); any || errors != "" {
+			fmt.Fprintf(&w, "%s %s |\n", row, errors)
+		}
+	}
+	for _, m := range r.Missing {
+		if m.Scenario == sc.Name {
+			fmt.Fprintf(&w, "\n%s is left out: %s\n", cmp.Or(m.Server, sc.Name), m.Reason)
+		}
+	}
+	return w.String()
+}
 
 // A column of the table of servers is one metric of one scenario.
 type column struct {

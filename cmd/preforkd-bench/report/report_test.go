@@ -44,11 +44,28 @@ func TestTextNamesEverything(t *testing.T) {
 		"2 it ended by itself",
 		"xinetd: left out: xinetd is not installed",
 		"apache: left out: no reason",
-		"P1  closed16 conn/s of preforkd-stdio / tcpserver",
+		"P1g  closed16 conn/s of preforkd-stdio / tcpserver",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing in\n%s", want, text)
 		}
+	}
+}
+
+// A table that is taken out of a report keeps what its machine is like.
+func TestPrimitivesStandAboveEveryTable(t *testing.T) {
+	r := record()
+	r.Primitives = result.Primitives{result.Spawn: 68164, result.SpawnLibc: 581849, result.Fault: 902, result.Nap: 100341, result.NapCPU: 17594}
+	const line = "\nThis machine, in us: spawn of an empty program 68.2 (with musl -, with glibc 582), " +
+		"page fault 0.902, CPUID -, system call -, context switch -, nap of 20 100 (CPU 17.6)\n"
+	text := Text(r, "tcpserver")
+	for _, below := range []string{"  preforkd-stdio  exec", "closed16: ", "targets\n"} {
+		if !strings.Contains(text, line+below) {
+			t.Errorf("it does not stand above %q in\n%s", below, text)
+		}
+	}
+	if without := Text(record(), "tcpserver"); strings.Contains(without, "This machine") {
+		t.Errorf("nothing was measured, and it is there:\n%s", without)
 	}
 }
 
@@ -66,9 +83,37 @@ func TestMarkdown(t *testing.T) {
 		t.Errorf("a server without values is in\n%s", servers)
 	}
 	targets := TargetTable(result.Evaluate(record(), result.Targets))
-	want := "| P1 | closed16 conn/s of preforkd-stdio / tcpserver | ≥ 1.1 | **1.50** | 1.50 to 1.50 |\n"
-	if !strings.Contains(targets, want) || strings.Count(targets, "\n") != 3 {
-		t.Errorf("want one target,\n%s\nin\n%s", want, targets)
+	want := "| P1g | closed16 conn/s of preforkd-stdio / tcpserver | ≥ 1 | **1.50** | 1.50 to 1.50 |\n"
+	missing := "| P1g | closed16 conn/s of preforkd-stdio / xinetd | ≥ 2 | not measured | xinetd is not installed |\n" +
+		"| P4 | closed16 conn/s of preforkd-reuse / apache | ≥ 1 | not measured | no reason |\n"
+	if !strings.Contains(targets, want) || !strings.Contains(targets, missing) || strings.Count(targets, "\n") != 5 {
+		t.Errorf("want one target that was measured, and two that could not be,\n%s%s\nin\n%s", want, missing, targets)
+	}
+}
+
+// A server that fails has missed its target, and the table of its scenario says
+// how it has failed.
+func TestMarkdownOfAServerThatFails(t *testing.T) {
+	r := record()
+	r.Primitives = result.Primitives{result.Fault: 902}
+	missed := []result.Target{{ID: "T", Scenario: "closed16", Metric: result.Rate, Server: "broken", AtLeast: true, Want: 3}}
+	if got, want := TargetTable(result.Evaluate(r, missed)), "| T | closed16 conn/s of broken | ≥ 3 | fails | 2 it ended by itself |\n"; !strings.HasSuffix(got, want) {
+		t.Errorf("want\n%s\nin\n%s", want, got)
+	}
+	table := ScenarioTable(r, r.Scenarios[0])
+	for _, want := range []string{
+		"page fault 0.902, ",
+		".\n\n| server | conn/s | CPU s/1000 | errors |\n|---|--:|--:|---|\n| preforkd-stdio | 1500 | 0.400 |  |\n",
+		"| broken |  |  | 2 it ended by itself |\n",
+		"\napache is left out: no reason\n",
+	} {
+		if !strings.Contains(table, want) {
+			t.Errorf("%q is missing in\n%s", want, table)
+		}
+	}
+	r.Machine.Kernel = "6.18 x86_64"
+	if compared := Compared(r, r); !strings.Contains(compared, "page fault 0.902, ") {
+		t.Errorf("no primitives above\n%s", compared)
 	}
 }
 

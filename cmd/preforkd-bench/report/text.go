@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -13,13 +14,16 @@ func Text(r *result.Record, peer string) string {
 	fmt.Fprintf(&w, "preforkd-bench, %s, %.0f s\n%v\n", r.Started.Format("2006-01-02 15:04 MST"), r.Seconds, r.Machine)
 	fmt.Fprintln(&w, "Medians [quartiles] over rounds. CPU in seconds per thousand connections: master + workers = CPU; machine is the busy")
 	fmt.Fprintln(&w, "time of all CPUs less the load generator's, other programs included. Compare within one run only.")
-	if r.Echo == "bare" {
+	switch r.Echo {
+	case "musl":
+		fmt.Fprintln(&w, "The C echo that servers start is linked with musl.")
+	case "bare":
 		fmt.Fprintln(&w, "The C echo that servers start is the one without a C library.")
 	}
 	for _, note := range r.Notes {
 		fmt.Fprintln(&w, "Note: "+note)
 	}
-	fmt.Fprintln(&w)
+	fmt.Fprint(&w, "\n", primitives(r))
 	var rows [][]string
 	for _, s := range r.Servers {
 		if s.Class != "spawn" {
@@ -33,9 +37,9 @@ func Text(r *result.Record, peer string) string {
 		}
 	}
 	for _, sc := range r.Scenarios {
-		w.WriteString("\n" + table(r, sc, peer))
+		w.WriteString("\n" + primitives(r) + table(r, sc, peer))
 	}
-	w.WriteString("\n" + Targets("targets", result.Evaluate(r, result.Targets)))
+	w.WriteString("\n" + primitives(r) + Targets("targets", result.Evaluate(r, result.Targets)))
 	return w.String()
 }
 
@@ -76,7 +80,7 @@ func table(r *result.Record, sc result.Scenario, peer string) string {
 	columns(&w, rows)
 	for _, m := range r.Missing {
 		if m.Scenario == sc.Name {
-			fmt.Fprintf(&w, "  %s: left out: %s\n", m.Server, m.Reason)
+			fmt.Fprintf(&w, "  %s: left out: %s\n", cmp.Or(m.Server, sc.Name), m.Reason)
 		}
 	}
 	return w.String()

@@ -32,6 +32,32 @@ const (
 	MasterMany   Metric = "cpu_master_many_us" // the same with many
 	MasterGrowth Metric = "cpu_master_growth"  // many divided by few
 
+	// One master with many services.
+	StartTime     Metric = "start_ms"      // until the last service answers, or the first socket listens
+	ReloadTime    Metric = "reload_ms"     // from SIGHUP until the one service that was changed answers at its new address
+	ReloadCPU     Metric = "cpu_reload_ms" // the master's CPU time of that
+	MemoryService Metric = "service_kib"   // growth of the master's private memory per service
+	Threads       Metric = "threads"       // of the master
+
+	// Connections that are refused, and a client that is not.
+	RefusedRate    Metric = "refused_per_s"       // while the server has nothing else to do
+	CPURefused     Metric = "cpu_refused_us"      // the master's CPU time of one
+	Refused        Metric = "refused"             // how many, for these two
+	MemoryRules    Metric = "rules_mib"           // the master's private memory with its rules
+	MemoryFlood    Metric = "flood_kib"           // growth of that by everything that came
+	FloodRate      Metric = "flood_refused_per_s" // beside the client
+	FloodP50       Metric = "flood_p50_us"        // the client's latency beside the flood
+	FloodP99       Metric = "flood_p99_us"
+	FloodP99Growth Metric = "flood_p99_growth" // divided by that without the flood
+
+	// Boxes.
+	LatencyPaced Metric = "latency_paced_us" // p50 of connections at a low rate, as LatencyP50
+	CPUBusy      Metric = "cpu_busy_us"      // CPU with sixteen clients, as CPU
+	StartMore    Metric = "start_more_ms"    // StartTime less that of the same service without a box
+	CPUFew       Metric = "cpu_few_us"       // CPU per connection with few others open
+	CPUMany      Metric = "cpu_many_us"      // the same with many
+	CPUGrowth    Metric = "cpu_growth"       // many divided by few
+
 	SpawnWall Metric = "spawn_wall_us" // one spawn after the other
 	SpawnCPU  Metric = "spawn_cpu_us"  // parent and child
 )
@@ -40,35 +66,55 @@ const (
 func (m Metric) Title() string { return titles[m] }
 
 var titles = map[Metric]string{
-	LatencyP50:   "p50 us",
-	LatencyP99:   "p99 us",
-	LatencyMax:   "max us",
-	LagP99:       "lag p99",
-	Rate:         "conn/s",
-	Offered:      "offered",
-	CPU:          "CPU s/1000",
-	CPUMaster:    "master",
-	CPUWorkers:   "workers",
-	CPUMachine:   "machine",
-	Throughput:   "MiB/s",
-	CPUPerGiB:    "CPU s/GiB",
-	Served:       "served",
-	Lost:         "lost",
-	Memory:       "PSS KiB",
-	MemoryMaster: "master KiB",
-	MemorySystem: "avail KiB",
-	MasterFew:    "master us",
-	MasterMany:   "with many",
-	MasterGrowth: "growth",
-	SpawnWall:    "wall us",
-	SpawnCPU:     "CPU us",
+	LatencyP50:     "p50 us",
+	LatencyP99:     "p99 us",
+	LatencyMax:     "max us",
+	LagP99:         "lag p99",
+	Rate:           "conn/s",
+	Offered:        "offered",
+	CPU:            "CPU s/1000",
+	CPUMaster:      "master",
+	CPUWorkers:     "workers",
+	CPUMachine:     "machine",
+	Throughput:     "MiB/s",
+	CPUPerGiB:      "CPU s/GiB",
+	Served:         "served",
+	Lost:           "lost",
+	Memory:         "PSS KiB",
+	MemoryMaster:   "master KiB",
+	MemorySystem:   "avail KiB",
+	MasterFew:      "master us",
+	MasterMany:     "with many",
+	MasterGrowth:   "growth",
+	StartTime:      "start ms",
+	ReloadTime:     "reload ms",
+	ReloadCPU:      "its CPU ms",
+	MemoryService:  "KiB/service",
+	Threads:        "threads",
+	RefusedRate:    "refused/s",
+	CPURefused:     "master us",
+	Refused:        "refused",
+	MemoryRules:    "master MiB",
+	MemoryFlood:    "growth KiB",
+	FloodRate:      "flood/s",
+	FloodP50:       "p50 beside",
+	FloodP99:       "p99 beside",
+	FloodP99Growth: "p99 growth",
+	LatencyPaced:   "paced p50",
+	CPUBusy:        "CPU of 16",
+	StartMore:      "ms later",
+	CPUFew:         "CPU us",
+	CPUMany:        "with many",
+	CPUGrowth:      "growth",
+	SpawnWall:      "wall us",
+	SpawnCPU:       "CPU us",
 }
 
 // PerThousand reports whether the metric is shown as seconds per thousand
 // connections.
 func (m Metric) PerThousand() bool {
 	switch m {
-	case CPU, CPUMaster, CPUWorkers, CPUMachine:
+	case CPU, CPUMaster, CPUWorkers, CPUMachine, CPUBusy:
 		return true
 	}
 	return false
@@ -77,7 +123,7 @@ func (m Metric) PerThousand() bool {
 // LowerIsBetter tells the direction of a metric.
 func (m Metric) LowerIsBetter() bool {
 	switch m {
-	case Rate, Throughput, Served, Offered:
+	case Rate, Throughput, Served, Offered, RefusedRate, FloodRate:
 		return false
 	}
 	return true

@@ -17,8 +17,9 @@ type Record struct {
 	Started      time.Time     `json:"started"`
 	Seconds      float64       `json:"seconds"`
 	Machine      Machine       `json:"machine"`
+	Primitives   Primitives    `json:"primitives,omitempty"` // of the machine, measured before all else
 	Short        bool          `json:"short"`
-	Echo         string        `json:"echo"`            // the C echo that servers start: libc or bare
+	Echo         string        `json:"echo"`            // the C echo that servers start: libc, musl or bare
 	Notes        []string      `json:"notes,omitempty"` // what a reader must know to understand the numbers
 	Scenarios    []Scenario    `json:"scenarios"`
 	Servers      []Server      `json:"servers"`
@@ -44,9 +45,10 @@ type Server struct {
 	Version string `json:"version,omitempty"`
 }
 
-// Missing is a server that was left out of everything, or of one scenario.
+// Missing is a server that was left out of everything or of one scenario, or a
+// scenario that was left out.
 type Missing struct {
-	Server   string `json:"server"`
+	Server   string `json:"server,omitempty"`
 	Scenario string `json:"scenario,omitempty"`
 	Reason   string `json:"reason"`
 }

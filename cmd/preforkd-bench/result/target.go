@@ -24,6 +24,7 @@ type Evaluation struct {
 	Target
 	Reached  Summary
 	Failed   map[string]int // connections that the server lost, and rounds, by kind
+	Missing  string         // why the server or the peer took no part in the scenario that was run
 	Measured bool
 	Met      bool
 }
@@ -32,7 +33,7 @@ type Evaluation struct {
 func Evaluate(r *Record, targets []Target) []Evaluation {
 	var evaluations []Evaluation
 	for _, t := range targets {
-		e := Evaluation{Target: t, Failed: r.Errors(t.Scenario, t.Server)}
+		e := Evaluation{Target: t, Failed: r.Errors(t.Scenario, t.Server), Missing: r.missing(t)}
 		if t.Peer == "" {
 			e.Reached = r.Summary(t.Scenario, t.Server, t.Metric)
 		} else {
@@ -43,6 +44,20 @@ func Evaluate(r *Record, targets []Target) []Evaluation {
 		evaluations = append(evaluations, e)
 	}
 	return evaluations
+}
+
+// missing returns why a run has not what a target compares. Nothing is missing of a
+// scenario that was not to be run.
+func (r *Record) missing(t Target) string {
+	if !slices.ContainsFunc(r.Scenarios, func(s Scenario) bool { return s.Name == t.Scenario }) {
+		return ""
+	}
+	for _, m := range r.Missing {
+		if (m.Scenario == "" || m.Scenario == t.Scenario) && (m.Server == t.Server || m.Server == t.Peer && t.Peer != "") {
+			return m.Reason
+		}
+	}
+	return ""
 }
 
 func (t Target) holds(value float64) bool {
@@ -57,7 +72,10 @@ func (t Target) String() string {
 	s := fmt.Sprintf("%s %s of %s", t.Scenario, t.Metric.Title(), t.Server)
 	switch t.Metric {
 	case CPUMaster:
-		s = fmt.Sprintf("%s master's CPU us of %s", t.Scenario, t.Server)
+		s = fmt.Sprintf("%s master's CPU of %s", t.Scenario, t.Server)
+		if t.Peer == "" {
+			s = fmt.Sprintf("%s master's CPU us of %s", t.Scenario, t.Server)
+		}
 	case CPUWorkers:
 		s = fmt.Sprintf("%s workers' CPU of %s", t.Scenario, t.Server)
 	}
@@ -69,10 +87,14 @@ func (t Target) String() string {
 
 // Limit returns what is wanted with its direction: ">= 1.1".
 func (t Target) Limit() string {
+	sign, form := "<=", "%s %.3g"
 	if t.AtLeast {
-		return fmt.Sprintf(">= %g", t.Want)
+		sign = ">="
 	}
-	return fmt.Sprintf("<= %g", t.Want)
+	if t.Want >= 100 {
+		form = "%s %.0f"
+	}
+	return fmt.Sprintf(form, sign, t.Want)
 }
 
 // Check returns an error that names every target that was missed or not
@@ -87,6 +109,8 @@ func Check(evaluations []Evaluation) error {
 		switch {
 		case len(e.Failed) > 0:
 			problems = append(problems, fmt.Errorf("%s failed in %s: %v", e.Server, e.Scenario, e.Failed))
+		case !e.Measured && e.Missing != "":
+			problems = append(problems, fmt.Errorf("%v was not measured: %s", e.Target, e.Missing))
 		case !e.Measured:
 			problems = append(problems, fmt.Errorf("%v was not measured", e.Target))
 		case !e.Met:

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"context"
+	"time"
 
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/load"
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/proc"
@@ -28,7 +29,7 @@ func idle(ctx context.Context, p *Plan, s *subject) (result.Measurement, error) 
 	if err != nil {
 		return result.Measurement{}, err
 	}
-	connections, err := load.OpenIdle(ctx, s.addr(), p.Idle, s.server.Shrink())
+	connections, err := load.OpenIdle(ctx, s.addr, p.Idle, s.server.Shrink())
 	if err != nil {
 		return result.Measurement{}, err
 	}
@@ -64,45 +65,52 @@ func idle(ctx context.Context, p *Plan, s *subject) (result.Measurement, error) 
 	return result.Measurement{Values: values, Errors: r.Errors}, nil
 }
 
-// growth measures the master's own CPU time per connection twice on the same
-// server: while few connections are open, and while many are.
-func growth(ctx context.Context, p *Plan, s *subject) (result.Measurement, error) {
-	m := result.Measurement{Values: map[result.Metric]float64{}, Errors: map[string]int{}}
-	if err := s.warm(ctx, p, growthClients); err != nil {
-		return m, err
-	}
-	measure := func(live int) (float64, error) {
-		connections, err := load.OpenIdle(ctx, s.addr(), live, s.server.Shrink())
+// growth measures the CPU time per connection twice on the same server: while
+// few connections are open, and while many are.
+func growth(many func(*Plan) int) func(context.Context, *Plan, *subject) (result.Measurement, error) {
+	return func(ctx context.Context, p *Plan, s *subject) (result.Measurement, error) {
+		m := result.Measurement{Values: map[result.Metric]float64{}, Errors: map[string]int{}}
+		if err := s.warm(ctx, p, growthClients); err != nil {
+			return m, err
+		}
+		withFew, err := s.among(ctx, p, few, &m)
 		if err != nil {
-			return 0, err
+			return m, err
 		}
-		defer connections.Close()
-		r, cost, err := s.cost(ctx, live, func() (*load.Result, error) {
-			return load.Closed(ctx, s.addr(), growthClients, p.Growth, 10*p.Duration)
-		})
+		s.server.Settle(ctx, 0)
+		withMany, err := s.among(ctx, p, many(p), &m)
 		if err != nil {
-			return 0, err
+			return m, err
 		}
-		for _, errors := range []map[string]int{connections.Result.Errors, r.Errors} {
-			for kind, n := range errors {
-				m.Errors[kind] += n
-			}
+		m.Values[result.MasterFew], m.Values[result.CPUFew] = microseconds(withFew.Master), microseconds(withFew.Total())
+		m.Values[result.MasterMany], m.Values[result.CPUMany] = microseconds(withMany.Master), microseconds(withMany.Total())
+		if withFew.Master > 0 {
+			m.Values[result.MasterGrowth] = float64(withMany.Master) / float64(withFew.Master)
+			m.Values[result.CPUGrowth] = float64(withMany.Total()) / float64(withFew.Total())
 		}
-		return microseconds(cost.Master) / float64(max(r.Done+r.Failed(), 1)), nil
+		return m, nil
 	}
-	withFew, err := measure(few)
+}
+
+// among returns what one connection costs while others are open, and adds the
+// errors of all to a measurement.
+func (s *subject) among(ctx context.Context, p *Plan, live int, m *result.Measurement) (proc.Cost, error) {
+	connections, err := load.OpenIdle(ctx, s.addr, live, s.server.Shrink())
 	if err != nil {
-		return m, err
+		return proc.Cost{}, err
 	}
-	s.server.Settle(ctx, 0)
-	withMany, err := measure(p.Idle)
+	defer connections.Close()
+	r, cost, err := s.cost(ctx, live, func() (*load.Result, error) {
+		return load.Closed(ctx, s.addr, growthClients, p.Growth, 10*p.Duration)
+	})
 	if err != nil {
-		return m, err
+		return proc.Cost{}, err
 	}
-	m.Values[result.MasterFew] = withFew
-	m.Values[result.MasterMany] = withMany
-	if withFew > 0 {
-		m.Values[result.MasterGrowth] = withMany / withFew
+	for _, errors := range []map[string]int{connections.Result.Errors, r.Errors} {
+		for kind, n := range errors {
+			m.Errors[kind] += n
+		}
 	}
-	return m, nil
+	n := time.Duration(max(r.Done+r.Failed(), 1))
+	return proc.Cost{Master: cost.Master / n, Workers: cost.Workers / n, Machine: cost.Machine / n}, nil
 }

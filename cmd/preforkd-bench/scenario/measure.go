@@ -3,17 +3,12 @@ package scenario
 import (
 	"context"
 	"math"
-	"net/netip"
 	"time"
 
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/load"
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/proc"
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/result"
 )
-
-func (s *subject) addr() netip.AddrPort {
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(s.port))
-}
 
 // cost runs a load and returns what it cost the server: the difference between
 // two moments at which no worker was busy. live connections stay open
@@ -41,7 +36,7 @@ func (s *subject) cost(ctx context.Context, live int, run func() (*load.Result, 
 
 // warm loads the server for a moment that does not count.
 func (s *subject) warm(ctx context.Context, p *Plan, clients int) error {
-	_, err := load.Closed(ctx, s.addr(), clients, 0, p.Warmup)
+	_, err := load.Closed(ctx, s.addr, clients, 0, p.Warmup)
 	return err
 }
 
@@ -79,7 +74,7 @@ func closed(clients int) func(context.Context, *Plan, *subject) (result.Measurem
 			return result.Measurement{}, err
 		}
 		r, cost, err := s.cost(ctx, 0, func() (*load.Result, error) {
-			return load.Closed(ctx, s.addr(), clients, 0, p.Duration)
+			return load.Closed(ctx, s.addr, clients, 0, p.Duration)
 		})
 		if err != nil {
 			return result.Measurement{}, err
@@ -96,7 +91,7 @@ func open(ctx context.Context, p *Plan, s *subject) (result.Measurement, error) 
 		return result.Measurement{}, err
 	}
 	r, cost, err := s.cost(ctx, 0, func() (*load.Result, error) {
-		return load.Open(ctx, s.addr(), p.Rate, p.Open)
+		return load.Open(ctx, s.addr, p.Rate, p.Open)
 	})
 	if err != nil {
 		return result.Measurement{}, err
@@ -116,7 +111,7 @@ func bulk(ctx context.Context, p *Plan, s *subject) (result.Measurement, error) 
 		return result.Measurement{}, err
 	}
 	r, cost, err := s.cost(ctx, 0, func() (*load.Result, error) {
-		return load.Bulk(ctx, s.addr(), 0, p.Duration)
+		return load.Bulk(ctx, s.addr, 0, p.Duration)
 	})
 	if err != nil {
 		return result.Measurement{}, err

@@ -19,7 +19,7 @@ func TestBaselineFDPassServesMoreThanItsPool(t *testing.T) {
 	}
 	defer children.Close()
 	// A preforkd that does not exist saves building one.
-	build, err := server.Compile(t.Context(), children, t.TempDir(), "/nonexistent", false)
+	build, err := server.Compile(t.Context(), children, t.TempDir(), "/nonexistent", server.Libc)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,12 +35,12 @@ func TestBaselineFDPassServesMoreThanItsPool(t *testing.T) {
 // passes has a server of 16 workers serve 50 clients.
 func passes(t *testing.T, run Run, d server.Definition) {
 	t.Helper()
-	s, stop, err := run.start(t.Context(), server.Server{Definition: d})
+	s, stop, err := run.start(t.Context(), server.Server{Definition: d}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer stop()
-	r, err := load.Closed(t.Context(), s.addr(), 50, 1000, time.Minute)
+	r, err := load.Closed(t.Context(), s.addr, 50, 1000, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

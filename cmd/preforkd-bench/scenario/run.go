@@ -3,9 +3,12 @@ package scenario
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/load"
@@ -45,8 +48,11 @@ func (r *Run) Execute(ctx context.Context, record *result.Record) error {
 			}
 			sc.About = fmt.Sprintf("%s; %.0f a second", sc.About, r.Plan.Rate)
 		}
-		if sc.Name == "idle" || sc.Name == "growth" {
+		switch sc.Name {
+		case "idle", "growth":
 			sc.About = fmt.Sprintf("%s; %d of them", sc.About, r.Plan.Idle)
+		case "boxes":
+			sc.About = fmt.Sprintf("%s; %d and %d of them", sc.About, few, r.Plan.Boxes)
 		}
 		record.Scenarios = append(record.Scenarios, result.Scenario{
 			Name: sc.Name, About: sc.About, Shows: sc.Shows, Rounds: rounds,
@@ -54,8 +60,13 @@ func (r *Run) Execute(ctx context.Context, record *result.Record) error {
 		jobs := r.jobs(sc)
 		for round := range rounds {
 			start := time.Now()
+			order := func(i int) int { return (i + round) % len(jobs) }
+			if sc.shuffled {
+				shuffled := rand.Perm(len(jobs))
+				order = func(i int) int { return shuffled[i] }
+			}
 			for i := range jobs {
-				job := jobs[(i+round)%len(jobs)]
+				job := jobs[order(i)]
 				m, err := job.run(ctx)
 				if ctx.Err() != nil {
 					return context.Cause(ctx)
@@ -80,18 +91,21 @@ type job struct {
 
 // jobs returns the measurements of one round, and records who is left out.
 func (r *Run) jobs(sc Scenario) []job {
-	var jobs []job
-	if sc.run == nil {
-		for _, p := range spawnPrograms {
-			jobs = append(jobs, job{p.name, func(ctx context.Context) (result.Measurement, error) {
-				return spawn(ctx, r.Children, r.Build, r.Plan.Spawns, p.mode, p.program)
-			}})
-			r.record.Servers = append(r.record.Servers, result.Server{Name: p.name, Class: "spawn", About: p.about})
-		}
-		return jobs
+	leaveOut := func(name, reason string) {
+		r.record.Missing = append(r.record.Missing, result.Missing{Server: name, Scenario: sc.Name, Reason: reason})
 	}
+	if sc.rows != nil {
+		return r.rowJobs(sc, leaveOut)
+	}
+	if sc.echo != "" {
+		if _, err := r.Build.Echo(sc.echo); err != nil {
+			leaveOut("", err.Error())
+			return nil
+		}
+	}
+	var jobs []job
 	for _, s := range r.Servers {
-		if r.Only != nil && !slices.Contains(r.Only(sc.Name), s.Name) {
+		if r.Only != nil && !slices.Contains(r.Only(sc.Name), s.Name) || sc.echo != "" && !s.StartsEcho || !sc.Has(s.Definition) {
 			continue
 		}
 		reason := s.Except[sc.Name]
@@ -99,7 +113,7 @@ func (r *Run) jobs(sc Scenario) []job {
 			reason = "not in the short form"
 		}
 		if reason != "" {
-			r.record.Missing = append(r.record.Missing, result.Missing{Server: s.Name, Scenario: sc.Name, Reason: reason})
+			leaveOut(s.Name, reason)
 			continue
 		}
 		jobs = append(jobs, job{s.Name, func(ctx context.Context) (result.Measurement, error) {
@@ -109,9 +123,36 @@ func (r *Run) jobs(sc Scenario) []job {
 	return jobs
 }
 
+// rowJobs returns the measurements of one round of a scenario with rows of its
+// own, and records its rows as servers.
+func (r *Run) rowJobs(sc Scenario, leaveOut func(name, reason string)) []job {
+	var jobs []job
+	for _, row := range sc.rows(&r.Plan) {
+		if r.Only != nil && !slices.Contains(r.Only(sc.Name), row.Name) {
+			continue
+		}
+		if row.missing != nil {
+			if err := row.missing(r); err != nil {
+				leaveOut(row.Name, err.Error())
+				continue
+			}
+		}
+		jobs = append(jobs, job{row.Name, func(ctx context.Context) (result.Measurement, error) { return row.run(ctx, r) }})
+		described := row.Server
+		if strings.HasPrefix(row.Name, "preforkd") {
+			described.Version = r.Build.Version()
+		}
+		r.record.Servers = append(r.record.Servers, described)
+	}
+	return jobs
+}
+
 // measure starts a server, runs one scenario on it and stops it.
 func (r *Run) measure(ctx context.Context, sc Scenario, s server.Server) (result.Measurement, error) {
-	subject, stop, err := r.start(ctx, s)
+	if sc.start != nil {
+		return sc.start(ctx, r, s, sc.echo)
+	}
+	subject, stop, err := r.start(ctx, s, sc.echo)
 	if err != nil {
 		return result.Measurement{}, err
 	}
@@ -119,26 +160,40 @@ func (r *Run) measure(ctx context.Context, sc Scenario, s server.Server) (result
 	return sc.run(ctx, &r.Plan, subject)
 }
 
-// start starts a server at a free port in a fresh directory. The caller calls
-// stop, which removes both.
-func (r *Run) start(ctx context.Context, s server.Server) (_ *subject, stop func(), err error) {
+// start starts a server at a free port in a fresh directory, with an echo if
+// that is not the run's. The caller calls stop, which ends the server and
+// removes the directory.
+func (r *Run) start(ctx context.Context, s server.Server, echo server.Echo) (_ *subject, stop func(), err error) {
 	port, err := proc.FreePort()
 	if err != nil {
 		return nil, nil, err
 	}
-	r.starts++
-	dir := filepath.Join(r.Dir, fmt.Sprintf("%s-%d", s.Name, r.starts))
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return nil, nil, fmt.Errorf("prepare directory of %s: %w", s.Name, err)
-	}
-	running, err := r.serve(ctx, s, server.Site{Build: r.Build, Dir: dir, Port: port, Program: s.Path})
+	dir, err := r.directory(s.Name)
 	if err != nil {
 		return nil, nil, err
 	}
-	return &subject{running, port}, func() {
+	running, err := r.serve(ctx, s, server.Site{Build: r.Build, Dir: dir, Port: port, Program: s.Path, Echo: echo})
+	if err != nil {
+		return nil, nil, err
+	}
+	return &subject{running, loopback(port)}, func() {
 		running.Stop()
 		os.RemoveAll(dir)
 	}, nil
+}
+
+func loopback(port int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port))
+}
+
+// directory makes a fresh directory for one start of a server.
+func (r *Run) directory(name string) (string, error) {
+	r.starts++
+	dir := filepath.Join(r.Dir, fmt.Sprintf("%s-%d", name, r.starts))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return "", fmt.Errorf("prepare directory of %s: %w", name, err)
+	}
+	return dir, nil
 }
 
 // serve starts a server the way its definition says. The caller stops it.
@@ -172,13 +227,13 @@ func (r *Run) chooseRate(ctx context.Context) error {
 	}
 	var rates []float64
 	for range 3 {
-		s, stop, err := r.start(ctx, server.Server{Definition: definitions[0]})
+		s, stop, err := r.start(ctx, server.Server{Definition: definitions[0]}, "")
 		if err != nil {
 			return fmt.Errorf("measure spawn capacity: %w", err)
 		}
 		if err = s.warm(ctx, &r.Plan, 16); err == nil {
 			var loaded *load.Result
-			if loaded, err = load.Closed(ctx, s.addr(), 16, 0, r.Plan.Duration); err == nil {
+			if loaded, err = load.Closed(ctx, s.addr, 16, 0, r.Plan.Duration); err == nil {
 				rates = append(rates, loaded.Rate())
 			}
 		}

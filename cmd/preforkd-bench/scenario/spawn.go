@@ -12,14 +12,31 @@ import (
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/server"
 )
 
-// spawnPrograms are the programs of the spawn baseline.
-var spawnPrograms = []struct {
-	name, about, mode, program string
-}{
-	{"spawn-empty", "an empty static program", "none", "empty"},
-	{"spawn-c", "the static C echo, 64 bytes through a socket pair", "echo", "echo"},
-	{"spawn-bare-c", "the same without a C library", "echo", "bareecho"},
-	{"spawn-go", "a bare Go program that copies fd 3, 64 bytes through a socket pair", "echo", "barego"},
+// spawns returns the rows of the spawn baseline, one for each program.
+func spawns(*Plan) []row {
+	var rows []row
+	for _, p := range []struct{ name, about, mode, program string }{
+		{"spawn-empty", "an empty static program", "none", "empty"},
+		{"spawn-c", "the static C echo, 64 bytes through a socket pair", "echo", "echo"},
+		{"spawn-musl-c", "the same, linked with musl", "echo", "muslecho"},
+		{"spawn-bare-c", "the same without a C library", "echo", "bareecho"},
+		{"spawn-go", "a bare Go program that copies fd 3, 64 bytes through a socket pair", "echo", "barego"},
+	} {
+		rows = append(rows, row{
+			Server: result.Server{Name: p.name, Class: "spawn", About: p.about},
+			missing: func(r *Run) error {
+				_, err := r.Build.Program("spawnbaseline")
+				if err == nil {
+					_, err = r.Build.Program(p.program)
+				}
+				return err
+			},
+			run: func(ctx context.Context, r *Run) (result.Measurement, error) {
+				return spawn(ctx, r.Children, r.Build, r.Plan.Spawns, p.mode, p.program)
+			},
+		})
+	}
+	return rows
 }
 
 // spawn measures the baseline of one program.

@@ -11,7 +11,7 @@ import (
 // /etc/services, so its type is UNLISTED; the default limit of 50 starts per
 // second (cps) is lifted.
 func xinetd(s Site) ([]string, error) {
-	echo, err := s.Build.Echo()
+	echo, err := s.EchoPath()
 	if err != nil {
 		return nil, err
 	}

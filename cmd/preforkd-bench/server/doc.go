@@ -4,8 +4,8 @@
 // is the place to add one.
 //
 // The programs of the benchmark's own, in testdata, are embedded and compiled
-// when a run begins, with gcc -O2 -static and go build, so that they suit the
-// machine and nothing needs to be installed but compilers.
+// when a run needs them, before it measures, with gcc -O2 -static and go build,
+// so that they suit the machine and nothing needs to be installed but compilers.
 //
 // All servers listen on 127.0.0.1 at a port that is free, with a backlog of
 // Backlog where they let one choose, without name lookups, and with no limit

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/nspawn"
@@ -36,10 +37,12 @@ type Definition struct {
 	Class Class
 	About string // one line
 
-	// Package is the Debian package that has Program; both are empty for
-	// what is built.
-	Package string
+	// Program is the server's; it is empty for what is built. Package is the
+	// Debian package that has it. Origin says where else it comes from when
+	// there is no such package.
 	Program string
+	Package string
+	Origin  string
 
 	// Command returns the arguments that start the server. It may write files
 	// into site.Dir, which is the server's alone.
@@ -49,9 +52,17 @@ type Definition struct {
 	// server. They are started in a machine that is booted for them.
 	Unit func(site Site) (Unit, error)
 
+	// StartsEcho says that the server starts the static C echo, so that it is
+	// another server with another echo.
+	StartsEcho bool
+
 	// Variant marks a second way to run a server that is in the table already.
 	// Short runs leave it out unless it is asked for by name.
 	Variant bool
+
+	// Boxed marks a server that isolates what it starts. Only the scenarios of
+	// boxes have it.
+	Boxed bool
 
 	// Except names scenarios that the server is left out of, and why.
 	Except map[string]string
@@ -63,7 +74,11 @@ type Site struct {
 	Dir     string // empty directory of this start
 	Port    int    // on 127.0.0.1
 	Program string // absolute path of the definition's Program
+	Echo    Echo   // what the server starts; empty for what the build says
 }
+
+// EchoPath returns the path of the C echo that the server starts.
+func (s Site) EchoPath() (string, error) { return s.Build.Echo(s.Echo) }
 
 // A Server is a definition whose programs are there.
 type Server struct {
@@ -105,9 +120,9 @@ func Names() []string {
 	return names
 }
 
-// Packages returns the Debian packages of all servers, each once.
+// Packages returns the Debian packages of all servers and compilers, each once.
 func Packages() []string {
-	packages := []string{"gcc", "libc6-dev"}
+	packages := slices.Concat(compilerPackages["gcc"], compilerPackages["musl-gcc"])
 	seen := make(map[string]bool)
 	for _, d := range Table {
 		if d.Package != "" && !seen[d.Package] {
@@ -162,6 +177,9 @@ func (d Definition) Installed() error {
 		return nil
 	}
 	if _, err := lookPath(d.Program); err != nil {
+		if d.Package == "" {
+			return fmt.Errorf("%s is not installed (%s)", d.Program, d.Origin)
+		}
 		return fmt.Errorf("%s is not installed (Debian package %s)", d.Program, d.Package)
 	}
 	return nil

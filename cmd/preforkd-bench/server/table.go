@@ -3,21 +3,25 @@ package server
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 )
 
 // Table holds all servers, in the order of reports. The peers that start a
 // program per connection all start the same static C echo.
-var Table = []Definition{
+var Table = slices.Concat(servers, boxes)
+
+// servers are all that do not isolate what they start, or not for its own sake.
+var servers = []Definition{
 	{
 		Name: "preforkd-stdio", Class: Exec,
 		About:   "preforkd, a static C echo on fds 0 and 1",
-		Command: preforkd(nil, "--", "{echo}"),
+		Command: preforkd(nil, "--", "{echo}"), StartsEcho: true,
 	},
 	{
 		Name: "preforkd-quiet", Class: Exec, Variant: true,
 		About:   "the same, without a log line per connection",
-		Command: preforkd([]string{"--log-level", "warn"}, "--", "{echo}"),
+		Command: preforkd([]string{"--log-level", "warn"}, "--", "{echo}"), StartsEcho: true,
 	},
 	{
 		Name: "preforkd-echo", Class: Exec,
@@ -38,6 +42,7 @@ var Table = []Definition{
 		Name: "tcpserver", Class: Exec,
 		About:   "ucspi-tcp's tcpserver, a static C echo",
 		Package: "ucspi-tcp", Program: "tcpserver",
+		StartsEcho: true,
 		Command: withEcho(func(s Site, echo string) []string {
 			return []string{s.Program, "-H", "-R", "-l", "localhost",
 				"-c", strconv.Itoa(maxConnections), "-b", strconv.Itoa(Backlog),
@@ -48,6 +53,7 @@ var Table = []Definition{
 		Name: "tcpserver-verbose", Class: Exec, Variant: true,
 		About:   "the same, with its log lines (-v)",
 		Package: "ucspi-tcp", Program: "tcpserver",
+		StartsEcho: true,
 		Command: withEcho(func(s Site, echo string) []string {
 			return []string{s.Program, "-v", "-H", "-R", "-l", "localhost",
 				"-c", strconv.Itoa(maxConnections), "-b", strconv.Itoa(Backlog),
@@ -55,9 +61,21 @@ var Table = []Definition{
 		}),
 	},
 	{
+		Name: "s6-tcpserverd", Class: Exec,
+		About:      "s6-networking's s6-tcpserver, which becomes s6-tcpserverd",
+		Origin:     "s6-networking of skarnet.org; Debian 12 and 13 have no package of it",
+		Program:    "s6-tcpserver",
+		StartsEcho: true,
+		Command: withEcho(func(s Site, echo string) []string {
+			return []string{s.Program, "-q", "-c", strconv.Itoa(s6Connections), "-C", strconv.Itoa(s6Connections),
+				"-b", strconv.Itoa(Backlog), "127.0.0.1", strconv.Itoa(s.Port), echo}
+		}),
+	},
+	{
 		Name: "socat", Class: Exec,
 		About:   "socat TCP-LISTEN,fork EXEC: copies between socket and program",
 		Package: "socat", Program: "socat",
+		StartsEcho: true,
 		Command: withEcho(func(s Site, echo string) []string {
 			return []string{s.Program, socatListen(s.Port), "EXEC:" + echo}
 		}),
@@ -66,6 +84,7 @@ var Table = []Definition{
 		Name: "socat-nofork", Class: Exec, Variant: true,
 		About:   "socat TCP-LISTEN,fork EXEC,nofork: hands the socket over",
 		Package: "socat", Program: "socat",
+		StartsEcho: true,
 		Command: withEcho(func(s Site, echo string) []string {
 			return []string{s.Program, socatListen(s.Port), "EXEC:" + echo + ",nofork"}
 		}),
@@ -74,6 +93,7 @@ var Table = []Definition{
 		Name: "ncat", Class: Exec,
 		About:   "ncat --keep-open --exec; its backlog is fixed",
 		Package: "ncat", Program: "ncat",
+		StartsEcho: true,
 		Command: withEcho(func(s Site, echo string) []string {
 			return []string{s.Program, "--listen", "--keep-open", "--nodns",
 				"--max-conns", strconv.Itoa(maxConnections), "--exec", echo,
@@ -85,12 +105,13 @@ var Table = []Definition{
 		Name: "xinetd", Class: Exec,
 		About:   "xinetd, wait = no; its backlog is fixed",
 		Package: "xinetd", Program: "xinetd",
-		Command: xinetd,
+		Command: xinetd, StartsEcho: true,
 	},
 	{
 		Name: "systemd", Class: Exec,
 		About:   "systemd-socket-activate --accept --inetd; its backlog is the system's largest",
 		Package: "systemd", Program: "systemd-socket-activate",
+		StartsEcho: true,
 		Command: withEcho(func(s Site, echo string) []string {
 			return []string{s.Program, "--accept", "--inetd",
 				"--listen", fmt.Sprintf("127.0.0.1:%d", s.Port), echo}
@@ -100,14 +121,14 @@ var Table = []Definition{
 		Name: "systemd-accept", Class: Exec, Variant: true,
 		About:   "systemd itself, a socket unit with Accept=yes and a service for each connection",
 		Package: "systemd-container", Program: "systemd-nspawn",
-		Unit:   acceptUnit(""),
+		Unit: acceptUnit(""), StartsEcho: true,
 		Except: unitExcept,
 	},
 	{
 		Name: "systemd-sandbox", Class: Exec, Variant: true,
 		About:   "the same, the service confined as an administrator would",
 		Package: "systemd-container", Program: "systemd-nspawn",
-		Unit:   acceptUnit(sandbox),
+		Unit: acceptUnit(sandbox), StartsEcho: true,
 		Except: unitExcept,
 	},
 	{
@@ -129,22 +150,22 @@ var Table = []Definition{
 	{
 		Name: "baseline-c", Class: Baseline,
 		About:   "accept, vfork, exec of the static C echo, wait; nothing else",
-		Command: baseline((*Build).Echo),
+		Command: baseline(Site.EchoPath), StartsEcho: true,
 	},
 	{
 		Name: "baseline-forkexec", Class: Baseline, Variant: true,
 		About:   "the same in Go, with syscall.ForkExec",
-		Command: goBaseline("forkexec"),
+		Command: goBaseline("forkexec"), StartsEcho: true,
 	},
 	{
 		Name: "baseline-osexec", Class: Baseline, Variant: true,
 		About:   "the same in Go, with os/exec",
-		Command: goBaseline("osexec"),
+		Command: goBaseline("osexec"), StartsEcho: true,
 	},
 	{
 		Name: "baseline-go", Class: Baseline,
 		About:   "accept, vfork, exec of a bare Go program that copies fd 3, wait",
-		Command: baseline(func(b *Build) (string, error) { return b.Program("barego") }),
+		Command: baseline(func(s Site) (string, error) { return s.Build.Program("barego") }),
 	},
 	{
 		Name: "baseline-fdpass", Class: Baseline, Variant: true,
@@ -160,6 +181,10 @@ var Table = []Definition{
 	},
 }
 
+// s6Connections is the most that s6-tcpserverd serves at once, whatever it is
+// told.
+const s6Connections = 16384
+
 // noGrowth is what the baselines of pools are left out of.
 var noGrowth = map[string]string{
 	"idle":   "its pool of processes does not grow",
@@ -169,7 +194,7 @@ var noGrowth = map[string]string{
 // withEcho completes a command that starts the static C echo.
 func withEcho(command func(s Site, echo string) []string) func(Site) ([]string, error) {
 	return func(s Site) ([]string, error) {
-		echo, err := s.Build.Echo()
+		echo, err := s.EchoPath()
 		return command(s, echo), err
 	}
 }
@@ -182,7 +207,7 @@ func preforkd(flags []string, handler ...string) func(Site) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		echo, err := s.Build.Echo()
+		echo, err := s.EchoPath()
 		args := []string{program, "serve", "--control", "none", "--listen", fmt.Sprintf("127.0.0.1:%d", s.Port),
 			"--max-connections", strconv.Itoa(maxConnections)}
 		args = append(args, flags...)
@@ -210,13 +235,13 @@ func own(name string, given ...string) func(Site) ([]string, error) {
 	}
 }
 
-func baseline(program func(*Build) (string, error)) func(Site) ([]string, error) {
+func baseline(program func(Site) (string, error)) func(Site) ([]string, error) {
 	return func(s Site) ([]string, error) {
 		server, err := s.Build.Program("baselineserver")
 		if err != nil {
 			return nil, err
 		}
-		path, err := program(s.Build)
+		path, err := program(s)
 		return []string{server, strconv.Itoa(s.Port), path}, err
 	}
 }
@@ -227,7 +252,7 @@ func goBaseline(how string) func(Site) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		echo, err := s.Build.Echo()
+		echo, err := s.EchoPath()
 		return []string{server, how, strconv.Itoa(s.Port), echo}, err
 	}
 }

@@ -80,7 +80,7 @@ var unitExcept = map[string]string{
 // options.
 func acceptUnit(options string) func(Site) (Unit, error) {
 	return func(s Site) (Unit, error) {
-		echo, err := s.Build.Echo()
+		echo, err := s.EchoPath()
 		return Unit{
 			Socket:  fmt.Sprintf(acceptSocket, s.Port, Backlog, maxConnections),
 			Service: fmt.Sprintf(acceptService, UnitProgram, options),

@@ -23,7 +23,7 @@ func TestUnits(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer children.Close()
-	build, err := server.Compile(t.Context(), children, t.TempDir(), "/nonexistent", false)
+	build, err := server.Compile(t.Context(), children, t.TempDir(), "/nonexistent", server.Libc)
 	if err != nil {
 		t.Fatal(err)
 	}

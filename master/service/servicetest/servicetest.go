@@ -23,6 +23,15 @@ const workerBinary = "[master]\nworker-binary = '/bin/true'\n"
 // null is /dev/null, as the master has it open for all its workers.
 var null = sync.OnceValues(func() (*os.File, error) { return os.OpenFile(os.DevNull, os.O_RDWR, 0) })
 
+// A Stderr is a file that is fd 2 of all workers.
+type Stderr struct{ File *os.File }
+
+// Inherit implements service.Stderr.
+func (s Stderr) Inherit() (*os.File, error) { return s.File, nil }
+
+// Discard implements service.Stderr.
+func (s Stderr) Discard() (*os.File, error) { return s.File, nil }
+
 // Config parses a configuration that has no [master] table.
 func Config(t rapid.TB, text string) config.Config {
 	t.Helper()
@@ -41,7 +50,7 @@ func Specs(t rapid.TB, text string) []*service.Spec {
 	if err != nil {
 		t.Fatal(err)
 	}
-	specs, err := service.Compile(&cfg, file)
+	specs, err := service.Compile(&cfg, service.Files{Null: file, Stderr: Stderr{file}})
 	if err != nil {
 		t.Fatal(err)
 	}

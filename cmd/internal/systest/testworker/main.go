@@ -18,6 +18,8 @@ func main() {
 		"echo":    echo,
 		"lines":   lines,
 		"goodbye": goodbye,
+		"noisy":   noisy,
+		"telling": telling,
 		"who":     who,
 	})
 }
@@ -63,6 +65,31 @@ func lines(c *worker.Conn) error {
 		}
 	}
 	return in.Err()
+}
+
+// noisy writes 200,000 bytes to stderr, and a line to stdout, and then greets.
+func noisy(c *worker.Conn) error {
+	line := strings.Repeat("x", 4999) + "\n"
+	for range 40 {
+		fmt.Fprint(os.Stderr, line)
+	}
+	fmt.Println("on stdout")
+	_, err := fmt.Fprintln(c, "good")
+	return err
+}
+
+// telling writes the first line of its client to stderr. The line "exit" ends the
+// process with code 3.
+func telling(c *worker.Conn) error {
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(os.Stderr, line)
+	if line == "exit\n" {
+		os.Exit(3)
+	}
+	return nil
 }
 
 // goodbye echoes lines until the service stops. Then it says goodbye.

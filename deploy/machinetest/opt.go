@@ -1,0 +1,58 @@
+package machinetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// makeOpt makes the disk that is /opt inside. The file has no name. The caller closes
+// it.
+func makeOpt(ctx context.Context) (_ *os.File, err error) {
+	dir, err := os.MkdirTemp("", "preforkd-machine-opt-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	tree, image := filepath.Join(dir, "opt"), filepath.Join(dir, "opt.img")
+	// The directory for temporary files is closed to others, which /opt must not be.
+	if err := os.Mkdir(tree, 0o755); err != nil {
+		return nil, err
+	}
+	repository, err := repository(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// The machine has another C library than the one that cgo would link, and the race
+	// detector is too slow there.
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-buildvcs=false", "-o", filepath.Join(tree, "test"), ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	// The directory for what is built is another than the usual one, which others may
+	// be using. The variables of a make that runs the tests are not for this one.
+	install := exec.CommandContext(ctx, "make", "-C", repository, "BIN="+filepath.Join(dir, "bin"), "DESTDIR="+filepath.Join(tree, "installed"), "install")
+	install.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool {
+		name, _, _ := strings.Cut(variable, "=")
+		return name == "MAKEFLAGS" || name == "MFLAGS" || name == "MAKELEVEL"
+	})
+	disk := exec.CommandContext(ctx, "mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", tree, image, "512M")
+	for _, cmd := range []*exec.Cmd{build, install, disk} {
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("%v: %w\n%s", cmd.Args, err, out)
+		}
+	}
+	return os.Open(image)
+}
+
+// repository returns the directory of the module whose tests these are.
+func repository(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return "", fmt.Errorf("find the module: %w", err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}

@@ -1,0 +1,232 @@
+package box
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/box/cgroup"
+	"github.com/preforkd/preforkd/master/box/stub"
+	"github.com/preforkd/preforkd/master/box/userpool"
+	"github.com/preforkd/preforkd/master/config"
+	"github.com/preforkd/preforkd/master/process"
+)
+
+// A Box is what the processes of one or more services run in. It implements
+// process.Box.
+type Box struct {
+	m      *Manager
+	shared *shared
+	cfg    config.Box
+	set    settings
+	users  *userpool.Pool // nil without dynamic-user
+
+	service string // whose cgroup it has; "" for none
+
+	building sync.Mutex // held while the template is made
+
+	mu         sync.Mutex // guards what follows
+	template   *template  // nil until something is started, and when the box is closed
+	entries    map[entryKey]*image
+	generation int            // how often services were put in force
+	idle       []*cell        // as new as they were made; the last one was used last
+	leaves     []*cgroup.Leaf // that no cell has
+	spare      int            // how few cells were idle at any time since trimming was set
+	trimming   bool           // trim is to be called
+	making     bool           // a cell is being made ahead
+	live       int            // processes and cells that are not idle
+	used       bool           // a service in force has the box
+	checked    time.Time      // when a try of it has succeeded last
+}
+
+// An entryKey is what differs between the entries of a box.
+type entryKey struct {
+	path, directory string
+	report          int
+}
+
+func newBox(m *Manager, s *shared, service string, cfg *config.Box) (*Box, error) {
+	b := &Box{m: m, shared: s, cfg: *cfg, service: service, entries: map[entryKey]*image{}, used: true}
+	var err error
+	if b.set, err = translate(&b.cfg); err != nil {
+		return nil, err
+	}
+	if cfg.DynamicUser {
+		if !held(unix.CAP_SETUID) || !held(unix.CAP_SETGID) {
+			return nil, &MissingError{Key: "dynamic-user", Missing: "CAP_SETUID and CAP_SETGID",
+				Remedy: "give them to the master (box.conf of deploy/drop-in, root in a container)"}
+		}
+		if b.users, err = m.pool(cfg.UserPool); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// Start implements process.Box.
+func (b *Box) Start(c *process.Command, conn *os.File, env []string, message []byte) (*process.Child, error) {
+	if err := b.m.beginStart(); err != nil {
+		return nil, err
+	}
+	defer b.m.starts.Done()
+	t, err := b.begin()
+	if err != nil {
+		return nil, err
+	}
+	entry, err := b.entry(c)
+	if err != nil {
+		b.end()
+		return nil, err
+	}
+	return b.start(t, c, entry, b.shared.reports.out, conn, env, message)
+}
+
+// start starts a process for which begin was called.
+func (b *Box) start(t *template, c *process.Command, entry *image, report, conn *os.File, env []string, message []byte) (child *process.Child, err error) {
+	// The first process of an idle cell may have been killed.
+	for range maxIdle + 1 {
+		var own *cell
+		if own, err = b.take(t); err != nil {
+			break
+		}
+		if err = own.acquireUser(); err != nil {
+			own.unused()
+			break
+		}
+		cgroupFD := -1
+		if t.group != nil {
+			if cgroupFD, err = b.openGroup(t, own); err != nil {
+				own.unused()
+				break
+			}
+		}
+		in := &process.Inside{Image: entry.path, ImageFile: entry.file, Report: report, Credential: c.Credential, Ambient: b.set.ambient, Cgroup: cgroupFD}
+		if own.dynamicUser {
+			in.Credential = &syscall.Credential{Uid: own.uid, Gid: own.uid, Groups: []uint32{}}
+		}
+		if in.Credential == nil && os.Geteuid() == 0 {
+			in.Ambient = nil // an exec gives user 0 all that is permitted
+		}
+		own.once = !b.set.reusable || mayCarryDescriptors(conn)
+		var gone bool
+		err = b.inside(t, own, entry.dir, func() (err error) {
+			child, err = c.StartInside(conn, env, message, in)
+			// Nothing can be started in a pid namespace whose first process has
+			// ended (pid_namespaces(7)).
+			gone = own.pidfd >= 0 && errors.Is(err, unix.ENOMEM) && own.endsWithin(dyingTime)
+			return err
+		})
+		if cgroupFD >= 0 {
+			unix.Close(cgroupFD)
+		}
+		if child != nil {
+			child.Cell = own
+			return child, err
+		}
+		if !gone && !errors.Is(err, unix.ESRCH) {
+			own.unused()
+			break
+		}
+		// It may still be about to end, so that it does not look like it yet.
+		own.drop()
+	}
+	b.end()
+	return nil, err
+}
+
+// dyingTime bounds how long the first process of a cell, which was killed, may take
+// to end once nothing can be started in its namespace any more.
+const dyingTime = 100 * time.Millisecond
+
+// mayCarryDescriptors reports whether a program could send a descriptor of what is in
+// its cell to its client (SCM_RIGHTS, unix(7)). Nobody knows the connection yet that
+// a spare will get.
+func mayCarryDescriptors(conn *os.File) bool {
+	if conn == nil {
+		return true
+	}
+	domain, err := unix.GetsockoptInt(int(conn.Fd()), unix.SOL_SOCKET, unix.SO_DOMAIN)
+	return err != nil || domain == unix.AF_UNIX
+}
+
+// inside runs f on the calling thread, in a cell or else in the box, with a
+// working directory. The thread is back outside afterwards, or else the error
+// wraps process.ErrThreadLost.
+func (b *Box) inside(t *template, own *cell, dir int, f func() error) error {
+	entered, err := t.enter(own)
+	if err == nil && dir >= 0 {
+		err = os.NewSyscallError("fchdir", unix.Fchdir(dir))
+	}
+	if err == nil {
+		err = f()
+	}
+	if entered == 0 {
+		return err
+	}
+	back := os.NewSyscallError("setns", unix.Setns(b.shared.self, int(entered)))
+	if back == nil && entered&unix.CLONE_NEWNS != 0 {
+		back = b.shared.home.enter()
+	}
+	if back != nil {
+		return errors.Join(err, fmt.Errorf("%w: %w", process.ErrThreadLost, back))
+	}
+	return err
+}
+
+// entry returns the image that makes a process ready and becomes the program of a
+// command.
+func (b *Box) entry(c *process.Command) (*image, error) {
+	key := entryKey{c.Path, c.Directory, c.ReportFD()}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if e := b.entries[key]; e != nil {
+		e.generation = b.generation
+		return e, nil
+	}
+	e := b.set.entry
+	e.Path, e.Directory, e.Report = key.path, key.directory, key.report
+	if !b.set.mounted() {
+		e.Self = c.ImageFD()
+	}
+	if e.Directory == "" && b.set.mounted() {
+		e.Directory = "/" // the master's own may not be there
+	}
+	content, err := e.Image()
+	if err != nil {
+		return nil, err
+	}
+	i, err := b.addImage(content, 0o111) // nobody has to read it
+	if err != nil {
+		return nil, err
+	}
+	i.generation = b.generation
+	b.entries[key] = i
+	return i, nil
+}
+
+// Failure implements process.Box.
+func (b *Box) Failure(c *process.Command, exit *process.Exit) error {
+	// What is killed may have reported before.
+	if exit.Status.ExitStatus() != stub.ExitFailed && !exit.Status.Signaled() {
+		return nil
+	}
+	f, reported := b.shared.reports.take(exit.Pid)
+	if !reported {
+		return nil // the program has ended like that
+	}
+	return failure(c.Path, f)
+}
+
+func failure(path string, f stub.Failure) error {
+	if f.Step.Action == stub.Execute {
+		return process.ExecError(path, f.Errno)
+	}
+	return fmt.Errorf("start %s in a box: %w", path, f)
+}
+
+var _ process.Box = (*Box)(nil)

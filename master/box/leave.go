@@ -1,0 +1,154 @@
+package box
+
+import (
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/process"
+)
+
+// Holds implements process.Cell.
+func (c *cell) Holds() bool { return c.box.cfg.PrivatePIDs || c.box.cfg.UsesCgroup() }
+
+// CPUTime implements process.Cell.
+func (c *cell) CPUTime() (time.Duration, bool) {
+	if c.group == nil {
+		return 0, false
+	}
+	u := usage(c.group)
+	if u == nil {
+		return 0, false
+	}
+	return u.CPUTime, true
+}
+
+// Leave implements process.Cell.
+func (c *cell) Leave(done func(process.Remains)) (r process.Remains, empty bool) {
+	defer c.box.end()
+	switch {
+	case !c.Holds():
+		// Without a pid namespace nobody knows who else is in the cell's mounts.
+		c.drop()
+		return r, true
+	case !c.box.cfg.PrivatePIDs:
+		if populated, err := c.group.Populated(); err == nil && !populated {
+			r.Usage = usage(c.group)
+			c.drop()
+			return r, true
+		}
+		c.done = done
+		c.box.hold()
+		c.box.m.janitor.do(c.empty)
+		return r, false
+	case !c.leftSome():
+		if c.group != nil {
+			r.Usage = usage(c.group)
+		}
+		if c.once {
+			c.drop()
+		} else {
+			c.box.m.janitor.inspect(c)
+		}
+		return r, true
+	}
+	c.done, c.left.Leftovers = done, max(1, processesIn(c.pid))
+	c.drop()
+	return r, false
+}
+
+// leftSome reports whether the process of the cell, which was reaped, has left others
+// behind. They are the holder's children now, but for those that it has made children of
+// this process (CLONE_PARENT, clone(2)): the janitor finds them.
+func (c *cell) leftSome() bool {
+	some, err := process.HasChildren(c.pid)
+	if err != nil {
+		return processesIn(c.pid) > 0
+	}
+	return some
+}
+
+// unused gives a cell back in which nothing was started.
+func (c *cell) unused() {
+	if c.pidfd < 0 || c.over() {
+		c.drop()
+	} else {
+		c.box.putIdle(c)
+	}
+}
+
+// drop is the owner's last call. It ends the holder, and with it all that is in the
+// cell.
+func (c *cell) drop() {
+	c.kill()
+	c.release()
+}
+
+func (c *cell) kill() {
+	if c.pidfd >= 0 {
+		_ = unix.PidfdSendSignal(c.pidfd, unix.SIGKILL, nil, 0)
+	}
+}
+
+// over reports whether the holder has ended.
+func (c *cell) over() bool { return c.endsWithin(0) }
+
+// endsWithin waits for the end of the holder, and reports whether it has ended.
+func (c *cell) endsWithin(d time.Duration) bool {
+	poll := []unix.PollFd{{Fd: int32(c.pidfd), Events: unix.POLLIN}}
+	n, err := unix.Poll(poll, int(d/time.Millisecond))
+	return err == nil && n > 0
+}
+
+// gone takes in that the holder was reaped. Nothing is left in its pid namespace.
+func (c *cell) gone() {
+	if c.box.forget(c) {
+		c.release() // nobody else owns it
+	}
+	c.release()
+}
+
+// release gives a reference up. With the last one the cell is over.
+func (c *cell) release() {
+	if c.refs.Add(-1) > 0 {
+		return
+	}
+	c.releaseUser()
+	if c.group != nil {
+		if c.done != nil && c.left.Usage == nil {
+			c.left.Usage = usage(c.group)
+		}
+		c.box.giveGroup(c.group)
+	}
+	if c.pidfd >= 0 {
+		c.close()
+		c.box.end()
+	}
+	if c.done != nil {
+		c.done(c.left)
+	}
+}
+
+func (c *cell) close() {
+	unix.Close(c.pidfd)
+	unix.Close(c.control)
+}
+
+// processesIn counts the processes of a pid namespace but for its first, which
+// has the namespace's /proc.
+func processesIn(first int) (n int) {
+	dir, err := os.Open("/proc/" + strconv.Itoa(first) + "/root/proc")
+	if err != nil {
+		return 0
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1)
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil && pid > 1 {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,320 @@
+package box
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"reflect"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/box/userpool"
+	"github.com/preforkd/preforkd/master/config"
+	"github.com/preforkd/preforkd/master/process"
+)
+
+// Threads run functions on threads that have a file system state of their own
+// (CLONE_FS, unshare(2)). A function that returns an error which wraps
+// process.ErrThreadLost has spoiled its thread.
+type Threads interface {
+	Do(f func() error) error
+}
+
+// A Manager owns the boxes. Its methods may be called by any goroutine.
+type Manager struct {
+	log     *zap.Logger
+	threads Threads
+	janitor *janitor
+	starts  sync.WaitGroup // starts that are under way
+	closed  atomic.Bool    // set while mu is held
+	groups  groups
+
+	mu      sync.Mutex // guards what follows
+	shared  *shared    // nil until there is a box
+	boxes   []*Box
+	users   userpool.Users // that pools have lent
+	pools   map[config.UserRange]*userpool.Pool
+	holders map[int][]*cell // by the pid of the cell's first process; the pid may be used again before the exit is told of
+	probes  map[int]bool    // pids of processes that have tried a box
+}
+
+// shared is what all boxes of a master have in common.
+type shared struct {
+	self    int // pidfd of this process, whose main thread is in no box
+	home    home
+	null    *os.File
+	reports *reports
+	images  *images
+}
+
+// NewManager returns a Manager without boxes. The caller must call Close.
+func NewManager(threads Threads, log *zap.Logger) *Manager {
+	m := &Manager{log: log, groups: groups{log: log}, threads: threads, pools: map[config.UserRange]*userpool.Pool{}, holders: map[int][]*cell{}, probes: map[int]bool{}}
+	m.janitor = newJanitor()
+	return m
+}
+
+// Box returns the box that a service asks for, by its name, nil if it asks for none. It makes
+// the box if no other service has one that is equal, and tries it: an error says
+// which key cannot be had here, and what would give it. It may take as long as file
+// systems do.
+//
+// A box that Use is not told of may be closed at any time, and is made again when
+// something is started in it.
+func (m *Manager) Box(service string, cfg *config.Box) (process.Box, error) {
+	if cfg.IsZero() {
+		return nil, nil
+	}
+	if !cfg.UsesCgroup() {
+		service = "" // whoever asks for the same may share it
+	}
+	m.mu.Lock()
+	if b := m.find(service, cfg); b != nil {
+		m.mu.Unlock()
+		if b.wasChecked() {
+			return b, nil
+		}
+		return b, b.check()
+	}
+	s, err := m.share()
+	m.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	b, err := newBox(m, s, service, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.check(); err != nil {
+		b.close()
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed.Load() {
+		b.close()
+		return nil, errClosed
+	}
+	if other := m.find(service, cfg); other != nil { // of one who has asked at the same time
+		b.close()
+		return other, nil
+	}
+	m.boxes = append(m.boxes, b)
+	return b, nil
+}
+
+// find returns the box that there is of a configuration, or nil. The lock is held.
+func (m *Manager) find(service string, cfg *config.Box) *Box {
+	for _, b := range m.boxes {
+		if b.service == service && reflect.DeepEqual(&b.cfg, cfg) {
+			return b
+		}
+	}
+	return nil
+}
+
+// beginStart says that something is about to be started, which Close waits for
+// until starts.Done. It fails when nothing may be started any more.
+func (m *Manager) beginStart() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed.Load() {
+		return errClosed
+	}
+	m.starts.Add(1)
+	return nil
+}
+
+// share makes what boxes have in common. The lock is held.
+func (m *Manager) share() (*shared, error) {
+	if m.closed.Load() {
+		return nil, errClosed
+	}
+	if m.shared != nil {
+		return m.shared, nil
+	}
+	s := &shared{home: home{-1, -1}}
+	var err error
+	if s.self, err = unix.PidfdOpen(os.Getpid(), 0); err != nil {
+		return nil, fmt.Errorf("pidfd_open: %w (Linux 5.3 has it)", err)
+	}
+	if s.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err == nil {
+		s.images = newImages()
+		if s.home, err = openHome(); err == nil {
+			s.reports, err = newReports()
+		}
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	m.shared = s
+	return s, nil
+}
+
+func (s *shared) close() {
+	unix.Close(s.self)
+	s.home.close()
+	if s.null != nil {
+		s.null.Close()
+	}
+	if s.images != nil {
+		s.images.close()
+	}
+	if s.reports != nil {
+		s.reports.close()
+	}
+}
+
+var errClosed = errors.New("the master ends")
+
+// pool returns the user ids of a range, which all boxes share.
+func (m *Manager) pool(r config.UserRange) (*userpool.Pool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p := m.pools[r]; p != nil {
+		return p, nil
+	}
+	p, err := m.users.New(r.First, r.Last)
+	if err != nil {
+		return nil, err
+	}
+	m.pools[r] = p
+	return p, nil
+}
+
+// Use tells which boxes the services in force have. The others are closed once
+// nothing runs in them.
+func (m *Manager) Use(inForce []process.Box) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	used := map[process.Box]bool{}
+	for _, b := range inForce {
+		used[b] = true
+		// It is missing if Use was called since Box has made it.
+		if own := b.(*Box); !slices.Contains(m.boxes, own) {
+			m.boxes = append(m.boxes, own)
+		}
+	}
+	m.boxes = slices.DeleteFunc(m.boxes, func(b *Box) bool {
+		// A box that comes to an end stays here, so that it is found again.
+		return b.setUsed(used[b]) && !used[b]
+	})
+	maps.DeleteFunc(m.pools, func(_ config.UserRange, p *userpool.Pool) bool {
+		return !slices.ContainsFunc(m.boxes, func(b *Box) bool { return b.users == p })
+	})
+}
+
+// HolderReaped takes in that a child of this process was reaped. It reports whether
+// that was a process of a box and no worker.
+func (m *Manager) HolderReaped(pid int) bool {
+	m.mu.Lock()
+	cells := m.holders[pid]
+	// Another holder may have the number by now.
+	i := slices.IndexFunc(cells, func(c *cell) bool { return unix.PidfdSendSignal(c.pidfd, 0, nil, 0) == unix.ESRCH })
+	if i < 0 {
+		probe := m.probes[pid]
+		delete(m.probes, pid)
+		m.mu.Unlock()
+		return probe
+	}
+	c := cells[i]
+	if cells = slices.Delete(cells, i, i+1); len(cells) == 0 {
+		delete(m.holders, pid)
+	} else {
+		m.holders[pid] = cells
+	}
+	m.mu.Unlock()
+	c.gone()
+	return true
+}
+
+// IsHolder reports whether a pid is that of a process of a box and no worker's.
+func (m *Manager) IsHolder(pid int) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.holders[pid]) > 0 || m.probes[pid]
+}
+
+// addHolder has a cell's first process known. It reports false if the process was
+// reaped already.
+func (m *Manager) addHolder(c *cell) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if unix.PidfdSendSignal(c.pidfd, 0, nil, 0) == unix.ESRCH {
+		return false
+	}
+	m.holders[c.pid] = append(m.holders[c.pid], c)
+	return true
+}
+
+// closeTimeout bounds how long Close waits for the end of the cells.
+const closeTimeout = 5 * time.Second
+
+// closePause is how long Close waits for one cell before it looks for other children.
+const closePause = 10 * time.Millisecond
+
+// Close ends all cells and waits for them. What is being started is waited for, and
+// nothing is started any more. Nobody else may reap children of this process: Close
+// reaps all that end meanwhile.
+func (m *Manager) Close() {
+	m.mu.Lock()
+	m.closed.Store(true)
+	boxes := m.boxes
+	m.boxes = nil
+	m.mu.Unlock()
+	m.starts.Wait()
+	m.janitor.stop()
+	m.endCells()
+	for _, b := range boxes {
+		b.close()
+	}
+	m.groups.close()
+	m.mu.Lock()
+	s := m.shared
+	m.shared = nil
+	m.mu.Unlock()
+	if s != nil {
+		s.close()
+	}
+}
+
+// endCells kills the cells and reaps their first processes. A cell cannot end before
+// each child of this process in it was reaped, whoever has started that
+// (zap_pid_ns_processes in kernel/pid_namespace.c).
+func (m *Manager) endCells() {
+	m.mu.Lock()
+	for _, cells := range m.holders {
+		for _, c := range cells {
+			c.kill()
+		}
+	}
+	m.mu.Unlock()
+	for deadline := time.Now().Add(closeTimeout); time.Now().Before(deadline); {
+		m.mu.Lock()
+		var holder *cell
+		for _, cells := range m.holders {
+			holder = cells[0]
+			break
+		}
+		probes := len(m.probes) // which check has killed
+		m.mu.Unlock()
+		poll := []unix.PollFd{{Fd: -1, Events: unix.POLLIN}}
+		switch {
+		case holder != nil:
+			poll[0].Fd = int32(holder.pidfd)
+		case probes == 0:
+			return
+		}
+		_, _ = unix.Poll(poll, int(closePause/time.Millisecond))
+		for exit, ok := process.Wait(process.AnyChild); ok; exit, ok = process.Wait(process.AnyChild) {
+			m.HolderReaped(exit.Pid)
+		}
+	}
+}

@@ -1,0 +1,162 @@
+package mounts
+
+import (
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// self is the path of this program, which leads to it whatever is mounted on it.
+const self = "/proc/self/exe"
+
+// rootFlags prints "ro" or "rw".
+const rootFlags = "grep ' / ' /proc/self/mounts | cut -d' ' -f4 | cut -c1-2"
+
+func TestCell(t *testing.T) {
+	needMounts(t)
+	dir := openTempDir(t)
+	template := build(t, Config{
+		ReadOnly: true, ReadWritePaths: []string{"/var/lib"},
+		PrivateTmp: true, TmpSize: 1 << 20, PrivateDevices: true,
+		ProtectKernel: true, ProtectProc: true, ProtectHome: true, PrivatePIDs: true,
+	})
+	cells := []*testCell{startCell(t, template, self), startCell(t, template, self)}
+	for _, s := range []scriptTest{
+		{"/tmp is empty", "ls -A /tmp /var/tmp /dev/shm", "/dev/shm:\n\n/tmp:\n\n/var/tmp:"},
+		{"its mode", "stat -c %a /tmp /var/tmp /dev/shm", "1777\n1777\n1777"},
+		{"to write", "for d in /tmp /var/tmp /dev/shm; do echo x >$d/file || exit; done; cat /tmp/file", "x"},
+		{"its size", "head -c 2000000 /dev/zero >/tmp/big", "~No space left"},
+		{"more files than inodes", "i=0; while [ $i -lt 300 ]; do : >/dev/shm/f$i || exit 3; i=$((i+1)); done", "~No space left"},
+		{"the test's directory", "ls " + dir, "~No such file"},
+		{"its processes", "set -- /proc/[0-9]*; echo $#", "2"},
+		{"sysctl", "echo x >/proc/sys/kernel/hostname", "~Read-only file system"},
+		{"kallsyms", "cat /proc/kallsyms", ""},
+		{"kcore", "head -c 1 /proc/kcore 2>/dev/null | wc -c", "0"},
+		{"setuid programs in /tmp", "grep -c '/tmp tmpfs rw,nosuid,nodev' /proc/self/mounts", "2"},
+		{"the rest", "echo x >/etc/mounts-test", "~Read-only file system"},
+		{"own terminals", "ls /dev/pts", "~No such file"},
+	} {
+		s.check(t, cells[0].run(t, 0, s.script))
+	}
+	// The other cell sees nothing of that.
+	for _, s := range []scriptTest{
+		{"/tmp", "ls -A /tmp /var/tmp /dev/shm", "/dev/shm:\n\n/tmp:\n\n/var/tmp:"},
+		{"processes of others", "set -- /proc/[0-9]*; echo $#", "1"},
+		{"remount", "mount -o remount,rw / 2>/dev/null; " + rootFlags, "ro"},
+		{"unshare and remount", "unshare -m mount -o remount,rw,bind / 2>/dev/null; " + rootFlags, "ro"},
+		{"umount", "umount /tmp /proc 2>/dev/null; ls -A /tmp", ""},
+	} {
+		s.check(t, cells[1].run(t, nobody, s.script))
+	}
+}
+
+// /var/tmp is often a link to /tmp, and both are mounted once.
+func TestCellMounts(t *testing.T) {
+	needMounts(t)
+	root := t.TempDir()
+	makeDirs(t, root+"/private/tmp", root+"/var")
+	for link, target := range map[string]string{"/tmp": "/private/tmp", "/var/tmp": "../tmp"} {
+		if err := os.Symlink(target, root+link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	template := build(t, Config{Root: root, PrivateTmp: true, TmpSize: 8 << 20, PrivatePIDs: true, ProtectProc: true})
+	want := []Mount{{
+		Source: "tmpfs", Target: "/private/tmp", Type: "tmpfs",
+		Flags: unix.MS_NOSUID | unix.MS_NODEV, Data: "mode=1777,size=8388608,nr_inodes=2048",
+	}}
+	if got := template.CellMounts(); !slices.Equal(got, want) {
+		t.Errorf("%+v, want %+v: there is no /proc", got, want)
+	}
+}
+
+func TestTraces(t *testing.T) {
+	needMounts(t)
+	template := build(t, Config{PrivateTmp: true, TmpSize: 1 << 20, PrivateDevices: true, PrivatePIDs: true})
+	for _, s := range []struct {
+		name, script string
+		uid          int
+		untouched    bool
+	}{
+		{"nothing", ":", nobody, true},
+		{"a look", "ls -lA /tmp /var/tmp /dev/shm; cat /tmp/missing; cd /tmp; stat /tmp", nobody, true},
+		{"what is refused", "rmdir /tmp; chmod 700 /tmp; touch -d @1 /tmp; umount /tmp", nobody, true},
+		{"a file", "echo x >/tmp/x", nobody, false},
+		{"a file, removed", ": >/tmp/x; rm /tmp/x", nobody, false},
+		{"a file in /var/tmp, removed", ": >/var/tmp/x; rm /var/tmp/x", nobody, false},
+		{"a file in /dev/shm, removed", ": >/dev/shm/x; rm /dev/shm/x", nobody, false},
+		{"a directory", "mkdir /tmp/x", nobody, false},
+		{"a link, removed", "ln -s x /tmp/x; rm /tmp/x", nobody, false},
+		{"the mode of the directory", "chmod 0777 /tmp; chmod 1777 /tmp", 0, false},
+		{"the times of the directory", ": >/tmp/x; rm /tmp/x; touch -d @1 /tmp", 0, false},
+		{"another file system there", "mount -t tmpfs -o mode=1777,size=1m,nr_inodes=256 tmpfs /tmp", 0, false},
+		{"it is unmounted", "umount /tmp", 0, false},
+	} {
+		cell := startCell(t, template, self)
+		traces, err := NewTraces(cell.pid, template)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			out := cell.run(t, s.uid, s.script)
+			if got, err := traces.Untouched(); got != s.untouched || err != nil {
+				t.Errorf("%s: untouched is %v, %v, want %v\n%s", s.name, got, err, s.untouched, out)
+			}
+		}
+	}
+}
+
+// A cell that has ended is not as new, nor is one whose first process has not done
+// its mounts.
+func TestTracesWithoutCell(t *testing.T) {
+	needMounts(t)
+	template := build(t, Config{PrivateTmp: true})
+	cell := startCell(t, template, self)
+	traces, err := NewTraces(cell.pid, template)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cell.stdin.Close()
+	waitFor(t, "the cell ends", func() bool {
+		_, err := os.Readlink("/proc/" + strconv.Itoa(cell.pid) + "/root")
+		return err != nil
+	})
+	if got, err := traces.Untouched(); got || err == nil {
+		t.Errorf("the cell has ended: %v, %v", got, err)
+	}
+	before, err := os.Stat("/tmp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewTraces(os.Getpid(), template); err == nil {
+		t.Error("the machine's /tmp is taken for a new one")
+	}
+	if after, err := os.Stat("/tmp"); err != nil || after.ModTime().Year() < 2000 && before.ModTime().Year() >= 2000 {
+		t.Errorf("the machine's /tmp was modified: %v", after.ModTime())
+	}
+}
+
+func BenchmarkUntouched(b *testing.B) {
+	if os.Getenv(envInner) == "" {
+		b.Skip("needs the right to make a mount namespace")
+	}
+	template, err := Build(Config{PrivateTmp: true, PrivateDevices: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer template.Close()
+	cell := startCell(b, template, self)
+	defer cell.stdin.Close()
+	traces, err := NewTraces(cell.pid, template)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if ok, err := traces.Untouched(); !ok {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,131 @@
+package mounts
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Traces tells whether somebody has used the private temporary file systems of a
+// cell. It holds no descriptor.
+//
+// A file that is there takes an inode, and memory if it is not empty. One that was
+// made and removed has changed the times of the directory. So has a change of mode,
+// owner, extended attributes or ACL.
+//
+// It cannot tell that another process has got a descriptor of the directory over a
+// socket and keeps it, nor that a process which may mount (CAP_SYS_ADMIN) has
+// mounted something elsewhere in the cell.
+type Traces struct {
+	paths []string
+	first []state // of each path, when it was new
+}
+
+// state is all that tells a file system that was used from a new one.
+type state struct {
+	device, inode, links  uint64
+	mode, uid, gid        uint32
+	size                  int64
+	changed, modified     unix.Timespec
+	freeBlocks, freeFiles uint64
+}
+
+// marked is the time of the last modification that NewTraces gives to a directory.
+// The times of the kernel advance in steps of some milliseconds: a file that is
+// made and removed in the step in which the directory itself was made would
+// otherwise leave no trace.
+var marked = unix.Timespec{Sec: 1}
+
+// NewTraces remembers the state of a cell whose first process has done the mounts
+// that the template lists. No other process may be in the cell yet. This process
+// must be allowed to look into /proc/PID/root (ptrace(2), PTRACE_MODE_READ).
+func NewTraces(holderPID int, t *Template) (Traces, error) {
+	var tr Traces
+	for _, m := range t.mounts {
+		if m.Type != "tmpfs" {
+			continue
+		}
+		path := "/proc/" + strconv.Itoa(holderPID) + "/root" + m.Target
+		if err := mark(path); err != nil {
+			return Traces{}, err
+		}
+		s, err := look(path)
+		if err != nil {
+			return Traces{}, err
+		}
+		tr.paths = append(tr.paths, path)
+		tr.first = append(tr.first, s)
+	}
+	return tr, nil
+}
+
+// mark gives a new temporary file system the time of modification. It changes
+// nothing where there is none, as in a cell whose mounts have failed: that would be
+// a directory of the machine.
+func mark(path string) error {
+	fd, err := openDirectory(path)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil {
+		return fmt.Errorf("%s: %w", path, os.NewSyscallError("fstatfs", err))
+	}
+	if !isMountRoot(fd) || fs.Type != unix.TMPFS_MAGIC || fs.Files-fs.Ffree != 1 || fs.Bfree != fs.Blocks {
+		return fmt.Errorf("%s: is not a new temporary file system", path)
+	}
+	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, marked}
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, fdPath(fd), times, 0); err != nil {
+		return fmt.Errorf("%s: %w", path, os.NewSyscallError("utimensat", err))
+	}
+	return nil
+}
+
+// Untouched reports whether the private temporary file systems of the cell are as
+// new. With an error it reports false. The processes that used the cell must have
+// ended. If the first process has ended, too, then the answer is not true.
+func (tr Traces) Untouched() (bool, error) {
+	for i, path := range tr.paths {
+		s, err := look(path)
+		if err != nil || s != tr.first[i] {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// look returns the state of a directory that is the root of a file system.
+func look(path string) (state, error) {
+	fd, err := openDirectory(path)
+	if err != nil {
+		return state{}, err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return state{}, fmt.Errorf("%s: %w", path, os.NewSyscallError("fstat", err))
+	}
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil {
+		return state{}, fmt.Errorf("%s: %w", path, os.NewSyscallError("fstatfs", err))
+	}
+	return state{
+		device: st.Dev, inode: st.Ino, links: uint64(st.Nlink),
+		mode: st.Mode, uid: st.Uid, gid: st.Gid,
+		size:    st.Size,
+		changed: st.Ctim, modified: st.Mtim,
+		freeBlocks: fs.Bfree, freeFiles: fs.Ffree,
+	}, nil
+}
+
+// openDirectory returns an O_PATH descriptor, which the caller must close.
+func openDirectory(path string) (int, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("%s: %w", path, err)
+	}
+	return fd, nil
+}

@@ -1,0 +1,106 @@
+package box
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/box/stub"
+)
+
+// reports takes in why entries have failed. All of them write to one datagram
+// socket, whose datagrams carry the sender's pid (SO_PASSCRED, unix(7)). What an
+// entry has written is there when its process has ended.
+type reports struct {
+	in  int      // non-blocking
+	out *os.File // blocking: an entry waits until its report fits in
+
+	mu   sync.Mutex // guards what follows
+	read map[int]stub.Failure
+}
+
+// maxReports bounds the reports that nobody has asked for.
+const maxReports = 4096
+
+func newReports() (*reports, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socketpair", err)
+	}
+	r := &reports{in: fds[0], out: os.NewFile(uintptr(fds[1]), "report"), read: map[int]stub.Failure{}}
+	if err := unix.SetsockoptInt(r.in, unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err != nil {
+		r.close()
+		return nil, os.NewSyscallError("setsockopt", err)
+	}
+	return r, nil
+}
+
+func (r *reports) close() {
+	unix.Close(r.in)
+	r.out.Close()
+}
+
+// take returns what a process has reported that has ended, once.
+func (r *reports) take(pid int) (stub.Failure, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.receive()
+	f, ok := r.read[pid]
+	delete(r.read, pid)
+	return f, ok
+}
+
+// await waits for the report of a process. It also ends when another process does, of
+// which it has a pidfd, or -1.
+func (r *reports) await(pid, pidfd int, timeout time.Duration) (stub.Failure, bool) {
+	poll := []unix.PollFd{{Fd: int32(r.in), Events: unix.POLLIN}, {Fd: int32(pidfd), Events: unix.POLLIN}}
+	for deadline := time.Now().Add(timeout); ; {
+		_, err := unix.Poll(poll, int(max(0, time.Until(deadline))/time.Millisecond))
+		if err != unix.EINTR {
+			return r.take(pid)
+		}
+	}
+}
+
+// receive reads what there is. The lock is held.
+func (r *reports) receive() {
+	var message [64]byte
+	control := make([]byte, unix.CmsgSpace(unix.SizeofUcred))
+	for {
+		n, cn, _, _, err := unix.Recvmsg(r.in, message[:], control, unix.MSG_DONTWAIT)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return
+		}
+		pid, err := sender(control[:cn])
+		if err != nil {
+			continue
+		}
+		failure, err := stub.ParseFailure(message[:n])
+		if err == nil && len(r.read) < maxReports {
+			r.read[pid] = failure
+		}
+	}
+}
+
+func sender(control []byte) (pid int, err error) {
+	messages, err := unix.ParseSocketControlMessage(control)
+	if err != nil {
+		return 0, err
+	}
+	for _, m := range messages {
+		if m.Header.Type == unix.SCM_CREDENTIALS {
+			c, err := unix.ParseUnixCredentials(&m)
+			if err != nil {
+				return 0, err
+			}
+			return int(c.Pid), nil
+		}
+	}
+	return 0, fmt.Errorf("a report without credentials")
+}

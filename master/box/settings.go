@@ -1,0 +1,303 @@
+package box
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/box/mounts"
+	"github.com/preforkd/preforkd/master/box/seccomp"
+	"github.com/preforkd/preforkd/master/box/stub"
+	"github.com/preforkd/preforkd/master/box/syscalls"
+	"github.com/preforkd/preforkd/master/config"
+)
+
+// settings are what a configuration of a box comes to.
+type settings struct {
+	mounts mounts.Config
+	// flags are the namespaces of the box, as clone(2) has them.
+	// Of these, cellFlags are of each cell's own.
+	flags, cellFlags uintptr
+	// entry is what each process sets up, but for what differs from program to
+	// program.
+	entry stub.Entry
+	// reusable says that a cell can be handed out again: nothing that was in it can
+	// have kept a way into it, nor changed what nobody looks at.
+	reusable bool
+	// ambient holds the capabilities that the entry needs, if the user has not all
+	// of them.
+	ambient []uintptr
+}
+
+// hasCells reports whether processes of the box have something of their own.
+func (s *settings) hasCells() bool { return s.cellFlags != 0 }
+
+// mounted reports whether the box has a file system of its own.
+func (s *settings) mounted() bool { return s.flags&unix.CLONE_NEWNS != 0 }
+
+// translate makes settings of a configuration.
+func translate(b *config.Box) (s settings, err error) {
+	s.mounts = mounts.Config{
+		ReadOnly:             b.ProtectSystem == config.ProtectSystemStrict,
+		Root:                 b.RootDirectory,
+		ReadWritePaths:       b.ReadWritePaths,
+		ReadOnlyPaths:        b.ReadOnlyPaths,
+		InaccessiblePaths:    b.InaccessiblePaths,
+		TemporaryFileSystems: b.TemporaryFileSystem,
+		PrivateTmp:           b.PrivateTmp, TmpSize: uint64(b.PrivateTmpSize),
+		PrivateDevices: b.PrivateDevices,
+		ProtectProc:    b.ProtectProc,
+		ProtectHome:    b.ProtectHome,
+		ProtectKernel:  b.ProtectKernel,
+		PrivatePIDs:    b.PrivatePIDs,
+		PrivateIPC:     b.PrivateIPC,
+	}
+	for _, p := range b.BindPaths {
+		s.mounts.Binds = append(s.mounts.Binds, mounts.Bind{Source: p.Source, Target: p.Target, ReadOnly: p.ReadOnly})
+	}
+	s.namespaces(b)
+	if s.hasCells() && slices.Contains(b.Capabilities, "sys_ptrace") {
+		return s, errors.New("capabilities: sys_ptrace lets a program take over the first process of its cell, which has the master's rights: take it out, or private-pids, private-tmp, private-ipc and private-network")
+	}
+	if err := s.translateEntry(b); err != nil {
+		return s, err
+	}
+	return s, nil
+}
+
+// namespaces finds out which namespaces the box has, and which of them are each
+// cell's own.
+func (s *settings) namespaces(b *config.Box) {
+	add := func(asked, own bool, flags uintptr) {
+		if asked {
+			s.flags |= flags
+			if own {
+				s.cellFlags |= flags
+			}
+		}
+	}
+	add(b.PrivatePIDs, true, unix.CLONE_NEWPID|unix.CLONE_NEWNS)
+	add(b.PrivateTmp, true, unix.CLONE_NEWNS)
+	add(b.PrivateIPC, true, unix.CLONE_NEWIPC)
+	add(s.mounts.ReadOnly || b.RootDirectory != "" || b.PrivateDevices || b.ProtectProc || b.ProtectHome || b.ProtectKernel ||
+		len(b.ReadWritePaths)+len(b.ReadOnlyPaths)+len(b.InaccessiblePaths)+len(b.TemporaryFileSystem)+len(b.BindPaths) > 0,
+		false, unix.CLONE_NEWNS)
+	// Abstract unix sockets are a network namespace's (unix(7)), and so two
+	// connections in one could meet.
+	hasUnix := b.RestrictAddressFamilies == nil || slices.Contains(b.RestrictAddressFamilies, "unix")
+	add(b.PrivateNetwork, s.hasCells() || hasUnix, unix.CLONE_NEWNET)
+	add(b.ProtectHostname, s.hasCells(), unix.CLONE_NEWUTS)
+	if !s.hasCells() {
+		return
+	}
+	// The cell's first process needs a pid namespace in any case: what it started
+	// would have to be looked for otherwise.
+	s.cellFlags |= unix.CLONE_NEWPID
+	writable := len(b.ReadWritePaths) > 0 || slices.ContainsFunc(b.BindPaths, func(p config.BindPath) bool { return !p.ReadOnly })
+	// Capabilities change what nobody looks at: who may mount can hide things, and
+	// who has the network can leave rules in it. User 0 can do so in /proc/sys without
+	// any. Whoever meets others can give them a descriptor of its /tmp (SCM_RIGHTS).
+	s.reusable = b.PrivatePIDs && b.Capabilities != nil && len(b.Capabilities) == 0 &&
+		(b.DynamicUser || s.mounts.ReadOnly || b.ProtectKernel) &&
+		(!hasUnix || b.PrivateNetwork && s.mounts.ReadOnly && !writable)
+}
+
+func (s *settings) translateEntry(b *config.Box) error {
+	e := &s.entry
+	e.NoNewPrivileges = b.NoNewPrivileges
+	needed := map[uintptr]bool{}
+	for _, name := range slices.Sorted(maps.Keys(b.Limits)) {
+		limit := b.Limits[name]
+		resource, known := config.LimitResource(name)
+		if !known {
+			return fmt.Errorf("limit-%s: no such limit", name)
+		}
+		e.Limits = append(e.Limits, stub.Limit{Resource: resource, Soft: limit.Soft, Hard: limit.Hard})
+		var own unix.Rlimit
+		if unix.Getrlimit(resource, &own) != nil || limit.Hard > own.Max {
+			needed[unix.CAP_SYS_RESOURCE] = true
+		}
+	}
+	if _, set := b.Limits["cpu"]; b.CPUTimeMax > 0 && !set {
+		// The master looks at the sum of all processes, and only now and then.
+		seconds := uint64((b.CPUTimeMax + time.Second - 1) / time.Second)
+		e.Limits = append(e.Limits, stub.Limit{Resource: unix.RLIMIT_CPU, Soft: seconds, Hard: seconds + 1})
+	}
+	if b.Nice.Set {
+		e.Nice = &b.Nice.Value
+		if own, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err != nil || b.Nice.Value < 20-own {
+			needed[unix.CAP_SYS_NICE] = true
+		}
+	}
+	if len(b.CPUAffinity) > 0 {
+		e.Affinity = make([]byte, slices.Max(b.CPUAffinity)/8+1)
+		for _, cpu := range b.CPUAffinity {
+			e.Affinity[cpu/8] |= 1 << (cpu % 8)
+		}
+	}
+	if b.IOClass != "" {
+		priority, err := ioPriority(b.IOClass)
+		if err != nil {
+			return err
+		}
+		e.IOPriority = &priority
+		if priority>>ioClassShift == ioClassRealtime {
+			needed[unix.CAP_SYS_ADMIN] = true
+		}
+	}
+	if b.Capabilities != nil {
+		e.SetCapabilities = true
+		for _, name := range b.Capabilities {
+			number, known := config.CapabilityNumber(name)
+			if !known {
+				return fmt.Errorf("capabilities: %s: no such capability", name)
+			}
+			e.Capabilities |= 1 << number
+			needed[uintptr(number)] = true
+		}
+		if held(unix.CAP_SETPCAP) {
+			needed[unix.CAP_SETPCAP] = true
+			for c := range lastCapability() + 1 {
+				if e.Capabilities&(1<<c) == 0 {
+					e.DropBounding = append(e.DropBounding, c)
+				}
+			}
+		} else if !b.NoNewPrivileges {
+			return &MissingError{Key: "capabilities", Missing: "CAP_SETPCAP, or no-new-privileges",
+				Remedy: "give the master CAP_SETPCAP (box.conf of deploy/drop-in, --cap-add SETPCAP of a container)"}
+		}
+	}
+	filter, err := compileFilter(b)
+	if err != nil {
+		return err
+	}
+	e.Filter, e.Cookie = filter.program, filter.cookie
+	if len(e.Filter) > 0 && !b.NoNewPrivileges {
+		needed[unix.CAP_SYS_ADMIN] = true
+	}
+	for _, c := range slices.Sorted(maps.Keys(needed)) {
+		if !held(c) {
+			key := keyOfCapability(b, c)
+			return &MissingError{Key: key, Missing: missingCapability(b, key, c),
+				Remedy: "give the master " + capabilityName(c) + " (box.conf of deploy/drop-in, --cap-add of a container)"}
+		}
+		s.ambient = append(s.ambient, c)
+	}
+	e.ClearAmbient = len(s.ambient) > 0
+	return nil
+}
+
+// A filter is a program for seccomp(2) and the cookie that it lets the last steps
+// of an entry through for.
+type filter struct {
+	program []unix.SockFilter
+	cookie  uint64
+}
+
+func compileFilter(b *config.Box) (filter, error) {
+	c := seccomp.Config{
+		RestrictNamespaces:     b.RestrictNamespaces,
+		RestrictRealtime:       b.RestrictRealtime,
+		RestrictSUIDSGID:       b.RestrictSUIDSGID,
+		LockPersonality:        b.LockPersonality,
+		MemoryDenyWriteExecute: b.MemoryDenyWriteExecute,
+	}
+	restricted := c.RestrictNamespaces || c.RestrictRealtime || c.RestrictSUIDSGID || c.LockPersonality || c.MemoryDenyWriteExecute
+	switch b.SystemCallsAction {
+	case config.SystemCallsKill:
+		c.Action = seccomp.Kill
+	case config.SystemCallsLog:
+		c.Action = seccomp.Log
+	}
+	if len(b.SystemCalls) > 0 {
+		policy, err := syscalls.Expand(b.SystemCalls)
+		if err != nil {
+			return filter{}, fmt.Errorf("system-calls: %w", err)
+		}
+		c.Policy, restricted = &policy, true
+	}
+	if b.RestrictAddressFamilies != nil {
+		c.AddressFamilies, restricted = []int{}, true
+		for _, name := range b.RestrictAddressFamilies {
+			family, known := config.AddressFamily(name)
+			if !known {
+				return filter{}, fmt.Errorf("restrict-address-families: %s: no such family", name)
+			}
+			c.AddressFamilies = append(c.AddressFamilies, family)
+		}
+	}
+	if !restricted {
+		return filter{}, nil
+	}
+	var random [8]byte
+	rand.Read(random[:])
+	c.Cookie = binary.NativeEndian.Uint64(random[:]) | 1 // 0 would let nothing through
+	program, err := seccomp.Compile(runtime.GOARCH, c)
+	return filter{program, c.Cookie}, err
+}
+
+// The classes of ioprio_set(2).
+const (
+	ioClassShift      = 13
+	ioClassRealtime   = 1
+	ioClassBestEffort = 2
+	ioClassIdle       = 3
+	ioLevelDefault    = 4
+)
+
+func ioPriority(text string) (int, error) {
+	name, level, leveled := strings.Cut(text, ":")
+	n := ioLevelDefault
+	if leveled {
+		var err error
+		if n, err = strconv.Atoi(level); err != nil {
+			return 0, fmt.Errorf("io-class %s: %w", text, err)
+		}
+	}
+	switch name {
+	case "realtime":
+		return ioClassRealtime<<ioClassShift | n, nil
+	case "best-effort":
+		return ioClassBestEffort<<ioClassShift | n, nil
+	case "idle":
+		return ioClassIdle << ioClassShift, nil
+	}
+	return 0, fmt.Errorf("io-class %s: no such class", text)
+}
+
+// held reports whether the master has a capability.
+func held(c uintptr) bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if unix.Capget(&header, &sets[0]) != nil {
+		return false
+	}
+	return sets[c/32].Effective&(1<<(c%32)) != 0
+}
+
+// lastCapability returns the highest capability that the kernel knows.
+func lastCapability() int {
+	text, err := os.ReadFile("/proc/sys/kernel/cap_last_cap")
+	if err != nil {
+		return unix.CAP_LAST_CAP
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return unix.CAP_LAST_CAP
+	}
+	return n
+}
+
+func capabilityName(c uintptr) string {
+	return "CAP_" + strings.ToUpper(config.CapabilityName(int(c)))
+}

@@ -1,0 +1,101 @@
+package spawner
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/ipc/needtest"
+	"github.com/preforkd/preforkd/master/process"
+)
+
+func newSpawner(t *testing.T) *Spawner {
+	t.Helper()
+	s, err := New(Config{Log: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// run starts a shell by the Spawner and returns what it writes to its connection.
+func run(t *testing.T, s *Spawner, umask *uint32, script string) string {
+	t.Helper()
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer := os.NewFile(uintptr(ends[1]), "peer")
+	defer peer.Close()
+	c := &process.Command{Path: "/bin/sh", Args: []string{"sh", "-c", script}, Stderr: os.Stderr, Umask: umask}
+	conn := os.NewFile(uintptr(ends[0]), "connection")
+	child, err := s.Start(c, conn, nil, nil)
+	conn.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Wait4(child.Pid, nil, 0, nil)
+	child.ReleaseHandle()
+	out, err := io.ReadAll(bufio.NewReader(peer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// Each start has its own umask, whichever thread it gets, and the process keeps
+// its own.
+func TestUmask(t *testing.T) {
+	s := newSpawner(t)
+	if err := s.UmaskError(); err != nil {
+		needtest.Skip(t, err.Error())
+	}
+	own := unix.Umask(0)
+	unix.Umask(own)
+	for _, all := range []bool{false, true} {
+		s.allOnThreads = all
+		var done sync.WaitGroup
+		for i := range 40 * ownThreads {
+			done.Go(func() {
+				var umask *uint32
+				want := uint32(own)
+				if i%4 != 0 {
+					want = []uint32{0, 0o077, 0o002, 0o777}[i%4]
+					umask = &want
+				}
+				if got := run(t, s, umask, "umask"); got != fmt.Sprintf("%04o", want) {
+					t.Errorf("umask %s, want %04o", got, want)
+				}
+			})
+		}
+		done.Wait()
+	}
+	if now := unix.Umask(own); now != own {
+		t.Errorf("this process has umask %03o, had %03o", now, own)
+	}
+}
+
+// A start that fails gives back its right and its thread.
+func TestFailedStarts(t *testing.T) {
+	s := newSpawner(t)
+	s.allOnThreads = true
+	for range 3 * cap(s.limiter.total) {
+		if _, err := s.Start(&process.Command{Path: "/does/not/exist", Stderr: os.Stderr}, nil, nil, nil); err == nil {
+			t.Fatal("started")
+		}
+	}
+	if len(s.limiter.total) > 0 || len(s.threads.idle) != ownThreads {
+		t.Errorf("%d starts in progress, %d threads idle", len(s.limiter.total), len(s.threads.idle))
+	}
+	if got := run(t, s, nil, "echo hello"); got != "hello" {
+		t.Errorf("%q", got)
+	}
+}

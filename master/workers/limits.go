@@ -1,0 +1,69 @@
+package workers
+
+import (
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/config"
+)
+
+// The limits that a connection can meet, as the log, the metrics and penalty-limits
+// name them.
+const (
+	LimitMemory   = "memory"
+	LimitTasks    = "tasks"
+	LimitCPU      = "cpu"
+	LimitRuntime  = "runtime"
+	LimitFileSize = "file-size"
+	LimitDenied   = "denied" // a system call
+)
+
+// Meets reports whether one of some limits was met.
+func (o *Outcome) Meets(limits []config.PenaltyLimit) bool {
+	for _, limit := range limits {
+		name := string(limit)
+		if limit == config.PenaltyOOM {
+			name = LimitMemory
+		}
+		if slices.Contains(o.Limits, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// Outcome is what a box has done to a connection and what that has used.
+type Outcome struct {
+	Limits     []string // that were met
+	OOMKills   uint64
+	MemoryPeak uint64 // bytes; 0 is unknown
+	TasksPeak  int    // 0 is unknown
+	CPUTime    time.Duration
+}
+
+// Outcome returns what a worker has met that has ended with a status.
+func (w *Worker) Outcome(status unix.WaitStatus) Outcome {
+	var o Outcome
+	met := func(limit string, is bool) {
+		if is {
+			o.Limits = append(o.Limits, limit)
+		}
+	}
+	sig := unix.Signal(0)
+	if status.Signaled() {
+		sig = status.Signal()
+	}
+	u := w.Usage()
+	if u != nil {
+		o.OOMKills, o.MemoryPeak, o.TasksPeak, o.CPUTime = u.OOMKills, u.MemoryPeak, u.TasksPeak, u.CPUTime
+		met(LimitMemory, u.OOMKills > 0)
+		met(LimitTasks, u.TasksRefused > 0)
+	}
+	met(LimitCPU, w.limit == LimitCPU || sig == unix.SIGXCPU)
+	met(LimitRuntime, w.limit == LimitRuntime)
+	met(LimitFileSize, sig == unix.SIGXFSZ)
+	met(LimitDenied, sig == unix.SIGSYS)
+	return o
+}
