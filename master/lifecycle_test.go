@@ -57,6 +57,7 @@ type actor struct {
 	more    bool // it may get another connection
 	ready   bool // it has said so and not been given anything since
 	taken   bool
+	broken  bool // it broke the contract: what it says after that is not heard
 	dead    bool
 }
 
@@ -365,7 +366,9 @@ func TestEveryConnectionIsServedOrFailed(t *testing.T) {
 				}
 			},
 			"a spare has taken": func(t *rapid.T) {
-				a := any(t, func(a *actor) bool { return a.conn >= 0 && !a.taken })
+				// Who broke the contract is killed and cannot acknowledge anything,
+				// and so its connection is another's.
+				a := any(t, func(a *actor) bool { return a.conn >= 0 && !a.taken && !a.broken })
 				a.taken = true
 				st.served[a.id]++
 				a.say(ipc.Ack)
@@ -381,12 +384,16 @@ func TestEveryConnectionIsServedOrFailed(t *testing.T) {
 				a.conn, a.ready = -1, true
 				a.say(ipc.Ready)
 			},
-			"a worker dies":           func(t *rapid.T) { st.die(any(t, func(*actor) bool { return true })) },
-			"a worker talks nonsense": func(t *rapid.T) { any(t, func(*actor) bool { return true }).say([]byte("nonsense")) },
+			"a worker dies": func(t *rapid.T) { st.die(any(t, func(*actor) bool { return true })) },
+			"a worker talks nonsense": func(t *rapid.T) {
+				a := any(t, func(*actor) bool { return true })
+				a.broken = true
+				a.say([]byte("nonsense"))
+			},
 			"a worker hangs up": func(t *rapid.T) {
 				a := any(t, func(a *actor) bool { return a.control >= 0 })
 				unix.Close(a.control)
-				a.control, a.ready = -1, false
+				a.control, a.ready, a.broken = -1, false, true
 			},
 			"the service is reloaded": func(*rapid.T) { st.reload(len(st.specs)); inForce = true },
 			"the service is removed": func(t *rapid.T) {
