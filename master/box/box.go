@@ -68,6 +68,17 @@ func newBox(m *Manager, s *shared, service string, cfg *config.Box) (*Box, error
 	return b, nil
 }
 
+// Bare implements process.Box.
+func (b *Box) Bare() bool { return b.set.bare }
+
+// do runs f on a thread that may start a process in the box.
+func (b *Box) do(f func() error) error {
+	if b.set.bare {
+		return b.m.threads.DoBare(f)
+	}
+	return b.m.threads.Do(f)
+}
+
 // Start implements process.Box.
 func (b *Box) Start(c *process.Command, conn *os.File, env []string, message []byte) (*process.Child, error) {
 	if err := b.m.beginStart(); err != nil {

@@ -51,7 +51,7 @@ func (b *Box) check() error {
 		return err
 	}
 	var child *process.Child
-	err = b.m.threads.Do(func() (err error) {
+	err = b.do(func() (err error) {
 		child, err = b.start(t, c, entry, own.out, b.shared.null, nil, nil)
 		return err
 	})

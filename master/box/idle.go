@@ -35,7 +35,15 @@ func (b *Box) take(t *template) (*cell, error) {
 	if c != nil {
 		return c, nil
 	}
-	return newCell(b, t)
+	if !b.set.bare {
+		return newCell(b, t)
+	}
+	// The holder needs capabilities, which the children of this thread do not get.
+	err := b.m.threads.Do(func() (err error) {
+		c, err = newCell(b, t)
+		return err
+	})
+	return c, err
 }
 
 // makeAhead makes a cell that the next process finds idle.

@@ -22,8 +22,11 @@ import (
 // Threads run functions on threads that have a file system state of their own
 // (CLONE_FS, unshare(2)). A function that returns an error which wraps
 // process.ErrThreadLost has spoiled its thread.
+//
+// What is started on a thread of DoBare never has a capability (process.ClearBounding).
 type Threads interface {
 	Do(f func() error) error
+	DoBare(f func() error) error
 }
 
 // A Manager owns the boxes. Its methods may be called by any goroutine.

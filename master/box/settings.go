@@ -37,6 +37,10 @@ type settings struct {
 	// ambient holds the capabilities that the entry needs, if the user has not all
 	// of them.
 	ambient []uintptr
+	// bare says that neither the entry nor the program has a capability, so that the
+	// bounding set can be a thread's: to empty it takes a system call for each
+	// capability.
+	bare bool
 }
 
 // hasCells reports whether processes of the box have something of their own.
@@ -192,6 +196,9 @@ func (s *settings) translateEntry(b *config.Box) error {
 				Remedy: "give the master " + capabilityName(c) + " (box.conf of deploy/drop-in, --cap-add of a container)"}
 		}
 		s.ambient = append(s.ambient, c)
+	}
+	if e.SetCapabilities && e.Capabilities == 0 && slices.Equal(s.ambient, []uintptr{unix.CAP_SETPCAP}) {
+		s.bare, s.ambient, e.DropBounding = true, nil, nil
 	}
 	e.ClearAmbient = len(s.ambient) > 0
 	return nil

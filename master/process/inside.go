@@ -24,6 +24,9 @@ type Box interface {
 	// What the child sets up after its fork it does by itself, and tells of a
 	// failure later: Failure knows then.
 	Start(c *Command, conn *os.File, env []string, message []byte) (*Child, error)
+	// Bare reports whether nothing in the box ever has a capability. Then Start must
+	// be called on a thread whose bounding set is empty (ClearBounding).
+	Bare() bool
 	// Failure returns why a process that Start has started never executed its
 	// program, or nil if it did. The process must have ended with this status and
 	// been reaped.

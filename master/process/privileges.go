@@ -58,3 +58,16 @@ func ClearInheritable() error {
 	}
 	return nil
 }
+
+// ClearBounding empties the inheritable set of the calling thread as ClearInheritable
+// does, and its bounding set (PR_CAPBSET_DROP, prctl(2)) if it may (CAP_SETPCAP): no
+// exec of what the thread starts gains a capability then, not even one by user 0. The
+// thread keeps its own rights.
+func ClearBounding() error {
+	for capability := uintptr(0); ; capability++ {
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0); err != nil {
+			break // EINVAL: there is no such capability; EPERM: it may not
+		}
+	}
+	return ClearInheritable()
+}

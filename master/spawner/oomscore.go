@@ -43,7 +43,7 @@ func (s *Spawner) adjustOOMScore(c *process.Command, child *process.Child) {
 // asUser runs f on one of the threads, with the rights to files of another user
 // (setfsuid(2)).
 func (t *threads) asUser(uid, gid int, f func() error) error {
-	return t.do(func(*thread) error {
+	return t.do(&t.own, func(*thread) error {
 		_ = unix.Setfsgid(gid) // neither of them tells whether it was allowed; f does
 		_ = unix.Setfsuid(uid)
 		err := f()

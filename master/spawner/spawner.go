@@ -52,7 +52,7 @@ func New(cfg Config) (*Spawner, error) {
 
 // Threads returns how many threads Spawners of this process hold at most: those
 // of starts that wait in a system call, and those with a state of their own.
-func Threads() int { return share()*programsAtOnce + ownThreads }
+func Threads() int { return share()*programsAtOnce + kinds*threadsOfKind }
 
 // Start starts a process, as process.Command.Start does. It may wait for other
 // starts to return. A goroutine that waits holds no thread.
@@ -79,7 +79,12 @@ func (s *Spawner) Start(c *process.Command, conn *os.File, env []string, message
 // Do runs f on a thread that has a file system state of its own, as those have that
 // start processes in a box.
 func (s *Spawner) Do(f func() error) error {
-	return s.threads.do(func(*thread) error { return f() })
+	return s.threads.do(&s.threads.own, func(*thread) error { return f() })
+}
+
+// DoBare is Do on a thread whose children never get a capability.
+func (s *Spawner) DoBare(f func() error) error {
+	return s.threads.do(&s.threads.bare, func(*thread) error { return f() })
 }
 
 // UmaskError returns why no process can have a umask of its own, or nil.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -63,7 +64,7 @@ func TestUmask(t *testing.T) {
 	for _, all := range []bool{false, true} {
 		s.allOnThreads = all
 		var done sync.WaitGroup
-		for i := range 40 * ownThreads {
+		for i := range 40 * threadsOfKind {
 			done.Go(func() {
 				var umask *uint32
 				want := uint32(own)
@@ -92,10 +93,46 @@ func TestFailedStarts(t *testing.T) {
 			t.Fatal("started")
 		}
 	}
-	if len(s.limiter.total) > 0 || len(s.threads.idle) != ownThreads {
-		t.Errorf("%d starts in progress, %d threads idle", len(s.limiter.total), len(s.threads.idle))
+	if len(s.limiter.total) > 0 || len(s.threads.own.idle) != threadsOfKind {
+		t.Errorf("%d starts in progress, %d threads idle", len(s.limiter.total), len(s.threads.own.idle))
 	}
 	if got := run(t, s, nil, "echo hello"); got != "hello" {
 		t.Errorf("%q", got)
+	}
+}
+
+// What is started on a bare thread has no capability and gets none, and the threads
+// of the other kind and the process keep theirs.
+func TestBareThreads(t *testing.T) {
+	s := newSpawner(t)
+	sets := func(do func(func() error) error) string {
+		var out []byte
+		for range threadsOfKind + 1 {
+			err := do(func() (err error) {
+				out, err = exec.Command("/bin/sh", "-c", "exec grep -E 'Cap(Bnd|Inh|Prm|Eff|Amb)' /proc/self/status").Output()
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		return string(out)
+	}
+	before := sets(s.Do)
+	bare := sets(s.DoBare)
+	if now := sets(s.Do); now != before {
+		t.Errorf("an own thread's child had\n%s\nand has\n%s", before, now)
+	}
+	header, own := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, [2]unix.CapUserData{}
+	if err := unix.Capget(&header, &own[0]); err != nil {
+		t.Fatal(err)
+	}
+	if own[0].Effective&(1<<unix.CAP_SETPCAP) == 0 {
+		needtest.Skip(t, "empties a bounding set, which takes CAP_SETPCAP")
+	}
+	for _, line := range strings.Split(strings.TrimSpace(bare), "\n") {
+		if !strings.HasSuffix(line, "\t0000000000000000") {
+			t.Errorf("a bare thread's child has %q", line)
+		}
 	}
 }

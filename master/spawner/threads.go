@@ -11,9 +11,12 @@ import (
 	"github.com/preforkd/preforkd/master/process"
 )
 
-// ownThreads is how many threads have a state of their own. Go holds a processor
-// from the fork to the exec, so more of them would hardly start more.
-const ownThreads = 4
+// threadsOfKind is how many threads of each kind have a state of their own. Go holds a
+// processor from the fork to the exec, so more of them would hardly start more.
+const threadsOfKind = 4
+
+// kinds is how many kinds of threads there are.
+const kinds = 2
 
 // threads are the threads that start processes whose umask or capabilities are
 // not those of the master's other threads, or that run in a box.
@@ -24,9 +27,16 @@ const ownThreads = 4
 // helper program stands between the master and the worker. And the other threads
 // keep what the master was given, so that an exec of the master itself hands it on.
 type threads struct {
-	idle     chan *thread // that start nothing at the moment; nil: one that was lost
-	umaskErr error        // why they share the umask of the process, or nil
-	umask    int          // of the process
+	own      pool
+	bare     pool  // whose children never get a capability; see process.Box
+	umaskErr error // why they share the umask of the process, or nil
+	umask    int   // of the process
+}
+
+// A pool holds threads of one kind.
+type pool struct {
+	idle  chan *thread // that start nothing at the moment; nil: one that was lost
+	setup func() error // runs on each new thread
 }
 
 // A thread remembers the umask that it has set last.
@@ -36,19 +46,24 @@ type thread struct {
 }
 
 func newThreads() (*threads, error) {
-	t := &threads{idle: make(chan *thread, ownThreads)}
-	for range ownThreads {
-		own, err := t.newThread()
-		if err != nil {
-			t.close()
-			return nil, err
+	t := &threads{
+		own:  pool{make(chan *thread, threadsOfKind), process.ClearInheritable},
+		bare: pool{make(chan *thread, threadsOfKind), process.ClearBounding},
+	}
+	for range threadsOfKind {
+		for _, p := range []*pool{&t.own, &t.bare} {
+			own, err := t.newThread(p)
+			if err != nil {
+				t.close()
+				return nil, err
+			}
+			p.idle <- own
 		}
-		t.idle <- own
 	}
 	return t, nil
 }
 
-func (t *threads) newThread() (own *thread, err error) {
+func (t *threads) newThread(p *pool) (own *thread, err error) {
 	own = &thread{}
 	own.Thread, err = osthread.Start(func() error {
 		if err := unix.Unshare(unix.CLONE_FS); err != nil {
@@ -58,19 +73,19 @@ func (t *threads) newThread() (own *thread, err error) {
 			own.umask = t.umask
 			unix.Umask(t.umask)
 		}
-		return process.ClearInheritable()
+		return p.setup()
 	})
 	return own, err
 }
 
-// do runs f on one of the threads. When all of them are busy it waits for one. A
-// thread that f has spoiled (process.ErrThreadLost) ends, and another takes its
+// do runs f on one of the threads of a kind. When all of them are busy it waits for
+// one. A thread that f has spoiled (process.ErrThreadLost) ends, and another takes its
 // place.
-func (t *threads) do(f func(own *thread) error) (err error) {
-	own := <-t.idle
-	defer func() { t.idle <- own }()
+func (t *threads) do(p *pool, f func(own *thread) error) (err error) {
+	own := <-p.idle
+	defer func() { p.idle <- own }()
 	if own == nil {
-		if own, err = t.newThread(); err != nil {
+		if own, err = t.newThread(p); err != nil {
 			own = nil
 			return err
 		}
@@ -92,7 +107,11 @@ func (t *threads) start(c *process.Command, conn *os.File, env []string, message
 	if c.Umask != nil {
 		umask = int(*c.Umask)
 	}
-	err = t.do(func(own *thread) error {
+	p := &t.own
+	if c.Box != nil && c.Box.Bare() {
+		p = &t.bare
+	}
+	err = t.do(p, func(own *thread) error {
 		if own.umask != umask {
 			unix.Umask(umask)
 			own.umask = umask
@@ -112,9 +131,15 @@ func (t *threads) start(c *process.Command, conn *os.File, env []string, message
 
 // close ends the threads that are idle.
 func (t *threads) close() {
+	for _, p := range []*pool{&t.own, &t.bare} {
+		p.close()
+	}
+}
+
+func (p *pool) close() {
 	for {
 		select {
-		case own := <-t.idle:
+		case own := <-p.idle:
 			if own != nil {
 				own.Close()
 			}
