@@ -35,6 +35,8 @@ type Box struct {
 	entries    map[entryKey]*image
 	generation int            // how often services were put in force
 	idle       []*cell        // as new as they were made; the last one was used last
+	left       []*cell        // that a process has left, and whose holders were asked what is there
+	inspecting inspection     // of what is left
 	leaves     []*cgroup.Leaf // that no cell has
 	spare      int            // how few cells were idle at any time since trimming was set
 	trimming   bool           // trim is to be called

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"strconv"
 	"sync/atomic"
 	"syscall"
 
@@ -30,12 +29,12 @@ type cell struct {
 
 	once bool // it is not to be handed out again
 
-	pidfd   int // of the holder, or -1
-	pid     int
-	control int // socket to the holder
-	mounts  *mounts.Template
-	queues  string // the directory of the cell's POSIX message queues, "" without one
-	traces  mounts.Traces
+	pidfd    int // of the holder, or -1
+	pid      int
+	control  int            // socket to the holder
+	template *template      // of a cell with a holder
+	first    []mounts.State // of its temporary file systems, when these were new
+	noQueues int64          // the size of the directory of message queues, when there were none
 
 	// group is what the process is counted in, or nil. It belongs to the owner.
 	group *cgroup.Leaf
@@ -158,11 +157,11 @@ func (c *cell) awaitReady(t *template) error {
 		err = stub.ParseReady(message[:n])
 	}
 	if err == nil {
-		c.mounts = t.mounts
-		if t.queues {
-			c.queues = "/proc/" + strconv.Itoa(c.pid) + "/root" + mounts.QueuesDirectory
+		c.template = t
+		var seen *stub.Seen
+		if seen, err = c.mark(); err == nil && t.queues {
+			c.noQueues = queuesSize(seen)
 		}
-		err = c.mark()
 	}
 	var failure stub.Failure
 	switch {
@@ -174,14 +173,6 @@ func (c *cell) awaitReady(t *template) error {
 		return fmt.Errorf("make a cell: %w", err)
 	}
 	return nil
-}
-
-// mark remembers the state of the private mounts, which are new.
-func (c *cell) mark() (err error) {
-	if c.mounts != nil {
-		c.traces, err = mounts.NewTraces(c.pid, c.mounts)
-	}
-	return err
 }
 
 func (c *cell) receive(message []byte) (int, error) {

@@ -23,12 +23,17 @@ func (b *Box) take(t *template) (*cell, error) {
 		b.idle = b.idle[:last]
 		b.spare = min(b.spare, last)
 	}
-	ahead := len(b.idle) == 0 && !b.making && b.used
+	// A box that is busy gets as many cells as let several of them be inspected at once.
+	ahead := len(b.idle) == 0 && len(b.left) < inspectAtOnce/2 && !b.making && b.used
 	if ahead {
 		b.making = true
 		b.live++ // the template stays meanwhile
 	}
+	inspect := len(b.idle) == 0 && len(b.left) > 0 && b.inspecting.begin()
 	b.mu.Unlock()
+	if inspect {
+		b.m.janitor.do(b.inspectLeft)
+	}
 	if ahead {
 		b.m.janitor.do(func() { b.makeAhead(t) })
 	}

@@ -50,7 +50,7 @@ func (c *cell) Leave(done func(process.Remains)) (r process.Remains, empty bool)
 		if c.once {
 			c.drop()
 		} else {
-			c.box.m.janitor.inspect(c)
+			c.box.inspect(c)
 		}
 		return r, true
 	}

@@ -447,6 +447,17 @@ func (h *house) finish(w *worker, do string) run {
 func (h *house) settle() {
 	h.t.Helper()
 	h.await("the janitor has something to do", func() bool {
+		h.m.mu.Lock()
+		boxes := slices.Clone(h.m.boxes)
+		h.m.mu.Unlock()
+		for _, b := range boxes {
+			b.mu.Lock()
+			left := len(b.left)
+			b.mu.Unlock()
+			if left > 0 {
+				return false
+			}
+		}
 		j := h.m.janitor
 		j.mu.Lock()
 		defer j.mu.Unlock()

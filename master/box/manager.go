@@ -274,6 +274,9 @@ func (m *Manager) Close() {
 	m.mu.Unlock()
 	m.starts.Wait()
 	m.janitor.stop()
+	for _, b := range boxes {
+		b.inspectLeft()
+	}
 	m.endCells()
 	for _, b := range boxes {
 		b.close()

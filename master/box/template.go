@@ -19,8 +19,9 @@ type template struct {
 	uts    int              // of a namespace of host names, or -1
 	init   *image           // of the first process of a cell; nil without cells
 	drop   func()
-	queues bool   // cells have a directory of their POSIX message queues
-	group  *group // nil without cgroups
+	looks  stub.Init // what the first process of a cell looks at
+	queues bool      // the last directory that it looks at is that of the POSIX message queues
+	group  *group    // nil without cgroups
 }
 
 // initControl is the descriptor of the first process of a cell that its control
@@ -62,11 +63,16 @@ func (t *template) make(b *Box) (err error) {
 	}
 	i := stub.Init{Control: initControl}
 	if t.mounts != nil {
-		t.queues = s.mounts.HasQueues()
+		i.Directories = t.mounts.TemporaryDirectories()
+		if t.queues = s.mounts.HasQueues(); t.queues {
+			i.Directories = append(i.Directories, mounts.QueuesDirectory)
+		}
 		for _, m := range t.mounts.CellMounts() {
 			i.Mounts = append(i.Mounts, stub.Mount{Source: m.Source, Target: m.Target, Type: m.Type, Flags: m.Flags, Data: m.Data})
 		}
 	}
+	i.IPC = s.cellFlags&unix.CLONE_NEWIPC != 0
+	t.looks = i
 	content, err := i.Image()
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package mounts
 
 import (
+	"errors"
 	"os"
 	"slices"
 	"strconv"
@@ -73,7 +74,7 @@ func TestCellMounts(t *testing.T) {
 	}
 }
 
-func TestTraces(t *testing.T) {
+func TestStates(t *testing.T) {
 	needMounts(t)
 	template := build(t, Config{PrivateTmp: true, TmpSize: 1 << 20, PrivateDevices: true, PrivatePIDs: true})
 	for _, s := range []struct {
@@ -96,42 +97,31 @@ func TestTraces(t *testing.T) {
 		{"it is unmounted", "umount /tmp", 0, false},
 	} {
 		cell := startCell(t, template, self)
-		traces, err := NewTraces(cell.pid, template)
+		if err := template.Mark(cell.pid); err != nil {
+			t.Fatal(err)
+		}
+		first, err := cell.states(template)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for range 2 {
 			out := cell.run(t, s.uid, s.script)
-			if got, err := traces.Untouched(); got != s.untouched || err != nil {
-				t.Errorf("%s: untouched is %v, %v, want %v\n%s", s.name, got, err, s.untouched, out)
+			if now, err := cell.states(template); slices.Equal(now, first) != s.untouched || err != nil {
+				t.Errorf("%s: untouched is %v, %v, want %v\n%s", s.name, !s.untouched, err, s.untouched, out)
 			}
 		}
 	}
 }
 
-// A cell that has ended is not as new, nor is one whose first process has not done
-// its mounts.
-func TestTracesWithoutCell(t *testing.T) {
+// A cell whose first process has not done its mounts is not taken for one.
+func TestMarkWithoutCell(t *testing.T) {
 	needMounts(t)
 	template := build(t, Config{PrivateTmp: true})
-	cell := startCell(t, template, self)
-	traces, err := NewTraces(cell.pid, template)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cell.stdin.Close()
-	waitFor(t, "the cell ends", func() bool {
-		_, err := os.Readlink("/proc/" + strconv.Itoa(cell.pid) + "/root")
-		return err != nil
-	})
-	if got, err := traces.Untouched(); got || err == nil {
-		t.Errorf("the cell has ended: %v, %v", got, err)
-	}
 	before, err := os.Stat("/tmp")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := NewTraces(os.Getpid(), template); err == nil {
+	if err := template.Mark(os.Getpid()); err == nil {
 		t.Error("the machine's /tmp is taken for a new one")
 	}
 	if after, err := os.Stat("/tmp"); err != nil || after.ModTime().Year() < 2000 && before.ModTime().Year() >= 2000 {
@@ -139,24 +129,16 @@ func TestTracesWithoutCell(t *testing.T) {
 	}
 }
 
-func BenchmarkUntouched(b *testing.B) {
-	if os.Getenv(envInner) == "" {
-		b.Skip("needs the right to make a mount namespace")
-	}
-	template, err := Build(Config{PrivateTmp: true, PrivateDevices: true})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer template.Close()
-	cell := startCell(b, template, self)
-	defer cell.stdin.Close()
-	traces, err := NewTraces(cell.pid, template)
-	if err != nil {
-		b.Fatal(err)
-	}
-	for b.Loop() {
-		if ok, err := traces.Untouched(); !ok {
-			b.Fatal(err)
+// states returns the states of the cell's temporary file systems.
+func (c *testCell) states(t *Template) (states []State, err error) {
+	for _, target := range t.TemporaryDirectories() {
+		var st unix.Stat_t
+		var fs unix.Statfs_t
+		path := "/proc/" + strconv.Itoa(c.pid) + "/root" + target
+		if err := errors.Join(unix.Lstat(path, &st), unix.Statfs(path, &fs)); err != nil {
+			return nil, err
 		}
+		states = append(states, NewState(&st, &fs))
 	}
+	return states, nil
 }

@@ -5,7 +5,7 @@
 // what is read-only, what is hidden, binds, the box's /dev. What each cell must
 // have for itself (/tmp, /var/tmp, /dev/shm, a /proc of its pid namespace) is
 // listed by Template.CellMounts. The first process of a cell mounts it in its
-// copy. Traces tell later whether somebody has used those mounts.
+// copy. A State tells later whether somebody has used those mounts.
 //
 // The root of a template is a recursive copy of the machine's root, or of the
 // root-directory. pivot_root(2) makes it the root of the namespace, so that

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Traces tells whether somebody has used the private temporary file systems of a
-// cell. It holds no descriptor.
+// A State is all that tells the root of a private file system that somebody has used
+// from a new one.
 //
 // A file that is there takes an inode, and memory if it is not empty. One that was
 // made and removed has changed the times of the directory. So has a change of mode,
@@ -18,13 +18,7 @@ import (
 // It cannot tell that another process has got a descriptor of the directory over a
 // socket and keeps it, nor that a process which may mount (CAP_SYS_ADMIN) has
 // mounted something elsewhere in the cell.
-type Traces struct {
-	paths []string
-	first []state // of each path, when it was new
-}
-
-// state is all that tells a file system that was used from a new one.
-type state struct {
+type State struct {
 	device, inode, links  uint64
 	mode, uid, gid        uint32
 	size                  int64
@@ -32,33 +26,45 @@ type state struct {
 	freeBlocks, freeFiles uint64
 }
 
-// marked is the time of the last modification that NewTraces gives to a directory.
+// NewState returns what stat(2) and statfs(2) tell of a directory. Times of access are no
+// trace.
+func NewState(st *unix.Stat_t, fs *unix.Statfs_t) State {
+	return State{
+		device: st.Dev, inode: st.Ino, links: uint64(st.Nlink),
+		mode: st.Mode, uid: st.Uid, gid: st.Gid,
+		size:    st.Size,
+		changed: st.Ctim, modified: st.Mtim,
+		freeBlocks: fs.Bfree, freeFiles: fs.Ffree,
+	}
+}
+
+// marked is the time of the last modification that Mark gives to a directory.
 // The times of the kernel advance in steps of some milliseconds: a file that is
 // made and removed in the step in which the directory itself was made would
 // otherwise leave no trace.
 var marked = unix.Timespec{Sec: 1}
 
-// NewTraces remembers the state of a cell whose first process has done the mounts
-// that the template lists. No other process may be in the cell yet. This process
-// must be allowed to look into /proc/PID/root (ptrace(2), PTRACE_MODE_READ).
-func NewTraces(holderPID int, t *Template) (Traces, error) {
-	var tr Traces
+// TemporaryDirectories returns where each cell has a temporary file system of its own.
+func (t *Template) TemporaryDirectories() (paths []string) {
 	for _, m := range t.mounts {
-		if m.Type != "tmpfs" {
-			continue
+		if m.Type == "tmpfs" {
+			paths = append(paths, m.Target)
 		}
-		path := "/proc/" + strconv.Itoa(holderPID) + "/root" + m.Target
-		if err := mark(path); err != nil {
-			return Traces{}, err
-		}
-		s, err := look(path)
-		if err != nil {
-			return Traces{}, err
-		}
-		tr.paths = append(tr.paths, path)
-		tr.first = append(tr.first, s)
 	}
-	return tr, nil
+	return paths
+}
+
+// Mark makes the temporary file systems ready to have their State looked at, of a cell
+// whose first process has done the mounts that the template lists. No other process may
+// be in the cell yet. This process must be allowed to look into /proc/PID/root
+// (ptrace(2), PTRACE_MODE_READ).
+func (t *Template) Mark(holderPID int) error {
+	for _, target := range t.TemporaryDirectories() {
+		if err := mark("/proc/" + strconv.Itoa(holderPID) + "/root" + target); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // mark gives a new temporary file system the time of modification. It changes
@@ -82,43 +88,6 @@ func mark(path string) error {
 		return fmt.Errorf("%s: %w", path, os.NewSyscallError("utimensat", err))
 	}
 	return nil
-}
-
-// Untouched reports whether the private temporary file systems of the cell are as
-// new. With an error it reports false. The processes that used the cell must have
-// ended. If the first process has ended, too, then the answer is not true.
-func (tr Traces) Untouched() (bool, error) {
-	for i, path := range tr.paths {
-		s, err := look(path)
-		if err != nil || s != tr.first[i] {
-			return false, err
-		}
-	}
-	return true, nil
-}
-
-// look returns the state of a directory that is the root of a file system.
-func look(path string) (state, error) {
-	fd, err := openDirectory(path)
-	if err != nil {
-		return state{}, err
-	}
-	defer unix.Close(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return state{}, fmt.Errorf("%s: %w", path, os.NewSyscallError("fstat", err))
-	}
-	var fs unix.Statfs_t
-	if err := unix.Fstatfs(fd, &fs); err != nil {
-		return state{}, fmt.Errorf("%s: %w", path, os.NewSyscallError("fstatfs", err))
-	}
-	return state{
-		device: st.Dev, inode: st.Ino, links: uint64(st.Nlink),
-		mode: st.Mode, uid: st.Uid, gid: st.Gid,
-		size:    st.Size,
-		changed: st.Ctim, modified: st.Mtim,
-		freeBlocks: fs.Bfree, freeFiles: fs.Ffree,
-	}, nil
 }
 
 // openDirectory returns an O_PATH descriptor, which the caller must close.

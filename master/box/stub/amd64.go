@@ -29,10 +29,10 @@ var amd64Registers = [...]byte{
 
 // From arch/x86/entry/syscalls/syscall_64.tbl.
 var amd64Numbers = map[string]uint64{
-	"read": 0, "write": 1, "rt_sigaction": 13, "nanosleep": 35, "execve": 59,
-	"getpid": 39, "kill": 62, "fcntl": 72, "chdir": 80, "capset": 126, "setpriority": 141,
+	"read": 0, "write": 1, "rt_sigaction": 13, "shmctl": 31, "nanosleep": 35, "execve": 59,
+	"getpid": 39, "kill": 62, "semctl": 66, "msgctl": 71, "fcntl": 72, "chdir": 80, "capset": 126, "statfs": 137, "setpriority": 141,
 	"prctl": 157, "mount": 165, "faccessat": 269, "umount2": 166, "sethostname": 170, "sched_setaffinity": 203,
-	"exit_group": 231, "ioprio_set": 251, "prlimit64": 302, "seccomp": 317,
+	"exit_group": 231, "ioprio_set": 251, "newfstatat": 262, "prlimit64": 302, "seccomp": 317,
 	"close_range": 436,
 }
 
@@ -67,6 +67,11 @@ func (amd64) set(to register, value uint64) []byte {
 func (amd64) load(to, from register) []byte {
 	t, f := amd64Registers[to], amd64Registers[from]
 	return []byte{0x48 | t>>3 | f>>3<<2, 0x89, 0xc0 | f&7<<3 | t&7} // mov r64, r64
+}
+
+func (amd64) address(to register, bytes int) []byte {
+	t := amd64Registers[to]
+	return binary.LittleEndian.AppendUint32([]byte{0x48 | t>>3<<2, 0x8d, 0x84 | t&7<<3, 0x24}, uint32(-int32(bytes))) // lea r64, [rsp-bytes]
 }
 
 func (amd64) systemCall() []byte { return []byte{0x0f, 0x05} }

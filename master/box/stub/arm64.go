@@ -29,10 +29,11 @@ var arm64Registers = [...]uint32{
 
 // From include/uapi/asm-generic/unistd.h.
 var arm64Numbers = map[string]uint64{
-	"fcntl": 25, "ioprio_set": 30, "mount": 40, "faccessat": 48, "umount2": 39, "chdir": 49, "read": 63,
-	"write": 64, "capset": 91, "exit_group": 94, "nanosleep": 101,
+	"fcntl": 25, "ioprio_set": 30, "mount": 40, "faccessat": 48, "umount2": 39, "statfs": 43, "chdir": 49, "read": 63,
+	"write": 64, "newfstatat": 79, "capset": 91, "exit_group": 94, "nanosleep": 101,
 	"sched_setaffinity": 122, "kill": 129, "rt_sigaction": 134,
 	"setpriority": 140, "sethostname": 161, "prctl": 167, "getpid": 172, "execve": 221,
+	"msgctl": 187, "semctl": 191, "shmctl": 195,
 	"prlimit64": 261, "seccomp": 277, "close_range": 436,
 }
 
@@ -77,6 +78,10 @@ func (arm64) load(to, from register) []byte {
 		return words(0x910003e0 | arm64Registers[to]) // add xT, sp, #0
 	}
 	return words(0xaa0003e0 | arm64Registers[from]<<16 | arm64Registers[to]) // mov xT, xF
+}
+
+func (arm64) address(to register, bytes int) []byte {
+	return words(0xd10003e0 | uint32(bytes)<<10 | arm64Registers[to]) // sub xT, sp, #bytes
 }
 
 func (arm64) systemCall() []byte { return words(0xd4000001) } // svc #0

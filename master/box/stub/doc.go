@@ -25,7 +25,7 @@
 //	  |                           |  host name, mounts, SIGCHLD, descriptors
 //	  | <-- ready --------------- |  or: {step, errno}, then exit with ExitFailed
 //	  | --- RequestCheck -------> |
-//	  | <-- empty or not -------- |
+//	  | <-- not empty, or Seen -- |  what a process has left behind
 //	  | --- RequestKill --------> |  kills until nothing is left, for 5 s at most
 //	  | <-- empty or not -------- |
 //	  | --- end of file --------> |  exits; all in its pid namespace is killed

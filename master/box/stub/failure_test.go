@@ -311,7 +311,7 @@ func TestNumbers(t *testing.T) {
 		"execve": unix.SYS_EXECVE, "kill": unix.SYS_KILL, "fcntl": unix.SYS_FCNTL, "chdir": unix.SYS_CHDIR, "capset": unix.SYS_CAPSET,
 		"setpriority": unix.SYS_SETPRIORITY, "prctl": unix.SYS_PRCTL, "mount": unix.SYS_MOUNT, "umount2": unix.SYS_UMOUNT2, "faccessat": unix.SYS_FACCESSAT, "sethostname": unix.SYS_SETHOSTNAME,
 		"sched_setaffinity": unix.SYS_SCHED_SETAFFINITY, "exit_group": unix.SYS_EXIT_GROUP, "ioprio_set": unix.SYS_IOPRIO_SET,
-		"getpid": unix.SYS_GETPID, "prlimit64": unix.SYS_PRLIMIT64, "seccomp": unix.SYS_SECCOMP, "close_range": unix.SYS_CLOSE_RANGE,
+		"getpid": unix.SYS_GETPID, "newfstatat": unix.SYS_NEWFSTATAT, "statfs": unix.SYS_STATFS, "shmctl": unix.SYS_SHMCTL, "semctl": unix.SYS_SEMCTL, "msgctl": unix.SYS_MSGCTL, "prlimit64": unix.SYS_PRLIMIT64, "seccomp": unix.SYS_SECCOMP, "close_range": unix.SYS_CLOSE_RANGE,
 	} {
 		if got, ok := m.number(name); !ok || got != want {
 			t.Errorf("%s is %d, want %d", name, got, want)

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"math"
 	"runtime"
-	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,6 +29,9 @@ type Init struct {
 	// Hostname is set if it is not empty.
 	Hostname string
 	Mounts   []Mount
+	// Directories and IPC are what the answer to a RequestCheck tells of, see Seen.
+	Directories []string
+	IPC         bool
 
 	killNaps uint32 // 0: defaultKillNaps; for tests
 }
@@ -47,7 +48,8 @@ type Mount struct {
 // else, the Init ends as soon as nothing is left in the pid namespace: the
 // connections of a master that was killed may finish.
 const (
-	RequestCheck = 'c' // is anything else left in the pid namespace, or does anybody use a mount of the cell?
+	RequestCheck = 'c' // is anything else left in the pid namespace, or does anybody use a mount of the cell? And what is there? See ParseSeen
+	RequestLook  = 'o' // the same, but that nobody uses a mount
 	RequestKill  = 'k' // kill all else there, and wait until nothing is left
 	RequestRenew = 'r' // if nothing is left, mount what is a tmpfs anew
 )
@@ -92,7 +94,7 @@ func ParseReady(message []byte) error {
 	return failure
 }
 
-// ParseAnswer reads the answer to a request. It returns whether nothing but pid 1
+// ParseAnswer reads the answer to a RequestKill or a RequestRenew. It returns whether nothing but pid 1
 // is left in the pid namespace.
 func ParseAnswer(message []byte) (empty bool, err error) {
 	if len(message) == 1 {
@@ -177,7 +179,7 @@ func (i *Init) closeOthers(p *program) {
 // serve writes the loop that answers requests.
 func (i *Init) serve(p *program) {
 	const (
-		serve, check, kill, again, renew, left, empty, end, gone label = "serve", "check", "kill", "again", "renew", "left", "empty", "end", "gone"
+		serve, check, look, kill, again, renew, left, empty, end, gone label = "serve", "check", "look", "kill", "again", "renew", "left", "empty", "end", "gone"
 	)
 	everyone := value(math.MaxUint64) // pid -1: all of the namespace but pid 1
 	timespec := func(nanoseconds uint64) value {
@@ -189,6 +191,7 @@ func (i *Init) serve(p *program) {
 	p.call("read", value(i.Control), stackTop, value(1))
 	p.branchIfResult(lessOrEqual, 0, end)
 	p.branchIfTop(RequestCheck, check)
+	p.branchIfTop(RequestLook, look)
 	p.branchIfTop(RequestKill, kill)
 	p.branchIfTop(RequestRenew, renew)
 	p.place(end)
@@ -200,20 +203,17 @@ func (i *Init) serve(p *program) {
 	p.exit(0, 0)
 
 	p.place(check)
+	i.inUse(p, left)
+	p.place(look)
 	p.call("kill", everyone, value(0))
 	p.branchIfResult(notEqual, noProcess, left)
-	for _, m := range i.Mounts {
-		// What has mounts below it is in use by these.
-		if m.Type == "" || slices.ContainsFunc(i.Mounts, func(o Mount) bool { return strings.HasPrefix(o.Target, m.Target+"/") }) {
-			continue
-		}
-		// Nobody uses a mount that can be marked as expired. A second mark without a
-		// use would unmount it, and access(2) is a use.
-		p.call("umount2", p.pointer(m.Target), value(unix.MNT_EXPIRE))
-		p.branchIfResult(notEqual, -int8(unix.EAGAIN), left)
-		p.call("faccessat", value(^uint64(-unix.AT_FDCWD-1)), p.pointer(m.Target), value(0))
+	if size := i.answerSize(); size > 0 {
+		i.look(p, left)
+		p.call("write", value(i.Control), below(size), value(size))
+		p.branch(always, serve)
+	} else {
+		p.branch(always, empty)
 	}
-	p.branch(always, empty)
 	p.place(left)
 	p.call("write", value(i.Control), p.constant([]byte{answerLeft}), value(1))
 	p.branch(always, serve)
@@ -259,5 +259,8 @@ func (i *Init) check() error {
 			return err
 		}
 	}
-	return checkText(i.Hostname)
+	if n := len(i.Directories); n > maxDirectories {
+		return fmt.Errorf("%d directories to look at are more than %d", n, maxDirectories)
+	}
+	return checkText(append([]string{i.Hostname}, i.Directories...)...)
 }

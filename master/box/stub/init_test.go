@@ -61,7 +61,7 @@ func (m target) start(t *testing.T, i Init, path string) (*cell, []byte) {
 // receive returns the next message. It is empty at end of file.
 func (c *cell) receive(t *testing.T) []byte {
 	t.Helper()
-	var message [100]byte
+	var message [4096]byte
 	n, err := unix.Read(c.control, message[:])
 	for err == unix.EINTR { // by a signal of Go's, as there is a timeout (signal(7))
 		n, err = unix.Read(c.control, message[:])

@@ -21,6 +21,9 @@ type machine interface {
 	// set loads a constant, and load another register.
 	set(to register, value uint64) []byte
 	load(to, from register) []byte
+	// address loads the address that is so many bytes below the stack pointer, at most
+	// 4095.
+	address(to register, bytes int) []byte
 	// systemCall makes the call. Of the registers that are named here it changes
 	// only callResult.
 	systemCall() []byte

@@ -56,7 +56,13 @@ type operand interface {
 // A value is a number or an address that is known before the program runs.
 type value uint64
 
-func (v value) into(m machine, to register) []byte       { return m.set(to, uint64(v)) }
+func (v value) into(m machine, to register) []byte { return m.set(to, uint64(v)) }
+
+// A below is an address: so many bytes below the top of the stack, which nothing else uses.
+type below int
+
+func (b below) into(m machine, to register) []byte { return m.address(to, int(b)) }
+
 func (from register) into(m machine, to register) []byte { return m.load(to, from) }
 
 // call makes a system call.

@@ -1,0 +1,160 @@
+package box
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/box/mounts"
+	"github.com/preforkd/preforkd/master/box/stub"
+)
+
+// request asks the holder something.
+func (c *cell) request(what byte) error {
+	_, err := unix.Write(c.control, []byte{what})
+	return os.NewSyscallError("write", err)
+}
+
+// ask asks the holder something that it does, and reports whether it is alone
+// in its pid namespace and has done it.
+func (c *cell) ask(what byte) bool {
+	if c.request(what) != nil {
+		return false
+	}
+	var answer [64]byte
+	n, err := c.receive(answer[:])
+	if err != nil {
+		return false
+	}
+	empty, err := stub.ParseAnswer(answer[:n])
+	return err == nil && empty
+}
+
+// maxAnswer is more than any answer of a holder has.
+const maxAnswer = 4096
+
+// seen waits for the answer to a RequestCheck or RequestLook. It returns nil if the holder is not alone,
+// or somebody uses the mounts of the cell.
+func (c *cell) seen() (*stub.Seen, error) {
+	var answer [maxAnswer]byte
+	n, err := c.receive(answer[:])
+	if err != nil {
+		return nil, err
+	}
+	return c.template.looks.ParseSeen(answer[:n])
+}
+
+// mark remembers the state of the private mounts, which are new, and returns what the
+// holder has seen of them.
+func (c *cell) mark() (*stub.Seen, error) {
+	if c.template.mounts != nil {
+		if err := c.template.mounts.Mark(c.pid); err != nil {
+			return nil, err
+		}
+	}
+	// What another thread forks has for a moment copies of the descriptors that Mark had.
+	if err := c.request(stub.RequestLook); err != nil {
+		return nil, err
+	}
+	seen, err := c.seen()
+	if err == nil && seen == nil {
+		err = errors.New("something runs in a cell that is new")
+	}
+	if err == nil {
+		c.first = c.states(seen)
+	}
+	return seen, err
+}
+
+// states returns the states of the cell's temporary file systems.
+func (c *cell) states(seen *stub.Seen) (states []mounts.State) {
+	directories := seen.Directories
+	if c.template.queues {
+		directories = directories[:len(directories)-1]
+	}
+	for i := range directories {
+		states = append(states, mounts.NewState(&directories[i].Stat, &directories[i].FileSystem))
+	}
+	return states
+}
+
+// queuesSize returns the size of the directory of message queues. It grows with each queue
+// (ipc/mqueue.c of the kernel).
+func queuesSize(seen *stub.Seen) int64 { return seen.Directories[len(seen.Directories)-1].Stat.Size }
+
+// hasNoObjects reports whether nothing is left in the namespaces of a cell that lives
+// without a process: System V IPC objects (sysvipc(7)), POSIX message queues
+// (mq_overview(7)), and unix sockets, one of which somebody outside could have been sent.
+func (c *cell) hasNoObjects(seen *stub.Seen) bool {
+	flags := c.box.set.cellFlags
+	switch {
+	case seen.Objects != 0:
+	case c.template.queues && queuesSize(seen) != c.noQueues:
+	case flags&unix.CLONE_NEWIPC != 0 && !c.template.queues && !c.hasNoQueues():
+	case flags&unix.CLONE_NEWNET != 0 && !hasNoSockets(c.pid):
+	default:
+		return true
+	}
+	return false
+}
+
+// hasNoSockets reports whether there is no unix socket in the network namespace of a
+// process. Then the file has its heading only.
+func hasNoSockets(pid int) bool {
+	file, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/net/unix", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(file)
+	var text [256]byte
+	n, err := unix.Read(file, text[:])
+	return err == nil && bytes.IndexByte(text[:max(n, 0)], '\n') == n-1
+}
+
+// hasNoQueues reports whether there is no POSIX message queue in a cell that does not show
+// them. They are the files of a file system, which this mounts: that costs many times as
+// much as a look at one that is mounted.
+func (c *cell) hasNoQueues() bool {
+	if unix.Setns(c.pidfd, unix.CLONE_NEWIPC) != nil {
+		return false
+	}
+	// If it fails, the thread is in this namespace until the next cell, which does no
+	// harm but keeps it.
+	defer unix.Setns(c.box.shared.self, unix.CLONE_NEWIPC)
+	fs, err := unix.Fsopen("mqueue", unix.FSOPEN_CLOEXEC)
+	if err == unix.ENODEV {
+		return true // the kernel has none
+	}
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fs)
+	if unix.FsconfigCreate(fs) != nil {
+		return false
+	}
+	root, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(root)
+	return isEmptyDirectory(root, ".")
+}
+
+// isEmptyDirectory reports whether a directory can be read and has no files.
+func isEmptyDirectory(at int, path string) bool {
+	dir, err := unix.Openat(at, path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(dir)
+	var buf [512]byte
+	n, err := unix.ReadDirent(dir, buf[:])
+	if err != nil {
+		return false
+	}
+	_, _, names := unix.ParseDirent(buf[:n], -1, nil)
+	return len(names) == 0
+}
