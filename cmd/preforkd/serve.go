@@ -11,6 +11,7 @@ import (
 	"github.com/preforkd/preforkd/master"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/logging"
+	"github.com/preforkd/preforkd/master/osthread"
 	"github.com/preforkd/preforkd/master/process"
 	"github.com/preforkd/preforkd/master/systemd"
 )
@@ -92,6 +93,8 @@ func serve(cfg config.Config, file string, sockets []systemd.Socket, signals *ma
 	if err := process.SetCloexecAll(); err != nil {
 		return failure(err)
 	}
+	// Without the right to do so the master only takes more CPU time.
+	_ = osthread.RelaxMonitor()
 	if err := master.ReserveThreads(); err != nil {
 		return failure(fmt.Errorf("start: %w", err))
 	}
