@@ -29,9 +29,13 @@ type cell struct {
 
 	once bool // it is not to be handed out again
 
-	pidfd    int // of the holder, or -1
-	pid      int
-	control  int            // socket to the holder
+	pidfd   int // of the holder, or -1
+	pid     int
+	control int // socket to the holder
+	// parked runs functions where the two descriptors are, nil if they are in the table
+	// of this process. The owner sets it.
+	parked func(func())
+
 	template *template      // of a cell with a holder
 	first    []mounts.State // of its temporary file systems, when these were new
 	noQueues int64          // the size of the directory of message queues, when there were none

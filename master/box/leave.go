@@ -47,7 +47,7 @@ func (c *cell) Leave(done func(process.Remains)) (r process.Remains, empty bool)
 		if c.group != nil {
 			r.Usage = usage(c.group)
 		}
-		if c.once {
+		if c.once || c.parked != nil {
 			c.drop()
 		} else {
 			c.box.inspect(c)
@@ -88,8 +88,36 @@ func (c *cell) drop() {
 
 func (c *cell) kill() {
 	if c.pidfd >= 0 {
-		_ = unix.PidfdSendSignal(c.pidfd, unix.SIGKILL, nil, 0)
+		c.do(func() { _ = unix.PidfdSendSignal(c.pidfd, unix.SIGKILL, nil, 0) })
 	}
+}
+
+// do runs f where the descriptors of the cell are.
+func (c *cell) do(f func()) {
+	if c.parked != nil {
+		c.parked(f)
+	} else {
+		f()
+	}
+}
+
+// Descriptors implements process.Cell.
+func (c *cell) Descriptors() []int {
+	if c.pidfd < 0 || c.parked != nil {
+		return nil
+	}
+	return []int{c.pidfd, c.control}
+}
+
+// Parked implements process.Cell. The cell is not handed out again: one that lives for so
+// long is cheap to make anew.
+func (c *cell) Parked(do func(func()), copies []int) {
+	// Others look for the holders that have ended.
+	c.box.m.mu.Lock()
+	defer c.box.m.mu.Unlock()
+	unix.Close(c.pidfd)
+	unix.Close(c.control)
+	c.pidfd, c.control, c.parked = copies[0], copies[1], do
 }
 
 // over reports whether the holder has ended.
@@ -132,8 +160,16 @@ func (c *cell) release() {
 }
 
 func (c *cell) close() {
-	unix.Close(c.pidfd)
-	unix.Close(c.control)
+	c.do(func() {
+		unix.Close(c.pidfd)
+		unix.Close(c.control)
+	})
+}
+
+// ended reports whether the holder was reaped.
+func (c *cell) ended() (yes bool) {
+	c.do(func() { yes = unix.PidfdSendSignal(c.pidfd, 0, nil, 0) == unix.ESRCH })
+	return yes
 }
 
 // processesIn counts the processes of a pid namespace but for its first, which

@@ -2,13 +2,17 @@ package box
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/master/config"
+	"github.com/preforkd/preforkd/master/fdpark"
 	"github.com/preforkd/preforkd/master/process"
 )
 
@@ -209,5 +213,66 @@ func TestCloseInTheMiddle(t *testing.T) {
 		for pid := range eachChild(t) {
 			t.Errorf("process %d is left", pid)
 		}
+	}
+}
+
+// The descriptors of a cell may be elsewhere when its process ends, with and without
+// others that it leaves behind. The loop parks them.
+func TestParkedCell(t *testing.T) {
+	park, err := fdpark.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(park.Close) // after the house
+	h := open(t)
+	b := h.box(strict(t))
+	h.m.Use([]process.Box{b})
+	c := h.command(b)
+	start := func(do string) (*worker, *cell) {
+		w, err := h.start(c, do)
+		if err != nil {
+			t.Fatal(err)
+		}
+		own := w.child.Cell.(*cell)
+		near := own.Descriptors()
+		copies, err := park.Park(near)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.do(func() { own.Parked(park.Do, copies) })
+		for _, fd := range near {
+			if target, err := os.Readlink(fmt.Sprint("/proc/self/fd/", fd)); err == nil && strings.Contains(target, "pidfd") {
+				t.Errorf("descriptor %d is still open: %s", fd, target)
+			}
+		}
+		if left := own.Descriptors(); len(left) > 0 {
+			t.Errorf("a parked cell has %v", left)
+		}
+		return w, own
+	}
+	for do, leftovers := range map[string]int{"look": 0, "orphan": 1} {
+		w, own := start(do)
+		holder := own.pid
+		r := h.finish(w, do)
+		if r.leftovers != leftovers {
+			t.Errorf("after %q there are %d leftovers, want %d", do, r.leftovers, leftovers)
+		}
+		h.await("the holder of a parked cell does not end", func() bool { return unix.Kill(holder, 0) == unix.ESRCH })
+	}
+	w, _ := start("wait")
+	var parked int
+	park.Do(func() {
+		for fd := range 1024 {
+			if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil {
+				parked++
+			}
+		}
+	})
+	if parked < 2 {
+		t.Errorf("%d descriptors are parked", parked)
+	}
+	w.view()
+	if _, err := w.wait(); err != nil {
+		t.Error(err)
 	}
 }

@@ -220,7 +220,7 @@ func (m *Manager) HolderReaped(pid int) bool {
 	m.mu.Lock()
 	cells := m.holders[pid]
 	// Another holder may have the number by now.
-	i := slices.IndexFunc(cells, func(c *cell) bool { return unix.PidfdSendSignal(c.pidfd, 0, nil, 0) == unix.ESRCH })
+	i := slices.IndexFunc(cells, (*cell).ended)
 	if i < 0 {
 		probe := m.probes[pid]
 		delete(m.probes, pid)
@@ -250,7 +250,7 @@ func (m *Manager) IsHolder(pid int) bool {
 func (m *Manager) addHolder(c *cell) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if unix.PidfdSendSignal(c.pidfd, 0, nil, 0) == unix.ESRCH {
+	if c.ended() {
 		return false
 	}
 	m.holders[c.pid] = append(m.holders[c.pid], c)
@@ -314,7 +314,9 @@ func (m *Manager) endCells() {
 		poll := []unix.PollFd{{Fd: -1, Events: unix.POLLIN}}
 		switch {
 		case holder != nil:
-			poll[0].Fd = int32(holder.pidfd)
+			if holder.parked == nil {
+				poll[0].Fd = int32(holder.pidfd)
+			}
 		case probes == 0:
 			return
 		}

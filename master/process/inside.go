@@ -45,6 +45,13 @@ type Cell interface {
 	// CPUTime returns the CPU time that the process and all that it has started have
 	// used so far in the cell. It reports false if the kernel does not tell.
 	CPUTime() (time.Duration, bool)
+	// Descriptors returns the descriptors that the cell has in the table of this
+	// process, none if they were parked. The cell may be used by one goroutine, and
+	// keeps them.
+	Descriptors() []int
+	// Parked tells the cell that these are their copies, in the same order, whose numbers
+	// are valid inside do, which outlives the cell. It closes the ones that it had.
+	Parked(do func(func()), copies []int)
 }
 
 // Remains are what a cell tells of a process when it is empty.

@@ -11,7 +11,7 @@ import (
 )
 
 // For each live worker the master has a control channel, or a copy of the
-// connection, or both. Every spawn copies and closes all descriptors that the
+// connection, or what its cell has, or some of these. Every spawn copies and closes all descriptors that the
 // master has: with 10,000 that takes ten times as long as all the rest. So when
 // there are many, those of workers whose connections last are parked: they move to
 // a thread with a descriptor table of its own.
@@ -107,7 +107,7 @@ func (w *Worker) isNear() bool {
 	if _, near := w.channel.descriptor(); near {
 		return true
 	}
-	return w.copyNear() >= 0
+	return w.copyNear() >= 0 || !w.reaped && w.child.Cell != nil && len(w.child.Cell.Descriptors()) > 0
 }
 
 // park moves descriptors to the thread, which is started when it is needed first.
@@ -118,19 +118,42 @@ func (p *parking) park(workers []*Worker) error {
 			return err
 		}
 	}
+	type group struct {
+		size  int
+		moved func(fds []int)
+	}
 	var fds []int
-	var moved []func(fd int)
+	var groups []group
+	add := func(moved func(fds []int), near ...int) {
+		fds, groups = append(fds, near...), append(groups, group{len(near), moved})
+	}
 	for _, w := range workers {
 		if fd, near := w.channel.descriptor(); near {
-			fds, moved = append(fds, fd), append(moved, func(fd int) { w.channel.moved(p.thread, fd) })
+			add(func(fds []int) { w.channel.moved(p.thread, fds[0]) }, fd)
 		}
 		if fd := w.copyNear(); fd >= 0 {
-			fds, moved = append(fds, fd), append(moved, func(fd int) { w.copyParked(p.thread, fd) })
+			add(func(fds []int) { w.copyParked(p.thread, fds[0]) }, fd)
+		}
+		if cell := w.child.Cell; cell != nil {
+			if near := cell.Descriptors(); len(near) > 0 {
+				add(func(fds []int) { cell.Parked(p.thread.Do, fds) }, near...)
+			}
 		}
 	}
 	parked, err := p.thread.Park(fds)
-	for i, fd := range parked {
-		moved[i](fd)
+	for _, g := range groups {
+		if len(parked) < g.size {
+			break
+		}
+		g.moved(parked[:g.size])
+		parked = parked[g.size:]
+	}
+	if len(parked) > 0 { // some of a group
+		p.thread.Do(func() {
+			for _, fd := range parked {
+				unix.Close(fd)
+			}
+		})
 	}
 	return err
 }
