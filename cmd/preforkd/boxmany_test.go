@@ -258,10 +258,7 @@ func TestBoxesWhoseFirstProcessIsKilled(t *testing.T) {
 		t.Errorf("%d connections lost with %d cells", lost, n)
 	}
 	for _, e := range m.Events(systest.Is(systest.SpawnFailed)) {
-		// One that was killed while it was made for a connection is lost with it.
-		if !strings.HasPrefix(e.Error, "make a cell: ") {
-			t.Errorf("a connection had no box: %s", e.Line)
-		}
+		t.Errorf("a connection had no box: %s", e.Line)
 	}
 	m.WaitIdle(t)
 	for range 5 {

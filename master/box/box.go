@@ -104,7 +104,11 @@ func (b *Box) start(t *template, c *process.Command, entry *image, report, conn 
 	// The first process of an idle cell may have been killed.
 	for range maxIdle + 1 {
 		var own *cell
-		if own, err = b.take(t); err != nil {
+		own, err = b.take(t)
+		if errors.Is(err, errHolderEnded) && !errors.Is(err, process.ErrThreadLost) {
+			continue
+		}
+		if err != nil {
 			break
 		}
 		if err = own.acquireUser(); err != nil {

@@ -53,6 +53,9 @@ type cell struct {
 	refs atomic.Int32
 }
 
+// errHolderEnded says that somebody has killed the holder of a cell.
+var errHolderEnded = errors.New("the first process of the cell has ended")
+
 func newGuest(b *Box) *cell {
 	c := &cell{box: b, pidfd: -1, control: -1}
 	c.refs.Store(1)
@@ -130,7 +133,7 @@ func (c *cell) startHolder(t *template) error {
 	if !b.m.addHolder(c) {
 		c.close()
 		b.end()
-		return errors.Join(err, errors.New("the first process of a cell has ended"))
+		return errors.Join(err, errHolderEnded)
 	}
 	if err != nil { // the thread is lost, and the cell is of no use
 		c.drop()
@@ -187,7 +190,7 @@ func (c *cell) receive(message []byte) (int, error) {
 		case err == unix.EAGAIN:
 			return 0, errors.New("the first process of the cell does not answer")
 		case err == nil && n == 0:
-			return 0, errors.New("the first process of the cell has ended")
+			return 0, errHolderEnded
 		default:
 			return n, err
 		}

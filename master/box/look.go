@@ -15,6 +15,9 @@ import (
 // request asks the holder something.
 func (c *cell) request(what byte) error {
 	_, err := unix.Write(c.control, []byte{what})
+	if err == unix.EPIPE || err == unix.ECONNRESET {
+		return errHolderEnded
+	}
 	return os.NewSyscallError("write", err)
 }
 
