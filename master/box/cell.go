@@ -127,7 +127,7 @@ func (c *cell) startHolder(t *template) error {
 	if !b.m.addHolder(c) {
 		c.close()
 		b.end()
-		return errors.Join(err, errors.New("the first process of a cell has ended"))
+		return errors.Join(err, fmt.Errorf("make a cell: %w", errHolderEnded))
 	}
 	if err != nil { // the thread is lost, and the cell is of no use
 		c.drop()
@@ -184,6 +184,8 @@ func (c *cell) mark() (err error) {
 	return err
 }
 
+var errHolderEnded = errors.New("the first process of the cell has ended")
+
 func (c *cell) receive(message []byte) (int, error) {
 	for {
 		n, err := unix.Read(c.control, message)
@@ -192,7 +194,7 @@ func (c *cell) receive(message []byte) (int, error) {
 		case err == unix.EAGAIN:
 			return 0, errors.New("the first process of the cell does not answer")
 		case err == nil && n == 0:
-			return 0, errors.New("the first process of the cell has ended")
+			return 0, errHolderEnded
 		default:
 			return n, err
 		}
