@@ -7,6 +7,7 @@ import (
 
 	"github.com/preforkd/preforkd/cmd/internal/boxview"
 	"github.com/preforkd/preforkd/cmd/internal/statusview"
+	"github.com/preforkd/preforkd/master/box"
 	"github.com/preforkd/preforkd/master/config"
 )
 
@@ -34,12 +35,12 @@ func checkBox(w io.Writer, cfg *config.Config, name string) error {
 	if err != nil {
 		return boxError(s, err)
 	}
-	var required error
+	var required box.Lacks
 	for _, m := range missing {
 		optional := slices.Contains(s.Box.Optional, m.Key)
 		report.Missing = append(report.Missing, boxview.Missing{Key: m.Key, Reason: m.Need() + ": " + m.Remedy, Optional: optional})
-		if !optional && required == nil {
-			required = boxError(s, m)
+		if !optional {
+			required = append(required, m)
 		}
 	}
 	width := 0
@@ -49,5 +50,8 @@ func checkBox(w io.Writer, cfg *config.Config, name string) error {
 	if err := report.Write(w, width); err != nil {
 		return failure(err)
 	}
-	return required
+	if len(required) > 0 {
+		return boxError(s, required)
+	}
+	return nil
 }

@@ -148,6 +148,17 @@ func TestBoxCommandAtTheTerminal(t *testing.T) {
 		s.expect("got INT")
 		s.expect("ended with 9")
 	})
+	t.Run("Ctrl-C that the program does not catch", func(t *testing.T) {
+		t.Parallel()
+		// No shell: dash catches SIGINT itself, and one that it gets before its child
+		// is there neither ends it nor reaches the child.
+		s := atTerminal(t, run+`cat; echo "ended with $?"`)
+		s.write("words\n")
+		s.expect("words") // of the terminal
+		s.expect("words") // of the program
+		s.write(ctrlC)
+		s.expect(fmt.Sprintf("ended with %d", exitSignal+int(syscall.SIGINT)))
+	})
 	t.Run("Ctrl-Z", func(t *testing.T) {
 		t.Parallel()
 		s := atTerminal(t, run+`sh -c 'echo ready; read line; echo "read $line"; exit 3'; echo "stopped with $?"; fg; echo "ended with $?"`)

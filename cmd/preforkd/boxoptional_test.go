@@ -2,7 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -29,7 +32,7 @@ func TestMissingOfBox(t *testing.T) {
 	o := systest.Options{Wrap: withoutAdmin(t)}
 	for _, c := range []struct{ flags, want string }{
 		{"--box-private-network", "private-network: needs CAP_SYS_ADMIN, and no filter that forbids namespaces (unshare: operation not permitted): give it to the master ("},
-		{"--box-preset=strict", "protect-system: needs CAP_SYS_ADMIN (unshare: operation not permitted): CapabilityBoundingSet= and "},
+		{"--box-preset=strict", "protect-system, private-tmp, private-devices, protect-home, protect-kernel, protect-proc, private-pids: needs CAP_SYS_ADMIN (unshare: operation not permitted): CapabilityBoundingSet= and "},
 		{"--box-io-class=realtime", "io-class: needs CAP_SYS_ADMIN: give the master CAP_SYS_ADMIN ("},
 		{"--box-capabilities=sys_admin", "capabilities: needs CAP_SYS_ADMIN: give the master CAP_SYS_ADMIN ("},
 		{"--box-lock-personality", "lock-personality: needs CAP_SYS_ADMIN, or no-new-privileges: give the master CAP_SYS_ADMIN ("},
@@ -42,6 +45,47 @@ func TestMissingOfBox(t *testing.T) {
 			t.Errorf("%s: exit code %d, %q, want %q", c.flags, r.Code, r.Stderr, want)
 		}
 	}
+}
+
+// Of many services that lack something all are in the one line of a start, of a reload
+// and of check, with their keys, and those that lack the same together.
+func TestAllMissingOfBoxes(t *testing.T) {
+	t.Parallel()
+	o := systest.Options{Wrap: withoutAdmin(t)}
+	const many = 1000
+	services := func(keys string) string {
+		var text strings.Builder
+		for i := range many {
+			fmt.Fprintf(&text, "[service.s%d]\nlisten = [\"127.0.0.1:0\"]\n%s\nbox.nice = %d\n%s\n", i, catting, i%10, keys)
+		}
+		return text.String()
+	}
+	const other = "[service.other]\nlisten = [\"127.0.0.1:0\"]\n" + catting + "\nbox.io-class = \"realtime\"\nbox.private-ipc = true\n"
+	text := services("box.private-network = true\nbox.private-ipc = true") + other
+	const all = "services s0, s1, s2, s3, s4 and 995 more: box: private-ipc, private-network: needs CAP_SYS_ADMIN, and no filter "
+	const one = "io-class: needs CAP_SYS_ADMIN: give the master CAP_SYS_ADMIN (box.conf of deploy/drop-in, --cap-add of a container); private-ipc: needs CAP_SYS_ADMIN, and no filter "
+	is := func(what, line, begin, then string) {
+		t.Helper()
+		if !strings.HasPrefix(line, begin) || !strings.Contains(line, then) || strings.Count(line, "\n") != 1 || len(line) > 2000 {
+			t.Errorf("%s: %q\nlacks %q and %q", what, line, begin, then)
+		}
+	}
+	path := filepath.Join(systest.Dir(t), "preforkd.toml")
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := o.Run(t, "serve", "--config", path)
+	is("start", r.Stderr, "preforkd: "+all, "; service other: box: "+one)
+	r = o.Run(t, "check", "--config", path, "--box", "other")
+	is("check", r.Stderr, "preforkd: service other: box: "+one, "")
+	if r.Code != exitFailure {
+		t.Errorf("check ends with %d", r.Code)
+	}
+	o.Config = single(catting)
+	m := o.Start(t)
+	e := m.Reload(t, text)
+	is("reload", e.Error+"\n", all, "; service other: box: "+one)
+	m.Baseline(t)
 }
 
 // An optional key that cannot be had is left out. The log says so once for each

@@ -115,9 +115,15 @@ func (h *house) runIn(c *process.Command, holder int) (in *worker) {
 func TestNoReuse(t *testing.T) {
 	h := open(t)
 	b := h.box(strict(t))
-	c := h.command(b)
-	for do, leftovers := range map[string]int{"shm": 0, "sem": 0, "msg": 0, "mq": 0, "orphan": 1, "sibling": 0} {
-		r := h.run(c, do)
+	withSiblings := strict(t)
+	withSiblings.RestrictNamespaces = false
+	free := h.box(withSiblings)
+	for do, leftovers := range map[string]int{"shm": 0, "sem": 0, "msg": 0, "mq": 0, "orphan": 1, "sibling": 1} {
+		b := b
+		if do == "sibling" {
+			b = free
+		}
+		r := h.run(h.command(b), do)
 		if h.isIdle(b, r.holder) {
 			t.Errorf("after %q the cell is idle", do)
 		}
@@ -150,7 +156,7 @@ func TestNoReuseWhileInUse(t *testing.T) {
 		},
 		"nothing": func(own *cell) (int, error) { return unix.Dup(0) },
 	} {
-		w, err := h.start(c, "look")
+		w, err := h.start(c, "wait")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -160,7 +166,7 @@ func TestNoReuseWhileInUse(t *testing.T) {
 			t.Fatal(err)
 		}
 		holder := own.pid
-		h.finish(w, "look")
+		h.finish(w, "wait")
 		if idle := h.isIdle(b, holder); idle != (name == "nothing") {
 			t.Errorf("with %s outside, the cell is idle: %v", name, idle)
 		}

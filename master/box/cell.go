@@ -133,7 +133,7 @@ func (c *cell) startHolder(t *template) error {
 	if !b.m.addHolder(c) {
 		c.close()
 		b.end()
-		return errors.Join(err, errHolderEnded)
+		return errors.Join(err, fmt.Errorf("make a cell: %w", errHolderEnded))
 	}
 	if err != nil { // the thread is lost, and the cell is of no use
 		c.drop()

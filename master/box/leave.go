@@ -60,11 +60,11 @@ func (c *cell) Leave(done func(process.Remains)) (r process.Remains, empty bool)
 }
 
 // leftSome reports whether the process of the cell, which was reaped, has left others
-// behind. They are the holder's children now, but for those that it has made children of
-// this process (CLONE_PARENT, clone(2)): the janitor finds them.
+// behind. They are the holder's children now, or this process's where there can be such
+// siblings. Those have to be looked for, which takes longer.
 func (c *cell) leftSome() bool {
 	some, err := process.HasChildren(c.pid)
-	if err != nil {
+	if err != nil || !some && c.box.set.siblings {
 		return processesIn(c.pid) > 0
 	}
 	return some

@@ -40,23 +40,35 @@ func (e *MissingError) Unwrap() error { return e.Err }
 
 // Fit returns the box that a service asks for, as Box does, but without those of
 // the box's optional keys that this machine cannot give. It returns what they lack,
-// in the order in which it was found out.
+// in the order in which it was found out. An error of the type Lacks has all that
+// others lack.
 func (m *Manager) Fit(service string, cfg *config.Box) (process.Box, []*MissingError, error) {
-	return m.fit(service, cfg, func(key string) bool { return slices.Contains(cfg.Optional, key) })
+	b, missing, err := m.Probe(service, cfg)
+	var required Lacks
+	for _, lacks := range missing {
+		if !slices.Contains(cfg.Optional, lacks.Key) {
+			required = append(required, lacks)
+		}
+	}
+	switch lacks, ok := errors.AsType[*MissingError](err); {
+	case ok:
+		return nil, nil, append(required, lacks)
+	case len(required) > 0:
+		return nil, nil, required
+	case err != nil:
+		return nil, nil, err
+	}
+	return b, missing, nil
 }
 
 // Probe is Fit as if every key were optional.
 func (m *Manager) Probe(service string, cfg *config.Box) (process.Box, []*MissingError, error) {
-	return m.fit(service, cfg, func(string) bool { return true })
-}
-
-func (m *Manager) fit(service string, cfg *config.Box, optional func(key string) bool) (process.Box, []*MissingError, error) {
 	var missing []*MissingError
 	less := *cfg
 	for {
 		b, err := m.Box(service, &less)
 		lacks, ok := errors.AsType[*MissingError](err)
-		if !ok || !optional(lacks.Key) {
+		if !ok {
 			return b, missing, err
 		}
 		next := less.Without(lacks.Key)

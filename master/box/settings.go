@@ -1,13 +1,10 @@
 package box
 
 import (
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,9 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/master/box/mounts"
-	"github.com/preforkd/preforkd/master/box/seccomp"
 	"github.com/preforkd/preforkd/master/box/stub"
-	"github.com/preforkd/preforkd/master/box/syscalls"
 	"github.com/preforkd/preforkd/master/config"
 )
 
@@ -34,6 +29,8 @@ type settings struct {
 	// reusable says that a cell can be handed out again: nothing that was in it can
 	// have kept a way into it, nor changed what nobody looks at.
 	reusable bool
+	// siblings says that what is in a cell can make children of the master there.
+	siblings bool
 	// ambient holds the capabilities that the entry needs, if the user has not all
 	// of them.
 	ambient []uintptr
@@ -73,6 +70,7 @@ func translate(b *config.Box) (s settings, err error) {
 	if s.hasCells() && slices.Contains(b.Capabilities, "sys_ptrace") {
 		return s, errors.New("capabilities: sys_ptrace lets a program take over the first process of its cell, which has the master's rights: take it out, or private-pids, private-tmp, private-ipc and private-network")
 	}
+	s.siblings = !restrictsParents(b)
 	if err := s.translateEntry(b); err != nil {
 		return s, err
 	}
@@ -202,55 +200,6 @@ func (s *settings) translateEntry(b *config.Box) error {
 	}
 	e.ClearAmbient = len(s.ambient) > 0
 	return nil
-}
-
-// A filter is a program for seccomp(2) and the cookie that it lets the last steps
-// of an entry through for.
-type filter struct {
-	program []unix.SockFilter
-	cookie  uint64
-}
-
-func compileFilter(b *config.Box) (filter, error) {
-	c := seccomp.Config{
-		RestrictNamespaces:     b.RestrictNamespaces,
-		RestrictRealtime:       b.RestrictRealtime,
-		RestrictSUIDSGID:       b.RestrictSUIDSGID,
-		LockPersonality:        b.LockPersonality,
-		MemoryDenyWriteExecute: b.MemoryDenyWriteExecute,
-	}
-	restricted := c.RestrictNamespaces || c.RestrictRealtime || c.RestrictSUIDSGID || c.LockPersonality || c.MemoryDenyWriteExecute
-	switch b.SystemCallsAction {
-	case config.SystemCallsKill:
-		c.Action = seccomp.Kill
-	case config.SystemCallsLog:
-		c.Action = seccomp.Log
-	}
-	if len(b.SystemCalls) > 0 {
-		policy, err := syscalls.Expand(b.SystemCalls)
-		if err != nil {
-			return filter{}, fmt.Errorf("system-calls: %w", err)
-		}
-		c.Policy, restricted = &policy, true
-	}
-	if b.RestrictAddressFamilies != nil {
-		c.AddressFamilies, restricted = []int{}, true
-		for _, name := range b.RestrictAddressFamilies {
-			family, known := config.AddressFamily(name)
-			if !known {
-				return filter{}, fmt.Errorf("restrict-address-families: %s: no such family", name)
-			}
-			c.AddressFamilies = append(c.AddressFamilies, family)
-		}
-	}
-	if !restricted {
-		return filter{}, nil
-	}
-	var random [8]byte
-	rand.Read(random[:])
-	c.Cookie = binary.NativeEndian.Uint64(random[:]) | 1 // 0 would let nothing through
-	program, err := seccomp.Compile(runtime.GOARCH, c)
-	return filter{program, c.Cookie}, err
 }
 
 // The classes of ioprio_set(2).

@@ -1,9 +1,11 @@
 package service
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
+	"reflect"
 	"syscall"
 
 	"github.com/preforkd/preforkd/master/admit"
@@ -27,6 +29,35 @@ type Boxes interface {
 	// its optional keys lack on this machine, which the box is without. It makes and
 	// tries it.
 	Fit(service string, b *config.Box) (process.Box, []*box.MissingError, error)
+}
+
+// lackingBoxes remembers which boxes cannot be had: many services may ask for the same,
+// and it takes a try for each of its keys to find out.
+type lackingBoxes struct {
+	Boxes
+	known []lackingBox
+}
+
+type lackingBox struct {
+	cfg   *config.Box
+	lacks box.Lacks
+}
+
+// maxLackingBoxes bounds how many are compared with the next one.
+const maxLackingBoxes = 64
+
+// Fit implements Boxes.
+func (l *lackingBoxes) Fit(service string, cfg *config.Box) (process.Box, []*box.MissingError, error) {
+	for _, k := range l.known {
+		if reflect.DeepEqual(k.cfg, cfg) {
+			return nil, nil, k.lacks
+		}
+	}
+	b, missing, err := l.Boxes.Fit(service, cfg)
+	if lacks, ok := errors.AsType[box.Lacks](err); ok && len(l.known) < maxLackingBoxes {
+		l.known = append(l.known, lackingBox{cfg, lacks})
+	}
+	return b, missing, err
 }
 
 // A Stderr returns the files that lead where fd 2 of workers is to lead.
@@ -53,17 +84,28 @@ func (f *Files) stderr(s config.Stderr) (*os.File, error) {
 //
 // Files are the descriptors that workers inherit. The caller keeps them open.
 //
-// An error names the service, and what of it cannot be had.
+// An error names the service, and what of it cannot be had. One of the type
+// *box.LackError names all services whose boxes lack something.
 func Compile(cfg *config.Config, files Files) ([]*Spec, error) {
 	commands, err := cfg.Commands()
 	if err != nil {
 		return nil, err
 	}
 	specs := make([]*Spec, len(cfg.Services))
+	if files.Boxes != nil {
+		files.Boxes = &lackingBoxes{Boxes: files.Boxes}
+	}
+	var lacking box.LackError
 	for i, configured := range cfg.Services {
-		if specs[i], err = compile(cfg, configured, commands[i], files); err != nil {
+		specs[i], err = compile(cfg, configured, commands[i], files)
+		if lacks, ok := errors.AsType[box.Lacks](err); ok {
+			lacking.Add(configured.Name, lacks) // of all services: it may take a new unit to mend it
+		} else if err != nil {
 			return nil, fmt.Errorf("service %s: %w", configured.Name, err)
 		}
+	}
+	if !lacking.IsEmpty() {
+		return nil, &lacking
 	}
 	for _, s := range specs {
 		if s.Addresses, err = resolve(s.Listen); err != nil {

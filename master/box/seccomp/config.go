@@ -20,6 +20,8 @@ type Config struct {
 
 	// RestrictNamespaces forbids to create and to enter namespaces.
 	RestrictNamespaces bool
+	// RestrictParents forbids to make children of the parent (CLONE_PARENT, clone(2)).
+	RestrictParents bool
 	// RestrictRealtime forbids scheduling policies but SCHED_OTHER, SCHED_BATCH and
 	// SCHED_IDLE.
 	RestrictRealtime bool

@@ -108,6 +108,17 @@ var cases = map[string]kernelCase{
 		{name: "fsmount", try: func(string) error { return call(unix.SYS_FSMOUNT, invalid, fsmountNamespace) }, within: unix.EPERM, anyError: true},
 		{name: "fork", try: func(string) error { return exec.Command("/bin/true").Run() }},
 	}},
+	"parents": {func() Config { return Config{RestrictParents: true} }, []attempt{
+		{name: "a sibling", try: func(string) error {
+			p, err := os.StartProcess("/bin/true", []string{"true"}, &os.ProcAttr{Sys: &syscall.SysProcAttr{Cloneflags: unix.CLONE_PARENT}})
+			if err == nil {
+				p.Release()
+			}
+			return err
+		}, within: unix.EPERM},
+		{name: "clone3", try: func(string) error { return call(unix.SYS_CLONE3, 0, 0) }, within: unix.ENOSYS, without: unix.EINVAL},
+		{name: "fork", try: func(string) error { return exec.Command("/bin/true").Run() }},
+	}},
 	"realtime": {func() Config { return Config{RestrictRealtime: true} }, []attempt{
 		{name: "FIFO", try: func(string) error { return call(unix.SYS_SCHED_SETSCHEDULER, invalid, unix.SCHED_FIFO, 0) }, within: unix.EPERM, without: unix.EINVAL},
 		{name: "FIFO, with the upper half set", try: func(string) error {

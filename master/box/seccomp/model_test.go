@@ -126,6 +126,16 @@ func modelRestrictions(c *Config, name string, args [6]uint64) uint32 {
 		}
 		return 0
 	}
+	if c.RestrictParents {
+		switch name {
+		case "clone3":
+			return actionENOSYS
+		case "clone":
+			if args[0]&0x8000 != 0 {
+				return actionEPERM
+			}
+		}
+	}
 	if c.RestrictNamespaces {
 		switch name {
 		case "clone3":
@@ -226,7 +236,7 @@ const testCookie = 0x0123456789abcdef
 var sampleArguments = []uint64{
 	0, 1, 2, 3, 4, 5, 6, 7, 10, 16, 17, 40, 0x40, 0x41, 0x100, 0x200, 0x400, 0o644, 0o4755, 0o2755, 0o6000, 0o1777, 0o100000, 0o102755,
 	0x410000, 0x404000, 0x400000, 0x400041, 0x10000, 0x4000, 0x20000, 0x40000, 0x100000, 0x80000,
-	0x10000000, 0x10000011, 0x40000000, 0x40000001, 0x40000003, 0x80000000, 0xc0000003, 0xfffffffe, 0xffffffff,
+	0x8000, 0x8011, 0x10000000, 0x10000011, 0x40000000, 0x40000001, 0x40000003, 0x80000000, 0xc0000003, 0xfffffffe, 0xffffffff,
 	1 << 32, 1<<32 | 1, 1<<32 | 2, 3 << 32, 0x2000000000, 0xffffffff00000000, 0xffffffffffffffff,
 	testCookie, testCookie ^ 1, testCookie ^ 1<<40, testCookie >> 32, testCookie & 0xffffffff,
 }
@@ -244,6 +254,7 @@ func TestProgramDoesWhatModelSays(t *testing.T) {
 		c := Config{
 			Action:                 rapid.SampledFrom([]Action{Errno, Kill, Log}).Draw(t, "action"),
 			RestrictNamespaces:     rapid.Bool().Draw(t, "namespaces"),
+			RestrictParents:        rapid.Bool().Draw(t, "parents"),
 			RestrictRealtime:       rapid.Bool().Draw(t, "realtime"),
 			RestrictSUIDSGID:       rapid.Bool().Draw(t, "suid-sgid"),
 			LockPersonality:        rapid.Bool().Draw(t, "personality"),
@@ -341,7 +352,7 @@ func policy(list ...string) *syscalls.Policy {
 // everything returns a Config with a policy, all restrictions and a cookie.
 func everything(list ...string) Config {
 	return Config{
-		Policy: policy(list...), RestrictNamespaces: true, RestrictRealtime: true, RestrictSUIDSGID: true, LockPersonality: true,
+		Policy: policy(list...), RestrictNamespaces: true, RestrictParents: true, RestrictRealtime: true, RestrictSUIDSGID: true, LockPersonality: true,
 		MemoryDenyWriteExecute: true, AddressFamilies: []int{unix.AF_UNIX}, Cookie: testCookie,
 	}
 }

@@ -40,6 +40,10 @@ func restrictions(c *Config) map[string][]rule {
 	deny := func(name string, errno unix.Errno, conditions ...condition) {
 		rules[name] = append(rules[name], rule{errno, conditions})
 	}
+	if c.RestrictParents {
+		deny("clone", unix.EPERM, anyBits(0, unix.CLONE_PARENT))
+		deny("clone3", unix.ENOSYS)
+	}
 	if c.RestrictNamespaces {
 		deny("clone", unix.EPERM, anyBits(0, newNamespaces))
 		deny("clone3", unix.ENOSYS)

@@ -9,12 +9,23 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // accountFiles are the files that the accounts of a machine are in.
 type accountFiles struct {
 	passwd string // passwd(5)
 	group  string // group(5)
+	// dynamic is the directory in which systemd has a file for each uid of DynamicUser=
+	// that is in use, which has its name (src/core/dynamic-user.c).
+	dynamic string
+}
+
+// isDynamic reports whether systemd has given a uid to a service. systemd gives out none
+// of an account, but knows nothing of those of a pool.
+func (f accountFiles) isDynamic(uid uint32) bool {
+	return unix.Access(f.dynamic+"/"+strconv.FormatUint(uint64(uid), 10), unix.F_OK) == nil
 }
 
 // checkUnused returns an error that names an account in the range, if there is

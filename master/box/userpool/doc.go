@@ -3,7 +3,7 @@
 // neither can signal or trace the other, or open its files.
 //
 // The package owns which uids are lent, and checks once that no account of this
-// machine is in the range. It never changes the user of a process, never looks
+// machine is in the range. It lends none that systemd has given to a service. It never changes the user of a process, never looks
 // for processes or files of a uid, and knows nothing of boxes: who gives a uid
 // back says that nothing runs as it and nothing is owned by it any more.
 package userpool

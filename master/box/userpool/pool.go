@@ -38,6 +38,7 @@ func (u *Users) giveBack(uid uint32) {
 // take the same time whatever the size of the pool.
 type Pool struct {
 	users *Users
+	files accountFiles
 	first uint32
 	size  int
 
@@ -55,7 +56,7 @@ type Pool struct {
 const maxSize = 1 << 20
 
 // system are the files of this machine.
-var system = accountFiles{"/etc/passwd", "/etc/group"}
+var system = accountFiles{"/etc/passwd", "/etc/group", "/run/systemd/dynamic-uid"}
 
 // Check returns why New would not make a pool of the uids from first to last.
 func Check(first, last uint32) error { return system.check(first, last) }
@@ -81,7 +82,7 @@ func (f accountFiles) newPool(u *Users, first, last uint32) (*Pool, error) {
 		return nil, err
 	}
 	size := int(last-first) + 1
-	p := &Pool{users: u, first: first, size: size, lent: make([]bool, size), free: make([]uint32, size), left: size}
+	p := &Pool{users: u, files: f, first: first, size: size, lent: make([]bool, size), free: make([]uint32, size), left: size}
 	for i := range p.free {
 		p.free[i] = first + uint32(i)
 	}
@@ -110,14 +111,15 @@ func checkRange(first, last uint32) error {
 // was given back longest ago, so that a uid is rarely used again soon. It reports
 // false if all are lent. The caller must call Release.
 //
-// It takes longer only while another pool has lent the same uids.
+// One that systemd has given to a service (DynamicUser=) is left out as long as it has
+// it. It takes longer only while somebody else has uids of the range.
 func (p *Pool) Acquire() (uid uint32, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for range p.left {
 		uid = p.free[p.head]
 		p.head = (p.head + 1) % p.size
-		if p.users.lend(uid) {
+		if !p.files.isDynamic(uid) && p.users.lend(uid) {
 			p.left--
 			p.lent[uid-p.first] = true
 			return uid, true

@@ -16,7 +16,7 @@ import (
 func files(t *testing.T, passwd, group string) accountFiles {
 	t.Helper()
 	dir := t.TempDir()
-	f := accountFiles{filepath.Join(dir, "passwd"), filepath.Join(dir, "group")}
+	f := accountFiles{passwd: filepath.Join(dir, "passwd"), group: filepath.Join(dir, "group")}
 	for path, text := range map[string]string{f.passwd: passwd, f.group: group} {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -27,7 +27,7 @@ func files(t *testing.T, passwd, group string) accountFiles {
 
 // newPool returns a pool on a machine without accounts.
 func newPool(t interface{ Fatal(...any) }, first, last uint32) *Pool {
-	p, err := accountFiles{"/nowhere/passwd", "/nowhere/group"}.newPool(new(Users), first, last)
+	p, err := accountFiles{passwd: "/nowhere/passwd", group: "/nowhere/group", dynamic: "/nowhere/dynamic-uid"}.newPool(new(Users), first, last)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,5 +209,35 @@ func TestConcurrent(t *testing.T) {
 	done.Wait()
 	if p.InUse() != 0 {
 		t.Errorf("%d in use at the end", p.InUse())
+	}
+}
+
+// What systemd has given to a service is not lent, until that has ended.
+func TestDynamicUsersOfSystemd(t *testing.T) {
+	dir := t.TempDir()
+	p, err := accountFiles{passwd: "/nowhere/passwd", group: "/nowhere/group", dynamic: dir}.newPool(new(Users), 500, 502)
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := filepath.Join(dir, "501")
+	if err := os.WriteFile(of, []byte("a-service\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var lent []uint32
+	for {
+		uid, ok := p.Acquire()
+		if !ok {
+			break
+		}
+		lent = append(lent, uid)
+	}
+	if !slices.Equal(lent, []uint32{500, 502}) || p.InUse() != 2 {
+		t.Errorf("lent are %d, %d in use", lent, p.InUse())
+	}
+	if err := os.Remove(of); err != nil {
+		t.Fatal(err)
+	}
+	if uid, ok := p.Acquire(); !ok || uid != 501 {
+		t.Errorf("after the service has ended %d is lent, %v", uid, ok)
 	}
 }
