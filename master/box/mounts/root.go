@@ -41,7 +41,7 @@ func openRoot(machine resolver, c Config) (fd int, path string, err error) {
 	}
 	if is, err := isDirectory(fd); err != nil || !is {
 		unix.Close(fd)
-		return -1, "", fmt.Errorf("%s: %s: is not a directory", p.key, p.path)
+		return -1, "", p.errorf("is not a directory")
 	}
 	return fd, path, nil
 }
