@@ -60,6 +60,7 @@ type Box struct {
 	ProtectHostname bool
 	PrivatePIDs     bool
 
+	// A "-" before a path of the first three lists means that it may be missing.
 	ProtectSystem       ProtectSystem
 	ReadWritePaths      []string
 	ReadOnlyPaths       []string
@@ -100,7 +101,8 @@ type Box struct {
 	Optional []string
 }
 
-// A BindPath makes a file or directory appear in a box at another place.
+// A BindPath makes a file or directory appear in a box at another place. A "-" before
+// the source means that it may be missing.
 type BindPath struct {
 	Source, Target string
 	ReadOnly       bool

@@ -39,7 +39,7 @@ func TestMistakesInBoxes(t *testing.T) {
 		{"action", "", "system-calls = ['read']\nsystem-calls-action = 'stop'", `f:6:23: service.a: box: system-calls-action "stop": must be errno, kill or log`},
 		{"action for nothing", "", "system-calls-action = 'kill'", `f:5:23: service.a: box: system-calls-action "kill": no system call is denied`},
 		{"system", "", "protect-system = 'full'", `f:5:18: service.a: box: protect-system "full": must be no or strict`},
-		{"relative path", "", "read-only-paths = ['/a', 'b']", `f:5:26: service.a: box: read-only-paths "b": must be an absolute path`},
+		{"relative path", "", "read-only-paths = ['/etc', 'b']", `f:5:28: service.a: box: read-only-paths "b": must be an absolute path`},
 		{"path that is not clean", "", "inaccessible-paths = ['/a/../b/']", `f:5:23: service.a: box: inaccessible-paths "/a/../b/": must be written "/b"`},
 		{"NUL in a path", "", `temporary-file-system = ["/a\u0000"]`, `f:5:26: service.a: box: temporary-file-system "/a\x00": must not hold a NUL byte`},
 		{"long path", "", "read-only-paths = ['/" + long(4096) + "']", `: has 4097 bytes, at most 4095 are allowed`},

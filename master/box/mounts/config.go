@@ -109,11 +109,19 @@ type place struct {
 	key      string
 	path     string
 	optional bool // it may be missing
+	source   bool // it is the source of a bind, a path of the machine
 }
 
 func newPlace(key, path string) place {
 	rest, optional := strings.CutPrefix(path, "-")
 	return place{key: key, path: rest, optional: optional}
+}
+
+// sourcePlace returns the source of a bind.
+func (b Bind) sourcePlace() place {
+	p := newPlace(keyBind, b.Source)
+	p.source = true
+	return p
 }
 
 func newPlaces(key string, paths []string) []place {

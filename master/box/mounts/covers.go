@@ -53,7 +53,7 @@ func checkCovered(all []cover, p place, path string) error {
 		if c.hides && (p.key == keyInaccessible || p.key == keyProtectHome || p.key == keyReadOnly) {
 			continue
 		}
-		return p.errorf("%w", coveredError{c})
+		return p.errorf("%w", CoveredError{c})
 	}
 	return nil
 }

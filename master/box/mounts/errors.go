@@ -25,9 +25,10 @@ func (e *MissingError) Unwrap() error { return e.Err }
 
 // A PathError says what is wrong with a path that a key of the box names.
 type PathError struct {
-	Key  string
-	Path string // without a "-" before it; for a bind the source or the target
-	Err  error
+	Key    string
+	Path   string // without a "-" before it
+	Source bool   // it is the source of a bind
+	Err    error
 }
 
 func (e *PathError) Error() string { return fmt.Sprintf("%s: %s: %v", e.Key, e.Path, e.Err) }
@@ -36,7 +37,7 @@ func (e *PathError) Unwrap() error { return e.Err }
 
 // errorf returns a PathError about a place.
 func (p place) errorf(format string, args ...any) error {
-	return &PathError{Key: p.key, Path: p.path, Err: fmt.Errorf(format, args...)}
+	return &PathError{p.key, p.path, p.source, fmt.Errorf(format, args...)}
 }
 
 // checkRootItself returns an error if a place that is to be changed is the root. Only
@@ -51,7 +52,7 @@ func checkRootItself(p place, real string) error {
 // notCreated is the error for a target that is missing and is not created.
 func notCreated(err error) error {
 	if e, ok := errors.AsType[*PathError](err); ok {
-		return &PathError{e.Key, e.Path, fmt.Errorf("%w (only what is in a temporary-file-system is created)", e.Err)}
+		return &PathError{e.Key, e.Path, e.Source, fmt.Errorf("%w (only what is in a temporary-file-system is created)", e.Err)}
 	}
 	return err
 }

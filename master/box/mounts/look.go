@@ -64,7 +64,7 @@ func (l *looker) openTrees() error {
 	l.v.fds = append(l.v.fds, root)
 	l.v.root = node{fd: root, kind: unix.S_IFDIR}
 	for _, b := range l.v.c.Binds {
-		fd, _, err := machine.find(newPlace(keyBind, b.Source))
+		fd, _, err := machine.find(b.sourcePlace())
 		source := node{fd: fd}
 		if err == nil && fd >= 0 {
 			l.v.fds = append(l.v.fds, fd)
@@ -250,6 +250,9 @@ func (l *looker) findAccess() {
 
 func (l *looker) findCellMounts() {
 	for _, p := range cellDirectories(l.v.c) {
+		if p.key == keyPrivateDevices && l.v.dev == "" {
+			continue // /dev is missing, which was told
+		}
 		n, real, there, err := l.v.find(p)
 		if l.fail(err) || !there {
 			continue

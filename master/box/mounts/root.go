@@ -51,7 +51,7 @@ func openRoot(machine resolver, c Config) (fd int, path string, err error) {
 func (b *builder) copyTrees() error {
 	for _, bind := range b.c.Binds {
 		tree := -1
-		fd, _, err := b.machine.find(newPlace(keyBind, bind.Source))
+		fd, _, err := b.machine.find(bind.sourcePlace())
 		if err != nil {
 			return err
 		}

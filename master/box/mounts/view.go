@@ -35,18 +35,18 @@ type node struct {
 
 func (n node) isDirectory() bool { return n.kind == unix.S_IFDIR }
 
-// A coveredError says that nothing can be found at a path, because a key of the box
+// A CoveredError says that nothing can be found at a path, because a key of the box
 // has replaced a directory above it.
-type coveredError struct{ by cover }
+type CoveredError struct{ by cover }
 
-func (e coveredError) Error() string {
+func (e CoveredError) Error() string {
 	if e.by.hides {
 		return fmt.Sprintf("is within %s, which %s hides", e.by.path, e.by.key)
 	}
 	return fmt.Sprintf("is within %s, which %s replaces for each connection", e.by.path, e.by.key)
 }
 
-func (coveredError) Unwrap() error { return unix.ENOENT }
+func (CoveredError) Unwrap() error { return unix.ENOENT }
 
 // Open opens a file for reading. It does not wait for the other end of a FIFO, and
 // makes no terminal the controlling one.
@@ -78,8 +78,8 @@ func (v *View) IsDirectory(name string) (bool, error) {
 }
 
 // CheckExecutable returns why this process, as far as it can tell, could not execute a
-// file: it is missing, not a regular file (EINVAL), or its mode does not allow it
-// (EACCES).
+// file: it is missing, a directory (EISDIR), something else that is not a regular file
+// (EINVAL), or its mode does not allow it (EACCES).
 func (v *View) CheckExecutable(name string) error {
 	n, _, err := v.walk(name, true)
 	if err != nil {
@@ -87,6 +87,8 @@ func (v *View) CheckExecutable(name string) error {
 	}
 	defer n.close()
 	switch {
+	case n.isDirectory():
+		return unix.EISDIR
 	case n.kind != unix.S_IFREG:
 		return unix.EINVAL
 	case n.fd < 0:
@@ -106,7 +108,7 @@ func (v *View) Close() {
 // refusal returns why what the box makes itself cannot be opened.
 func (n node) refusal() error {
 	if n.by != nil {
-		return coveredError{*n.by}
+		return CoveredError{*n.by}
 	}
 	return unix.EACCES
 }
@@ -227,7 +229,7 @@ func (v *View) made(directory node, p string) (n node, target string, err error)
 		}
 	}
 	if directory.by != nil {
-		return node{}, "", coveredError{*directory.by}
+		return node{}, "", CoveredError{*directory.by}
 	}
 	return node{}, "", unix.ENOENT
 }
@@ -259,7 +261,7 @@ func (v *View) find(p place) (n node, real string, there bool, err error) {
 	if isMissing(err) && p.optional {
 		return node{}, "", false, nil
 	}
-	if covered, ok := errors.AsType[coveredError](err); ok {
+	if covered, ok := errors.AsType[CoveredError](err); ok {
 		return node{}, "", false, p.errorf("%w", covered)
 	}
 	if isMissing(err) {

@@ -95,7 +95,7 @@ func TestViewCheckExecutable(t *testing.T) {
 	}
 	defer v.Close()
 	for name, want := range map[string]error{
-		"/program": nil, "/dir": unix.EINVAL, "/home/x": unix.ENOENT, "/data": unix.ENOENT, "/none": unix.ENOENT, "/program/x": unix.ENOTDIR,
+		"/program": nil, "/dir": unix.EISDIR, "/home/x": unix.ENOENT, "/data": unix.ENOENT, "/none": unix.ENOENT, "/program/x": unix.ENOTDIR,
 	} {
 		if err := v.CheckExecutable(name); !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", name, err, want)
