@@ -24,7 +24,7 @@ import (
 type Box struct {
 	m      *Manager
 	shared *shared
-	cfg    config.Box
+	cfg    config.Box // as Effective returns it
 	set    settings
 	users  *userpool.Pool // nil without dynamic-user
 

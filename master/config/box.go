@@ -42,7 +42,8 @@ type Box struct {
 
 	// SystemCalls holds names of system calls and of systemd's sets ("@mount");
 	// "~" takes away. Nil restricts nothing. A list whose first entry begins with
-	// "~" takes away from all, any other list allows nothing else.
+	// "~" takes away from all, any other list allows nothing else. The first entry may
+	// be "@basic" or "@strict" for the list of that preset (SystemCallList).
 	SystemCalls            []string
 	SystemCallsAction      SystemCallsAction
 	RestrictNamespaces     bool

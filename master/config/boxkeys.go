@@ -13,7 +13,7 @@ var boxKeys = slices.Concat([]key[Service]{
 	boxNames("capabilities", "CAPABILITY", "leave only `CAPABILITY`, such as net_bind_service, in the bounding, inheritable and ambient sets; all leaves them as they are, and an empty list leaves none", "all",
 		func(b *Box) *[]string { return &b.Capabilities }, parseCapability),
 
-	emptyByFlag(listKey("system-calls", "CALL", "allow only the system call or systemd's set of them `CALL`, such as read or @system-service; with ~ in front it is taken away, and if the first one is, all others are allowed; an empty list allows all",
+	emptyByFlag(listKey("system-calls", "CALL", "allow only the system call or systemd's set of them `CALL`, such as read or @system-service; with ~ in front it is taken away, and if the first one is, all others are allowed; @basic or @strict, as the first one, stands for the list of that preset; an empty list allows all",
 		boxed(func(b *Box) *[]string { return &b.SystemCalls }), parseSystemCall, formatText)),
 	choiceKey("system-calls-action", "what becomes of a system call that is not allowed: `SYSTEM-CALLS-ACTION` is errno (it fails with EPERM; the default), kill (it ends its process with SIGSYS) or log (it is allowed, and the kernel logs it)",
 		boxed(func(b *Box) *SystemCallsAction { return &b.SystemCallsAction }), SystemCallsErrno, SystemCallsKill, SystemCallsLog),

@@ -137,6 +137,11 @@ func (b *Box) validateLists(v boxValidator, require []string) {
 			}
 		}
 	}
+	for i, item := range b.SystemCalls {
+		if _, named := presetCalls(item); named && i > 0 && !slices.Contains(b.SystemCalls[:i], item) {
+			v.report("system-calls["+strconv.Itoa(i)+"]", item, "is the list of a preset, which can only begin one")
+		}
+	}
 	names := func(key string, list []string) {
 		for i, name := range list {
 			if missable := missableKeys(); !slices.Contains(missable, name) {
