@@ -109,7 +109,8 @@ func (l *looker) locate(p place) (n node, real string, there bool, err error) {
 		if e := checkCovered(l.v.covers, p, p.path); e != nil {
 			return node{}, "", false, e
 		}
-		if p.key == keyReadOnly && isHidden(l.v.covers, p.path) {
+		hidden := p.key == keyReadOnly && isHidden(l.v.covers, p.path)
+		if hidden || l.lacksDev() && within(p.path, "/dev") {
 			return node{}, "", false, nil
 		}
 		return node{}, "", false, err
@@ -184,6 +185,10 @@ func (l *looker) makeDevices() {
 	l.mount(real, node{fd: -1, kind: unix.S_IFDIR, own: true})
 }
 
+// lacksDev reports whether there is nothing to mount a private /dev on. That was told, and
+// what is missing in there need not be.
+func (l *looker) lacksDev() bool { return l.v.c.PrivateDevices && l.v.dev == "" }
+
 func (l *looker) attachBinds() {
 	for _, i := range bindOrder(l.v.c.Binds) {
 		bind, source := l.v.c.Binds[i], l.sources[i]
@@ -191,8 +196,8 @@ func (l *looker) attachBinds() {
 			continue
 		}
 		p := place{key: keyBind, path: bind.Target}
-		n, real, _, err := l.target(p, source.kind)
-		if l.fail(err) {
+		n, real, there, err := l.target(p, source.kind)
+		if l.fail(err) || !there {
 			continue
 		}
 		n.close()
@@ -250,8 +255,8 @@ func (l *looker) findAccess() {
 
 func (l *looker) findCellMounts() {
 	for _, p := range cellDirectories(l.v.c) {
-		if p.key == keyPrivateDevices && l.v.dev == "" {
-			continue // /dev is missing, which was told
+		if p.key == keyPrivateDevices && l.lacksDev() {
+			continue
 		}
 		n, real, there, err := l.v.find(p)
 		if l.fail(err) || !there {
