@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -95,9 +94,9 @@ func runInBox(s *config.Service, program []string) error {
 	if s.Box.IsZero() {
 		return fmt.Errorf("service %s has no box: %s", s.Name, s.Exposure())
 	}
-	path, err := programInBox(&s.Box, program[0])
+	path, err := s.FindProgram(program[0])
 	if err != nil {
-		return err
+		return &exitError{notExecuted(err), fmt.Errorf("program %w", err)}
 	}
 	id, err := identity(s)
 	if err != nil {
@@ -151,24 +150,6 @@ func runInBox(s *config.Service, program []string) error {
 		return &exitError{code: exit.Status.ExitStatus()}
 	}
 	return nil
-}
-
-// programInBox returns the path in a box of a program that the user names.
-func programInBox(b *config.Box, name string) (string, error) {
-	if b.RootDirectory != "" {
-		if !filepath.IsAbs(name) {
-			return "", fmt.Errorf("program %q: must be an absolute path, which is looked for in root-directory %s", name, b.RootDirectory)
-		}
-		return name, nil
-	}
-	path, err := exec.LookPath(name)
-	if err == nil || errors.Is(err, exec.ErrDot) {
-		path, err = filepath.Abs(path)
-	}
-	if err != nil {
-		return "", &exitError{notExecuted(err), fmt.Errorf("program %w", err)}
-	}
-	return path, nil
 }
 
 // boxEnvironment returns this process's environment with what the service adds.

@@ -62,7 +62,7 @@ func (e *boxExample) text(t *testing.T) (text string, listeners int) {
 		}
 		text = strings.ReplaceAll(text, e.replace[i], e.replace[i+1])
 	}
-	listen := regexp.MustCompile(`(?m)^listen( +)= \["[^"]*:\d+"\]$`)
+	listen := regexp.MustCompile(`(?m)^listen( +)= \["[^"]*:\d+"\](?: *#.*)?$`)
 	listeners = len(listen.FindAllString(text, -1))
 	if listeners == 0 || listeners != strings.Count(text, "\nlisten") {
 		t.Fatalf("%s: not all of its listeners were found", e.file)

@@ -2,8 +2,6 @@ package main
 
 import (
 	"os"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -14,24 +12,7 @@ import (
 func TestBoxExampleNsjail(t *testing.T) {
 	t.Parallel()
 	needBoxes(t)
-	busybox := systest.Need(t, "busybox")
-	root := visibleDir(t)
-	for _, dir := range []string{"bin", "dev", "proc", "sys"} {
-		if err := os.Mkdir(filepath.Join(root, dir), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, name := range []string{"busybox", "sh"} {
-		systest.CopyProgram(t, busybox, filepath.Join(root, "bin", name))
-	}
-	// ldd(1) fails for a program that needs no libraries.
-	libraries, _ := tried(t, "", "ldd", busybox)
-	for _, path := range regexp.MustCompile(`/[^ ]+`).FindAllString(libraries, -1) {
-		if err := os.MkdirAll(filepath.Join(root, filepath.Dir(path)), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		systest.CopyProgram(t, path, filepath.Join(root, path))
-	}
+	root := busyboxRoot(t, "dev", "proc", "sys")
 	e := boxExample{file: "nsjail.toml", replace: []string{`"/chroot"`, `"` + root + `"`}}
 	text, listeners := e.text(t)
 	m := e.start(t, text, listeners)

@@ -11,9 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/master/box/cgroup"
+	"github.com/preforkd/preforkd/master/box/mounts"
 	"github.com/preforkd/preforkd/master/box/stub"
 	"github.com/preforkd/preforkd/master/box/userpool"
 	"github.com/preforkd/preforkd/master/config"
+	"github.com/preforkd/preforkd/master/executable"
 	"github.com/preforkd/preforkd/master/process"
 )
 
@@ -22,7 +24,7 @@ import (
 type Box struct {
 	m      *Manager
 	shared *shared
-	cfg    config.Box
+	cfg    config.Box // as Effective returns it
 	set    settings
 	users  *userpool.Pool // nil without dynamic-user
 
@@ -236,14 +238,23 @@ func (b *Box) Failure(c *process.Command, exit *process.Exit) error {
 	if !reported {
 		return nil // the program has ended like that
 	}
-	return failure(c.Path, f)
+	if f.Step.Action == stub.Execute {
+		return c.ExecError(c.Path, f.Errno)
+	}
+	return fmt.Errorf("start %s in a box: %w", c.Path, f)
 }
 
-func failure(path string, f stub.Failure) error {
-	if f.Step.Action == stub.Execute {
-		return process.ExecError(path, f.Errno)
+// Open implements process.Box.
+func (b *Box) Open(path string) (*os.File, error) {
+	if !b.set.mounted() {
+		return executable.Open(path)
 	}
-	return fmt.Errorf("start %s in a box: %w", path, f)
+	v, errs := mounts.NewView(b.set.mounts)
+	if errs != nil {
+		return nil, errors.Join(errs...)
+	}
+	defer v.Close()
+	return v.Open(path)
 }
 
 var _ process.Box = (*Box)(nil)

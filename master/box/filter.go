@@ -42,8 +42,8 @@ func compileFilter(b *config.Box) (filter, error) {
 	case config.SystemCallsLog:
 		c.Action = seccomp.Log
 	}
-	if len(b.SystemCalls) > 0 {
-		policy, err := syscalls.Expand(b.SystemCalls)
+	if list := b.SystemCallList(); len(list) > 0 {
+		policy, err := syscalls.Expand(list)
 		if err != nil {
 			return filter{}, fmt.Errorf("system-calls: %w", err)
 		}

@@ -64,7 +64,7 @@ func NewManager(threads Threads, log *zap.Logger) *Manager {
 }
 
 // Box returns the box that a service asks for, by its name, nil if it asks for none. It makes
-// the box if no other service has one that is equal, and tries it: an error says
+// the box if no other service has one to the same effect, and tries it: an error says
 // which key cannot be had here, and what would give it. It may take as long as file
 // systems do.
 //
@@ -74,6 +74,8 @@ func (m *Manager) Box(service string, cfg *config.Box) (process.Box, error) {
 	if cfg.IsZero() {
 		return nil, nil
 	}
+	effective := cfg.Effective()
+	cfg = &effective
 	if !cfg.UsesCgroup() {
 		service = "" // whoever asks for the same may share it
 	}
@@ -112,7 +114,8 @@ func (m *Manager) Box(service string, cfg *config.Box) (process.Box, error) {
 	return b, nil
 }
 
-// find returns the box that there is of a configuration, or nil. The lock is held.
+// find returns the box that there is of a configuration, which must be Effective, or
+// nil. The lock is held.
 func (m *Manager) find(service string, cfg *config.Box) *Box {
 	for _, b := range m.boxes {
 		if b.service == service && reflect.DeepEqual(&b.cfg, cfg) {

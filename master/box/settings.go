@@ -48,24 +48,7 @@ func (s *settings) mounted() bool { return s.flags&unix.CLONE_NEWNS != 0 }
 
 // translate makes settings of a configuration.
 func translate(b *config.Box) (s settings, err error) {
-	s.mounts = mounts.Config{
-		ReadOnly:             b.ProtectSystem == config.ProtectSystemStrict,
-		Root:                 b.RootDirectory,
-		ReadWritePaths:       b.ReadWritePaths,
-		ReadOnlyPaths:        b.ReadOnlyPaths,
-		InaccessiblePaths:    b.InaccessiblePaths,
-		TemporaryFileSystems: b.TemporaryFileSystem,
-		PrivateTmp:           b.PrivateTmp, TmpSize: uint64(b.PrivateTmpSize),
-		PrivateDevices: b.PrivateDevices,
-		ProtectProc:    b.ProtectProc,
-		ProtectHome:    b.ProtectHome,
-		ProtectKernel:  b.ProtectKernel,
-		PrivatePIDs:    b.PrivatePIDs,
-		PrivateIPC:     b.PrivateIPC,
-	}
-	for _, p := range b.BindPaths {
-		s.mounts.Binds = append(s.mounts.Binds, mounts.Bind{Source: p.Source, Target: p.Target, ReadOnly: p.ReadOnly})
-	}
+	s.mounts = b.Mounts()
 	s.namespaces(b)
 	if s.hasCells() && slices.Contains(b.Capabilities, "sys_ptrace") {
 		return s, errors.New("capabilities: sys_ptrace lets a program take over the first process of its cell, which has the master's rights: take it out, or private-pids, private-tmp, private-ipc and private-network")
@@ -91,9 +74,7 @@ func (s *settings) namespaces(b *config.Box) {
 	add(b.PrivatePIDs, true, unix.CLONE_NEWPID|unix.CLONE_NEWNS)
 	add(b.PrivateTmp, true, unix.CLONE_NEWNS)
 	add(b.PrivateIPC, true, unix.CLONE_NEWIPC)
-	add(s.mounts.ReadOnly || b.RootDirectory != "" || b.PrivateDevices || b.ProtectProc || b.ProtectHome || b.ProtectKernel ||
-		len(b.ReadWritePaths)+len(b.ReadOnlyPaths)+len(b.InaccessiblePaths)+len(b.TemporaryFileSystem)+len(b.BindPaths) > 0,
-		false, unix.CLONE_NEWNS)
+	add(b.HasMounts(), false, unix.CLONE_NEWNS)
 	// Abstract unix sockets are a network namespace's (unix(7)), and so two
 	// connections in one could meet.
 	hasUnix := b.RestrictAddressFamilies == nil || slices.Contains(b.RestrictAddressFamilies, "unix")
@@ -110,7 +91,7 @@ func (s *settings) namespaces(b *config.Box) {
 	// who has the network can leave rules in it. User 0 can do so in /proc/sys without
 	// any. Whoever meets others can give them a descriptor of its /tmp (SCM_RIGHTS).
 	s.reusable = b.PrivatePIDs && b.Capabilities != nil && len(b.Capabilities) == 0 &&
-		(b.DynamicUser || s.mounts.ReadOnly || b.ProtectKernel) &&
+		(b.DynamicUser || b.ProtectKernel) &&
 		(!hasUnix || b.PrivateNetwork && s.mounts.ReadOnly && !writable)
 }
 

@@ -14,19 +14,17 @@ func TestReusable(t *testing.T) {
 		edit func(b *config.Box)
 		want bool
 	}{
-		"strict":                   {func(b *config.Box) {}, true},
-		"a read-only path":         {func(b *config.Box) { b.BindPaths = []config.BindPath{{Source: "/etc", Target: "/mnt", ReadOnly: true}} }, true},
-		"a path where others are":  {func(b *config.Box) { b.ReadWritePaths = []string{"/srv"} }, false},
-		"the same without sockets": {func(b *config.Box) { b.ReadWritePaths, b.RestrictAddressFamilies = []string{"/srv"}, []string{} }, true},
-		"the network of others":    {func(b *config.Box) { b.PrivateNetwork = false }, false},
-		"a capability":             {func(b *config.Box) { b.Capabilities = []string{"net_admin"} }, false},
-		"all capabilities":         {func(b *config.Box) { b.Capabilities = nil }, false},
-		"the pids of others":       {func(b *config.Box) { b.PrivatePIDs = false }, false},
-		"the master's user":        {func(b *config.Box) { b.DynamicUser = false }, true},
-		"the same with a writable /proc": {func(b *config.Box) {
-			b.DynamicUser, b.ProtectKernel, b.ProtectSystem = false, false, config.ProtectSystemNo
-			b.RestrictAddressFamilies = []string{}
-		}, false},
+		"strict":                         {func(b *config.Box) {}, true},
+		"a read-only path":               {func(b *config.Box) { b.BindPaths = []config.BindPath{{Source: "/etc", Target: "/mnt", ReadOnly: true}} }, true},
+		"a path where others are":        {func(b *config.Box) { b.ReadWritePaths = []string{"/srv"} }, false},
+		"the same without sockets":       {func(b *config.Box) { b.ReadWritePaths, b.RestrictAddressFamilies = []string{"/srv"}, []string{} }, true},
+		"the network of others":          {func(b *config.Box) { b.PrivateNetwork = false }, false},
+		"a capability":                   {func(b *config.Box) { b.Capabilities = []string{"net_admin"} }, false},
+		"all capabilities":               {func(b *config.Box) { b.Capabilities = nil }, false},
+		"the pids of others":             {func(b *config.Box) { b.PrivatePIDs = false }, false},
+		"the master's user":              {func(b *config.Box) { b.DynamicUser = false }, true},
+		"a writable /proc":               {func(b *config.Box) { b.ProtectKernel = false }, true},
+		"the same for the master's user": {func(b *config.Box) { b.DynamicUser, b.ProtectKernel = false, false }, false},
 	} {
 		b := config.PresetBox(config.BoxStrict)
 		test.edit(&b)

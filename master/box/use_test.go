@@ -44,6 +44,29 @@ func TestUse(t *testing.T) {
 	h.await("the box is not closed again", closed)
 }
 
+// Services whose boxes have the same effect share one, with all that it is made of,
+// however they are written.
+func TestSharedByEffect(t *testing.T) {
+	h := open(t)
+	b := h.box(strict(t))
+	same := strict(t)
+	same.Preset, same.Optional = config.BoxNone, []string{"private-tmp"}
+	same.SystemCalls = []string{"@strict"}
+	if other := h.box(same); other != b || other.template == nil {
+		t.Error("the same, written otherwise, is another box")
+	}
+	same.DynamicUser = false
+	named := h.box(same)
+	same.UserPool = config.UserRange{First: 700_000, Last: 700_001} // of nobody
+	if other := h.box(same); other != named || named == b {
+		t.Error("a pool that nobody is out of makes another box")
+	}
+	same.PrivateTmpSize /= 2
+	if other := h.box(same); other == named {
+		t.Error("another size of /tmp makes no other box")
+	}
+}
+
 // Idle cells that nobody needs end, and so do the entries of programs that nobody
 // starts any more.
 func TestGrowth(t *testing.T) {
@@ -144,6 +167,7 @@ func TestPoolChanges(t *testing.T) {
 	b := h.box(cfg)
 	h.m.Use([]process.Box{b})
 	for range 4 {
+		h.await("the id of the one before is not given back", func() bool { return b.users.InUse() == 0 })
 		if r := h.run(h.command(b), "look"); r.view.UID == before.UID {
 			t.Errorf("two processes have the uid %d", r.view.UID)
 		}

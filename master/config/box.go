@@ -42,7 +42,8 @@ type Box struct {
 
 	// SystemCalls holds names of system calls and of systemd's sets ("@mount");
 	// "~" takes away. Nil restricts nothing. A list whose first entry begins with
-	// "~" takes away from all, any other list allows nothing else.
+	// "~" takes away from all, any other list allows nothing else. The first entry may
+	// be "@basic" or "@strict" for the list of that preset (SystemCallList).
 	SystemCalls            []string
 	SystemCallsAction      SystemCallsAction
 	RestrictNamespaces     bool
@@ -60,6 +61,7 @@ type Box struct {
 	ProtectHostname bool
 	PrivatePIDs     bool
 
+	// A "-" before a path of the first three lists means that it may be missing.
 	ProtectSystem       ProtectSystem
 	ReadWritePaths      []string
 	ReadOnlyPaths       []string
@@ -100,7 +102,8 @@ type Box struct {
 	Optional []string
 }
 
-// A BindPath makes a file or directory appear in a box at another place.
+// A BindPath makes a file or directory appear in a box at another place. A "-" before
+// the source means that it may be missing.
 type BindPath struct {
 	Source, Target string
 	ReadOnly       bool

@@ -15,8 +15,8 @@ func boxBool(name, usage string, field func(*Box) *bool) key[Service] {
 	return boolKey(name, usage, boxed(field))
 }
 
-func boxPaths(name, usage string, field func(*Box) *[]string) key[Service] {
-	return listKey(name, "PATH", usage, boxed(field), parsePath, formatText)
+func boxPaths(name string, parse func(string) (string, error), usage string, field func(*Box) *[]string) key[Service] {
+	return listKey(name, "PATH", usage, boxed(field), parse, formatText)
 }
 
 // orInteger makes a key of strings that takes integers as well, in TOML: people

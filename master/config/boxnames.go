@@ -99,5 +99,14 @@ func parseAddressFamily(s string) (string, error) {
 }
 
 // parseSystemCall parses the name of a system call or of a set, which may have a
-// "~" in front.
-func parseSystemCall(s string) (string, error) { return s, syscalls.Check(s) }
+// "~" in front, or of a preset's list.
+func parseSystemCall(s string) (string, error) {
+	name, takesAway := strings.CutPrefix(s, "~")
+	if _, named := presetCalls(name); named {
+		if takesAway {
+			return "", fmt.Errorf("the list of a preset cannot be taken away")
+		}
+		return s, nil
+	}
+	return s, syscalls.Check(s)
+}

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 )
 
 // What a service starts from that names no preset.
@@ -113,11 +114,52 @@ func (s *Service) defaultBox() BoxPreset {
 
 // IsZero reports whether the box asks for nothing, so that a process needs no
 // preparation for it.
-func (b *Box) IsZero() bool {
-	without := *b
-	// These mean nothing on their own.
-	without.Preset, without.SystemCallsAction, without.PrivateTmpSize, without.UserPool, without.Optional = "", "", 0, UserRange{}, nil
-	return reflect.DeepEqual(without.completed(), PresetBox(BoxNone))
+func (b *Box) IsZero() bool { return reflect.DeepEqual(b.Effective(), PresetBox(BoxNone)) }
+
+// Effective returns a box to the same effect: two are equal if no process could tell them
+// apart, however they were configured. It has no preset and no optional keys, lists whose
+// order means nothing are sorted, and what means nothing here has its default.
+func (b *Box) Effective() Box {
+	e := b.completed()
+	e.Preset, e.Optional = BoxNone, nil
+	e.SystemCalls = b.SystemCallList()
+	if !e.filters() {
+		e.SystemCallsAction = DefaultBoxAction
+	}
+	if !e.DynamicUser {
+		e.UserPool = DefaultUserPool
+	}
+	if !e.PrivateTmp && !e.PrivateDevices { // the latter has a /dev/shm
+		e.PrivateTmpSize = DefaultPrivateTmpSize
+	}
+	for _, list := range []*[]string{
+		&e.Capabilities, &e.RestrictAddressFamilies, &e.ReadWritePaths, &e.ReadOnlyPaths, &e.InaccessiblePaths, &e.TemporaryFileSystem,
+	} {
+		*list = slices.Clone(*list)
+		slices.Sort(*list)
+	}
+	e.BindPaths = slices.Clone(e.BindPaths)
+	slices.SortFunc(e.BindPaths, func(x, y BindPath) int { return strings.Compare(x.Target, y.Target) })
+	return e
+}
+
+// SystemCallList returns SystemCalls with the list of a preset in place of its name.
+func (b *Box) SystemCallList() []string {
+	if len(b.SystemCalls) == 0 {
+		return nil
+	}
+	if list, named := presetCalls(b.SystemCalls[0]); named {
+		return slices.Concat(list, b.SystemCalls[1:])
+	}
+	return b.SystemCalls
+}
+
+// presetCalls returns the system calls of the preset that an entry of a list names, such
+// as "@strict". systemd has no sets of these names.
+func presetCalls(entry string) ([]string, bool) {
+	name, set := strings.CutPrefix(entry, "@")
+	list := presets[BoxPreset(name)].SystemCalls
+	return list, set && list != nil
 }
 
 // UsesCgroup reports whether the box needs a cgroup: for each connection or for

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -23,6 +25,15 @@ func one(text string) boxSample {
 // boxSamples has every key, in terms of which other keys make no sense.
 func boxSamples(t *testing.T) map[string]boxSample {
 	dir := t.TempDir()
+	for _, path := range []string{"a", "b", "bin", "boot", "dev/mqueue", "lib", "mnt", "opt", "srv", "sys", "tmp", "var/lib/x", "var/tmp"} {
+		if err := os.MkdirAll(filepath.Join(dir, path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// It is the program of all services here.
+	if err := os.WriteFile(filepath.Join(dir, "bin/cat"), nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	return map[string]boxSample{
 		"no-new-privileges":         {"true", []string{""}, ""},
 		"capabilities":              {`["net_raw", "CAP_KILL"]`, []string{"net_raw", "CAP_KILL"}, `["net_raw", "kill"]`},
@@ -42,8 +53,8 @@ func boxSamples(t *testing.T) map[string]boxSample {
 		"read-write-paths":          {`["/var/lib/x"]`, []string{"/var/lib/x"}, ""},
 		"read-only-paths":           {`["/srv", "/opt"]`, []string{"/srv", "/opt"}, ""},
 		"inaccessible-paths":        {`["/boot"]`, []string{"/boot"}, ""},
-		"bind-paths": {`["/etc:/a", "/usr:/b:ro", "/bin:/bin:rw", "/dev:ro"]`, []string{"/etc:/a", "/usr:/b:ro", "/bin:/bin:rw", "/dev:ro"},
-			`["/etc:/a", "/usr:/b:ro", "/bin", "/dev:/dev:ro"]`},
+		"bind-paths": {`["/etc:/a", "/usr:/b:ro", "/lib:/lib:rw", "/sys:ro"]`, []string{"/etc:/a", "/usr:/b:ro", "/lib:/lib:rw", "/sys:ro"},
+			`["/etc:/a", "/usr:/b:ro", "/lib", "/sys:/sys:ro"]`},
 		"root-directory":        one("'" + dir + "'"),
 		"temporary-file-system": {`["/mnt"]`, []string{"/mnt"}, ""},
 		"private-tmp":           one("true"),

@@ -33,14 +33,15 @@ var broughtBy = map[string]string{"user-pool": "dynamic-user", "private-tmp-size
 
 // validateBox checks what keys of the box mean together, with other keys of the
 // service and on this machine. It does not find out whether the machine can do
-// what the box asks for.
-func (s *Service) validateBox(errs *ConfigErrors) {
+// what the box asks for. It returns what finds files in the box, or nil if the box's
+// paths are wrong; the caller must close it.
+func (s *Service) validateBox(errs *ConfigErrors) *finder {
 	v := boxValidator{s.boxScope(), s.boxAt, errs}
 	b := &s.Box
 	s.validateBoxUser(v)
 	s.validateBoxService(v)
 	b.validateLists(v, s.boxRequire)
-	b.validatePaths(v)
+	f := s.validateFiles(v)
 	b.validateCgroups(v)
 	if b.PrivateTmpSize != DefaultPrivateTmpSize && b.PrivateTmpSize != 0 && !b.PrivateTmp && len(b.TemporaryFileSystem) == 0 {
 		v.report("private-tmp-size", b.PrivateTmpSize.String(), "there is no private-tmp")
@@ -62,6 +63,7 @@ func (s *Service) validateBox(errs *ConfigErrors) {
 			}
 		}
 	}
+	return f
 }
 
 // filters reports whether the box denies any system call by its name or its
@@ -135,6 +137,11 @@ func (b *Box) validateLists(v boxValidator, require []string) {
 			}
 		}
 	}
+	for i, item := range b.SystemCalls {
+		if _, named := presetCalls(item); named && i > 0 && !slices.Contains(b.SystemCalls[:i], item) {
+			v.report("system-calls["+strconv.Itoa(i)+"]", item, "is the list of a preset, which can only begin one")
+		}
+	}
 	names := func(key string, list []string) {
 		for i, name := range list {
 			if missable := missableKeys(); !slices.Contains(missable, name) {
@@ -147,59 +154,6 @@ func (b *Box) validateLists(v boxValidator, require []string) {
 		names("optional", b.Optional)
 	}
 }
-
-// validatePaths checks what the box does with paths. What it does below its
-// root is not looked for: that is another file system.
-func (b *Box) validatePaths(v boxValidator) {
-	if b.RootDirectory != "" {
-		switch info, err := os.Stat(b.RootDirectory); {
-		case b.RootDirectory == "/":
-			v.report("root-directory", b.RootDirectory, "is the root already")
-		case err != nil:
-			v.report("root-directory", b.RootDirectory, "%v", bareErrno(err))
-		case !info.IsDir():
-			v.report("root-directory", b.RootDirectory, "is not a directory")
-		}
-	}
-	if len(b.ReadWritePaths) > 0 && b.ProtectSystem != ProtectSystemStrict && len(b.ReadOnlyPaths) == 0 {
-		v.report("read-write-paths", b.ReadWritePaths[0], "nothing is read-only without protect-system or read-only-paths")
-	}
-	var targets []string
-	for i, bind := range b.BindPaths {
-		targets = append(targets, bind.Target)
-		if _, err := os.Stat(bind.Source); err != nil {
-			v.report("bind-paths["+strconv.Itoa(i)+"]", bind.String(), "source: %v", bareErrno(err))
-		}
-	}
-	taken := map[string]string{}
-	for _, of := range []struct {
-		key   string
-		paths []string
-	}{
-		{"read-write-paths", b.ReadWritePaths}, {"read-only-paths", b.ReadOnlyPaths}, {"inaccessible-paths", b.InaccessiblePaths},
-		{"bind-paths", targets}, {"temporary-file-system", b.TemporaryFileSystem},
-	} {
-		for i, path := range of.paths {
-			key := of.key + "[" + strconv.Itoa(i) + "]"
-			switch other := taken[path]; {
-			case other == of.key:
-				v.report(key, path, "is listed twice")
-			case other != "":
-				v.report(key, path, "is in %s, too", other)
-			case path == "/" && of.key == "inaccessible-paths":
-				v.report(key, path, "hides the program, too")
-			case path == "/" && of.key == "bind-paths":
-				v.report(key, path, "root-directory says what is there")
-			case b.PrivateTmp && slices.Contains(privateTmpPaths, path) && of.key != "read-write-paths":
-				v.report(key, path, "private-tmp says what is there")
-			}
-			taken[path] = of.key
-		}
-	}
-}
-
-// privateTmpPaths are the directories that private-tmp replaces.
-var privateTmpPaths = []string{"/tmp", "/var/tmp", "/dev/shm"}
 
 // validateCgroups reports limits that another limit makes meaningless.
 func (b *Box) validateCgroups(v boxValidator) {

@@ -57,6 +57,19 @@ func parsePath(s string) (string, error) {
 	return s, nil
 }
 
+// mayBeMissing stands before a path that need not exist, as in systemd.exec(5).
+const mayBeMissing = "-"
+
+// parseListedPath parses a path that may be missing.
+func parseListedPath(s string) (string, error) {
+	path, optional := strings.CutPrefix(s, mayBeMissing)
+	path, err := parsePath(path)
+	if err == nil && optional {
+		path = mayBeMissing + path
+	}
+	return path, err
+}
+
 func parseOptionalPath(s string) (string, error) {
 	if s == "" {
 		return "", nil
@@ -65,7 +78,7 @@ func parseOptionalPath(s string) (string, error) {
 }
 
 // parseBindPath parses "source", "source:target" and "source:target:ro", also
-// with "rw".
+// with "rw". A source may be missing.
 func parseBindPath(s string) (BindPath, error) {
 	parts := strings.Split(s, ":")
 	var b BindPath
@@ -77,10 +90,14 @@ func parseBindPath(s string) (BindPath, error) {
 		return BindPath{}, fmt.Errorf(`must be "source", "source:target" or "source:target:ro"`)
 	}
 	var err error
-	if b.Source, err = parsePath(parts[0]); err != nil {
+	if b.Source, err = parseListedPath(parts[0]); err != nil {
 		return BindPath{}, fmt.Errorf("source %w", err)
 	}
-	if b.Target, err = parsePath(parts[len(parts)-1]); err != nil {
+	target := parts[len(parts)-1]
+	if len(parts) == 1 {
+		target = strings.TrimPrefix(target, mayBeMissing)
+	}
+	if b.Target, err = parsePath(target); err != nil {
 		return BindPath{}, fmt.Errorf("target %w", err)
 	}
 	return b, nil
@@ -90,7 +107,7 @@ func (b BindPath) String() string {
 	switch {
 	case b.ReadOnly:
 		return b.Source + ":" + b.Target + ":ro"
-	case b.Source == b.Target:
+	case strings.TrimPrefix(b.Source, mayBeMissing) == b.Target:
 		return b.Source
 	}
 	return b.Source + ":" + b.Target

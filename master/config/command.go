@@ -5,14 +5,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/preforkd/preforkd/ipc"
-	"github.com/preforkd/preforkd/master/executable"
+	"github.com/preforkd/preforkd/master/box/mounts"
 )
 
 // A Command is a program with its arguments, ready to be started.
@@ -43,8 +41,12 @@ func (c *Config) Commands() ([]Commands, error) {
 	commands := make([]Commands, len(c.Services))
 	var errs []error
 	for i := range c.Services {
-		var err error
-		if commands[i], err = c.commands(&c.Services[i], c.Services[i].Program); err != nil {
+		s := &c.Services[i]
+		err := s.find(func(f *finder) (err error) {
+			commands[i], err = c.commands(f, s, s.Program)
+			return err
+		})
+		if err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -53,27 +55,31 @@ func (c *Config) Commands() ([]Commands, error) {
 
 // RuleCommand returns the command for a connection under a rule that has a
 // program of its own.
-func (c *Config) RuleCommand(s *Service, r *Rule) (Command, error) {
-	both, err := c.commands(s, r.Program)
-	return both.Worker, err
+func (c *Config) RuleCommand(s *Service, r *Rule) (command Command, err error) {
+	err = s.find(func(f *finder) error {
+		both, err := c.commands(f, s, r.Program)
+		command = both.Worker
+		return err
+	})
+	return command, err
 }
 
 // commands returns the commands of a service's handler, or of a program with
 // the service's handoff.
-func (c *Config) commands(s *Service, argv []string) (Commands, error) {
+func (c *Config) commands(f *finder, s *Service, argv []string) (Commands, error) {
 	var program, worker string
 	var err error
 	if s.Handler == "" {
-		if program, err = findProgram(argv[0]); err != nil {
+		if program, err = f.program(argv[0]); err != nil {
 			return Commands{}, fmt.Errorf("program %w", err)
 		}
 	}
 	if s.Handler != "" || s.Handoff == HandoffSystemd || s.Handoff == HandoffStdio && s.MaxSpares > 0 {
-		if worker, err = c.findWorker(); err != nil {
+		if worker, err = c.findWorker(f); err != nil {
 			return Commands{}, err
 		}
 	} else if s.Handoff == HandoffStdio {
-		worker, _ = c.findWorker() // without a worker binary there can be no spares, and the service wants none
+		worker, _ = c.findWorker(f) // without a worker binary there can be no spares, and the service wants none
 	}
 	// throughWorker makes the worker binary take the connection, and then
 	// execute the program. The program gets the name from the configuration as
@@ -98,18 +104,18 @@ func (c *Config) commands(s *Service, argv []string) (Commands, error) {
 		both.Worker = Command{Path: program, Args: argv}
 		both.Spare = both.Worker
 	}
-	if both.Worker, err = c.wrap(both.Worker); err == nil && both.Spare.Path != "" {
-		both.Spare, err = c.wrap(both.Spare)
+	if both.Worker, err = c.wrap(f, both.Worker); err == nil && both.Spare.Path != "" {
+		both.Spare, err = c.wrap(f, both.Spare)
 	}
 	return both, err
 }
 
 // wrap puts the command of Config.Wrap in front of a command.
-func (c *Config) wrap(command Command) (Command, error) {
+func (c *Config) wrap(f *finder, command Command) (Command, error) {
 	if len(c.Wrap) == 0 {
 		return command, nil
 	}
-	path, err := findProgram(c.Wrap[0])
+	path, err := f.program(c.Wrap[0])
 	if err != nil {
 		return Command{}, fmt.Errorf("wrap %w", err)
 	}
@@ -117,12 +123,13 @@ func (c *Config) wrap(command Command) (Command, error) {
 	return Command{Path: path, Args: append(args, command.Args[1:]...), Program: command.Program}, nil
 }
 
-// findWorker returns the absolute path of the worker binary.
-func (c *Config) findWorker() (string, error) {
+// findWorker returns the absolute path of the worker binary. A box must have it at the
+// same place as the machine.
+func (c *Config) findWorker(f *finder) (string, error) {
 	if c.WorkerBinary != "" {
 		path, err := filepath.Abs(c.WorkerBinary)
 		if err == nil {
-			_, err = findProgram(path)
+			_, err = f.program(path)
 		}
 		if err != nil {
 			return "", fmt.Errorf("worker-binary %w", err)
@@ -139,48 +146,13 @@ func (c *Config) findWorker() (string, error) {
 		filepath.Join(dir, "..", "lib", "preforkd", workerName),
 	}
 	for _, path := range candidates {
-		if _, err = findProgram(path); err == nil {
+		if _, err = f.program(path); err == nil {
 			return path, nil
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
+		if _, covered := errors.AsType[mounts.CoveredError](err); covered || !errors.Is(err, fs.ErrNotExist) {
 			return "", fmt.Errorf("worker binary %w", err)
 		}
 	}
-	return "", fmt.Errorf("worker binary: found neither %s; --worker-binary names another place",
-		strings.Join(candidates, " nor "))
-}
-
-// findProgram returns the absolute path of an executable. It looks in PATH for
-// a name without a slash, as execvp(3) does. Errors start with the name.
-func findProgram(name string) (string, error) {
-	path, err := exec.LookPath(name)
-	if err == nil {
-		path, err = filepath.Abs(path)
-	}
-	if err == nil {
-		// The kernel executes nothing else (execve(2)).
-		if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-			return "", fmt.Errorf("%q: is not a regular file", name)
-		}
-		if err := executable.Check(path); err != nil {
-			return "", fmt.Errorf("%q: %w", name, err)
-		}
-		return path, nil
-	}
-	switch {
-	case name == "":
-		return "", errors.New(`"": the name is empty`)
-	case errors.Is(err, exec.ErrNotFound):
-		return "", fmt.Errorf("%q: %w in PATH", name, fs.ErrNotExist)
-	case errors.Is(err, exec.ErrDot):
-		return "", fmt.Errorf("%q: found in the working directory only; write ./%s", name, name)
-	}
-	// LookPath has put the name around the reason.
-	if errno, ok := errors.AsType[syscall.Errno](err); ok {
-		err = errno
-	}
-	if errors.Is(err, fs.ErrPermission) {
-		err = errors.New("not an executable file, or not one that this user may execute")
-	}
-	return "", fmt.Errorf("%q: %w", name, err)
+	return "", fmt.Errorf("worker binary: found neither %s%s; --worker-binary names another place",
+		strings.Join(candidates, " nor "), f.where())
 }

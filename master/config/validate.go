@@ -54,25 +54,28 @@ func (c *Config) validate(errs *ConfigErrors) {
 			errs.add(s.at[""], "%slisten is missing, and no socket was passed by a service manager", v.scope)
 		}
 		s.validate(v)
-		if s.Handler != "" {
-			if workerMissing {
-				continue // one error is enough for all services
-			}
+		f := s.validateBox(errs)
+		if f == nil {
+			continue // what workers find is not known
 		}
-		if err := c.validateCommands(s, v); err != nil && s.Handler != "" {
-			workerMissing = true
+		s.validateDirectory(v, f)
+		// One error about the worker binary is enough for all services.
+		if s.Handler == "" || !workerMissing || f.view != nil {
+			err := c.validateCommands(s, v, f)
+			workerMissing = workerMissing || err != nil && s.Handler != ""
 		}
+		f.close()
 	}
 }
 
 // validateCommands checks whether what the service starts can be started. It
 // returns why there is no such program.
-func (c *Config) validateCommands(s *Service, v validator) error {
+func (c *Config) validateCommands(s *Service, v validator, f *finder) error {
 	if !v.validateStrings("program", s.Program) {
 		return nil
 	}
 	spares := s.MaxSpares > 0 && s.Handoff != HandoffWorker
-	commands, err := c.commands(s, s.Program)
+	commands, err := c.commands(f, s, s.Program)
 	if err != nil {
 		at := s.at.find("program[0]", "program", "handler")
 		if s.Handler != "" && c.at.has("worker-binary") {
@@ -91,7 +94,7 @@ func (c *Config) validateCommands(s *Service, v validator) error {
 				continue
 			}
 			var err error
-			if changed, err = c.commands(s, r.Program); err != nil {
+			if changed, err = c.commands(f, s, r.Program); err != nil {
 				v.errs.add(r.at.find("program[0]", "program"), "%s%v", of.scope, err)
 				continue
 			}

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,7 +35,6 @@ func (s *Service) validate(v validator) {
 	s.validateLimits(v)
 	s.validateSockets(v)
 	s.validatePeers(v)
-	s.validateBox(v.errs)
 	for i := range s.Rules {
 		s.Rules[i].validate(validator{fmt.Sprintf("%srule %d: ", v.scope, i+1), s.Rules[i].at, v.errs}, s)
 	}
@@ -174,8 +172,8 @@ func (s *Service) validateSpares(v validator) {
 }
 
 // validateProcess checks what workers have at their start: whether the accounts
-// and the directory exist, and whether this process may use the accounts and set
-// the OOM score.
+// exist on this machine, also for a box with a root of its own (as User= in
+// systemd.exec(5)), and whether this process may use them and set the OOM score.
 func (s *Service) validateProcess(v validator) {
 	self := currentIdentity()
 	for i, name := range append([]string{s.User, s.Group}, s.SupplementaryGroups...) {
@@ -206,23 +204,24 @@ func (s *Service) validateProcess(v validator) {
 	case id != nil && !hasCapability(capSetGID):
 		v.errs.add(v.at.find("group", "supplementary-groups", "user"), "%sgroup %s: preforkd itself has no right to change groups", v.scope, quoted(s.Group))
 	}
-	if s.Directory != "" {
-		info, err := os.Stat(s.Directory)
-		switch {
-		case !strings.HasPrefix(s.Directory, "/"):
-			v.report("directory", s.Directory, "must be an absolute path")
-		case err != nil:
-			v.report("directory", s.Directory, "%v", bareErrno(err))
-		case !info.IsDir():
-			v.report("directory", s.Directory, "is not a directory")
-		}
-	}
 	if s.OOMScoreAdjust.Set {
 		if err := oomscore.CheckAllowed(s.OOMScoreAdjust.Value); err != nil {
 			v.report("oom-score-adjust", s.OOMScoreAdjust.Value, "%v", err)
 		}
 	}
 	v.validateEnv(s.Env)
+}
+
+// validateDirectory checks whether workers find their directory.
+func (s *Service) validateDirectory(v validator, f *finder) {
+	if s.Directory == "" {
+		return
+	}
+	if !strings.HasPrefix(s.Directory, "/") {
+		v.report("directory", s.Directory, "must be an absolute path")
+	} else if err := f.isDirectory(s.Directory); err != nil {
+		v.report("directory", s.Directory, "%v", err)
+	}
 }
 
 // validateEnv reports variables that are set twice, or that no program can be

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,19 +23,29 @@ const (
 	maxNesting = 5
 )
 
+// An Opener opens a file for reading that whoever executes it finds at a path. It must
+// not wait for the other end of a FIFO.
+type Opener func(path string) (*os.File, error)
+
+// Open opens a file of this machine.
+func Open(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+}
+
 // Check returns why a file cannot be executed though it is there, or nil: the
 // interpreter does not exist that the first line of a script or the header of an
 // ELF file names. The error wraps unix.ENOENT and starts in the middle of a
 // sentence about the file. A file that cannot be read is not judged.
-func Check(path string) error { return check(path, maxNesting) }
-
-func check(path string, nesting int) error {
-	// Without O_NONBLOCK the open of a FIFO waits for a writer, maybe for ever.
-	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+func Check(path string, open Opener) error {
+	file, err := open(path)
 	if err != nil {
 		return nil
 	}
 	defer file.Close()
+	return check(file, open, maxNesting)
+}
+
+func check(file *os.File, open Opener, nesting int) error {
 	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
 		return nil
 	}
@@ -52,15 +63,28 @@ func check(path string, nesting int) error {
 	if !filepath.IsAbs(interpreter) {
 		return nil
 	}
-	switch _, err := os.Stat(interpreter); {
+	next, err := open(interpreter)
+	switch {
 	case errors.Is(err, unix.ENOENT) && crlf:
-		return fmt.Errorf("its first line ends in CR LF, as on Windows: its interpreter %q: %w", interpreter, unix.ENOENT)
+		return fmt.Errorf("its first line ends in CR LF, as on Windows: its interpreter %q: %w", interpreter, bare(err))
 	case errors.Is(err, unix.ENOENT):
-		return fmt.Errorf("its interpreter %q: %w", interpreter, unix.ENOENT)
-	case err != nil || nesting <= 1:
+		return fmt.Errorf("its interpreter %q: %w", interpreter, bare(err))
+	case err != nil:
 		return nil
 	}
-	return check(interpreter, nesting-1)
+	defer next.Close()
+	if nesting <= 1 {
+		return nil
+	}
+	return check(next, open, nesting-1)
+}
+
+// bare returns an error without the path that package os puts in front.
+func bare(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	return err
 }
 
 // ofScript returns the interpreter that the first line of a script names, and

@@ -39,7 +39,7 @@ func TestCheckScript(t *testing.T) {
 		"\x7fELF and then nothing of the kind": "",
 	} {
 		path := write(t, []byte(content))
-		err := Check(path)
+		err := Check(path, Open)
 		if want == "" != (err == nil) || err != nil && !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", content, err, want)
 		}
@@ -48,7 +48,7 @@ func TestCheckScript(t *testing.T) {
 			t.Errorf("%q: %v, and the kernel says %v", content, err, kernel)
 		}
 	}
-	if err := Check(filepath.Join(t.TempDir(), "none")); err != nil {
+	if err := Check(filepath.Join(t.TempDir(), "none"), Open); err != nil {
 		t.Errorf("a file that is not there: %v", err)
 	}
 }
@@ -63,7 +63,7 @@ func TestCheckELF(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Check(sh); err != nil {
+	if err := Check(sh, Open); err != nil {
 		t.Fatal(err)
 	}
 	i := bytes.Index(content, []byte("/lib"))
@@ -72,7 +72,7 @@ func TestCheckELF(t *testing.T) {
 	}
 	copy(content[i:], "/nix")
 	path := write(t, content)
-	if err := Check(path); !errors.Is(err, unix.ENOENT) || !strings.HasPrefix(err.Error(), `its interpreter "/nix`) {
+	if err := Check(path, Open); !errors.Is(err, unix.ENOENT) || !strings.HasPrefix(err.Error(), `its interpreter "/nix`) {
 		t.Errorf("%v", err)
 	}
 	if err := exec.Command(path).Start(); !errors.Is(err, unix.ENOENT) {
@@ -88,7 +88,7 @@ func FuzzCheck(f *testing.F) {
 		f.Add(self[:min(len(self), 4096)])
 	}
 	f.Fuzz(func(t *testing.T, content []byte) {
-		if err := Check(write(t, content)); err != nil && !errors.Is(err, unix.ENOENT) {
+		if err := Check(write(t, content), Open); err != nil && !errors.Is(err, unix.ENOENT) {
 			t.Error(err)
 		}
 	})

@@ -31,6 +31,9 @@ type Box interface {
 	// program, or nil if it did. The process must have ended with this status and
 	// been reaped.
 	Failure(c *Command, exit *Exit) error
+	// Open opens a file for reading that a process in the box finds at a path. It does
+	// not wait for the other end of a FIFO.
+	Open(path string) (*os.File, error)
 }
 
 // A Cell is what one process in a box has for itself, such as its namespaces.

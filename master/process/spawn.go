@@ -93,7 +93,7 @@ type Child struct {
 func (c *Command) Start(conn *os.File, env []string, message []byte) (child *Child, err error) {
 	child, err = c.start(conn, env, message, nil)
 	if err != nil && !errors.Is(err, errHandover) {
-		err = explain(c.Path, err)
+		err = c.explain(c.Path, err)
 	}
 	return child, err
 }
@@ -160,17 +160,21 @@ func (c *Command) start(conn *os.File, env []string, message []byte, in *Inside)
 	return &Child{Pid: cmd.Process.Pid, Control: control, process: cmd.Process}, nil
 }
 
-// ExecError is the error of a program that a worker could not execute in its own
-// place. It has the text that Start returns for the same program.
-func ExecError(path string, errno unix.Errno) error {
-	return explain(path, &fs.PathError{Op: "fork/exec", Path: path, Err: errno})
+// ExecError is the error of a program that a process of the command could not execute
+// in its own place. It has the text that Start returns for the same program.
+func (c *Command) ExecError(path string, errno unix.Errno) error {
+	return c.explain(path, &fs.PathError{Op: "fork/exec", Path: path, Err: errno})
 }
 
 // explain names the interpreter in the error of an exec, if that is missing and
 // the file is there.
-func explain(path string, err error) error {
+func (c *Command) explain(path string, err error) error {
+	open := executable.Open
+	if c.Box != nil {
+		open = c.Box.Open
+	}
 	if errors.Is(err, unix.ENOENT) {
-		if why := executable.Check(path); why != nil {
+		if why := executable.Check(path, open); why != nil {
 			return fmt.Errorf("start %s: %w", path, why)
 		}
 	}

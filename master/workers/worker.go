@@ -234,7 +234,7 @@ func (w *Worker) FailureError() error {
 	case w.boxError != nil:
 		return w.boxError
 	case w.failure.Step == ipc.FailedExec:
-		return process.ExecError(w.command.Program, w.failure.Errno)
+		return w.command.ExecError(w.command.Program, w.failure.Errno)
 	}
 	return fmt.Errorf("start %s: %v: %w", w.command.Program, w.failure.Step, w.failure.Errno)
 }

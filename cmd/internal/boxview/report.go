@@ -47,6 +47,10 @@ func (r Report) Write(w io.Writer, width int) error {
 			lines(statusview.Wrap(row[columnKey]+": "+value, width)...)
 		}
 	}
+	if list := made.SystemCallList(); len(list) > 0 && list[0] != made.SystemCalls[0] {
+		name := made.SystemCalls[0]
+		lines(statusview.Wrap(name+" of system-calls: "+strings.Join(list[:len(list)-len(made.SystemCalls)+1], " "), width)...)
+	}
 	if unset := r.unset(&made); len(unset) > 0 {
 		lines(statusview.Wrap("not set: "+strings.Join(unset, ", "), width)...)
 	}

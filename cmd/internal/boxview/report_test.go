@@ -124,6 +124,8 @@ func TestPartlyOpen(t *testing.T) {
 	}{
 		{"system-calls", func(b *config.Box) { b.SystemCalls = []string{"~@mount"} }, 0.5},
 		{"system-calls", func(b *config.Box) { b.SystemCalls = []string{"@system-service"} }, 0},
+		{"system-calls", func(b *config.Box) { b.SystemCalls = []string{"@basic", "mount"} }, 0.5},
+		{"system-calls", func(b *config.Box) { b.SystemCalls = []string{"@strict", "mincore"} }, 0},
 		{"system-calls", func(b *config.Box) { b.SystemCalls, b.SystemCallsAction = []string{"read"}, config.SystemCallsLog }, 1},
 		{"capabilities", func(b *config.Box) { b.Capabilities = []string{"net_bind_service"} }, 1. / 3},
 		{"capabilities", func(b *config.Box) { b.Capabilities = []string{"kill", "sys_admin"} }, 1},

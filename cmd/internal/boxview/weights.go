@@ -73,10 +73,10 @@ func openCapabilities(b *config.Box, _ User) float64 {
 }
 
 func openSystemCalls(b *config.Box, _ User) float64 {
-	switch {
-	case len(b.SystemCalls) == 0, b.SystemCallsAction == config.SystemCallsLog:
+	switch list := b.SystemCallList(); {
+	case len(list) == 0, b.SystemCallsAction == config.SystemCallsLog:
 		return 1
-	case b.SystemCalls[0][0] == '~':
+	case list[0][0] == '~':
 		return 0.5
 	}
 	return 0

@@ -1,7 +1,6 @@
 package mounts
 
 import (
-	"fmt"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -49,7 +48,7 @@ func (b *builder) setWritable() error {
 // findAccess completes the list of accesses, and puts the outer path before the
 // inner one.
 func (b *builder) findAccess() error {
-	for _, p := range slices.Concat(newPlaces(keyReadOnly, b.c.ReadOnlyPaths), newPlaces(keyReadWrite, b.c.ReadWritePaths)) {
+	for _, p := range accessPlaces(b.c) {
 		fd, path, err := b.locate(p)
 		if err != nil {
 			return err
@@ -60,18 +59,52 @@ func (b *builder) findAccess() error {
 		own := b.own(fd)
 		unix.Close(fd)
 		if own && p.key == keyReadWrite {
-			return fmt.Errorf("%s: %s: is in a file system of the box that all connections share, and stays read-only", p.key, p.path)
+			return ownError(p)
 		}
 		b.access = append(b.access, access{placed: placed{place: p, real: path}, readOnly: p.key == keyReadOnly})
 	}
-	slices.SortStableFunc(b.access, func(x, y access) int { return compareDepth(x.real, y.real) })
-	for i := 1; i < len(b.access); i++ {
-		x, y := b.access[i-1], b.access[i]
+	if err := b.keepProc(); err != nil {
+		return err
+	}
+	var err error
+	b.access, err = sortAccess(b.access)
+	return err
+}
+
+// keepProc leaves a /proc that all cells share as writable as it is, unless a key is
+// about it: protect-system is not about the kernel's own files, as in systemd
+// (ProtectSystem= in systemd.exec(5)). Programs write to their own files there, such as
+// /proc/self/loginuid.
+func (b *builder) keepProc() error {
+	if !b.c.ReadOnly || b.c.PrivatePIDs || b.c.readOnlyProc() {
+		return nil
+	}
+	p := newPlace(keyProtectSystem, "-/proc")
+	path, err := b.mountRoot(p)
+	named := slices.ContainsFunc(b.access, func(a access) bool { return a.real == path })
+	if err != nil || path == "" || named {
+		return err
+	}
+	b.access = append(b.access, access{placed: placed{place: p, real: path}})
+	return nil
+}
+
+// accessPlaces returns the places that are to be read-only or writable.
+func accessPlaces(c Config) []place {
+	return slices.Concat(newPlaces(keyReadOnly, c.ReadOnlyPaths), newPlaces(keyReadWrite, c.ReadWritePaths))
+}
+
+// sortAccess puts the outer path before the inner one. Two that lead to the same file
+// must not contradict each other.
+func sortAccess(all []access) ([]access, error) {
+	slices.SortStableFunc(all, func(x, y access) int { return compareDepth(x.real, y.real) })
+	for i := 1; i < len(all); i++ {
+		x, y := all[i-1], all[i]
 		if x.real == y.real && x.readOnly != y.readOnly {
-			return fmt.Errorf("%s: %s: is the same as %s of %s, which says otherwise", y.key, y.path, x.path, x.key)
+			return nil, y.errorf("is the same as %s of %s, which says otherwise", x.path, x.key)
 		}
 	}
-	return nil
+	return all, nil
 }
 
 // copyWritable takes a copy of what is to stay as writable as it is, where something

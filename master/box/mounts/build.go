@@ -1,8 +1,6 @@
 package mounts
 
 import (
-	"fmt"
-
 	"golang.org/x/sys/unix"
 )
 
@@ -63,9 +61,9 @@ func (b *builder) locate(p place) (fd int, path string, err error) {
 	if fd < 0 {
 		return -1, "", nil
 	}
-	if path == "/" {
+	if err := checkRootItself(p, path); err != nil {
 		unix.Close(fd)
-		return -1, "", fmt.Errorf("%s: %s: leads to the root itself", p.key, p.path)
+		return -1, "", err
 	}
 	b.placed = append(b.placed, placed{place: p, real: path})
 	return fd, path, nil

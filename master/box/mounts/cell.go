@@ -25,7 +25,8 @@ const inodeSize = 4096
 const minInodes = 64
 
 // kernelFiles are files of /proc that show the kernel's memory or its log.
-// /proc/sysrq-trigger can only be written to, and all of /proc is read-only.
+// /proc/sysrq-trigger can only be written to, and where these are hidden all of /proc is
+// read-only.
 var kernelFiles = []string{"/proc/kcore", "/proc/kallsyms", "/proc/kmsg"}
 
 // cellDirectories returns where each cell has a mount of its own. It is in the
@@ -107,7 +108,7 @@ func procMounts(r resolver, c Config, target string) ([]Mount, error) {
 	// path in the box.
 	fd, null, err := r.find(newPlace(keyProtectKernel, "/dev/null"))
 	if err != nil {
-		return nil, fmt.Errorf("%w (private-devices would give it)", err)
+		return nil, noNull(err)
 	}
 	unix.Close(fd)
 	for _, file := range kernelFiles {

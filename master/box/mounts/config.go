@@ -33,8 +33,8 @@ const (
 // the source of a bind, means that it may be missing (systemd.exec(5)). A bind
 // includes what is mounted below its source.
 type Config struct {
-	// ReadOnly makes everything read-only but ReadWritePaths, the binds that are
-	// not read-only, and what each cell has for itself. Device nodes and sockets
+	// ReadOnly makes everything read-only but /proc, ReadWritePaths, the binds that
+	// are not read-only, and what each cell has for itself. Device nodes and sockets
 	// can be written to as before.
 	ReadOnly bool
 	// Root is the directory of the machine that is the root of the box. "" is the
@@ -42,7 +42,8 @@ type Config struct {
 	Root string
 
 	// Of ReadWritePaths and ReadOnlyPaths the longest one that leads to a file
-	// decides. What the machine has mounted read-only stays so.
+	// decides. What the machine has mounted read-only stays so. A read-only "/" is
+	// everything, /proc too, but what each cell has for itself.
 	ReadWritePaths []string
 	ReadOnlyPaths  []string
 	// InaccessiblePaths are replaced by something empty with mode 0.
@@ -108,11 +109,19 @@ type place struct {
 	key      string
 	path     string
 	optional bool // it may be missing
+	source   bool // it is the source of a bind, a path of the machine
 }
 
 func newPlace(key, path string) place {
 	rest, optional := strings.CutPrefix(path, "-")
 	return place{key: key, path: rest, optional: optional}
+}
+
+// sourcePlace returns the source of a bind.
+func (b Bind) sourcePlace() place {
+	p := newPlace(keyBind, b.Source)
+	p.source = true
+	return p
 }
 
 func newPlaces(key string, paths []string) []place {
@@ -148,8 +157,10 @@ func (c Config) targets() []place {
 	return places
 }
 
-// readOnlyProc reports whether nothing in /proc may be written to.
-func (c Config) readOnlyProc() bool { return c.ReadOnly || c.ProtectKernel }
+// readOnlyProc reports whether nothing in the /proc of a cell may be written to.
+func (c Config) readOnlyProc() bool {
+	return c.ProtectKernel || slices.ContainsFunc(c.ReadOnlyPaths, func(p string) bool { return strings.TrimPrefix(p, "-") == "/" })
+}
 
 // key returns a key of the Config that is set: what a failure is told of that
 // concerns all of them.
@@ -194,12 +205,12 @@ func (c Config) validate() error {
 		if err := validatePath(p.key, p.path); err != nil {
 			return err
 		}
-		if p.path == "/" {
-			return fmt.Errorf("%s: /: the root itself cannot be named here", p.key)
+		if p.path == "/" && p.key != keyReadOnly {
+			return p.errorf("the root itself cannot be named here")
 		}
 		other, ok := named[p.path]
 		if ok && (p.key != other.key || p.key == keyBind) {
-			return fmt.Errorf("%s: %s: is named by %s, too", p.key, p.path, other.key)
+			return p.errorf("is named by %s, too", other.key)
 		}
 		named[p.path] = p
 	}

@@ -1,7 +1,6 @@
 package mounts
 
 import (
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -35,9 +34,9 @@ func (b *builder) makeTarget(p place, directory bool) (fd int, path string, err 
 		return fd, path, err
 	}
 	if e := b.create(p.path, directory); isMissing(e) {
-		return -1, "", fmt.Errorf("%w (only what is in a temporary-file-system is created)", err)
+		return -1, "", notCreated(err)
 	} else if e != nil {
-		return -1, "", fmt.Errorf("%s: %s: create: %w", p.key, p.path, e)
+		return -1, "", p.errorf("create: %w", e)
 	}
 	return b.locate(p)
 }
@@ -101,12 +100,7 @@ func (b *builder) makeTemporary() error {
 
 // attachBinds mounts the copies of the sources of binds.
 func (b *builder) attachBinds() error {
-	order := make([]int, len(b.c.Binds))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(i, j int) int { return compareDepth(b.c.Binds[i].Target, b.c.Binds[j].Target) })
-	for _, i := range order {
+	for _, i := range bindOrder(b.c.Binds) {
 		if b.sources[i] < 0 {
 			continue
 		}
@@ -115,6 +109,16 @@ func (b *builder) attachBinds() error {
 		}
 	}
 	return nil
+}
+
+// bindOrder returns the indices of binds: the outer target comes before the inner one.
+func bindOrder(binds []Bind) []int {
+	order := make([]int, len(binds))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return compareDepth(binds[i].Target, binds[j].Target) })
+	return order
 }
 
 func (b *builder) attachBind(bind Bind, tree int) error {
@@ -129,7 +133,7 @@ func (b *builder) attachBind(bind Bind, tree int) error {
 	}
 	defer unix.Close(target)
 	if is, err := isDirectory(target); err != nil || is != directory {
-		return fmt.Errorf("%s: %s: %s and its source must both be directories, or neither", keyBind, bind.Source, bind.Target)
+		return unlike(bind)
 	}
 	if b.c.PrivateDevices && !within(path, b.dev) {
 		if err := setAttributes(tree, unix.MOUNT_ATTR_NODEV, true); err != nil {

@@ -1,7 +1,6 @@
 package mounts
 
 import (
-	"fmt"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -54,10 +53,7 @@ func checkCovered(all []cover, p place, path string) error {
 		if c.hides && (p.key == keyInaccessible || p.key == keyProtectHome || p.key == keyReadOnly) {
 			continue
 		}
-		if c.hides {
-			return fmt.Errorf("%s: %s: is within %s, which %s hides", p.key, p.path, c.path, c.key)
-		}
-		return fmt.Errorf("%s: %s: is within %s, which %s replaces for each connection", p.key, p.path, c.path, c.key)
+		return p.errorf("%w", CoveredError{c})
 	}
 	return nil
 }

@@ -23,6 +23,9 @@ var deviceLinks = []struct{ name, target string }{
 	{"stderr", "/proc/self/fd/2"},
 }
 
+// deviceDirectories are the directories of a private /dev.
+var deviceDirectories = []string{"shm", "mqueue"}
+
 // makeDevices mounts a private /dev.
 func (b *builder) makeDevices() error {
 	if !b.c.PrivateDevices {
@@ -50,7 +53,7 @@ func (b *builder) makeDevices() error {
 	for _, l := range deviceLinks {
 		err = errors.Join(err, unix.Symlinkat(l.target, tree, l.name))
 	}
-	for _, directory := range []string{"shm", "mqueue"} {
+	for _, directory := range deviceDirectories {
 		err = errors.Join(err, unix.Mkdirat(tree, directory, 0o755))
 	}
 	if err != nil {

@@ -22,11 +22,15 @@
 // and then what is read-only or writable, the outer path before the inner one.
 // A path that another key would cover is an error.
 //
+// A View says ahead what the processes of a box will find at a path, and what Build
+// would fail for. The configuration is checked with it, and programs are looked for in
+// it.
+//
 // The package owns the namespace and its descriptor until Close. It never
 // changes a mount of the machine, never creates anything in a file system that
 // it has not made itself, never starts a process, and never gives less than the
 // Config says: it returns an error instead. It knows nothing of services.
 //
-// What it needs: Linux 5.12 (mount_setattr(2)), CAP_SYS_ADMIN and
+// What Build needs: Linux 5.12 (mount_setattr(2)), CAP_SYS_ADMIN and
 // CAP_SYS_CHROOT, and /proc.
 package mounts

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,6 +22,58 @@ func (e *MissingError) Error() string {
 }
 
 func (e *MissingError) Unwrap() error { return e.Err }
+
+// A PathError says what is wrong with a path that a key of the box names.
+type PathError struct {
+	Key    string
+	Path   string // without a "-" before it
+	Source bool   // it is the source of a bind
+	Err    error
+}
+
+func (e *PathError) Error() string { return fmt.Sprintf("%s: %s: %v", e.Key, e.Path, e.Err) }
+
+func (e *PathError) Unwrap() error { return e.Err }
+
+// errorf returns a PathError about a place.
+func (p place) errorf(format string, args ...any) error {
+	return &PathError{p.key, p.path, p.source, fmt.Errorf(format, args...)}
+}
+
+// checkRootItself returns an error if a place that is to be changed is the root. Only
+// read-only may the root be as a whole.
+func checkRootItself(p place, real string) error {
+	if real != "/" || p.key == keyReadOnly {
+		return nil
+	}
+	return p.errorf("leads to the root itself")
+}
+
+// notCreated is the error for a target that is missing and is not created.
+func notCreated(err error) error {
+	if e, ok := errors.AsType[*PathError](err); ok {
+		return &PathError{e.Key, e.Path, e.Source, fmt.Errorf("%w (only what is in a temporary-file-system is created)", e.Err)}
+	}
+	return err
+}
+
+// unlike is the error for a bind of a file to a directory, or the other way round.
+func unlike(b Bind) error {
+	return place{key: keyBind, path: strings.TrimPrefix(b.Source, "-")}.errorf("%s and its source must both be directories, or neither", b.Target)
+}
+
+// ownError is the error for a place that cannot be made writable.
+func ownError(p place) error {
+	return p.errorf("is in a file system of the box that all connections share, and stays read-only")
+}
+
+// noNull adds to the error for a missing /dev/null what would give it.
+func noNull(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w (private-devices would give it)", err)
+}
 
 // failed describes a system call that failed. It returns a *MissingError where
 // the errno says that the machine does not allow or does not have the call.

@@ -123,8 +123,8 @@ func build(t *testing.T, c Config) *Template {
 	t.Helper()
 	needMounts(t)
 	table := mountTable(t)
-	if err := Check(c); err != nil {
-		t.Fatalf("Check: %v", err)
+	if errs := Check(c); errs != nil {
+		t.Fatalf("Check: %v", errs)
 	}
 	template, err := Build(c)
 	if err != nil {

@@ -2,7 +2,6 @@ package mounts
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"strconv"
@@ -50,7 +49,7 @@ func (r resolver) find(p place) (fd int, path string, err error) {
 	path, err = r.name(fd)
 	if err != nil {
 		unix.Close(fd)
-		return -1, "", fmt.Errorf("%s: %s: %w", p.key, p.path, err)
+		return -1, "", p.errorf("%w", err)
 	}
 	return fd, path, nil
 }
@@ -81,13 +80,12 @@ func (r resolver) explain(p place, err error) error {
 		}
 		if link, e := unix.Openat2(r.root, p.path, &how); e == nil {
 			defer unix.Close(link)
-			target := make([]byte, unix.PathMax)
-			if n, e := unix.Readlinkat(link, "", target); e == nil {
-				return fmt.Errorf("%s: %s: is a link to %s: %w", p.key, p.path, target[:n], err)
+			if target, e := readLink(link); e == nil {
+				return p.errorf("is a link to %s: %w", target, err)
 			}
 		}
 	}
-	return fmt.Errorf("%s: %s: %w", p.key, p.path, err)
+	return p.errorf("%w", err)
 }
 
 func isMissing(err error) bool {

@@ -41,7 +41,7 @@ func openRoot(machine resolver, c Config) (fd int, path string, err error) {
 	}
 	if is, err := isDirectory(fd); err != nil || !is {
 		unix.Close(fd)
-		return -1, "", fmt.Errorf("%s: %s: is not a directory", p.key, p.path)
+		return -1, "", p.errorf("is not a directory")
 	}
 	return fd, path, nil
 }
@@ -51,7 +51,7 @@ func openRoot(machine resolver, c Config) (fd int, path string, err error) {
 func (b *builder) copyTrees() error {
 	for _, bind := range b.c.Binds {
 		tree := -1
-		fd, _, err := b.machine.find(newPlace(keyBind, bind.Source))
+		fd, _, err := b.machine.find(bind.sourcePlace())
 		if err != nil {
 			return err
 		}

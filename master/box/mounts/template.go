@@ -3,7 +3,6 @@ package mounts
 import (
 	"fmt"
 	"os"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -87,100 +86,4 @@ func (t *Template) build(c Config) (err error) {
 	}
 	t.fd, t.mounts = namespace, b.cell
 	return nil
-}
-
-// Check returns what is wrong with a Config, as far as that can be told without a
-// namespace and without capabilities: paths that are missing, that are covered by
-// another key, or that lead nowhere within the root. Build may still fail.
-func Check(c Config) error {
-	if err := c.validate(); err != nil {
-		return err
-	}
-	host, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("%s: /: %w", c.key(), err)
-	}
-	defer unix.Close(host)
-	root, path, err := openRoot(resolver{root: host, prefix: "/"}, c)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(root)
-	box := resolver{root: root, prefix: path}
-	var binds []Bind
-	for _, b := range c.Binds {
-		exists, err := checkExists(resolver{root: host, prefix: "/"}, newPlace(keyBind, b.Source))
-		if err != nil {
-			return err
-		}
-		if exists {
-			binds = append(binds, b)
-		}
-	}
-	c.Binds = binds
-	needed := cellDirectories(c)
-	if c.PrivateDevices {
-		needed = append(needed, newPlace(keyPrivateDevices, "/dev"))
-	}
-	for _, p := range needed {
-		if _, err := checkExists(box, p); err != nil {
-			return err
-		}
-	}
-	perCell, err := coversOf(box, false, cellDirectories(c))
-	if err != nil {
-		return err
-	}
-	empty, err := coversOf(box, true, hidden(c))
-	if err != nil {
-		return err
-	}
-	for _, p := range c.targets() {
-		if err := checkTarget(box, c, append(perCell, empty...), p); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// checkExists reports whether a path exists. One that may not be missing is an
-// error.
-func checkExists(r resolver, p place) (bool, error) {
-	fd, _, err := r.find(p)
-	if err != nil || fd < 0 {
-		return false, err
-	}
-	return true, unix.Close(fd)
-}
-
-// checkTarget checks one place of the box. What is in a directory that Build makes
-// or replaces is known only when Build has done so.
-func checkTarget(box resolver, c Config, all []cover, p place) error {
-	fd, path, err := box.find(p)
-	if err == nil && fd < 0 {
-		return nil
-	}
-	if err != nil {
-		if e := checkCovered(all, p, p.path); e != nil {
-			return e
-		}
-		if isMissing(err) && slices.ContainsFunc(madeDirectories(c), func(dir string) bool { return within(p.path, dir) && p.path != dir }) {
-			return nil
-		}
-		return err
-	}
-	unix.Close(fd)
-	return checkCovered(all, p, path)
-}
-
-// madeDirectories returns the directories whose content Build makes.
-func madeDirectories(c Config) []string {
-	dirs := slices.Clone(c.TemporaryFileSystems)
-	for _, b := range c.Binds {
-		dirs = append(dirs, b.Target)
-	}
-	if c.PrivateDevices {
-		dirs = append(dirs, "/dev")
-	}
-	return dirs
 }

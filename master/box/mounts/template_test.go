@@ -1,12 +1,13 @@
 package mounts
 
 import (
+	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
+	"testing"
 
 	"golang.org/x/sys/unix"
-	"os"
-	"testing"
 )
 
 // openTempDir is a directory that any user may write to.
@@ -38,7 +39,8 @@ func TestReadOnly(t *testing.T) {
 		{"another directory", "echo x >" + dir + "/other/x", "~Read-only file system"},
 		{"the root", "echo x >/mounts-test", "~Read-only file system"},
 		{"host /tmp", "echo x >/tmp/mounts-test", "~Read-only file system"},
-		{"proc", "echo 0 >/proc/self/oom_score_adj", "~Read-only file system"},
+		{"proc, which is the kernel's", "echo 0 >/proc/self/oom_score_adj && echo written", "written"},
+		{"sys", "echo x >/sys/x", "~Read-only file system"},
 		{"a read-write path", "echo x >" + dir + "/rw/x && cat " + dir + "/rw/x", "x"},
 		{"a read-only path within", "echo x >" + dir + "/rw/ro/x", "~Read-only file system"},
 		{"a read-write path within that", "echo x >" + dir + "/rw/ro/rw/x && cat " + dir + "/rw/ro/rw/x", "x"},
@@ -53,6 +55,42 @@ func TestReadOnly(t *testing.T) {
 	}
 	if _, err := os.Stat(dir + "/rw/ro/rw/x"); err != nil {
 		t.Errorf("what the box has written is not there: %v", err)
+	}
+}
+
+// The root as a whole can be read-only, and /proc then is, too, whether the box shares
+// it or a cell has its own.
+func TestReadOnlyRoot(t *testing.T) {
+	needMounts(t)
+	dir := openTempDir(t)
+	makeDirs(t, dir+"/rw")
+	const oom = "echo 0 >/proc/self/oom_score_adj && echo written"
+	c := Config{ReadOnlyPaths: []string{"/"}, ReadWritePaths: []string{dir + "/rw"}}
+	template := build(t, c)
+	for _, s := range []scriptTest{
+		{"elsewhere", "echo x >" + dir + "/x", "~Read-only file system"},
+		{"proc", oom, "~Read-only file system"},
+		{"a read-write path", "echo x >" + dir + "/rw/x && echo written", "written"},
+	} {
+		s.check(t, run(t, template, 0, s.script))
+	}
+	for _, test := range []struct {
+		c    Config
+		want string
+	}{
+		{Config{ReadOnlyPaths: []string{"/"}, PrivatePIDs: true}, "~Read-only file system"},
+		{Config{ReadOnly: true, PrivatePIDs: true, ProtectKernel: true}, "~Read-only file system"},
+		{Config{ReadOnly: true, PrivatePIDs: true}, "written"},
+		{Config{ReadOnly: true, ReadOnlyPaths: []string{"/proc"}}, "~Read-only file system"},
+	} {
+		template := build(t, test.c)
+		var got string
+		if test.c.PrivatePIDs {
+			got = startCell(t, template, self).run(t, 0, oom)
+		} else {
+			got = run(t, template, 0, oom)
+		}
+		scriptTest{fmt.Sprintf("proc with %+v", test.c), oom, test.want}.check(t, got)
 	}
 }
 
