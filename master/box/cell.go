@@ -37,6 +37,8 @@ type cell struct {
 	queues  string // the directory of the cell's POSIX message queues, "" without one
 	traces  mounts.Traces
 
+	// worker is the pid of the process that was started in the cell last.
+	worker int
 	// group is what the process is counted in, or nil. It belongs to the owner.
 	group *cgroup.Leaf
 	// done is called with left when the cell is over. The owner sets both before it

@@ -51,6 +51,7 @@ type shared struct {
 	null    *os.File
 	reports *reports
 	images  *images
+	observing
 }
 
 // NewManager returns a Manager without boxes. The caller must call Close.
@@ -87,7 +88,7 @@ func (m *Manager) Box(service string, cfg *config.Box) (process.Box, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := newBox(m, s, service, cfg)
+	b, err := newBox(m, s, service, cfg, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -159,6 +160,7 @@ func (m *Manager) share() (*shared, error) {
 }
 
 func (s *shared) close() {
+	s.observing.close()
 	unix.Close(s.self)
 	s.home.close()
 	if s.null != nil {

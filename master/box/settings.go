@@ -1,13 +1,10 @@
 package box
 
 import (
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,9 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/master/box/mounts"
-	"github.com/preforkd/preforkd/master/box/seccomp"
+	"github.com/preforkd/preforkd/master/box/observe"
 	"github.com/preforkd/preforkd/master/box/stub"
-	"github.com/preforkd/preforkd/master/box/syscalls"
 	"github.com/preforkd/preforkd/master/config"
 )
 
@@ -37,6 +33,8 @@ type settings struct {
 	// ambient holds the capabilities that the entry needs, if the user has not all
 	// of them.
 	ambient []uintptr
+	// subject is what the filter tells of, or nil.
+	subject *observe.Subject
 }
 
 // hasCells reports whether processes of the box have something of their own.
@@ -45,8 +43,9 @@ func (s *settings) hasCells() bool { return s.cellFlags != 0 }
 // mounted reports whether the box has a file system of its own.
 func (s *settings) mounted() bool { return s.flags&unix.CLONE_NEWNS != 0 }
 
-// translate makes settings of a configuration.
-func translate(b *config.Box) (s settings, err error) {
+// translate makes settings of a configuration. With a learner, the filter tells of all
+// calls.
+func translate(b *config.Box, learner *observe.Learner) (s settings, err error) {
 	s.mounts = mounts.Config{
 		ReadOnly:             b.ProtectSystem == config.ProtectSystemStrict,
 		Root:                 b.RootDirectory,
@@ -69,7 +68,7 @@ func translate(b *config.Box) (s settings, err error) {
 	if s.hasCells() && slices.Contains(b.Capabilities, "sys_ptrace") {
 		return s, errors.New("capabilities: sys_ptrace lets a program take over the first process of its cell, which has the master's rights: take it out, or private-pids, private-tmp, private-ipc and private-network")
 	}
-	if err := s.translateEntry(b); err != nil {
+	if err := s.translateEntry(b, learner); err != nil {
 		return s, err
 	}
 	return s, nil
@@ -112,7 +111,7 @@ func (s *settings) namespaces(b *config.Box) {
 		(!hasUnix || b.PrivateNetwork && s.mounts.ReadOnly && !writable)
 }
 
-func (s *settings) translateEntry(b *config.Box) error {
+func (s *settings) translateEntry(b *config.Box, learner *observe.Learner) error {
 	e := &s.entry
 	e.NoNewPrivileges = b.NoNewPrivileges
 	needed := map[uintptr]bool{}
@@ -177,11 +176,9 @@ func (s *settings) translateEntry(b *config.Box) error {
 				Remedy: "give the master CAP_SETPCAP (box.conf of deploy/drop-in, --cap-add SETPCAP of a container)"}
 		}
 	}
-	filter, err := compileFilter(b)
-	if err != nil {
+	if err := s.filter(b, learner); err != nil {
 		return err
 	}
-	e.Filter, e.Cookie = filter.program, filter.cookie
 	if len(e.Filter) > 0 && !b.NoNewPrivileges {
 		needed[unix.CAP_SYS_ADMIN] = true
 	}
@@ -195,55 +192,6 @@ func (s *settings) translateEntry(b *config.Box) error {
 	}
 	e.ClearAmbient = len(s.ambient) > 0
 	return nil
-}
-
-// A filter is a program for seccomp(2) and the cookie that it lets the last steps
-// of an entry through for.
-type filter struct {
-	program []unix.SockFilter
-	cookie  uint64
-}
-
-func compileFilter(b *config.Box) (filter, error) {
-	c := seccomp.Config{
-		RestrictNamespaces:     b.RestrictNamespaces,
-		RestrictRealtime:       b.RestrictRealtime,
-		RestrictSUIDSGID:       b.RestrictSUIDSGID,
-		LockPersonality:        b.LockPersonality,
-		MemoryDenyWriteExecute: b.MemoryDenyWriteExecute,
-	}
-	restricted := c.RestrictNamespaces || c.RestrictRealtime || c.RestrictSUIDSGID || c.LockPersonality || c.MemoryDenyWriteExecute
-	switch b.SystemCallsAction {
-	case config.SystemCallsKill:
-		c.Action = seccomp.Kill
-	case config.SystemCallsLog:
-		c.Action = seccomp.Log
-	}
-	if len(b.SystemCalls) > 0 {
-		policy, err := syscalls.Expand(b.SystemCalls)
-		if err != nil {
-			return filter{}, fmt.Errorf("system-calls: %w", err)
-		}
-		c.Policy, restricted = &policy, true
-	}
-	if b.RestrictAddressFamilies != nil {
-		c.AddressFamilies, restricted = []int{}, true
-		for _, name := range b.RestrictAddressFamilies {
-			family, known := config.AddressFamily(name)
-			if !known {
-				return filter{}, fmt.Errorf("restrict-address-families: %s: no such family", name)
-			}
-			c.AddressFamilies = append(c.AddressFamilies, family)
-		}
-	}
-	if !restricted {
-		return filter{}, nil
-	}
-	var random [8]byte
-	rand.Read(random[:])
-	c.Cookie = binary.NativeEndian.Uint64(random[:]) | 1 // 0 would let nothing through
-	program, err := seccomp.Compile(runtime.GOARCH, c)
-	return filter{program, c.Cookie}, err
 }
 
 // The classes of ioprio_set(2).

@@ -19,8 +19,12 @@ type template struct {
 	uts    int              // of a namespace of host names, or -1
 	init   *image           // of the first process of a cell; nil without cells
 	drop   func()
-	queues bool   // cells have a directory of their POSIX message queues
-	group  *group // nil without cgroups
+	queues bool // cells have a directory of their POSIX message queues
+	// subject is the number of what the filter tells of, 0 without one, and forget has
+	// nobody told any more.
+	subject uint32
+	forget  func()
+	group   *group // nil without cgroups
 }
 
 // initControl is the descriptor of the first process of a cell that its control
@@ -56,6 +60,14 @@ func (t *template) make(b *Box) (err error) {
 		if t.group, err = b.m.groups.open(b.service, &b.cfg); err != nil {
 			return err
 		}
+	}
+	if s.subject != nil {
+		o, err := b.shared.observer()
+		if err != nil {
+			return err
+		}
+		t.subject = o.Add(s.subject)
+		t.forget = func() { o.Remove(t.subject) }
 	}
 	if !s.hasCells() {
 		return nil
@@ -152,6 +164,9 @@ func (t *template) close() {
 	}
 	if t.drop != nil {
 		t.drop()
+	}
+	if t.forget != nil {
+		t.forget()
 	}
 	if t.group != nil {
 		t.group.close()
