@@ -54,14 +54,16 @@ func (l *Learner) Result() Result {
 			calls[older] = true
 		}
 	}
-	r.Calls, r.Families = slices.Sorted(maps.Keys(calls)), slices.Sorted(maps.Keys(l.families))
-	for key := range l.needs {
-		if key != seccomp.KeyAddressFamilies {
-			r.Needs = append(r.Needs, key)
-		}
-	}
-	slices.Sort(r.Needs)
+	needs := maps.Clone(l.needs)
+	delete(needs, seccomp.KeyAddressFamilies)
+	r.Calls, r.Families, r.Needs = sorted(calls), sorted(l.families), sorted(needs)
 	return r
+}
+
+func sorted(set map[string]bool) []string {
+	names := slices.AppendSeq([]string{}, maps.Keys(set))
+	slices.Sort(names)
+	return names
 }
 
 // began notes a process.

@@ -448,7 +448,7 @@ func TestWhatCannotBeCompiled(t *testing.T) {
 		c    Config
 	}{
 		`there is no filter of system calls for the architecture "386"`: {"386", Config{}},
-		`there is no action 3 with notice 0 for system calls`:                         {"amd64", Config{Action: 3}},
+		`there is no action 3 with notice 0 for system calls`:           {"amd64", Config{Action: 3}},
 		` instructions, and the kernel allows 4096`:                     {"arm64", Config{AddressFamilies: families}},
 	} {
 		if code, err := Compile(test.arch, test.c); err == nil || !strings.HasSuffix(err.Error(), want) {
