@@ -29,7 +29,7 @@ type learning struct {
 }
 
 // learnLease is how long a client that learns may keep silent.
-const learnLease = 20 * time.Second
+const learnLease = 10 * time.Second
 
 // Learn has the new workers of a service run in a box that denies what its own one
 // denies, and in which it is learned what they use. Its spares are replaced. Nobody else
@@ -59,6 +59,7 @@ func (m *Master) Learn(ctx context.Context, name string, peer control.Peer) (con
 		}
 		if err != nil {
 			m.forgetLearning(l)
+			m.services.useBoxes() // and not the one that was made
 		}
 	}); asked != nil || err != nil {
 		return control.Learned{}, firstError(asked, err)

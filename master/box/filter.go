@@ -12,6 +12,10 @@ import (
 	"github.com/preforkd/preforkd/master/config"
 )
 
+// listenerDescriptors is how many descriptors an entry has at most that sends a listener
+// (stub.Entry.Listener), with those of a worker.
+const listenerDescriptors = 9
+
 // filter compiles the filter of the entry, with a new cookie, and says what it tells of. A
 // box that restricts nothing has none, unless somebody learns what its programs use.
 func (s *settings) filter(b *config.Box, learner *observe.Learner) error {
@@ -23,7 +27,12 @@ func (s *settings) filter(b *config.Box, learner *observe.Learner) error {
 	rand.Read(random[:])
 	c.Cookie = binary.NativeEndian.Uint64(random[:]) | 1 // 0 would let nothing through
 	// What denies by errno needs nobody to be told.
-	if learner != nil || c.Policy != nil && c.Action != seccomp.Errno && observe.Supported() == nil {
+	nofile, limited := b.Limits["nofile"]
+	few := limited && nofile.Soft < listenerDescriptors
+	if learner != nil && few {
+		return fmt.Errorf("limit-nofile %d: %d descriptors are needed to observe system calls", nofile.Soft, listenerDescriptors)
+	}
+	if learner != nil || c.Policy != nil && c.Action != seccomp.Errno && !few && observe.Supported() == nil {
 		c.Notice = seccomp.NoticeDenied
 		s.subject = &observe.Subject{Kill: c.Action == seccomp.Kill, Learner: learner}
 	}

@@ -17,7 +17,7 @@ type Learning struct {
 }
 
 // Learn makes a Learning of a service from the box that it has, nil for none, and tries
-// it. As with Box, the box is closed when Use does not name it and nothing runs in it.
+// it. As with Box, the box is closed once Use is called without it and nothing runs in it.
 func (m *Manager) Learn(service string, like process.Box) (*Learning, error) {
 	if err := observe.Supported(); err != nil {
 		return nil, fmt.Errorf("system calls cannot be observed here: needs Linux 5.9, and no filter above the master that is observed itself: %w", err)
@@ -43,6 +43,9 @@ func (m *Manager) Learn(service string, like process.Box) (*Learning, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.boxes = append(m.boxes, l.box)
 	return l, nil
 }
 

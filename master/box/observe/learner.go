@@ -93,6 +93,15 @@ func (l *Learner) used(c *systemCall, name string) {
 	}
 }
 
+// answered notes a call that a restriction answers in its own way.
+func (l *Learner) answered(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !seccomp.IsDefault(name) {
+		put(&l.calls, name)
+	}
+}
+
 // denied notes a call that the box denies.
 func (l *Learner) denied(c *systemCall, name string) {
 	l.mu.Lock()

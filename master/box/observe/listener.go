@@ -27,8 +27,7 @@ type told struct {
 // maxDenied bounds the names that are kept of a process.
 const maxDenied = 16
 
-func (t *told) add(name string, killed bool) {
-	t.killed = t.killed || killed
+func (t *told) add(name string) {
 	if len(t.denied) < maxDenied && !slices.Contains(t.denied, name) {
 		t.denied = append(t.denied, name)
 	}
@@ -66,14 +65,12 @@ func (l *listener) receive() (n notification, err error) {
 	return n, l.ioctl(unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&n))
 }
 
-// answer answers a call. It may be that nobody waits for it any more.
+// answer answers a call. It may be that nobody waits for it any more. A call for which
+// somebody was to be killed must in no case go on.
 func (l *listener) answer(n *notification, a answer) {
 	r := response{ID: n.ID, Flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
 	if a.kill {
-		if l.kill(n) == nil {
-			return
-		}
-		a.errno = unix.EPERM // and in no case may it go on
+		a.errno = unix.EPERM
 	}
 	if a.errno != 0 {
 		r.Flags, r.Errno = 0, -int32(a.errno)

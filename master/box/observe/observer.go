@@ -174,15 +174,26 @@ func (o *Observer) serve(fd int, events uint32) {
 		}
 		name, a := n.Call.name(), l.subject.judge(&n.Call)
 		l.subject.learn(&n.Call, name, a)
-		if a.denied {
-			o.mu.Lock()
-			l.told.add(name, a.kill)
-			o.mu.Unlock()
+		if a.denied && !o.deny(l, &n, name, a.kill) {
+			return
 		}
 		l.answer(&n, a)
 	case events&unix.EPOLLHUP != 0: // EPOLLERR alone means nothing: a signal has come
 		o.end(l)
 	}
+}
+
+// deny notes a call that is denied, and kills for it. It reports whether the call is still
+// to be answered. Take waits meanwhile, so that it knows of what has ended a process.
+func (o *Observer) deny(l *listener, n *notification, name string, kill bool) (unanswered bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	l.told.add(name)
+	if kill && l.kill(n) == nil {
+		l.told.killed = true
+		return false
+	}
+	return true
 }
 
 // end closes a listener.

@@ -73,13 +73,19 @@ func (s *Subject) judge(c *systemCall) answer {
 
 // learn tells the Learner of a call.
 func (s *Subject) learn(c *systemCall, name string, a answer) {
-	switch {
-	case s.Learner == nil:
-	case a.denied:
-		s.Learner.denied(c, name)
-	case a.errno == 0 || s.Allows(name):
-		// A call that a restriction answers with ENOSYS must stay allowed: programs take
-		// EPERM for an answer.
+	if s.Learner == nil {
+		return
+	}
+	if !a.kill && a.errno == 0 {
 		s.Learner.used(c, name)
+		return
+	}
+	if a.denied {
+		s.Learner.denied(c, name)
+	}
+	if !a.kill && a.errno != unix.EPERM && s.Allows(name) {
+		// A restriction has answered. If the list did not allow the call the answer would be
+		// EPERM, and programs may go on only with this one.
+		s.Learner.answered(name)
 	}
 }
