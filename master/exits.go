@@ -178,8 +178,11 @@ func outcomeFields(o *workers.Outcome) (fields []zap.Field) {
 	if len(o.Limits) > 0 {
 		fields = append(fields, zap.String("limit", strings.Join(o.Limits, ",")))
 	}
-	if slices.Contains(o.Limits, workers.LimitDenied) {
-		fields = append(fields, zap.String("denied", "system call"))
+	switch {
+	case len(o.Denied) > 0:
+		fields = append(fields, zap.String("denied", strings.Join(o.Denied, ",")))
+	case slices.Contains(o.Limits, workers.LimitDenied):
+		fields = append(fields, zap.String("denied", "system call")) // the kernel does not tell which
 	}
 	if o.OOMKills > 0 {
 		fields = append(fields, zap.Uint64("oom", o.OOMKills))

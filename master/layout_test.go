@@ -38,6 +38,7 @@ var floors = []struct {
 	{0, []string{"admit", "backoff", "coalesce", "config", "human", "logging/human", "proxy", "sockdiag", "stderr"}},
 	{0, []string{"box/stub", "fdpark", "linger", "listen", "logging", "process", "systemd", "threads"}},
 	{0, []string{"box/cgroup", "box/seccomp"}},
+	{0, []string{"box/observe"}},
 	{0, []string{"box"}},
 	{0, []string{"control", "hangup", "spawner"}},
 	{0, []string{"metrics"}},

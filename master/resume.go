@@ -74,7 +74,20 @@ func (m *Master) resumeService(svc *service.Service, reason string) error {
 	}
 	// Workers and connections of the Spec that was drained know that they come
 	// to an end. So there is another one that means the same.
-	spec := svc.Spec().Renew()
+	err := m.serveSpec(svc, svc.Spec().Renew(), func(opened []*endpoints.Listener) {
+		local := func(l *endpoints.Listener) string { return l.Local() }
+		svc.Log.Info("resumed", zap.String("opened", strings.Join(names(opened, local), " ")), logging.Reason(reason))
+	})
+	if err != nil && !errors.Is(err, listen.ErrBusy) {
+		return control.Errorf(control.Failed, "service %s is not resumed: %v", svc.Name, err)
+	}
+	return err
+}
+
+// serveSpec puts a Spec of a service in force that differs from the present one in what
+// workers run in, or in nothing. On error nothing has changed. tell is called before the
+// listeners that were opened accept.
+func (m *Master) serveSpec(svc *service.Service, spec *service.Spec, tell func(opened []*endpoints.Listener)) error {
 	var specs []*service.Spec
 	for _, s := range m.services.inForce {
 		switch {
@@ -85,20 +98,19 @@ func (m *Master) resumeService(svc *service.Service, reason string) error {
 		}
 	}
 	plan, err := m.endpoints.Plan(specs)
-	if errors.Is(err, listen.ErrBusy) {
+	if err != nil {
 		return err
 	}
-	if err != nil {
-		return control.Errorf(control.Failed, "service %s is not resumed: %v", svc.Name, err)
-	}
+	before := svc.Spec()
 	m.dispatcher.Open(spec)
 	opened := plan.Opened
 	// All others keep what they have, unless no client can reach it any more.
 	closed, _ := m.endpoints.Commit(plan)
 	svc.Install(spec, time.Now())
 	m.acceptor.Resume(svc)
-	local := func(l *endpoints.Listener) string { return l.Local() }
-	svc.Log.Info("resumed", zap.String("opened", strings.Join(names(opened, local), " ")), logging.Reason(reason))
+	m.services.useBoxes()
+	m.dispatcher.Close(before, time.Now()) // its spares are of no more use
+	tell(opened)
 	for _, l := range opened {
 		m.acceptor.Start(l)
 	}

@@ -34,6 +34,7 @@ type services struct {
 	current  map[*service.Service]bool   // the same, for look-ups: there may be thousands
 	byName   map[string]*service.Service // those that there are and were
 	retired  ledger.Totals               // of those that were deleted
+	learning learnings
 }
 
 func newServices(cfg config.Config, log *logging.Logger) (services, error) {
@@ -44,7 +45,7 @@ func newServices(cfg config.Config, log *logging.Logger) (services, error) {
 	}
 	return services{
 		null: null, stderr: stderr.NewOutputs(os.Stderr, log.Raw, process.LeaderOf, reopened),
-		log: log.Logger, cfg: cfg, byName: map[string]*service.Service{},
+		log: log.Logger, cfg: cfg, byName: map[string]*service.Service{}, learning: learnings{},
 	}, err
 }
 
@@ -66,9 +67,7 @@ func (s *services) useBoxes() {
 	}
 	var used []process.Box
 	for _, svc := range s.inForce {
-		if b := svc.Spec().ProcessBox(); b != nil {
-			used = append(used, b)
-		}
+		used = append(used, svc.Spec().ProcessBoxes()...)
 	}
 	s.boxes.Use(used)
 }

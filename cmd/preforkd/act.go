@@ -90,6 +90,7 @@ configuration names another one or none, the master gets SIGHUP. Then only the
 log says what has become of it.`,
 		example:   "  preforkd reload",
 		arguments: argCount(0, 0, "no arguments"),
+		timeout:   reloadTimeout,
 		run: func(ctx context.Context, cmd *cobra.Command, client *control.Client, _ []string) error {
 			if cmd.Flags().Changed("pid") {
 				if pid <= 1 {

@@ -25,6 +25,7 @@ func completeNames(root *cobra.Command) {
 	functions := map[string]cobra.CompletionFunc{
 		"serve":     firstArgOnly(cobra.FixedCompletions(config.Handlers, cobra.ShellCompDirectiveDefault)),
 		"drain":     firstArgOnly(completeFromMaster(serviceNames)),
+		"learn":     firstArgOnly(completeFromMaster(serviceNames)),
 		"resume":    firstArgOnly(completeFromMaster(drainedNames)),
 		"kill":      firstArgOnly(completeFromMaster(connectionIDs)),
 		"log-level": fixed("debug", "info", "warn", "error"),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,6 +21,7 @@ type controlCommand struct {
 	use, short, long, example string
 
 	arguments cobra.PositionalArgs
+	timeout   time.Duration // of the whole command; 0 stands for controlTimeout
 	run       func(ctx context.Context, cmd *cobra.Command, client *control.Client, args []string) error
 }
 
@@ -40,11 +42,7 @@ func (c controlCommand) command() *cobra.Command {
 		}
 		client := control.NewClient(path)
 		defer client.Close()
-		timeout := controlTimeout
-		if cmd.Name() == "reload" {
-			timeout = reloadTimeout
-		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
+		ctx, cancel := context.WithTimeout(cmd.Context(), cmp.Or(c.timeout, controlTimeout))
 		defer cancel()
 		return c.run(ctx, cmd, client, args)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/preforkd/preforkd/master/box/cgroup"
 	"github.com/preforkd/preforkd/master/box/mounts"
+	"github.com/preforkd/preforkd/master/box/observe"
 	"github.com/preforkd/preforkd/master/box/stub"
 	"github.com/preforkd/preforkd/master/box/userpool"
 	"github.com/preforkd/preforkd/master/config"
@@ -54,10 +55,11 @@ type entryKey struct {
 	report          int
 }
 
-func newBox(m *Manager, s *shared, service string, cfg *config.Box) (*Box, error) {
+// newBox returns a box. With a learner its filter tells of all calls.
+func newBox(m *Manager, s *shared, service string, cfg *config.Box, learner *observe.Learner) (*Box, error) {
 	b := &Box{m: m, shared: s, cfg: *cfg, service: service, entries: map[entryKey]*image{}, used: true}
 	var err error
-	if b.set, err = translate(&b.cfg); err != nil {
+	if b.set, err = translate(&b.cfg, learner); err != nil {
 		return nil, err
 	}
 	if cfg.DynamicUser {
@@ -144,7 +146,7 @@ func (b *Box) start(t *template, c *process.Command, entry *image, report, conn 
 			unix.Close(cgroupFD)
 		}
 		if child != nil {
-			child.Cell = own
+			child.Cell, own.worker = own, child.Pid
 			return child, err
 		}
 		if !gone && !errors.Is(err, unix.ESRCH) {
@@ -209,6 +211,7 @@ func (b *Box) entry(c *process.Command) (*image, error) {
 	}
 	e := b.set.entry
 	e.Path, e.Directory, e.Report = key.path, key.directory, key.report
+	e.Listener = b.template.subject
 	if !b.set.mounted() {
 		e.Self = c.ImageFD()
 	}

@@ -40,6 +40,8 @@ type cell struct {
 	first    []mounts.State // of its temporary file systems, when these were new
 	noQueues int64          // the size of the directory of message queues, when there were none
 
+	// worker is the pid of the process that was started in the cell last.
+	worker int
 	// group is what the process is counted in, or nil. It belongs to the owner.
 	group *cgroup.Leaf
 	// done is called with left when the cell is over. The owner sets both before it

@@ -6,8 +6,7 @@ import (
 	"fmt"
 	"runtime"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/preforkd/preforkd/master/box/observe"
 	"github.com/preforkd/preforkd/master/box/seccomp"
 	"github.com/preforkd/preforkd/master/box/syscalls"
 	"github.com/preforkd/preforkd/master/config"
@@ -19,15 +18,49 @@ import (
 // namespaces, as runc does.
 func restrictsParents(b *config.Box) bool { return b.RestrictNamespaces && b.PrivatePIDs }
 
-// A filter is a program for seccomp(2) and the cookie that it lets the last steps
-// of an entry through for.
-type filter struct {
-	program []unix.SockFilter
-	cookie  uint64
+// listenerDescriptors is how many descriptors an entry has at most that sends a listener
+// (stub.Entry.Listener), with those of a worker.
+const listenerDescriptors = 9
+
+// filter compiles the filter of the entry, with a new cookie, and says what it tells of. A
+// box that restricts nothing has none, unless somebody learns what its programs use.
+func (s *settings) filter(b *config.Box, learner *observe.Learner) error {
+	c, restricted, err := seccompConfig(b)
+	if err != nil || !restricted && learner == nil {
+		return err
+	}
+	var random [8]byte
+	rand.Read(random[:])
+	c.Cookie = binary.NativeEndian.Uint64(random[:]) | 1 // 0 would let nothing through
+	// What denies by errno needs nobody to be told.
+	nofile, limited := b.Limits["nofile"]
+	few := limited && nofile.Soft < listenerDescriptors
+	if learner != nil && few {
+		return fmt.Errorf("limit-nofile %d: %d descriptors are needed to observe system calls", nofile.Soft, listenerDescriptors)
+	}
+	if learner != nil || c.Policy != nil && c.Action != seccomp.Errno && !few && observe.Supported() == nil {
+		c.Notice = seccomp.NoticeDenied
+		s.subject = &observe.Subject{Kill: c.Action == seccomp.Kill, Learner: learner}
+	}
+	if s.entry.Filter, err = seccomp.Compile(runtime.GOARCH, c); err != nil || learner == nil {
+		s.entry.Cookie = c.Cookie
+		return err
+	}
+	if s.subject.Judge, err = seccomp.NewJudge(s.entry.Filter); err != nil {
+		return err
+	}
+	s.subject.Allows = func(name string) bool { return c.Policy == nil || c.Policy.Decide(name) == syscalls.Allowed }
+	all := c
+	all.Notice = seccomp.NoticeAll
+	s.entry.Filter, err = seccomp.Compile(runtime.GOARCH, all)
+	// Once nobody answers, the program could do nothing but try in vain.
+	s.entry.Cookie, s.entry.EndWithParent = c.Cookie, true
+	return err
 }
 
-func compileFilter(b *config.Box) (filter, error) {
-	c := seccomp.Config{
+// seccompConfig returns what a box says of system calls, and whether that is anything.
+func seccompConfig(b *config.Box) (c seccomp.Config, restricted bool, err error) {
+	c = seccomp.Config{
 		RestrictNamespaces:     b.RestrictNamespaces,
 		RestrictParents:        restrictsParents(b),
 		RestrictRealtime:       b.RestrictRealtime,
@@ -35,7 +68,7 @@ func compileFilter(b *config.Box) (filter, error) {
 		LockPersonality:        b.LockPersonality,
 		MemoryDenyWriteExecute: b.MemoryDenyWriteExecute,
 	}
-	restricted := c.RestrictNamespaces || c.RestrictRealtime || c.RestrictSUIDSGID || c.LockPersonality || c.MemoryDenyWriteExecute
+	restricted = c.RestrictNamespaces || c.RestrictRealtime || c.RestrictSUIDSGID || c.LockPersonality || c.MemoryDenyWriteExecute
 	switch b.SystemCallsAction {
 	case config.SystemCallsKill:
 		c.Action = seccomp.Kill
@@ -45,7 +78,7 @@ func compileFilter(b *config.Box) (filter, error) {
 	if list := b.SystemCallList(); len(list) > 0 {
 		policy, err := syscalls.Expand(list)
 		if err != nil {
-			return filter{}, fmt.Errorf("system-calls: %w", err)
+			return c, false, fmt.Errorf("system-calls: %w", err)
 		}
 		c.Policy, restricted = &policy, true
 	}
@@ -54,17 +87,10 @@ func compileFilter(b *config.Box) (filter, error) {
 		for _, name := range b.RestrictAddressFamilies {
 			family, known := config.AddressFamily(name)
 			if !known {
-				return filter{}, fmt.Errorf("restrict-address-families: %s: no such family", name)
+				return c, false, fmt.Errorf("restrict-address-families: %s: no such family", name)
 			}
 			c.AddressFamilies = append(c.AddressFamilies, family)
 		}
 	}
-	if !restricted {
-		return filter{}, nil
-	}
-	var random [8]byte
-	rand.Read(random[:])
-	c.Cookie = binary.NativeEndian.Uint64(random[:]) | 1 // 0 would let nothing through
-	program, err := seccomp.Compile(runtime.GOARCH, c)
-	return filter{program, c.Cookie}, err
+	return c, restricted, nil
 }

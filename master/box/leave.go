@@ -31,11 +31,12 @@ func (c *cell) Leave(done func(process.Remains)) (r process.Remains, empty bool)
 	switch {
 	case !c.Holds():
 		// Without a pid namespace nobody knows who else is in the cell's mounts.
+		r.Denied = c.takeDenied()
 		c.drop()
 		return r, true
 	case !c.box.cfg.PrivatePIDs:
 		if populated, err := c.group.Populated(); err == nil && !populated {
-			r.Usage = usage(c.group)
+			r.Usage, r.Denied = usage(c.group), c.takeDenied()
 			c.drop()
 			return r, true
 		}
@@ -47,6 +48,7 @@ func (c *cell) Leave(done func(process.Remains)) (r process.Remains, empty bool)
 		if c.group != nil {
 			r.Usage = usage(c.group)
 		}
+		r.Denied = c.takeDenied()
 		if c.once || c.parked != nil {
 			c.drop()
 		} else {
@@ -155,8 +157,17 @@ func (c *cell) release() {
 		c.box.end()
 	}
 	if c.done != nil {
+		c.left.Denied = c.takeDenied()
 		c.done(c.left)
 	}
+}
+
+// takeDenied returns what was denied in the cell.
+func (c *cell) takeDenied() process.Denied {
+	if c.box.set.subject == nil {
+		return process.Denied{}
+	}
+	return c.box.shared.denied(c.worker)
 }
 
 func (c *cell) close() {

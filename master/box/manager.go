@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
+	"github.com/preforkd/preforkd/master/box/observe"
 	"github.com/preforkd/preforkd/master/box/userpool"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/process"
@@ -54,6 +55,7 @@ type shared struct {
 	null    *os.File
 	reports *reports
 	images  *images
+	observing
 }
 
 // NewManager returns a Manager without boxes. The caller must call Close.
@@ -92,20 +94,12 @@ func (m *Manager) Box(service string, cfg *config.Box) (process.Box, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := newBox(m, s, service, cfg)
+	b, err := m.newChecked(s, service, cfg, nil)
 	if err != nil {
-		return nil, err
-	}
-	if err := b.check(); err != nil {
-		b.close()
 		return nil, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.closed.Load() {
-		b.close()
-		return nil, errClosed
-	}
 	if other := m.find(service, cfg); other != nil { // of one who has asked at the same time
 		b.close()
 		return other, nil
@@ -114,11 +108,28 @@ func (m *Manager) Box(service string, cfg *config.Box) (process.Box, error) {
 	return b, nil
 }
 
+// newChecked makes a box and tries it.
+func (m *Manager) newChecked(s *shared, service string, cfg *config.Box, learner *observe.Learner) (*Box, error) {
+	b, err := newBox(m, s, service, cfg, learner)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.check(); err != nil {
+		b.close()
+		return nil, err
+	}
+	if m.closed.Load() {
+		b.close()
+		return nil, errClosed
+	}
+	return b, nil
+}
+
 // find returns the box that there is of a configuration, which must be Effective, or
 // nil. The lock is held.
 func (m *Manager) find(service string, cfg *config.Box) *Box {
 	for _, b := range m.boxes {
-		if b.service == service && reflect.DeepEqual(&b.cfg, cfg) {
+		if b.service == service && !b.learns() && reflect.DeepEqual(&b.cfg, cfg) {
 			return b
 		}
 	}
@@ -165,6 +176,7 @@ func (m *Manager) share() (*shared, error) {
 }
 
 func (s *shared) close() {
+	s.observing.close()
 	unix.Close(s.self)
 	s.home.close()
 	if s.null != nil {

@@ -60,7 +60,7 @@ func TestMissingKeysExist(t *testing.T) {
 	less := b
 	less.Limits, less.Nice, less.IOClass = nil, config.OptionalInt{}, "" // these take capabilities
 	for {
-		s, err := translate(&less)
+		s, err := translate(&less, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,13 +1,14 @@
 package box
 
 import (
-	"fmt"
+	"errors"
 	"os"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/preforkd/preforkd/master/box/observe"
 	"github.com/preforkd/preforkd/master/box/stub"
 )
 
@@ -20,6 +21,8 @@ type reports struct {
 
 	mu   sync.Mutex // guards what follows
 	read map[int]stub.Failure
+	// listeners gets the listeners of filters that entries send. Without one they are closed.
+	listeners *observe.Observer
 }
 
 // maxReports bounds the reports that nobody has asked for.
@@ -53,14 +56,33 @@ func (r *reports) take(pid int) (stub.Failure, bool) {
 	return f, ok
 }
 
+// collect takes in what there is.
+func (r *reports) collect() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.receive()
+}
+
+// sendListeners says who gets the listeners.
+func (r *reports) sendListeners(to *observe.Observer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.listeners = to
+}
+
 // await waits for the report of a process. It also ends when another process does, of
 // which it has a pidfd, or -1.
 func (r *reports) await(pid, pidfd int, timeout time.Duration) (stub.Failure, bool) {
 	poll := []unix.PollFd{{Fd: int32(r.in), Events: unix.POLLIN}, {Fd: int32(pidfd), Events: unix.POLLIN}}
 	for deadline := time.Now().Add(timeout); ; {
-		_, err := unix.Poll(poll, int(max(0, time.Until(deadline))/time.Millisecond))
-		if err != unix.EINTR {
-			return r.take(pid)
+		n, err := unix.Poll(poll, int(max(0, time.Until(deadline))/time.Millisecond))
+		if err == unix.EINTR {
+			continue
+		}
+		// A listener may come first.
+		f, reported := r.take(pid)
+		if reported || n <= 0 || poll[1].Revents != 0 {
+			return f, reported
 		}
 	}
 }
@@ -68,16 +90,23 @@ func (r *reports) await(pid, pidfd int, timeout time.Duration) (stub.Failure, bo
 // receive reads what there is. The lock is held.
 func (r *reports) receive() {
 	var message [64]byte
-	control := make([]byte, unix.CmsgSpace(unix.SizeofUcred))
+	control := make([]byte, unix.CmsgSpace(unix.SizeofUcred)+unix.CmsgSpace(4))
 	for {
-		n, cn, _, _, err := unix.Recvmsg(r.in, message[:], control, unix.MSG_DONTWAIT)
+		n, cn, _, _, err := unix.Recvmsg(r.in, message[:], control, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
 		if err == unix.EINTR {
 			continue
 		}
 		if err != nil {
 			return
 		}
-		pid, err := sender(control[:cn])
+		pid, fd, err := sender(control[:cn])
+		if number, ok := stub.ParseListener(message[:n]); ok && err == nil && fd >= 0 && r.listeners != nil {
+			r.listeners.Accept(pid, fd, number)
+			continue
+		}
+		if fd >= 0 {
+			unix.Close(fd)
+		}
 		if err != nil {
 			continue
 		}
@@ -88,19 +117,30 @@ func (r *reports) receive() {
 	}
 }
 
-func sender(control []byte) (pid int, err error) {
+// sender returns who has sent a message, and the descriptor that came with it, which is
+// the caller's then, or -1.
+func sender(control []byte) (pid, fd int, err error) {
+	fd = -1
 	messages, err := unix.ParseSocketControlMessage(control)
 	if err != nil {
-		return 0, err
+		return 0, fd, err
 	}
-	for _, m := range messages {
-		if m.Header.Type == unix.SCM_CREDENTIALS {
-			c, err := unix.ParseUnixCredentials(&m)
-			if err != nil {
-				return 0, err
+	for i := range messages {
+		switch messages[i].Header.Type {
+		case unix.SCM_RIGHTS:
+			if fds, err := unix.ParseUnixRights(&messages[i]); err == nil && len(fds) == 1 {
+				fd = fds[0]
 			}
-			return int(c.Pid), nil
+		case unix.SCM_CREDENTIALS:
+			c, err := unix.ParseUnixCredentials(&messages[i])
+			if err != nil {
+				return 0, fd, err
+			}
+			pid = int(c.Pid)
 		}
 	}
-	return 0, fmt.Errorf("a report without credentials")
+	if pid == 0 {
+		err = errors.New("a report without credentials")
+	}
+	return pid, fd, err
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/master/box/mounts"
+	"github.com/preforkd/preforkd/master/box/observe"
 	"github.com/preforkd/preforkd/master/box/stub"
 	"github.com/preforkd/preforkd/master/config"
 )
@@ -38,6 +39,8 @@ type settings struct {
 	// bounding set can be a thread's: to empty it takes a system call for each
 	// capability.
 	bare bool
+	// subject is what the filter tells of, or nil.
+	subject *observe.Subject
 }
 
 // hasCells reports whether processes of the box have something of their own.
@@ -46,15 +49,16 @@ func (s *settings) hasCells() bool { return s.cellFlags != 0 }
 // mounted reports whether the box has a file system of its own.
 func (s *settings) mounted() bool { return s.flags&unix.CLONE_NEWNS != 0 }
 
-// translate makes settings of a configuration.
-func translate(b *config.Box) (s settings, err error) {
+// translate makes settings of a configuration. With a learner, the filter tells of all
+// calls.
+func translate(b *config.Box, learner *observe.Learner) (s settings, err error) {
 	s.mounts = b.Mounts()
 	s.namespaces(b)
 	if s.hasCells() && slices.Contains(b.Capabilities, "sys_ptrace") {
 		return s, errors.New("capabilities: sys_ptrace lets a program take over the first process of its cell, which has the master's rights: take it out, or private-pids, private-tmp, private-ipc and private-network")
 	}
 	s.siblings = !restrictsParents(b)
-	if err := s.translateEntry(b); err != nil {
+	if err := s.translateEntry(b, learner); err != nil {
 		return s, err
 	}
 	return s, nil
@@ -95,7 +99,7 @@ func (s *settings) namespaces(b *config.Box) {
 		(!hasUnix || b.PrivateNetwork && s.mounts.ReadOnly && !writable)
 }
 
-func (s *settings) translateEntry(b *config.Box) error {
+func (s *settings) translateEntry(b *config.Box, learner *observe.Learner) error {
 	e := &s.entry
 	e.NoNewPrivileges = b.NoNewPrivileges
 	needed := map[uintptr]bool{}
@@ -160,11 +164,9 @@ func (s *settings) translateEntry(b *config.Box) error {
 				Remedy: "give the master CAP_SETPCAP (box.conf of deploy/drop-in, --cap-add SETPCAP of a container)"}
 		}
 	}
-	filter, err := compileFilter(b)
-	if err != nil {
+	if err := s.filter(b, learner); err != nil {
 		return err
 	}
-	e.Filter, e.Cookie = filter.program, filter.cookie
 	if len(e.Filter) > 0 && !b.NoNewPrivileges {
 		needed[unix.CAP_SYS_ADMIN] = true
 	}

@@ -28,7 +28,7 @@ func TestReusable(t *testing.T) {
 	} {
 		b := config.PresetBox(config.BoxStrict)
 		test.edit(&b)
-		s, err := translate(&b)
+		s, err := translate(&b, nil)
 		if err != nil || s.reusable != test.want {
 			t.Errorf("%s: %v, a cell can be handed out again: %v", name, err, s.reusable)
 		}

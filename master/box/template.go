@@ -21,7 +21,11 @@ type template struct {
 	drop   func()
 	looks  stub.Init // what the first process of a cell looks at
 	queues bool      // the last directory that it looks at is that of the POSIX message queues
-	group  *group    // nil without cgroups
+	// subject is the number of what the filter tells of, 0 without one, and forget has
+	// nobody told any more.
+	subject uint32
+	forget  func()
+	group   *group // nil without cgroups
 }
 
 // initControl is the descriptor of the first process of a cell that its control
@@ -57,6 +61,14 @@ func (t *template) make(b *Box) (err error) {
 		if t.group, err = b.m.groups.open(b.service, &b.cfg); err != nil {
 			return err
 		}
+	}
+	if s.subject != nil {
+		o, err := b.shared.observer()
+		if err != nil {
+			return err
+		}
+		t.subject = o.Add(s.subject)
+		t.forget = func() { o.Remove(t.subject) }
 	}
 	if !s.hasCells() {
 		return nil
@@ -158,6 +170,9 @@ func (t *template) close() {
 	}
 	if t.drop != nil {
 		t.drop()
+	}
+	if t.forget != nil {
+		t.forget()
 	}
 	if t.group != nil {
 		t.group.close()

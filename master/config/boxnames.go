@@ -79,6 +79,17 @@ func AddressFamily(name string) (int, bool) {
 	return n, ok
 }
 
+// AddressFamilyName returns the name of a family of socket(2) in
+// Box.RestrictAddressFamilies. It reports false for a number that has none.
+func AddressFamilyName(number int) (string, bool) {
+	for name, n := range addressFamilies {
+		if n == number {
+			return name, true
+		}
+	}
+	return "", false
+}
+
 // parseCapability parses a capability's name as this package or the kernel
 // writes it: "net_raw" or "CAP_NET_RAW".
 func parseCapability(s string) (string, error) {

@@ -25,6 +25,11 @@ type Backend interface {
 	Resume(ctx context.Context, service string, by Peer) (Resumed, error)
 	Reload(ctx context.Context) (Reloaded, error)
 	Kill(ctx context.Context, connection string, sig unix.Signal, by Peer) (Killed, error)
+	// Learn begins to observe what new connections of a service use.
+	Learn(ctx context.Context, service string, by Peer) (Learned, error)
+	// Learned returns what is known, and ends the observation if the client wants that. It
+	// also ends when nobody asks for a while.
+	Learned(ctx context.Context, id string, end bool) (Learned, error)
 	LogLevel() string
 	SetLogLevel(ctx context.Context, level string, by Peer) (LogLevel, error)
 }
@@ -105,6 +110,28 @@ type Killed struct {
 	Service    string `json:"service"`
 	PID        int    `json:"pid"`
 	Signal     string `json:"signal"`
+}
+
+// A Learned is what connections of a service have used that were observed. The lists are
+// sorted.
+type Learned struct {
+	ID      string `json:"id"` // of the observation
+	Service string `json:"service"`
+	// Over is why the observation has ended, if this client has not ended it.
+	Over string `json:"over,omitempty"`
+	// Processes counts those that have begun for connections, and spares.
+	Processes int `json:"processes"`
+	// SystemCalls are the names of those that were used and that not every list of
+	// allowed ones has.
+	SystemCalls []string `json:"system_calls"`
+	// AddressFamilies are those of new sockets. AnyFamily says that there may have been
+	// others.
+	AddressFamilies []string `json:"address_families"`
+	AnyFamily       bool     `json:"any_family,omitempty"`
+	// Needs are keys of the box that would have denied something if they were true.
+	Needs []string `json:"needs"`
+	// Denied are the calls that the box has denied, and how often each was.
+	Denied map[string]uint64 `json:"denied"`
 }
 
 // A LogLevel is the level of the log, and the level before a change.

@@ -124,6 +124,16 @@ func (c *Client) Kill(ctx context.Context, connection, signal string) (k Killed,
 	return k, c.request(ctx, http.MethodPost, "/v1/connections/"+url.PathEscape(connection)+"/kill", map[string]string{"signal": signal}, &k)
 }
 
+// Learn begins to observe what new connections of a service use.
+func (c *Client) Learn(ctx context.Context, service string) (l Learned, err error) {
+	return l, c.request(ctx, http.MethodPost, "/v1/learn", map[string]string{"service": service}, &l)
+}
+
+// Learned returns what is known of an observation, and ends it if end says so.
+func (c *Client) Learned(ctx context.Context, id string, end bool) (l Learned, err error) {
+	return l, c.request(ctx, http.MethodPost, "/v1/learn/"+url.PathEscape(id), map[string]bool{"end": end}, &l)
+}
+
 // LogLevel returns the level of the master's log.
 func (c *Client) LogLevel(ctx context.Context) (l LogLevel, err error) {
 	return l, c.request(ctx, http.MethodGet, "/v1/log-level", nil, &l)

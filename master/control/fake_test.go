@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -69,6 +70,16 @@ func (b *fakeBackend) Reload(context.Context) (Reloaded, error) {
 func (b *fakeBackend) Kill(_ context.Context, connection string, sig unix.Signal, by Peer) (Killed, error) {
 	b.calls = append(b.calls, "kill "+connection+" with "+SignalName(sig)+" by "+by.String())
 	return Killed{Connection: connection, Signal: SignalName(sig)}, nil
+}
+
+func (b *fakeBackend) Learn(_ context.Context, service string, by Peer) (Learned, error) {
+	b.calls = append(b.calls, "learn "+service+" by "+by.String())
+	return Learned{ID: "a", Service: service}, nil
+}
+
+func (b *fakeBackend) Learned(_ context.Context, id string, end bool) (Learned, error) {
+	b.calls = append(b.calls, fmt.Sprintf("learned %s, end %v", id, end))
+	return Learned{ID: id, SystemCalls: []string{"read"}}, nil
 }
 
 func (b *fakeBackend) LogLevel() string { return b.level }

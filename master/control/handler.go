@@ -30,6 +30,8 @@ var operations = map[string]operation{
 	"POST /v1/resume":                (*Server).resume,
 	"POST /v1/reload":                (*Server).reload,
 	"POST /v1/connections/{id}/kill": (*Server).kill,
+	"POST /v1/learn":                 (*Server).learn,
+	"POST /v1/learn/{id}":            (*Server).learned,
 }
 
 // newRoutes returns the mux of all operations.
@@ -224,16 +226,11 @@ func (s *Server) drain(r *http.Request, body []byte, peer Peer) (any, error) {
 }
 
 func (s *Server) resume(r *http.Request, body []byte, peer Peer) (any, error) {
-	var p struct {
-		Service string `json:"service"`
-	}
-	if err := parameters(body, &p); err != nil {
+	service, err := serviceParameter(body)
+	if err != nil {
 		return nil, err
 	}
-	if p.Service == "" {
-		return nil, Errorf(Invalid, "the service is missing")
-	}
-	return result(s.backend.Resume(r.Context(), p.Service, peer))
+	return result(s.backend.Resume(r.Context(), service, peer))
 }
 
 func (s *Server) reload(r *http.Request, body []byte, _ Peer) (any, error) {

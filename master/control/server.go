@@ -24,6 +24,8 @@ type File struct{ Mode, UID, GID int }
 //	POST /v1/resume                   {"service"}  Resumed
 //	POST /v1/reload                                Reloaded
 //	POST /v1/connections/ID/kill      {"signal"}   Killed
+//	POST /v1/learn                    {"service"}  Learned
+//	POST /v1/learn/ID                 {"end"}      Learned
 //	GET  /metrics                                  the answer of Metrics
 //
 // Bodies and answers are JSON, and so are errors: {"error": "..."}.

@@ -26,6 +26,8 @@ const (
 	EventMetrics         = "serving metrics"        // metrics are served at an address, or that fails: local or error
 	EventWorkerStopped   = "worker stopped"         // a signal has stopped a worker, which does nothing until it is continued: service, conn, pid, signal
 	EventWorkerContinued = "worker continued"       // a worker that was stopped goes on: service, conn, pid
+	EventLearning        = "learning"               // what connections of a service use is observed: service, and the client as reason
+	EventLearned         = "learned"                // that is over: service, reason, processes, error if the service is still observed
 	EventBoxIncomplete   = "box incomplete"         // an optional key of a service's box cannot be had: service, key, error
 )
 

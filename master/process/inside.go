@@ -61,6 +61,14 @@ type Cell interface {
 type Remains struct {
 	Leftovers int        // processes that were left and were ended
 	Usage     *CellUsage // nil: nobody has counted
+	Denied    Denied
+}
+
+// Denied is which system calls of a process, and of all that it has started, a box has
+// denied, as far as it tells.
+type Denied struct {
+	Calls  []string // their names, each once
+	Killed bool     // a process was killed for one
 }
 
 // CellUsage is what all processes in a cell have used together, and how its limits were met.

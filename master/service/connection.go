@@ -106,10 +106,7 @@ func (c *Connection) Gone() bool { return c.conn.Gone() }
 
 // Command returns what is started for the connection.
 func (c *Connection) Command() *process.Command {
-	if c.rule != nil && c.rule.command != nil {
-		return c.rule.command
-	}
-	return &c.Spec.worker
+	return c.Spec.commandOf(c.rule)
 }
 
 // Environment returns what a program that serves the connection sees.

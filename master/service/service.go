@@ -98,6 +98,10 @@ func (s *Service) Install(spec *Spec, now time.Time) {
 	}
 }
 
+// Replace puts a Spec in force that differs from the present one in its box only. A
+// service that drains goes on draining.
+func (s *Service) Replace(spec *Spec) { s.spec.Store(spec) }
+
 // MissingNews returns what the box of the Spec in force lacks and did not lack when
 // it was last asked, for the log.
 func (s *Service) MissingNews() (news []*box.MissingError) {

@@ -34,6 +34,11 @@ type Spec struct {
 	ids         []uint32               // user and group ids that names stand for, in the order of the look-ups
 
 	service *Service
+
+	// original is the Spec of which this one is a copy with another box, or nil. commands
+	// are those of rules with a program of their own, in that box.
+	original *Spec
+	commands map[*Rule]*process.Command
 }
 
 // An Address is where a service listens: as it is configured, and what that
@@ -59,6 +64,41 @@ func (s *Spec) Owner() *Service { return s.service }
 func (s *Spec) Renew() *Spec {
 	again := *s
 	return &again
+}
+
+// InBox returns a Spec of the same service whose workers run in another box. A
+// configuration that s is Equal to is no change of it.
+func (s *Spec) InBox(b process.Box) *Spec {
+	again := s.Renew()
+	again.original, again.commands = s, map[*Rule]*process.Command{}
+	again.worker.Box, again.spare.Box = b, b
+	for _, r := range s.rules {
+		if r.command != nil {
+			c := *r.command
+			c.Box = b
+			again.commands[r] = &c
+		}
+	}
+	return again
+}
+
+// Original returns a Spec that means the same as the one that InBox was called of, or nil.
+func (s *Spec) Original() *Spec {
+	if s.original == nil {
+		return nil
+	}
+	return s.original.Renew()
+}
+
+// commandOf returns what is started for a connection of a rule, nil for none.
+func (s *Spec) commandOf(r *Rule) *process.Command {
+	switch {
+	case r == nil || r.command == nil:
+		return &s.worker
+	case s.commands[r] != nil:
+		return s.commands[r]
+	}
+	return r.command
 }
 
 // Policy returns what the service's gate decides by.
@@ -91,6 +131,16 @@ func (s *Spec) Programs() []string {
 // ProcessBox returns what workers of the service run in, or nil.
 func (s *Spec) ProcessBox() process.Box { return s.worker.Box }
 
+// ProcessBoxes returns the box of the Spec, and that of the one that InBox was called of.
+func (s *Spec) ProcessBoxes() (boxes []process.Box) {
+	for ; s != nil; s = s.original {
+		if s.worker.Box != nil {
+			boxes = append(boxes, s.worker.Box)
+		}
+	}
+	return boxes
+}
+
 // MissingFromBox returns what optional keys of the box lack on this machine. The box
 // is without them.
 func (s *Spec) MissingFromBox() []*box.MissingError { return s.missing }
@@ -118,6 +168,9 @@ func (s *Spec) MayRefuse() bool {
 // have another number by now. Resolved addresses do not count, because the
 // listeners of an address stay what they are.
 func (s *Spec) Equal(other *Spec) bool {
+	if s.original != nil {
+		return s.original.Equal(other)
+	}
 	return s.Service.TOML() == other.Service.TOML() && s.Options == other.Options && slices.Equal(s.ids, other.ids) &&
 		equalCommands(s.worker, other.worker) && equalCommands(s.spare, other.spare) &&
 		slices.Equal(s.environment, other.environment) && slices.EqualFunc(s.rules, other.rules, (*Rule).equal)

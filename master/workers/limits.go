@@ -36,7 +36,10 @@ func (o *Outcome) Meets(limits []config.PenaltyLimit) bool {
 
 // Outcome is what a box has done to a connection and what that has used.
 type Outcome struct {
-	Limits     []string // that were met
+	Limits []string // that were met
+	// Denied are system calls that the policy of the box denies, also where it lets them
+	// go on (system-calls-action).
+	Denied     []string
 	OOMKills   uint64
 	MemoryPeak uint64 // bytes; 0 is unknown
 	TasksPeak  int    // 0 is unknown
@@ -64,6 +67,8 @@ func (w *Worker) Outcome(status unix.WaitStatus) Outcome {
 	met(LimitCPU, w.limit == LimitCPU || sig == unix.SIGXCPU)
 	met(LimitRuntime, w.limit == LimitRuntime)
 	met(LimitFileSize, sig == unix.SIGXFSZ)
-	met(LimitDenied, sig == unix.SIGSYS)
+	// Who is told of calls kills by SIGKILL. The kernel, where it tells nobody, by SIGSYS.
+	met(LimitDenied, sig == unix.SIGSYS || w.remains.Denied.Killed)
+	o.Denied = w.remains.Denied.Calls
 	return o
 }

@@ -56,8 +56,8 @@ func Compile(arch string, c Config) ([]unix.SockFilter, error) {
 	if !found {
 		return nil, fmt.Errorf("there is no filter of system calls for the architecture %q", arch)
 	}
-	if c.Action > Log {
-		return nil, fmt.Errorf("there is no action %d for system calls", c.Action)
+	if c.Action > Log || c.Notice > NoticeAll {
+		return nil, fmt.Errorf("there is no action %d with notice %d for system calls", c.Action, c.Notice)
 	}
 	p := &program{returns: map[uint32]label{}}
 	number := p.load(offsetNumber, p.addSearch(spans(arch, &c), c.Cookie))
@@ -74,9 +74,17 @@ func Compile(arch string, c Config) ([]unix.SockFilter, error) {
 // answer of a kernel without that architecture.
 func foreign(c *Config) uint32 {
 	if c.Action == Kill {
-		return unix.SECCOMP_RET_KILL_PROCESS
+		return c.told(unix.SECCOMP_RET_KILL_PROCESS)
 	}
 	return errno(unix.ENOSYS)
+}
+
+// told returns what stands for an action of the kernel that a listener is told of.
+func (c *Config) told(action uint32) uint32 {
+	if c.Notice == NoNotice {
+		return action
+	}
+	return unix.SECCOMP_RET_USER_NOTIF
 }
 
 // spans returns the outcomes of all call numbers, in ascending order.
@@ -114,35 +122,51 @@ func joined(list []span) []span {
 // decide returns the outcome of a call that has these rules.
 func decide(c *Config, name string, rules []rule) outcome {
 	o := outcome{action: unix.SECCOMP_RET_ALLOW}
-	if c.Policy != nil {
-		o.action = policyAction(c.Action, c.Policy.Decide(name))
-	}
-	if o.action == unix.SECCOMP_RET_ALLOW || o.action == unix.SECCOMP_RET_LOG {
-		o.rules = rules
+	decision := c.decision(name)
+	switch {
+	case c.Notice != NoticeAll:
+		o.action = c.policyAction(decision)
+		if decision == syscalls.Allowed || c.Action == Log {
+			o.rules = rules
+		}
+	case decision == syscalls.Allowed && isDefault()[name]:
+		o.rules = noticeRules()[name]
+	default:
+		o.action = unix.SECCOMP_RET_USER_NOTIF
 	}
 	for _, r := range o.rules {
 		if len(r.conditions) == 0 {
-			o = outcome{action: errno(r.errno)}
+			o = outcome{action: r.action}
 			break
 		}
 	}
 	switch name {
 	case "execve", "write", "exit_group":
 		o.cookie = c.Cookie != 0 && (o.action != unix.SECCOMP_RET_ALLOW || len(o.rules) > 0)
+	case "dup3", "sendmsg":
+		o.cookie = c.Cookie != 0 && c.Notice != NoNotice && o.action != unix.SECCOMP_RET_ALLOW
 	}
 	return o
 }
 
-func policyAction(a Action, d syscalls.Decision) uint32 {
+// decision returns what the policy says of a call.
+func (c *Config) decision(name string) syscalls.Decision {
+	if c.Policy == nil {
+		return syscalls.Allowed
+	}
+	return c.Policy.Decide(name)
+}
+
+func (c *Config) policyAction(d syscalls.Decision) uint32 {
 	switch {
 	case d == syscalls.Allowed:
 		return unix.SECCOMP_RET_ALLOW
-	case a == Log:
-		return unix.SECCOMP_RET_LOG
+	case c.Action == Log:
+		return c.told(unix.SECCOMP_RET_LOG)
 	case d == syscalls.Unknown:
 		return errno(unix.ENOSYS)
-	case a == Kill:
-		return unix.SECCOMP_RET_KILL_PROCESS
+	case c.Action == Kill:
+		return c.told(unix.SECCOMP_RET_KILL_PROCESS)
 	}
 	return errno(unix.EPERM)
 }

@@ -11,12 +11,30 @@ const (
 	Log                 // the call is allowed, and the kernel's audit log has a line
 )
 
+// A Notice says of which calls the holder of the filter's listener is told
+// (seccomp_unotify(2)). They wait for its answer, and fail with ENOSYS once it is gone.
+type Notice uint8
+
+const (
+	NoNotice Notice = iota
+	// NoticeDenied is for the calls that Action is about, with Kill and Log, in place of
+	// what the kernel does. The program is the same otherwise.
+	NoticeDenied
+	// NoticeAll is for all calls that could be denied, and for those of them that are. The
+	// holder decides, by the program of NoticeDenied (Judge). Calls of another
+	// architecture and calls that the tables of package syscalls do not know are
+	// treated as with NoticeDenied. Of systemd's set @default, which any list of what is
+	// allowed has, only calls are told of that a restriction could be about.
+	NoticeAll
+)
+
 // A Config is what a box says of system calls. The zero Config denies only calls of
 // another architecture, and calls that are newer than the tables of package syscalls.
 type Config struct {
 	// Policy says which calls are allowed. Nil allows all.
 	Policy *syscalls.Policy
 	Action Action
+	Notice Notice
 
 	// RestrictNamespaces forbids to create and to enter namespaces.
 	RestrictNamespaces bool
@@ -40,6 +58,7 @@ type Config struct {
 	AddressFamilies []int
 
 	// Cookie allows execve, write and exit_group when the fourth argument register
-	// holds it (see the package documentation). 0 allows nothing.
+	// holds it, and with a Notice dup3 and sendmsg (see the package documentation). 0
+	// allows nothing.
 	Cookie uint64
 }

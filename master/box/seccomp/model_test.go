@@ -58,6 +58,7 @@ const (
 	actionKill   = 0x80000000
 	actionLog    = 0x7ffc0000
 	actionAllow  = 0x7fff0000
+	actionNotify = 0x7fc00000
 )
 
 // names returns the names of the calls of each architecture by their numbers.
@@ -72,9 +73,36 @@ var names = sync.OnceValue(func() map[string]map[uint32]string {
 	return names
 })
 
-// model says what becomes of a call, written down in the simplest way, with the numbers of
-// the manual pages.
+// model says what becomes of a call, with whoever is told of it.
 func model(c *Config, goarch string, arch, number uint32, args [6]uint64) uint32 {
+	action := modelKernel(c, goarch, arch, number, args)
+	name := names()[goarch][number]
+	native := arch == map[string]uint32{"amd64": 0xc000003e, "arm64": 0xc00000b7}[goarch]
+	if c.Notice == NoNotice {
+		return action
+	}
+	if native && c.Cookie != 0 && args[3] == c.Cookie && slices.Contains([]string{"execve", "write", "exit_group", "dup3", "sendmsg"}, name) {
+		if c.Notice == NoticeAll || name == "dup3" || name == "sendmsg" {
+			return actionAllow
+		}
+	}
+	if action == actionKill || action == actionLog {
+		action = actionNotify
+	}
+	if c.Notice == NoticeDenied || !native || name == "" {
+		return action
+	}
+	all := Config{RestrictNamespaces: true, RestrictRealtime: true, RestrictSUIDSGID: true, LockPersonality: true, MemoryDenyWriteExecute: true, AddressFamilies: []int{}}
+	always, _ := syscalls.Set("@default")
+	if slices.Contains(always, name) && (c.Policy == nil || c.Policy.Decide(name) == syscalls.Allowed) && modelRestrictions(&all, name, args) == 0 {
+		return actionAllow
+	}
+	return actionNotify
+}
+
+// modelKernel says what becomes of a call if nobody is told, written down in the simplest
+// way, with the numbers of the manual pages.
+func modelKernel(c *Config, goarch string, arch, number uint32, args [6]uint64) uint32 {
 	foreign := uint32(actionENOSYS)
 	if c.Action == Kill {
 		foreign = actionKill
@@ -223,7 +251,7 @@ func modelRestrictions(c *Config, name string, args [6]uint64) uint32 {
 
 // restrictedNames are the calls that model treats by their arguments.
 var restrictedNames = []string{
-	"execve", "write", "exit_group",
+	"execve", "write", "exit_group", "dup3", "sendmsg",
 	"clone3", "setns", "clone", "unshare", "open_tree", "open_tree_attr", "fsmount", "sched_setattr", "sched_setscheduler",
 	"chmod", "fchmod", "mkdir", "mknod", "creat", "fchmodat", "fchmodat2", "mkdirat", "mknodat", "open", "openat", "openat2",
 	"io_uring_setup", "io_uring_enter", "io_uring_register", "personality", "mmap", "mprotect", "pkey_mprotect", "shmat",
@@ -252,6 +280,7 @@ func TestProgramDoesWhatModelSays(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		goarch := rapid.SampledFrom([]string{"amd64", "arm64"}).Draw(t, "arch")
 		c := Config{
+			Notice:                 rapid.SampledFrom([]Notice{NoNotice, NoticeDenied, NoticeAll}).Draw(t, "notice"),
 			Action:                 rapid.SampledFrom([]Action{Errno, Kill, Log}).Draw(t, "action"),
 			RestrictNamespaces:     rapid.Bool().Draw(t, "namespaces"),
 			RestrictParents:        rapid.Bool().Draw(t, "parents"),
@@ -272,6 +301,16 @@ func TestProgramDoesWhatModelSays(t *testing.T) {
 			t.Fatal(err)
 		}
 		m := newMachine(t, code)
+		enforced := c
+		enforced.Notice = min(c.Notice, NoticeDenied)
+		judged, err := Compile(goarch, enforced)
+		if err != nil {
+			t.Fatal(err)
+		}
+		judge, err := NewJudge(judged)
+		if err != nil {
+			t.Fatal(err)
+		}
 		random := rand.New(rand.NewPCG(1, rapid.Uint64().Draw(t, "seed")))
 		check := func(arch, number uint32) {
 			t.Helper()
@@ -282,6 +321,12 @@ func TestProgramDoesWhatModelSays(t *testing.T) {
 			if got, want := m.run(t, arch, number, args), model(&c, goarch, arch, number, args); got != want {
 				name, _ := syscalls.Name(goarch, int(number))
 				t.Fatalf("%s(%#x), number %#x, arch %#x: action %#x, want %#x", name, args, number, arch, got, want)
+			}
+			// With NoticeAll, nothing is let through that the judge does not.
+			if got, then := m.run(t, arch, number, args), judge.Action(arch, number, args); got != actionNotify && got != then {
+				if name, _ := syscalls.Name(goarch, int(number)); args[3] != c.Cookie || got != actionAllow {
+					t.Fatalf("%s(%#x), number %#x, arch %#x: the filter answers %#x, and the judge %#x", name, args, number, arch, got, then)
+				}
 			}
 		}
 		native := auditArch[goarch]
@@ -459,7 +504,7 @@ func TestWhatCannotBeCompiled(t *testing.T) {
 		c    Config
 	}{
 		`there is no filter of system calls for the architecture "386"`: {"386", Config{}},
-		`there is no action 3 for system calls`:                         {"amd64", Config{Action: 3}},
+		`there is no action 3 with notice 0 for system calls`:           {"amd64", Config{Action: 3}},
 		` instructions, and the kernel allows 4096`:                     {"arm64", Config{AddressFamilies: families}},
 	} {
 		if code, err := Compile(test.arch, test.c); err == nil || !strings.HasSuffix(err.Error(), want) {

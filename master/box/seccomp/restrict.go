@@ -37,8 +37,8 @@ const (
 // seccomp-util.c, and those that close the ways around them which are named below.
 func restrictions(c *Config) map[string][]rule {
 	rules := map[string][]rule{}
-	deny := func(name string, errno unix.Errno, conditions ...condition) {
-		rules[name] = append(rules[name], rule{errno, conditions})
+	deny := func(name string, e unix.Errno, conditions ...condition) {
+		rules[name] = append(rules[name], rule{errno(e), conditions})
 	}
 	if c.RestrictParents {
 		deny("clone", unix.EPERM, anyBits(0, unix.CLONE_PARENT))

@@ -1,12 +1,26 @@
 package seccomp
 
-import "golang.org/x/sys/unix"
+import (
+	"slices"
 
-// A rule denies a call when all of its conditions hold. Without conditions it always
-// denies it.
+	"golang.org/x/sys/unix"
+)
+
+// A rule is about a call for which all of its conditions hold. Without conditions it is
+// about every one.
 type rule struct {
-	errno      unix.Errno
+	action     uint32 // what the program answers: an errno, but for noticeRules
 	conditions []condition
+}
+
+// holds reports whether the rule is about a call with these arguments.
+func (r *rule) holds(arguments [6]uint64) bool {
+	for i := range r.conditions {
+		if !r.conditions[i].holds(arguments) {
+			return false
+		}
+	}
+	return true
 }
 
 // A condition is a test of one half of an argument. Most arguments of the restricted
@@ -18,6 +32,21 @@ type condition struct {
 	test     test
 	mask     uint32   // the bits that count
 	values   []uint32 // for noneOf
+}
+
+func (c *condition) holds(arguments [6]uint64) bool {
+	half := uint32(arguments[c.argument])
+	if c.upper {
+		half = uint32(arguments[c.argument] >> 32)
+	}
+	half &= c.mask
+	switch c.test {
+	case anyBit:
+		return half != 0
+	case allBits:
+		return half == c.mask
+	}
+	return !slices.Contains(c.values, half)
 }
 
 type test uint8
@@ -56,11 +85,11 @@ func argumentAt(argument int, upper bool) uint32 {
 	return offset
 }
 
-// addRules adds the tests of the rules. Where none denies the call, the program goes on
+// addRules adds the tests of the rules. Where none is about the call, the program goes on
 // with passed.
 func (p *program) addRules(rules []rule, passed label) label {
 	for i := len(rules) - 1; i >= 0; i-- {
-		holds := p.end(errno(rules[i].errno))
+		holds := p.end(rules[i].action)
 		for j := len(rules[i].conditions) - 1; j >= 0; j-- {
 			holds = p.addCondition(&rules[i].conditions[j], holds, passed)
 		}

@@ -29,11 +29,11 @@ var arm64Registers = [...]uint32{
 
 // From include/uapi/asm-generic/unistd.h.
 var arm64Numbers = map[string]uint64{
-	"fcntl": 25, "ioprio_set": 30, "mount": 40, "faccessat": 48, "umount2": 39, "statfs": 43, "chdir": 49, "read": 63,
+	"dup3": 24, "fcntl": 25, "ioprio_set": 30, "mount": 40, "faccessat": 48, "umount2": 39, "statfs": 43, "chdir": 49, "read": 63,
 	"write": 64, "newfstatat": 79, "capset": 91, "exit_group": 94, "nanosleep": 101,
 	"sched_setaffinity": 122, "kill": 129, "rt_sigaction": 134,
 	"setpriority": 140, "sethostname": 161, "prctl": 167, "getpid": 172, "execve": 221,
-	"msgctl": 187, "semctl": 191, "shmctl": 195,
+	"msgctl": 187, "semctl": 191, "shmctl": 195, "sendmsg": 211,
 	"prlimit64": 261, "seccomp": 277, "close_range": 436,
 }
 

@@ -12,12 +12,17 @@
 // knows nothing of services: which calls a filter allows and which mounts a cell
 // has is decided by its callers.
 //
-// Entry says something only when a step has failed, in one datagram:
+// Entry says something when a step has failed, in one datagram:
 //
 //	master                      entry
 //	  |                           |  limits, capabilities, filter ...
 //	  |                           |  execve: the report descriptor closes
 //	  | <-- {step, errno} ------- |  or: a failure, then exit with ExitFailed
+//
+// With Entry.Listener there is one more before execve, with the listener of the filter in
+// its control message (SCM_RIGHTS, unix(7)):
+//
+//	| <-- {0, number} --------- |
 //
 // Init has a control socket (SOCK_SEQPACKET), one message at a time:
 //

@@ -1,6 +1,7 @@
 package stub
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -66,6 +67,16 @@ type Entry struct {
 	Filter []unix.SockFilter
 	Cookie uint64
 
+	// Listener, if it is not 0, has the kernel make a listener of the filter
+	// (seccomp_unotify(2)), and the entry send it to whoever reads Report, in a message
+	// with this number (ParseListener). The filter must also allow dup3 and sendmsg
+	// where their fourth argument is Cookie, which neither of them has. The listener takes
+	// two descriptors until the program is executed, which does not have it.
+	Listener uint32
+	// EndWithParent has the kernel kill the program when the thread ends that has
+	// started it (PR_SET_PDEATHSIG, prctl(2)). What the program starts is not killed.
+	EndWithParent bool
+
 	// Path is executed with the arguments and the environment that the entry was
 	// itself given. It is not searched for.
 	Path string
@@ -103,12 +114,47 @@ func (e *Entry) image(goarch string) ([]byte, error) {
 	if e.NoNewPrivileges {
 		p.try(Step{Action: SetNoNewPrivileges}, "prctl", value(unix.PR_SET_NO_NEW_PRIVS), value(1), value(0), value(0), value(0))
 	}
+	if e.EndWithParent {
+		p.try(Step{Action: EndWithParent}, "prctl", value(unix.PR_SET_PDEATHSIG), value(unix.SIGKILL), value(0), value(0), value(0))
+	}
 	if len(e.Filter) > 0 {
-		p.try(Step{Action: InstallFilter}, "seccomp", value(unix.SECCOMP_SET_MODE_FILTER), value(0), e.filter(p))
+		e.install(p)
 	}
 	p.try(Step{Action: Execute}, "execve", p.text(e.Path), argv, envp, value(e.Cookie))
 	p.fail(e.Report, e.Cookie)
 	return p.image(), nil
+}
+
+// install writes the steps that install the filter, and send its listener.
+func (e *Entry) install(p *program) {
+	filter := e.filter(p)
+	if e.Listener == 0 {
+		p.try(Step{Action: InstallFilter}, "seccomp", value(unix.SECCOMP_SET_MODE_FILTER), value(0), filter)
+		return
+	}
+	p.try(Step{Action: InstallFilter}, "seccomp", value(unix.SECCOMP_SET_MODE_FILTER), value(unix.SECCOMP_FILTER_FLAG_NEW_LISTENER), filter)
+	// The message is a constant, so the listener needs a number that is known before. The
+	// kernel has given it one of the first two that neither Report nor Self has.
+	listener := e.Report + 3
+	p.try(Step{Action: MoveListener}, "dup3", callResult, value(listener), value(unix.O_CLOEXEC), value(e.Cookie))
+	p.try(Step{Action: SendListener}, "sendmsg", value(e.Report), listenerMessage(p, e.Listener, listener), value(unix.MSG_NOSIGNAL), value(e.Cookie))
+}
+
+// listenerMessage adds the message of a listener to the data, and returns the address of
+// its struct msghdr (sendmsg(2)).
+func listenerMessage(p *program, number uint32, listener int) value {
+	rights := unix.UnixRights(listener)
+	control := p.constant(rights)
+	text := p.constant(binary.LittleEndian.AppendUint32(bytes.Clone(listenerMark), number))
+	words := func(words ...uint64) (bytes []byte) {
+		for _, w := range words {
+			bytes = binary.LittleEndian.AppendUint64(bytes, w)
+		}
+		return bytes
+	}
+	vector := p.constant(words(uint64(text), listenerSize))
+	// No address, the vector, the control message, no flags.
+	return p.constant(words(0, 0, uint64(vector), 1, uint64(control), uint64(len(rights)), 0))
 }
 
 // resources writes the steps that set what the process may use.

@@ -1,6 +1,7 @@
 package stub
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -31,7 +32,10 @@ const (
 	RaiseAmbient // Step.Number is the capability
 	ChangeDirectory
 	SetNoNewPrivileges
+	EndWithParent
 	InstallFilter
+	MoveListener
+	SendListener
 	Execute
 
 	CheckFirst
@@ -88,6 +92,12 @@ func (s Step) String() string {
 		return "set no_new_privs"
 	case InstallFilter:
 		return "install the system call filter"
+	case EndWithParent:
+		return "have the program end with the master"
+	case MoveListener:
+		return "give the listener of the filter its number"
+	case SendListener:
+		return "send the listener of the filter"
 	case Execute:
 		return "execute the program"
 	case CheckFirst:
@@ -125,6 +135,21 @@ func (f Failure) Unwrap() error { return f.Errno }
 // failureSize is the size of a message: the action and the number, 16 bits each,
 // and the errno in 32 bits, in the byte order of both architectures.
 const failureSize = 8
+
+// listenerMark begins the message of a listener: where a failure has its action, it has 0.
+// The number follows.
+var listenerMark = []byte{0, 0, 0, 0}
+
+const listenerSize = 8
+
+// ParseListener reads the message that an Entry sends with a listener. It reports false
+// for any other.
+func ParseListener(datagram []byte) (number uint32, ok bool) {
+	if len(datagram) != listenerSize || !bytes.HasPrefix(datagram, listenerMark) {
+		return 0, false
+	}
+	return binary.LittleEndian.Uint32(datagram[len(listenerMark):]), true
+}
 
 // maxErrno is the highest number that the kernel returns as an error (MAX_ERRNO
 // in include/linux/err.h).

@@ -47,6 +47,25 @@ func emulatedCalls(t *testing.T, image []byte) (calls []emulatedCall) {
 	return calls
 }
 
+// The listener of a filter goes the same way on arm64: its descriptor is moved, and sent in a
+// message, each with the cookie. The emulator makes no listener, so the calls are seen
+// up to the first that fails.
+func TestListenerInRegisters(t *testing.T) {
+	if runtime.GOARCH == "arm64" {
+		return // TestListener does it for real
+	}
+	const cookie = 0xfedcba9876543210
+	e := Entry{Report: 2, Path: "/nowhere", Cookie: cookie, Listener: 7, Filter: unlessCookie(unix.SECCOMP_RET_KILL_PROCESS, cookie, 1)}
+	image, err := e.image("arm64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := emulatedCalls(t, image)
+	if len(calls) != 4 || calls[1].number != arm64Numbers["seccomp"] || calls[1].arguments[1] != unix.SECCOMP_FILTER_FLAG_NEW_LISTENER {
+		t.Fatalf("the second of these makes no listener: %x", calls)
+	}
+}
+
 // What the emulator cannot do for arm64, a filter and its cookie, is seen in the
 // registers.
 func TestFilterInRegisters(t *testing.T) {

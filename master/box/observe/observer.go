@@ -1,0 +1,215 @@
+package observe
+
+import (
+	"os"
+	"slices"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/process"
+)
+
+// An Observer serves listeners. Its methods may be called by any goroutine.
+type Observer struct {
+	file *os.File // the epoll descriptor; itself watched by Go's poller
+	done chan struct{}
+
+	arrivals int    // a descriptor that tells of listeners
+	arrived  func() // has them accepted
+
+	mu        sync.Mutex // guards what follows
+	closed    bool
+	subjects  map[uint32]*Subject
+	next      uint32            // the number of the next Subject
+	listeners map[int]*listener // by their descriptors
+	processes map[int]*told     // by their pids, until Take
+}
+
+// maxProcesses bounds the processes that have ended and that nobody has asked for.
+const maxProcesses = 4096
+
+// New returns an Observer. While the descriptor arrivals, which stays the caller's, can
+// be read, it calls arrived, which reads it and calls Accept. The caller must call Close.
+func New(arrivals int, arrived func()) (*Observer, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	// os.File gives a descriptor to Go's poller only if it is non-blocking.
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	o := &Observer{
+		file: os.NewFile(uintptr(fd), "epoll"), done: make(chan struct{}), arrivals: arrivals, arrived: arrived,
+		subjects: map[uint32]*Subject{}, listeners: map[int]*listener{}, processes: map[int]*told{},
+	}
+	if err := o.watch(arrivals); err != nil {
+		o.file.Close()
+		return nil, err
+	}
+	go o.run()
+	return o, nil
+}
+
+// Close ends the Observer and all listeners. The calls that wait fail.
+func (o *Observer) Close() {
+	o.mu.Lock()
+	o.closed = true
+	o.mu.Unlock()
+	o.file.Close()
+	<-o.done
+	for fd := range o.listeners {
+		unix.Close(fd)
+	}
+}
+
+// Add has the Observer know a Subject. The number that it returns is never 0.
+func (o *Observer) Add(s *Subject) uint32 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for o.next++; o.next == 0 || o.subjects[o.next] != nil; o.next++ {
+	}
+	o.subjects[o.next] = s
+	return o.next
+}
+
+// Remove forgets a Subject, of which no listener arrives any more. Those that have
+// arrived go on.
+func (o *Observer) Remove(number uint32) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.subjects, number)
+}
+
+// Accept takes a listener of a process for a Subject. The descriptor is the Observer's,
+// also if it cannot serve it: then it is closed, and the calls fail.
+func (o *Observer) Accept(pid, fd int, number uint32) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s := o.subjects[number]
+	if s == nil || o.closed || o.watch(fd) != nil {
+		unix.Close(fd)
+		return
+	}
+	t := &told{}
+	o.listeners[fd], o.processes[pid] = &listener{fd, s, t}, t
+	if s.Learner != nil {
+		s.Learner.began()
+	}
+}
+
+// Take returns what of the calls of a process, which was accepted, was denied, once.
+func (o *Observer) Take(pid int) process.Denied {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	t := o.processes[pid]
+	if t == nil {
+		return process.Denied{}
+	}
+	delete(o.processes, pid)
+	return process.Denied{Calls: slices.Clone(t.denied), Killed: t.killed}
+}
+
+// watch adds a descriptor to those that the Observer waits for.
+func (o *Observer) watch(fd int) error {
+	raw, err := o.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}
+	var added error
+	if err := raw.Control(func(epoll uintptr) {
+		added = os.NewSyscallError("epoll_ctl", unix.EpollCtl(int(epoll), unix.EPOLL_CTL_ADD, fd, &event))
+	}); err != nil {
+		return err
+	}
+	return added
+}
+
+// run serves until Close.
+func (o *Observer) run() {
+	defer close(o.done)
+	raw, err := o.file.SyscallConn()
+	if err != nil {
+		return
+	}
+	events := make([]unix.EpollEvent, 128)
+	for {
+		var n int
+		err := raw.Read(func(epoll uintptr) bool {
+			for {
+				n, err = unix.EpollWait(int(epoll), events, 0)
+				if err != unix.EINTR {
+					return n != 0
+				}
+			}
+		})
+		if err != nil || n < 0 {
+			return // closed
+		}
+		for _, e := range events[:n] {
+			if int(e.Fd) == o.arrivals {
+				o.arrived()
+				continue
+			}
+			o.serve(int(e.Fd), e.Events)
+		}
+	}
+}
+
+// serve answers one call of a listener, or ends the listener if nobody has the filter any
+// more (EPOLLHUP, since Linux 5.9).
+func (o *Observer) serve(fd int, events uint32) {
+	o.mu.Lock()
+	l := o.listeners[fd]
+	o.mu.Unlock()
+	switch {
+	case l == nil:
+	case events&unix.EPOLLIN != 0:
+		n, err := l.receive()
+		if err != nil {
+			return
+		}
+		name, a := n.Call.name(), l.subject.judge(&n.Call)
+		l.subject.learn(&n.Call, name, a)
+		if a.denied && !o.deny(l, &n, name, a.kill) {
+			return
+		}
+		l.answer(&n, a)
+	case events&unix.EPOLLHUP != 0: // EPOLLERR alone means nothing: a signal has come
+		o.end(l)
+	}
+}
+
+// deny notes a call that is denied, and kills for it. It reports whether the call is still
+// to be answered. Take waits meanwhile, so that it knows of what has ended a process.
+func (o *Observer) deny(l *listener, n *notification, name string, kill bool) (unanswered bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	l.told.add(name)
+	if kill && l.kill(n) == nil {
+		l.told.killed = true
+		return false
+	}
+	return true
+}
+
+// end closes a listener.
+func (o *Observer) end(l *listener) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.listeners, l.fd)
+	unix.Close(l.fd)
+	l.told.over = true
+	if len(o.processes) <= maxProcesses {
+		return
+	}
+	for pid, t := range o.processes {
+		if t.over {
+			delete(o.processes, pid)
+			return
+		}
+	}
+}
