@@ -137,9 +137,11 @@ func runInBox(s *config.Service, program []string) error {
 	exit := terminal.wait(child.Pid)
 	err = box.Failure(&c, &exit)
 	if child.Cell != nil {
-		child.Cell.Leave(func(r process.Remains) { // on close, at the latest
+		now, _ := child.Cell.Leave(func(r process.Remains) { // on close, at the latest
 			fmt.Fprintf(os.Stderr, "preforkd: ended what %s has left behind; processes: %d\n", human.Printable(program[0]), r.Leftovers)
+			tellDenied(&r)
 		})
+		tellDenied(&now)
 	}
 	switch {
 	case err != nil:
@@ -150,6 +152,13 @@ func runInBox(s *config.Service, program []string) error {
 		return &exitError{code: exit.Status.ExitStatus()}
 	}
 	return nil
+}
+
+// tellDenied says which system calls the box has denied, if it tells.
+func tellDenied(r *process.Remains) {
+	for _, call := range r.Denied.Calls {
+		fmt.Fprintf(os.Stderr, "preforkd: the box does not allow the system call %s\n", call)
+	}
 }
 
 // boxEnvironment returns this process's environment with what the service adds.

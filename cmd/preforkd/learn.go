@@ -33,8 +33,8 @@ system-calls-action = "log" nothing is denied that system-calls does not allow, 
 is the way to learn all that a program would use. A service without a box is observed
 as it is.
 
-An observed connection is slower: each call asks the master. When learn ends, new
-connections are as before, and those that are observed go on.`,
+An observed connection is slower, because the master is asked about each call. When
+learn ends, new connections are as before, and those that are observed go on.`,
 		example:   "  preforkd learn web\n  preforkd learn --for 1h web >web.toml",
 		arguments: argCount(1, 1, "one service"),
 		timeout:   math.MaxInt64,

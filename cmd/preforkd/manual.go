@@ -119,6 +119,22 @@ with -f.`},
 program that cannot be executed, 127 for one that is not found, 1 for a box that
 cannot be made, and 2 for bad usage or configuration.`},
 		},
+		"preforkd-learn": {
+			{Title: "Output", Text: `A table of the configuration, [service.NAME.box]: system-calls without what systemd's
+set @default holds, which every list allows, restrict-address-families, and the
+restrictions, of which one is false if something that was done would have failed with
+it. In comments below stands what the box has denied, and how often. Where programs go
+on with an older call when a newer one fails, both are there: clone with clone3.
+
+The keys allow what was seen, and no more. What a program does only on an error or
+once a day is not among it unless that has happened.`},
+			{Title: "The end", Text: `A service is observed for one client at a time. Learn ends early, prints what is known
+and says why when a reload changes or removes the service, or when the master stops.
+When learn itself is killed the master ends the observation after ten seconds. Observed
+connections end with a master that is killed.`},
+			{Title: "Exit status", Text: `0, also when it has ended early; 1 when nothing was observed, when the service cannot be
+observed, or when the master has ended or does not answer; 2 for bad usage.`},
+		},
 		"preforkd-connect": {
 			{Title: "A session", Text: `  $ preforkd connect localhost:7007
   connected to 127.0.0.1:7007; a line q or Ctrl-D ends the input
@@ -209,7 +225,7 @@ those that failed or were refused, or none.`, Sections: []manual.Section{
 			{Term: "no longer full", Text: "that is over: duration, suppressed"},
 			{Term: "spawn failed", Text: "no worker could be started for a connection, or as a spare: error"},
 			{Term: "reassigned", Text: "a spare ended before it had its connection, and another worker has it: conn, peer, and pid, which is the one in reaped; accepted has named the spare"},
-			{Term: "reaped", Text: "a worker ended, and its connection with it: exit_code or signal, reason, duration, bytes_in, bytes_out, user_time, sys_time, max_rss, and for one that failed stderr_tail, the last lines that it wrote to fd 2. Where it met a limit: limit (memory, tasks, cpu, runtime, file-size or denied), denied (what was), oom (how many processes were killed for memory), and for a service with limits of a cgroup memory_peak (bytes), tasks_peak and cpu_time (seconds), of all that it had started; leftovers is how many processes it left behind"},
+			{Term: "reaped", Text: "a worker ended, and its connection with it: exit_code or signal, reason, duration, bytes_in, bytes_out, user_time, sys_time, max_rss, and for one that failed stderr_tail, the last lines that it wrote to fd 2. Where it met a limit: limit (memory, tasks, cpu, runtime, file-size or denied), denied (the system calls, also those that system-calls-action = \"log\" has let go on), oom (how many processes were killed for memory), and for a service with limits of a cgroup memory_peak (bytes), tasks_peak and cpu_time (seconds), of all that it had started; leftovers is how many processes it left behind"},
 			{Term: "ended", Text: "a connection ended, and its worker goes on to the next one: reason, duration, bytes_in, bytes_out"},
 			{Term: "signalled", Text: "somebody had a worker signalled by preforkd kill: signal, and in reason who it was"},
 			{Term: "stderr", Text: "a worker wrote a line to fd 2, and the service has stderr = \"log\": line"},
@@ -255,6 +271,8 @@ those that failed or were refused, or none.`, Sections: []manual.Section{
 			{Term: "not reloaded", Text: "the configuration stays as it is, because the new one is wrong: error"},
 			{Term: "reload overdue", Text: "a reload does not come to an end, because name servers or file systems keep it waiting: since"},
 			{Term: "box incomplete", Text: "this machine cannot give what a key of a service's box asks for, and box.optional says that it may be missing: key, and in error what it needs. Connections of the service are served without it"},
+			{Term: "learning", Text: "what new connections of a service use is observed for preforkd learn: in reason who it was"},
+			{Term: "learned", Text: "that is over: processes (how many were observed), in reason who or what has ended it, and in error why the service is still observed, if it is"},
 			{Term: "nothing to reload", Text: "the master was started without a configuration file"},
 			{Term: "log level changed", Text: "somebody changed the level by preforkd log-level: from, to, and in reason who it was"},
 			{Term: "log lines lost", Text: "lines found no room, because nobody read the log or its file took no more: lines"},

@@ -2,9 +2,7 @@ package box
 
 import (
 	"errors"
-	"fmt"
 	"maps"
-	"os"
 	"reflect"
 	"slices"
 	"sync"
@@ -46,16 +44,6 @@ type Manager struct {
 	pools   map[config.UserRange]*userpool.Pool
 	holders map[int][]*cell // by the pid of the cell's first process; the pid may be used again before the exit is told of
 	probes  map[int]bool    // pids of processes that have tried a box
-}
-
-// shared is what all boxes of a master have in common.
-type shared struct {
-	self    int // pidfd of this process, whose main thread is in no box
-	home    home
-	null    *os.File
-	reports *reports
-	images  *images
-	observing
 }
 
 // NewManager returns a Manager without boxes. The caller must call Close.
@@ -146,48 +134,6 @@ func (m *Manager) beginStart() error {
 	}
 	m.starts.Add(1)
 	return nil
-}
-
-// share makes what boxes have in common. The lock is held.
-func (m *Manager) share() (*shared, error) {
-	if m.closed.Load() {
-		return nil, errClosed
-	}
-	if m.shared != nil {
-		return m.shared, nil
-	}
-	s := &shared{home: home{-1, -1}}
-	var err error
-	if s.self, err = unix.PidfdOpen(os.Getpid(), 0); err != nil {
-		return nil, fmt.Errorf("pidfd_open: %w (Linux 5.3 has it)", err)
-	}
-	if s.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err == nil {
-		s.images = newImages()
-		if s.home, err = openHome(); err == nil {
-			s.reports, err = newReports()
-		}
-	}
-	if err != nil {
-		s.close()
-		return nil, err
-	}
-	m.shared = s
-	return s, nil
-}
-
-func (s *shared) close() {
-	s.observing.close()
-	unix.Close(s.self)
-	s.home.close()
-	if s.null != nil {
-		s.null.Close()
-	}
-	if s.images != nil {
-		s.images.close()
-	}
-	if s.reports != nil {
-		s.reports.close()
-	}
 }
 
 var errClosed = errors.New("the master ends")

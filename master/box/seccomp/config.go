@@ -7,8 +7,8 @@ type Action uint8
 
 const (
 	Errno Action = iota // the call returns EPERM
-	Kill                // SIGSYS ends the process
-	Log                 // the call is allowed, and the kernel's audit log has a line
+	Kill                // SIGSYS ends the process, without a Notice
+	Log                 // the call is allowed, and without a Notice the kernel's audit log has a line
 )
 
 // A Notice says of which calls the holder of the filter's listener is told

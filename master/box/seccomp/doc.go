@@ -9,7 +9,8 @@
 //
 //   - Calls of another architecture, and of the x32 ABI, are always denied, because their
 //     numbers mean other calls (SystemCallArchitectures=native in systemd.exec(5)).
-//   - Calls that the policy denies get Config.Action.
+//   - Calls that the policy denies get Config.Action. With a Config.Notice the holder of the
+//     filter's listener is told of them, and answers in the kernel's place.
 //   - Calls whose arguments a restriction forbids get EPERM, as in systemd, whatever the
 //     action is. A new socket of a forbidden family gets EAFNOSUPPORT.
 //   - Calls that are restricted by an argument which lies in memory, where a filter cannot
@@ -29,7 +30,8 @@
 // The process that installs the filter is not the program yet. It must still execute the
 // program, or write what went wrong and end, which the policy may deny. So the program
 // allows execve, write and exit_group when the fourth argument register holds Config.Cookie.
-// The kernel ignores that register for these calls, which have three arguments or one.
+// With a Notice it also allows dup3 and sendmsg so, by which the listener is sent away. The
+// kernel ignores that register for these calls, which have three arguments or one.
 //
 // This is safe as long as the program in the box does not know the cookie:
 //
@@ -42,5 +44,5 @@
 //     process of an unreadable file is not dumpable either (prctl(2), PR_SET_DUMPABLE). So a
 //     neighbour of the same user cannot see the register in /proc/PID/syscall.
 //
-// Whoever learned it could make these three calls, and nothing else.
+// Whoever learned it could make these calls, and nothing else.
 package seccomp
