@@ -112,6 +112,28 @@ func TestBoxRootDirectory(t *testing.T) {
 	m.StopSignal = syscall.SIGQUIT // its descriptors are not what they were at the start
 }
 
+// What is in the box only once its mounts are made is found, too, and what they cover is
+// not.
+func TestBoxRootDirectoryMounts(t *testing.T) {
+	t.Parallel()
+	needBoxes(t)
+	root, tools := appRoot(t), visibleDir(t)
+	systest.WriteProgram(t, filepath.Join(tools, "run"), "#!/bin/sh\necho \"$0 in $(pwd)\"\n")
+	of := func(program string) string {
+		return single(program, `directory = "/usr/local/new"`, "[service.one.box]", `preset = "strict"`, fmt.Sprintf("root-directory = %q", root),
+			`temporary-file-system = ["/usr/local"]`, fmt.Sprintf(`bind-paths = ["%[1]s:/usr/local/new/tools:ro", "-%[1]s/none:/app/none"]`, tools))
+	}
+	m := systest.Options{Config: of(`program = ["/usr/local/new/tools/run"]`), Listeners: 1}.Start(t)
+	m.Boxed = true
+	if got, want := m.Dial(t).ExpectEnd(t), "/usr/local/new/tools/run in /usr/local/new\n"; got != want {
+		t.Errorf("got %q, want %q\n%s", got, want, m.Log())
+	}
+	if e := m.Reload(t, of(`program = ["/usr/local/app"]`)); e.Msg == systest.Reloaded || !strings.Contains(e.Error, `program "/usr/local/app": no such file or directory (in root-directory `) {
+		t.Errorf("%s", e.Line)
+	}
+	m.StopSignal = syscall.SIGQUIT // its descriptors are not what they were at the start
+}
+
 // A spare finds its program in the root. What goes missing later is named as it is
 // missing there, although the machine has it.
 func TestBoxRootDirectorySpares(t *testing.T) {

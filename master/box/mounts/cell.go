@@ -40,6 +40,8 @@ func cellDirectories(c Config) (places []place) {
 	}
 	if c.PrivateDevices {
 		places = append(places, newPlace(keyPrivateDevices, "-/dev/shm"))
+	} else if c.PrivateTmp {
+		places = append(places, newPlace(keyPrivateTmp, "-/dev/shm"))
 	}
 	if c.HasQueues() {
 		places = append(places, newPlace(keyPrivateDevices, QueuesDirectory))

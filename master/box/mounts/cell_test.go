@@ -113,6 +113,19 @@ func TestStates(t *testing.T) {
 	}
 }
 
+// private-tmp gives a /dev/shm, too, with the devices of the machine.
+func TestPrivateShm(t *testing.T) {
+	needMounts(t)
+	const script = "echo x >/dev/shm/preforkd-mounts-test; ls -A /dev/shm; test -e /dev/pts && echo devices"
+	template := build(t, Config{PrivateTmp: true})
+	for range 2 {
+		scriptTest{"its own", script, "preforkd-mounts-test\ndevices"}.check(t, startCell(t, template, self).run(t, nobody, script))
+	}
+	if err := os.Remove("/dev/shm/preforkd-mounts-test"); err == nil {
+		t.Error("what a cell has written is there for all")
+	}
+}
+
 // A cell whose first process has not done its mounts is not taken for one.
 func TestMarkWithoutCell(t *testing.T) {
 	needMounts(t)

@@ -53,8 +53,8 @@ type Config struct {
 	// targets. They are read-only, because all cells share them.
 	TemporaryFileSystems []string
 
-	// PrivateTmp gives each cell an empty /tmp and /var/tmp. A /var/tmp that does
-	// not exist is not needed.
+	// PrivateTmp gives each cell an empty /tmp, /var/tmp and /dev/shm. The last two
+	// are not needed where they do not exist.
 	PrivateTmp bool
 	// TmpSize bounds each private temporary file system, in bytes. 0 is
 	// DefaultTmpSize. There is one inode for each 4 KiB.
