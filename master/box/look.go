@@ -67,35 +67,33 @@ func (c *cell) mark() (*stub.Seen, error) {
 		err = errors.New("something runs in a cell that is new")
 	}
 	if err == nil {
-		c.first = c.states(seen)
+		c.first, _ = c.states(seen)
 	}
 	return seen, err
 }
 
-// states returns the states of the cell's temporary file systems.
-func (c *cell) states(seen *stub.Seen) (states []mounts.State) {
-	directories := seen.Directories
-	if c.template.queues {
-		directories = directories[:len(directories)-1]
-	}
-	for i := range directories {
-		states = append(states, mounts.NewState(&directories[i].Stat, &directories[i].FileSystem))
-	}
-	return states
-}
-
-// queuesSize returns the size of the directory of message queues. It grows with each queue
+// states returns the states of the cell's temporary file systems, and that of its directory
+// of message queues, if it has one. The size of that one grows with each queue
 // (ipc/mqueue.c of the kernel).
-func queuesSize(seen *stub.Seen) int64 { return seen.Directories[len(seen.Directories)-1].Stat.Size }
+func (c *cell) states(seen *stub.Seen) (states []mounts.State, queues mounts.State) {
+	for i := range seen.Directories {
+		states = append(states, mounts.NewState(&seen.Directories[i].Stat, &seen.Directories[i].FileSystem))
+	}
+	if last := len(states) - 1; c.template.queues {
+		states, queues = states[:last], states[last]
+	}
+	return states, queues
+}
 
 // hasNoObjects reports whether nothing is left in the namespaces of a cell that lives
 // without a process: System V IPC objects (sysvipc(7)), POSIX message queues
 // (mq_overview(7)), and unix sockets, one of which somebody outside could have been sent.
-func (c *cell) hasNoObjects(seen *stub.Seen) bool {
+// The directory of the queues has to be as it was: its owner can change its mode and times.
+func (c *cell) hasNoObjects(seen *stub.Seen, queues mounts.State) bool {
 	flags := c.box.set.cellFlags
 	switch {
 	case seen.Objects != 0:
-	case c.template.queues && queuesSize(seen) != c.noQueues:
+	case queues != c.noQueues:
 	case flags&unix.CLONE_NEWIPC != 0 && !c.template.queues && !c.hasNoQueues():
 	case flags&unix.CLONE_NEWNET != 0 && !hasNoSockets(c.pid):
 	default:

@@ -101,9 +101,16 @@ func inBox(do string) int {
 		err = call(unix.SYS_SEMGET, 0, 1, unix.IPC_CREAT|0o600)
 	case "msg":
 		err = call(unix.SYS_MSGGET, 0, unix.IPC_CREAT|0o600, 0)
-	case "mq":
+	case "mode of mq": // of the directory of queues
+		err = os.Chmod("/dev/mqueue", 0o711)
+	case "times of mq":
+		err = os.Chtimes("/dev/mqueue", time.Unix(7, 0), time.Unix(7, 0))
+	case "mq", "mq and remove":
 		name, _ := unix.BytePtrFromString("queue")
 		_, _, errno := unix.Syscall6(unix.SYS_MQ_OPEN, uintptr(unsafe.Pointer(name)), unix.O_CREAT|unix.O_RDWR, 0o600, 0, 0, 0)
+		if errno == 0 && do != "mq" {
+			_, _, errno = unix.Syscall(unix.SYS_MQ_UNLINK, uintptr(unsafe.Pointer(name)), 0, 0)
+		}
 		if errno != 0 {
 			err = errno
 		}
