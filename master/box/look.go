@@ -54,7 +54,11 @@ func (c *cell) seen() (*stub.Seen, error) {
 // holder has seen of them.
 func (c *cell) mark() (*stub.Seen, error) {
 	if c.template.mounts != nil {
-		if err := c.template.mounts.Mark(c.pid); err != nil {
+		err := c.template.mounts.Mark(c.pid)
+		if err != nil && c.endsWithin(dyingTime) {
+			return nil, errHolderEnded // who has no root any more
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
