@@ -136,7 +136,8 @@ func (c *cell) empty() {
 	c.drop()
 }
 
-// How long a cgroup may be counted as populated after its last process was reaped.
+// How long a cgroup may be counted as populated after its last process was reaped, and a
+// socket be counted that was closed.
 const (
 	emptyNap  = time.Millisecond
 	emptyNaps = 20

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -91,7 +92,7 @@ func (c *cell) states(seen *stub.Seen) (states []mounts.State, queues mounts.Sta
 
 // hasNoObjects reports whether nothing is left in the namespaces of a cell that lives
 // without a process: System V IPC objects (sysvipc(7)), POSIX message queues
-// (mq_overview(7)), and unix sockets, one of which somebody outside could have been sent.
+// (mq_overview(7)), and sockets, one of which somebody outside could have been sent.
 // The directory of the queues has to be as it was: its owner can change its mode and times.
 func (c *cell) hasNoObjects(seen *stub.Seen, queues mounts.State) bool {
 	flags := c.box.set.cellFlags
@@ -106,17 +107,37 @@ func (c *cell) hasNoObjects(seen *stub.Seen, queues mounts.State) bool {
 	return false
 }
 
-// hasNoSockets reports whether there is no unix socket in the network namespace of a
-// process. Then the file has its heading only.
+// noSockets is how the file begins that counts the sockets of a network namespace, those of
+// the kernel not included (socket_seq_show in net/socket.c).
+var noSockets = []byte("sockets: used 0\n")
+
+// hasNoSockets reports whether there is no socket in the network namespace of a process,
+// whatever its family. The kernel takes some time to free those of netlink(7) that were
+// closed.
 func hasNoSockets(pid int) bool {
-	file, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/net/unix", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	for range emptyNaps {
+		var text [64]byte
+		n, err := readFile("/proc/"+strconv.Itoa(pid)+"/net/sockstat", text[:])
+		if err != nil {
+			return false
+		}
+		if bytes.HasPrefix(text[:n], noSockets) {
+			return true
+		}
+		time.Sleep(emptyNap)
+	}
+	return false
+}
+
+// readFile reads the beginning of a file.
+func readFile(path string, text []byte) (n int, err error) {
+	file, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return false
+		return 0, err
 	}
 	defer unix.Close(file)
-	var text [256]byte
-	n, err := unix.Read(file, text[:])
-	return err == nil && bytes.IndexByte(text[:max(n, 0)], '\n') == n-1
+	n, err = unix.Read(file, text)
+	return max(n, 0), err
 }
 
 // hasNoQueues reports whether there is no POSIX message queue in a cell that does not show

@@ -105,12 +105,9 @@ func inBox(do string) int {
 		err = os.Chmod("/dev/mqueue", 0o711)
 	case "times of mq":
 		err = os.Chtimes("/dev/mqueue", time.Unix(7, 0), time.Unix(7, 0))
-	case "mq", "mq and remove":
+	case "mq":
 		name, _ := unix.BytePtrFromString("queue")
 		_, _, errno := unix.Syscall6(unix.SYS_MQ_OPEN, uintptr(unsafe.Pointer(name)), unix.O_CREAT|unix.O_RDWR, 0o600, 0, 0, 0)
-		if errno == 0 && do != "mq" {
-			_, _, errno = unix.Syscall(unix.SYS_MQ_UNLINK, uintptr(unsafe.Pointer(name)), 0, 0)
-		}
 		if errno != 0 {
 			err = errno
 		}
