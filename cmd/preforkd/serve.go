@@ -93,11 +93,11 @@ func serve(cfg config.Config, file string, sockets []systemd.Socket, signals *ma
 	if err := process.SetCloexecAll(); err != nil {
 		return failure(err)
 	}
-	// Without the right to do so the master only takes more CPU time.
-	_ = osthread.RelaxMonitor()
 	if err := master.ReserveThreads(); err != nil {
 		return failure(fmt.Errorf("start: %w", err))
 	}
+	// Without the right to do so the master only takes more CPU time.
+	_ = osthread.RelaxMonitor()
 	logger, err := logging.New(options)
 	if err != nil {
 		return failure(fmt.Errorf("open the log: %w", err))

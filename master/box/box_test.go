@@ -118,10 +118,16 @@ func TestNoReuse(t *testing.T) {
 	withSiblings := strict(t)
 	withSiblings.RestrictNamespaces = false
 	free := h.box(withSiblings)
-	for do, leftovers := range map[string]int{"shm": 0, "sem": 0, "msg": 0, "mq": 0, "orphan": 1, "sibling": 1} {
+	asRoot := strict(t) // whom the directory of the queues belongs to
+	asRoot.DynamicUser = false
+	root := h.box(asRoot)
+	for do, leftovers := range map[string]int{"shm": 0, "sem": 0, "msg": 0, "mq": 0, "mode of mq": 0, "times of mq": 0, "orphan": 1, "sibling": 1} {
 		b := b
-		if do == "sibling" {
+		switch do {
+		case "sibling":
 			b = free
+		case "mode of mq", "times of mq":
+			b = root
 		}
 		r := h.run(h.command(b), do)
 		if h.isIdle(b, r.holder) {
@@ -145,16 +151,10 @@ func TestNoReuseWhileInUse(t *testing.T) {
 		"its /tmp": func(own *cell) (int, error) {
 			return unix.Open(fmt.Sprintf("/proc/%d/root/tmp", own.pid), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		},
-		"a socket": func(own *cell) (fd int, err error) {
-			thread, err := osthread.Start(func() error { return unix.Setns(own.pidfd, unix.CLONE_NEWNET) })
-			if err != nil {
-				return -1, err
-			}
-			defer thread.Close()
-			thread.Do(func() { fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0) })
-			return fd, err
-		},
-		"nothing": func(own *cell) (int, error) { return unix.Dup(0) },
+		"a unix socket":    func(own *cell) (int, error) { return socketIn(own, unix.AF_UNIX, unix.SOCK_STREAM) },
+		"a socket":         func(own *cell) (int, error) { return socketIn(own, unix.AF_INET6, unix.SOCK_DGRAM) },
+		"a netlink socket": func(own *cell) (int, error) { return socketIn(own, unix.AF_NETLINK, unix.SOCK_RAW) },
+		"nothing":          func(own *cell) (int, error) { return unix.Dup(0) },
 	} {
 		w, err := h.start(c, "wait")
 		if err != nil {
@@ -172,6 +172,17 @@ func TestNoReuseWhileInUse(t *testing.T) {
 		}
 		unix.Close(outside)
 	}
+}
+
+// socketIn makes a socket in the network namespace of a cell.
+func socketIn(own *cell, family, kind int) (fd int, err error) {
+	thread, err := osthread.Start(func() error { return unix.Setns(own.pidfd, unix.CLONE_NEWNET) })
+	if err != nil {
+		return -1, err
+	}
+	defer thread.Close()
+	thread.Do(func() { fd, err = unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0) })
+	return fd, err
 }
 
 // Over a unix socket a program may have sent a descriptor of what is in its cell. It

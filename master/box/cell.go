@@ -38,7 +38,7 @@ type cell struct {
 
 	template *template      // of a cell with a holder
 	first    []mounts.State // of its temporary file systems, when these were new
-	noQueues int64          // the size of the directory of message queues, when there were none
+	noQueues mounts.State   // of the directory of message queues, when there were none; zero without one
 
 	// worker is the pid of the process that was started in the cell last.
 	worker int
@@ -168,8 +168,8 @@ func (c *cell) awaitReady(t *template) error {
 	if err == nil {
 		c.template = t
 		var seen *stub.Seen
-		if seen, err = c.mark(); err == nil && t.queues {
-			c.noQueues = queuesSize(seen)
+		if seen, err = c.mark(); err == nil {
+			_, c.noQueues = c.states(seen)
 		}
 	}
 	var failure stub.Failure

@@ -104,13 +104,17 @@ func (j *janitor) stop() {
 // of the janitor.
 func (c *cell) clean() bool {
 	seen, err := c.seen()
-	if err != nil || seen == nil || !c.hasNoObjects(seen) {
+	if err != nil || seen == nil {
+		return false
+	}
+	now, queues := c.states(seen)
+	if !c.hasNoObjects(seen, queues) {
 		return false
 	}
 	if c.group != nil && !renewGroup(c.group) {
 		return false
 	}
-	if slices.Equal(c.states(seen), c.first) {
+	if slices.Equal(now, c.first) {
 		return true
 	}
 	// Most of what a cell costs is not its private mounts.
@@ -132,7 +136,8 @@ func (c *cell) empty() {
 	c.drop()
 }
 
-// How long a cgroup may be counted as populated after its last process was reaped.
+// How long a cgroup may be counted as populated after its last process was reaped, and a
+// socket be counted that was closed.
 const (
 	emptyNap  = time.Millisecond
 	emptyNaps = 20

@@ -276,3 +276,31 @@ func TestParkedCell(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A holder that is killed once it is ready is not the fault of the cell, of which there
+// can be another.
+func TestReadyHolderKilled(t *testing.T) {
+	h := open(t)
+	b := h.box(strict(t))
+	h.m.Use([]process.Box{b})
+	template, err := b.begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.end()
+	err = h.spawner.Do(func() error {
+		c := &cell{box: b, pidfd: -1, control: -1}
+		if err := c.startHolder(template); err != nil {
+			return err
+		}
+		defer c.drop()
+		poll := []unix.PollFd{{Fd: int32(c.control), Events: unix.POLLIN}}
+		h.await("the holder does not get ready", func() bool { n, _ := unix.Poll(poll, 0); return n > 0 })
+		unix.Kill(c.pid, unix.SIGKILL)
+		h.await("the holder does not end", c.over)
+		return c.awaitReady(template)
+	})
+	if !errors.Is(err, errHolderEnded) {
+		t.Errorf("%v, want %v", err, errHolderEnded)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -54,7 +55,11 @@ func (c *cell) seen() (*stub.Seen, error) {
 // holder has seen of them.
 func (c *cell) mark() (*stub.Seen, error) {
 	if c.template.mounts != nil {
-		if err := c.template.mounts.Mark(c.pid); err != nil {
+		err := c.template.mounts.Mark(c.pid)
+		if err != nil && c.endsWithin(dyingTime) {
+			return nil, errHolderEnded // who has no root any more
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -67,35 +72,33 @@ func (c *cell) mark() (*stub.Seen, error) {
 		err = errors.New("something runs in a cell that is new")
 	}
 	if err == nil {
-		c.first = c.states(seen)
+		c.first, _ = c.states(seen)
 	}
 	return seen, err
 }
 
-// states returns the states of the cell's temporary file systems.
-func (c *cell) states(seen *stub.Seen) (states []mounts.State) {
-	directories := seen.Directories
-	if c.template.queues {
-		directories = directories[:len(directories)-1]
-	}
-	for i := range directories {
-		states = append(states, mounts.NewState(&directories[i].Stat, &directories[i].FileSystem))
-	}
-	return states
-}
-
-// queuesSize returns the size of the directory of message queues. It grows with each queue
+// states returns the states of the cell's temporary file systems, and that of its directory
+// of message queues, if it has one. The size of that one grows with each queue
 // (ipc/mqueue.c of the kernel).
-func queuesSize(seen *stub.Seen) int64 { return seen.Directories[len(seen.Directories)-1].Stat.Size }
+func (c *cell) states(seen *stub.Seen) (states []mounts.State, queues mounts.State) {
+	for i := range seen.Directories {
+		states = append(states, mounts.NewState(&seen.Directories[i].Stat, &seen.Directories[i].FileSystem))
+	}
+	if last := len(states) - 1; c.template.queues {
+		states, queues = states[:last], states[last]
+	}
+	return states, queues
+}
 
 // hasNoObjects reports whether nothing is left in the namespaces of a cell that lives
 // without a process: System V IPC objects (sysvipc(7)), POSIX message queues
-// (mq_overview(7)), and unix sockets, one of which somebody outside could have been sent.
-func (c *cell) hasNoObjects(seen *stub.Seen) bool {
+// (mq_overview(7)), and sockets, one of which somebody outside could have been sent.
+// The directory of the queues has to be as it was: its owner can change its mode and times.
+func (c *cell) hasNoObjects(seen *stub.Seen, queues mounts.State) bool {
 	flags := c.box.set.cellFlags
 	switch {
 	case seen.Objects != 0:
-	case c.template.queues && queuesSize(seen) != c.noQueues:
+	case queues != c.noQueues:
 	case flags&unix.CLONE_NEWIPC != 0 && !c.template.queues && !c.hasNoQueues():
 	case flags&unix.CLONE_NEWNET != 0 && !hasNoSockets(c.pid):
 	default:
@@ -104,17 +107,37 @@ func (c *cell) hasNoObjects(seen *stub.Seen) bool {
 	return false
 }
 
-// hasNoSockets reports whether there is no unix socket in the network namespace of a
-// process. Then the file has its heading only.
+// noSockets is how the file begins that counts the sockets of a network namespace, those of
+// the kernel not included (socket_seq_show in net/socket.c).
+var noSockets = []byte("sockets: used 0\n")
+
+// hasNoSockets reports whether there is no socket in the network namespace of a process,
+// whatever its family. The kernel takes some time to free those of netlink(7) that were
+// closed.
 func hasNoSockets(pid int) bool {
-	file, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/net/unix", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	for range emptyNaps {
+		var text [64]byte
+		n, err := readFile("/proc/"+strconv.Itoa(pid)+"/net/sockstat", text[:])
+		if err != nil {
+			return false
+		}
+		if bytes.HasPrefix(text[:n], noSockets) {
+			return true
+		}
+		time.Sleep(emptyNap)
+	}
+	return false
+}
+
+// readFile reads the beginning of a file.
+func readFile(path string, text []byte) (n int, err error) {
+	file, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return false
+		return 0, err
 	}
 	defer unix.Close(file)
-	var text [256]byte
-	n, err := unix.Read(file, text[:])
-	return err == nil && bytes.IndexByte(text[:max(n, 0)], '\n') == n-1
+	n, err = unix.Read(file, text)
+	return max(n, 0), err
 }
 
 // hasNoQueues reports whether there is no POSIX message queue in a cell that does not show

@@ -45,7 +45,10 @@ func (t *Thread) run(setup func() error, ready chan<- error) {
 		ready <- err
 		return
 	}
-	err := setup()
+	err := resetSlack()
+	if err == nil {
+		err = setup()
+	}
 	ready <- err
 	if err != nil {
 		return

@@ -107,7 +107,16 @@ func (w *Worker) isNear() bool {
 	if _, near := w.channel.descriptor(); near {
 		return true
 	}
-	return w.copyNear() >= 0 || !w.reaped && w.child.Cell != nil && len(w.child.Cell.Descriptors()) > 0
+	return w.copyNear() >= 0 || len(w.cellNear()) > 0
+}
+
+// cellNear returns the descriptors of the worker's cell that are among the master's. The
+// cell of a worker that was reaped was given back, and somebody else may have it by now.
+func (w *Worker) cellNear() []int {
+	if w.reaped || w.child.Cell == nil {
+		return nil
+	}
+	return w.child.Cell.Descriptors()
 }
 
 // park moves descriptors to the thread, which is started when it is needed first.
@@ -134,10 +143,8 @@ func (p *parking) park(workers []*Worker) error {
 		if fd := w.copyNear(); fd >= 0 {
 			add(func(fds []int) { w.copyParked(p.thread, fds[0]) }, fd)
 		}
-		if cell := w.child.Cell; cell != nil {
-			if near := cell.Descriptors(); len(near) > 0 {
-				add(func(fds []int) { cell.Parked(p.thread.Do, fds) }, near...)
-			}
+		if near := w.cellNear(); len(near) > 0 {
+			add(func(fds []int) { w.child.Cell.Parked(p.thread.Do, fds) }, near...)
 		}
 	}
 	parked, err := p.thread.Park(fds)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/fdpark"
+	"github.com/preforkd/preforkd/master/process"
 	"github.com/preforkd/preforkd/master/service/servicetest"
 )
 
@@ -169,4 +170,56 @@ func TestParkAfterFull(t *testing.T) {
 	if n := st.logs.FilterMessageSnippet("control channels stay").Len(); n != 1 {
 		t.Errorf("the log says so %d times, want once", n)
 	}
+}
+
+// A leavingCell is one whose worker leaves something behind.
+type leavingCell struct {
+	t    *testing.T
+	left bool
+	done func(process.Remains)
+}
+
+func (c *leavingCell) Holds() bool                    { return true }
+func (c *leavingCell) CPUTime() (time.Duration, bool) { return 0, false }
+
+func (c *leavingCell) Leave(done func(process.Remains)) (process.Remains, bool) {
+	c.left, c.done = true, done
+	return process.Remains{}, false
+}
+
+func (c *leavingCell) Descriptors() []int {
+	if c.left {
+		c.t.Error("a cell that was given back is asked for its descriptors")
+	}
+	return []int{0}
+}
+
+func (c *leavingCell) Parked(do func(func()), copies []int) {
+	if c.left {
+		c.t.Error("a cell that was given back is parked")
+	}
+}
+
+// A cell that was given back is its box's, and its descriptors may be somebody else's by
+// now, while the copy of the connection is still the worker's.
+func TestParkAfterCellWasLeft(t *testing.T) {
+	st := newStage(t, stdioProgram)
+	w, _ := st.program(time.Now().Add(-time.Minute))
+	cell := &leavingCell{t: t}
+	w.child.Cell = cell
+	c := w.Connection()
+	st.die(w)
+	st.set.ReapAll()
+	if !cell.left || w.copyNear() < 0 {
+		t.Fatal("the worker is not leaving")
+	}
+	for range 2 * mostNear {
+		st.program(time.Now().Add(-time.Minute))
+	}
+	if w.copyNear() >= 0 {
+		t.Error("the copy of the connection was not parked")
+	}
+	cell.done(process.Remains{})
+	st.set.TakeCells()
+	st.set.EndConnection(w, c)
 }

@@ -179,7 +179,7 @@ func (i *Init) closeOthers(p *program) {
 // serve writes the loop that answers requests.
 func (i *Init) serve(p *program) {
 	const (
-		serve, check, look, kill, again, renew, left, empty, end, gone label = "serve", "check", "look", "kill", "again", "renew", "left", "empty", "end", "gone"
+		serve, check, look, see, kill, again, renew, left, empty, end, gone label = "serve", "check", "look", "see", "kill", "again", "renew", "left", "empty", "end", "gone"
 	)
 	everyone := value(math.MaxUint64) // pid -1: all of the namespace but pid 1
 	timespec := func(nanoseconds uint64) value {
@@ -202,11 +202,17 @@ func (i *Init) serve(p *program) {
 	p.place(gone)
 	p.exit(0, 0)
 
+	alone := func() {
+		p.call("kill", everyone, value(0))
+		p.branchIfResult(notEqual, noProcess, left)
+	}
 	p.place(check)
+	alone() // nobody makes another a user of a mount from now on
 	i.inUse(p, left)
+	p.branch(always, see)
 	p.place(look)
-	p.call("kill", everyone, value(0))
-	p.branchIfResult(notEqual, noProcess, left)
+	alone()
+	p.place(see)
 	if size := i.answerSize(); size > 0 {
 		i.look(p, left)
 		p.call("write", value(i.Control), below(size), value(size))
@@ -232,8 +238,7 @@ func (i *Init) serve(p *program) {
 	p.branch(always, left)
 
 	p.place(renew)
-	p.call("kill", everyone, value(0))
-	p.branchIfResult(notEqual, noProcess, left)
+	alone()
 	for _, m := range i.Mounts {
 		if m.Type != "tmpfs" {
 			continue

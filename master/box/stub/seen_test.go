@@ -1,11 +1,14 @@
 package stub
 
 import (
+	"fmt"
 	"os"
 	"strconv"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/osthread"
 )
 
 // An Init sees what somebody has left in a directory, and whether anybody uses it.
@@ -87,4 +90,45 @@ func TestParseSeen(t *testing.T) {
 	if _, err := (&Init{Directories: make([]string, maxDirectories+1)}).Image(); err == nil {
 		t.Error("an image looks at more than has room")
 	}
+}
+
+// An Init looks for users of mounts when no process is left that could make others users,
+// and changes nothing before: a second mark would unmount what somebody has marked.
+func TestLookWhenAlone(t *testing.T) {
+	needRoot(t)
+	eachTarget(t, func(t *testing.T, m target) {
+		directory := t.TempDir()
+		c := newCell(t, m, Mount{"private", directory, "tmpfs", 0, ""})
+		sleep := c.enter(t, nil, nil, "sleep", "1000000")
+		defer sleep.Wait()
+		defer sleep.Process.Kill()
+		thread, err := osthread.Start(func() error {
+			if err := unix.Unshare(unix.CLONE_FS); err != nil {
+				return err
+			}
+			fd, err := unix.PidfdOpen(c.cmd.Process.Pid, 0)
+			if err != nil {
+				return err
+			}
+			defer unix.Close(fd)
+			if err := unix.Setns(fd, unix.CLONE_NEWNS); err != nil {
+				return err
+			}
+			if err := unix.Unmount(directory, unix.MNT_EXPIRE); err != unix.EAGAIN {
+				return fmt.Errorf("mark: %v", err)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		thread.Close()
+		if c.ask(t, RequestCheck) {
+			t.Error("empty with a program")
+		}
+		var fs unix.Statfs_t
+		if err := unix.Statfs("/proc/"+strconv.Itoa(c.cmd.Process.Pid)+"/root"+directory, &fs); err != nil || fs.Type != unix.TMPFS_MAGIC {
+			t.Errorf("the mount of a program is gone: %v, %#x", err, fs.Type)
+		}
+	})
 }
