@@ -110,7 +110,7 @@ func TestLearnedKeysAreExact(t *testing.T) {
 					asks(t, m, "hello\n", answer)
 				}
 				keys := l.end(t)
-				if !strings.HasPrefix(keys, "# What 2 processes of service one have used within ") || strings.Contains(keys, "denied") {
+				if !strings.HasPrefix(keys, "# What 2 processes of service one used within ") || strings.Contains(keys, "denied") {
 					t.Errorf("printed was %s", keys)
 				}
 				calls := learnedCalls(keys)

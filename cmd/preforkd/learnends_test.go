@@ -84,7 +84,7 @@ func TestLearnAndReload(t *testing.T) {
 				t.Fatal(e.Line)
 			}
 			keys, said := l.wait(t, 0)
-			if said != "preforkd: it has ended early: a reload has "+c.want+" the service\n" || !strings.HasPrefix(keys, "# What 1 processes") || len(learnedCalls(keys)) < 3 {
+			if said != "preforkd: it has ended early: a reload has "+c.want+" the service\n" || !strings.HasPrefix(keys, "# What 1 process") || len(learnedCalls(keys)) < 3 {
 				t.Errorf("%s%s", keys, said)
 			}
 			client.Echo(t, "and so on")
