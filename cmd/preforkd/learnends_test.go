@@ -201,8 +201,9 @@ func TestLearnSpares(t *testing.T) {
 	systest.NeedRoot(t)
 	m := systest.Options{Config: single(catting, "spares = 1", `user = "nobody"`)}.Start(t)
 	m.Spares, m.Boxed = 1, true
-	m.WaitSpares(t, 1)
+	before := m.WaitSpares(t, 1)
 	l := startLearning(t, m, "one")
+	systest.Until(t, "with another spare", func() bool { return m.WaitSpares(t, 1)[0] != before[0] }, func() string { return "" })
 	for range 2 {
 		c := m.Dial(t)
 		c.Echo(t, "hello")
