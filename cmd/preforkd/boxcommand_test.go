@@ -107,7 +107,7 @@ func TestBoxCommandByFlags(t *testing.T) {
 func TestBoxCommandNamesDenied(t *testing.T) {
 	t.Parallel()
 	systest.NeedRoot(t)
-	for action, code := range map[string]int{"kill": exitSignal + int(unix.SIGKILL), "log": 125} {
+	for action, code := range map[string]int{"kill": exitSignal + int(unix.SIGSYS), "log": 125} {
 		r := systest.Run(t, "box", "--box-preset", "basic", "--box-system-calls-action", action, "--", systest.Need(t, "chroot"), "/", "/bin/true")
 		if r.Code != code || !strings.HasSuffix(r.Stderr, "preforkd: the box does not allow the system call chroot\n") {
 			t.Errorf("%s: %+v", action, r)
