@@ -104,6 +104,18 @@ func TestBoxCommandByFlags(t *testing.T) {
 	}
 }
 
+// What a box denies is named, where it ends the program or lets it go on.
+func TestBoxCommandNamesDenied(t *testing.T) {
+	t.Parallel()
+	systest.NeedRoot(t)
+	for action, code := range map[string]int{"kill": exitSignal + int(unix.SIGSYS), "log": 125} {
+		r := systest.Run(t, "box", "--box-preset", "basic", "--box-system-calls-action", action, "--", systest.Need(t, "chroot"), "/", "/bin/true")
+		if r.Code != code || !strings.HasSuffix(r.Stderr, "preforkd: the box does not allow the system call chroot\n") {
+			t.Errorf("%s: %+v", action, r)
+		}
+	}
+}
+
 // Data goes through, and a signal to box reaches the program.
 func TestBoxCommandPipesAndSignals(t *testing.T) {
 	t.Parallel()

@@ -24,16 +24,17 @@ func deniedIn(t *testing.T, e systest.Event) (denied, limit string) {
 func TestDeniedCallIsNamed(t *testing.T) {
 	t.Parallel()
 	systest.NeedRoot(t)
-	chroot := `program = ["` + systest.Need(t, "chroot") + `", "/", "/bin/cat"]`
-	for action, want := range map[string]struct{ denied, limit, signal string }{
-		"kill":  {"chroot", "denied", "SIGKILL"},
-		"log":   {"chroot", "", ""}, // it needs a capability in any case
-		"errno": {},
+	chroot := systest.Need(t, "chroot")
+	for _, want := range []struct{ action, before, denied, limit, signal string }{
+		{"kill", ":", "chroot", "denied", "SIGSYS"},
+		{"kill", "trap '' SYS", "chroot", "denied", "SIGKILL"},
+		{"log", ":", "chroot", "", ""}, // it needs a capability in any case
+		{"errno", ":", "", "", ""},
 	} {
-		t.Run(action, func(t *testing.T) {
+		t.Run(want.action+" "+want.before, func(t *testing.T) {
 			t.Parallel()
-			m := systest.Options{Config: single(chroot, `stderr = "null"`, `penalty-limits = ["denied"]`,
-				`[service.one.box]`, `preset = "basic"`, `system-calls-action = "`+action+`"`)}.Start(t)
+			m := systest.Options{Config: single(`program = ["/bin/sh", "-c", "`+want.before+`; exec `+chroot+` / /bin/cat"]`, `stderr = "null"`, `penalty-limits = ["denied"]`,
+				`[service.one.box]`, `preset = "basic"`, `system-calls-action = "`+want.action+`"`)}.Start(t)
 			m.Boxed = true
 			end := m.Dial(t).End(t)
 			m.Baseline(t)

@@ -84,7 +84,7 @@ func TestLearnAndReload(t *testing.T) {
 				t.Fatal(e.Line)
 			}
 			keys, said := l.wait(t, 0)
-			if said != "preforkd: it has ended early: a reload has "+c.want+" the service\n" || !strings.HasPrefix(keys, "# What 1 processes") || len(learnedCalls(keys)) < 3 {
+			if said != "preforkd: it has ended early: a reload has "+c.want+" the service\n" || !strings.HasPrefix(keys, "# What 1 process") || len(learnedCalls(keys)) < 3 {
 				t.Errorf("%s%s", keys, said)
 			}
 			client.Echo(t, "and so on")
@@ -201,8 +201,9 @@ func TestLearnSpares(t *testing.T) {
 	systest.NeedRoot(t)
 	m := systest.Options{Config: single(catting, "spares = 1", `user = "nobody"`)}.Start(t)
 	m.Spares, m.Boxed = 1, true
-	m.WaitSpares(t, 1)
+	before := m.WaitSpares(t, 1)
 	l := startLearning(t, m, "one")
+	systest.Until(t, "with another spare", func() bool { return m.WaitSpares(t, 1)[0] != before[0] }, func() string { return "" })
 	for range 2 {
 		c := m.Dial(t)
 		c.Echo(t, "hello")

@@ -15,7 +15,7 @@ var boxKeys = slices.Concat([]key[Service]{
 
 	emptyByFlag(listKey("system-calls", "CALL", "allow only the system call or systemd's set of them `CALL`, such as read or @system-service; with ~ in front it is taken away, and if the first one is, all others are allowed; @basic or @strict, as the first one, stands for the list of that preset; an empty list allows all",
 		boxed(func(b *Box) *[]string { return &b.SystemCalls }), parseSystemCall, formatText)),
-	choiceKey("system-calls-action", "what becomes of a system call that is not allowed: `SYSTEM-CALLS-ACTION` is errno (it fails with EPERM; the default), kill (it ends its process) or log (it is allowed, and the log names it)",
+	choiceKey("system-calls-action", "what becomes of a system call that is not allowed: `SYSTEM-CALLS-ACTION` is errno (it fails with EPERM; the default), kill (it ends its process with SIGSYS) or log (it is allowed, and the log names it)",
 		boxed(func(b *Box) *SystemCallsAction { return &b.SystemCallsAction }), SystemCallsErrno, SystemCallsKill, SystemCallsLog),
 	boxBool("restrict-namespaces", "deny the creation of namespaces", func(b *Box) *bool { return &b.RestrictNamespaces }),
 	boxBool("restrict-realtime", "deny realtime scheduling", func(b *Box) *bool { return &b.RestrictRealtime }),

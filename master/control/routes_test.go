@@ -25,6 +25,8 @@ func TestNoRoute(t *testing.T) {
 		{"GET", "/v1/resume", 405, "POST"},
 		{"GET", "/v1/reload", 405, "POST"},
 		{"GET", kill, 405, "POST"},
+		{"GET", "/v1/learn", 405, "POST"},
+		{"GET", "/v1/learn/a", 405, "POST"},
 		{"post", kill, 405, "POST"},
 
 		{"GET", "/v1/status/", 404, ""},
@@ -41,6 +43,8 @@ func TestNoRoute(t *testing.T) {
 		{"POST", "/v1/connections%2Fa/kill", 404, ""},
 		{"POST", "/v1/connections/a-1", 404, ""},
 		{"POST", kill + "/", 404, ""},
+		{"POST", "/v1/learn/", 404, ""},
+		{"POST", "/v1/learn/a/b", 404, ""},
 		{"POST", "/metrics", 404, ""},
 	} {
 		b := &fakeBackend{level: "info"}

@@ -100,17 +100,6 @@ func CPUTime(pid int) time.Duration {
 	return s.cpu + s.children
 }
 
-// ThreadGroup returns the pid of the process that a thread belongs to (proc_pid_status(5)).
-func ThreadGroup(tid int) (int, error) {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(tid) + "/status")
-	if err != nil {
-		return 0, err
-	}
-	_, rest, _ := bytes.Cut(text, []byte("\nTgid:"))
-	line, _, _ := bytes.Cut(rest, []byte("\n"))
-	return strconv.Atoi(string(bytes.TrimSpace(line)))
-}
-
 // LeaderOf returns the pid of the worker that a process belongs to, by its session
 // or, if that is the master's, its process group. A process that has left both
 // counts for itself, and so does one that is no more.

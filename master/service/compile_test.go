@@ -10,6 +10,7 @@ import (
 
 	"github.com/preforkd/preforkd/master/admit"
 	"github.com/preforkd/preforkd/master/config"
+	"github.com/preforkd/preforkd/master/process"
 	"github.com/preforkd/preforkd/master/service"
 	"github.com/preforkd/preforkd/master/service/servicetest"
 )
@@ -189,6 +190,33 @@ func TestRule(t *testing.T) {
 		t.Errorf("connection %s, spare %v", env, spec.SpareEnvironment())
 	}
 }
+
+// A Spec in another box is the same to a reload, and starts everything in that box.
+func TestInBox(t *testing.T) {
+	const keys = "program = ['/bin/cat']\nhandoff = 'worker'\nbox.preset = 'basic'\n[[service.test.rule]]\nfrom = ['unix']\nprogram = ['/bin/true', 'x']\n"
+	spec := servicetest.Spec(t, keys, zap.NewNop())
+	own, other := spec.ProcessBox(), anotherBox{}
+	in := spec.InBox(other)
+	c, _ := servicetest.Connection(t, in, "c1")
+	if in.ProcessBox() != other || in.SpareCommand().Box != other || c.Command().Box != other || c.Command().Args[1] != "x" {
+		t.Errorf("boxes: %v, of spares %v, of a rule %v", in.ProcessBox(), in.SpareCommand().Box, c.Command())
+	}
+	if spec.ProcessBox() != own || spec.SpareCommand().Box != own {
+		t.Error("the Spec itself has another box now")
+	}
+	before, _ := servicetest.Connection(t, spec, "c2")
+	if before.Command().Box != own {
+		t.Error("a connection of the Spec itself has another box now")
+	}
+	if !in.Equal(spec) || !in.Renew().Equal(spec) || in.Owner() != spec.Owner() || !in.Original().Equal(spec) || spec.Original() != nil {
+		t.Error("it is another service")
+	}
+	if in.Equal(servicetest.Spec(t, keys+"env = ['A=1']\n", zap.NewNop())) {
+		t.Error("a change is not noticed")
+	}
+}
+
+type anotherBox struct{ process.Box }
 
 // A drain is the name's: everybody sees it, and the next installation ends it.
 func TestDrainAndInstall(t *testing.T) {

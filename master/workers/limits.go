@@ -67,7 +67,8 @@ func (w *Worker) Outcome(status unix.WaitStatus) Outcome {
 	met(LimitCPU, w.limit == LimitCPU || sig == unix.SIGXCPU)
 	met(LimitRuntime, w.limit == LimitRuntime)
 	met(LimitFileSize, sig == unix.SIGXFSZ)
-	// Who is told of calls kills by SIGKILL. The kernel, where it tells nobody, by SIGSYS.
+	// A child may have been killed for a call, or the worker by SIGKILL because it has
+	// caught SIGSYS.
 	met(LimitDenied, sig == unix.SIGSYS || w.remains.Denied.Killed)
 	o.Denied = w.remains.Denied.Calls
 	return o

@@ -19,7 +19,7 @@ func Write(w io.Writer, l *control.Learned, took time.Duration) error {
 		return nil
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "# What %d processes of service %s have used within %v.\n", l.Processes, l.Service, took.Round(time.Second))
+	fmt.Fprintf(&b, "# What %s of service %s used within %v.\n", number(uint64(l.Processes), "process", "processes"), l.Service, took.Round(time.Second))
 	fmt.Fprintf(&b, "[service.%s.box]\n", key(l.Service))
 	fmt.Fprintf(&b, "system-calls = %s\n", list(systemCalls(l)))
 	for _, name := range seccomp.Restrictions() {
@@ -33,10 +33,18 @@ func Write(w io.Writer, l *control.Learned, took time.Duration) error {
 		b.WriteString("# The box has denied, and these keys do not allow:\n")
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.Denied)) {
-		fmt.Fprintf(&b, "#   %s, %d times\n", name, l.Denied[name])
+		fmt.Fprintf(&b, "#   %s, %s\n", name, number(l.Denied[name], "time", "times"))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// number returns a number of something.
+func number(n uint64, one, several string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, several)
 }
 
 // systemCalls returns the list of what is allowed. An empty one would allow all, and what

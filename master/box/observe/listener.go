@@ -1,13 +1,10 @@
 package observe
 
 import (
-	"os"
 	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/preforkd/preforkd/master/process"
 )
 
 // A listener is told of the calls of a process, and of all that it has started.
@@ -76,23 +73,4 @@ func (l *listener) answer(n *notification, a answer) {
 		r.Flags, r.Errno = 0, -int32(a.errno)
 	}
 	_ = l.ioctl(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&r))
-}
-
-// kill kills the process that has made a call, as SECCOMP_RET_KILL_PROCESS would. While
-// the call waits, the number of its thread is nobody else's. So the process is looked up
-// first, and then it is seen whether the call still waits.
-func (l *listener) kill(n *notification) error {
-	pid, err := process.ThreadGroup(int(n.TID))
-	if err != nil {
-		return err
-	}
-	pidfd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return os.NewSyscallError("pidfd_open", err)
-	}
-	defer unix.Close(pidfd)
-	if err := l.ioctl(notifIDValid, unsafe.Pointer(&n.ID)); err != nil {
-		return os.NewSyscallError("ioctl", err)
-	}
-	return os.NewSyscallError("pidfd_send_signal", unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0))
 }

@@ -4,6 +4,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -24,6 +25,9 @@ type Observer struct {
 	next      uint32            // the number of the next Subject
 	listeners map[int]*listener // by their descriptors
 	processes map[int]*told     // by their pids, until Take
+	// condemned are pidfds of processes that are to end by SIGSYS, with what kills them
+	// otherwise.
+	condemned map[int]*time.Timer
 }
 
 // maxProcesses bounds the processes that have ended and that nobody has asked for.
@@ -43,7 +47,7 @@ func New(arrivals int, arrived func()) (*Observer, error) {
 	}
 	o := &Observer{
 		file: os.NewFile(uintptr(fd), "epoll"), done: make(chan struct{}), arrivals: arrivals, arrived: arrived,
-		subjects: map[uint32]*Subject{}, listeners: map[int]*listener{}, processes: map[int]*told{},
+		subjects: map[uint32]*Subject{}, listeners: map[int]*listener{}, processes: map[int]*told{}, condemned: map[int]*time.Timer{},
 	}
 	if err := o.watch(arrivals); err != nil {
 		o.file.Close()
@@ -60,9 +64,17 @@ func (o *Observer) Close() {
 	o.mu.Unlock()
 	o.file.Close()
 	<-o.done
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	for fd := range o.listeners {
 		unix.Close(fd)
 	}
+	for pidfd, timer := range o.condemned {
+		timer.Stop()
+		_ = unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0)
+		unix.Close(pidfd)
+	}
+	clear(o.condemned)
 }
 
 // Add has the Observer know a Subject. The number that it returns is never 0.
@@ -189,7 +201,7 @@ func (o *Observer) deny(l *listener, n *notification, name string, kill bool) (u
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	l.told.add(name)
-	if kill && l.kill(n) == nil {
+	if kill && o.kill(l, n) == nil {
 		l.told.killed = true
 		return false
 	}

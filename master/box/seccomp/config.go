@@ -7,7 +7,7 @@ type Action uint8
 
 const (
 	Errno Action = iota // the call returns EPERM
-	Kill                // SIGSYS ends the process, without a Notice
+	Kill                // SIGSYS ends the process
 	Log                 // the call is allowed, and without a Notice the kernel's audit log has a line
 )
 
