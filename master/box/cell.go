@@ -127,7 +127,7 @@ func (c *cell) startHolder(t *template) error {
 	if !b.m.addHolder(c) {
 		c.close()
 		b.end()
-		return errors.Join(err, errors.New("the first process of a cell has ended"))
+		return errors.Join(err, errors.New("make a cell: its first process has ended"))
 	}
 	if err != nil { // the thread is lost, and the cell is of no use
 		c.drop()
