@@ -22,7 +22,7 @@ func TestBoxChallenge(t *testing.T) {
 		edited := strings.NewReplacer(":5000", "127.0.0.1:7007", `"20s"`, `"20m"`).Replace(string(text))
 		configure(t, edited)
 		startService(t, "box.conf")
-		group := "/sys/fs/cgroup" + show(t, "ControlGroup") + "/service-challenge/*/"
+		group := "/sys/fs/cgroup" + show(t, "ControlGroup") + "/service-challenge/leaf-*/"
 		for n, c := range []struct{ script, want string }{
 			{"echo fine", `"PREFORKD_EXIT_CODE":"0"`},
 			{"head -c 20M /dev/zero | tail -c 20M >/dev/null", `"PREFORKD_LIMIT":"memory"`},
