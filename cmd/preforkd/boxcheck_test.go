@@ -45,6 +45,12 @@ func TestCheckBox(t *testing.T) {
 		r.Stderr != `preforkd: there is no service "three"; there is one, two, none`+"\n" {
 		t.Errorf("%+v", r)
 	}
+	// The name of a preset's list is told, and so is what it stands for.
+	if r := systest.Run(t, "check", "--box", "cat", "--box-system-calls", "@strict", "--box-system-calls", "mincore", "--", "/bin/cat"); r.Code != exitOK ||
+		row(t, r.Stdout, "system-calls") != "✓ system-calls @strict mincore seccomp key 0.0" ||
+		!strings.Contains(r.Stdout, "\n@strict of system-calls: @system-service ~@privileged ~@resources ") {
+		t.Errorf("%+v", r)
+	}
 	// What is wrong with a box on any machine.
 	if r := systest.Run(t, "check", "--box", "cat", "--box-read-only-paths", "/no/such/path", "--", "/bin/cat"); r.Code != exitUsage || r.Stdout != "" ||
 		r.Stderr != `preforkd: box-read-only-paths "/no/such/path": no such file or directory`+"\n" {

@@ -22,7 +22,7 @@ func TestBoxChallenge(t *testing.T) {
 		edited := strings.NewReplacer(":5000", "127.0.0.1:7007", `"20s"`, `"20m"`).Replace(string(text))
 		configure(t, edited)
 		startService(t, "box.conf")
-		group := "/sys/fs/cgroup" + show(t, "ControlGroup") + "/service-challenge/*/"
+		group := "/sys/fs/cgroup" + show(t, "ControlGroup") + "/service-challenge/leaf-*/"
 		for n, c := range []struct{ script, want string }{
 			{"echo fine", `"PREFORKD_EXIT_CODE":"0"`},
 			{"head -c 20M /dev/zero | tail -c 20M >/dev/null", `"PREFORKD_LIMIT":"memory"`},
@@ -73,10 +73,10 @@ func makeChallenge(t *testing.T) {
 	t.Helper()
 	write(t, "/srv/app/run", "#!/bin/sh\nwhile read -r line; do eval \"$line\"; done\n")
 	run(t, "sh", "-c", `set -e
-cd /srv && chmod 755 app/run && mkdir -p bin dev proc tmp
+cd /srv && chmod 755 app/run && mkdir -p usr/bin dev proc tmp && ln -s usr/bin bin
 for program in sh head tail sleep; do
 	path=$(command -v $program)
-	cp -L "$path" bin/$program
+	cp -L "$path" usr/bin/$program
 	ldd "$path" | sed -n 's|^[^/]*\(/[^ ]*\).*|\1|p' | while read -r library; do
 		mkdir -p ".${library%/*}" && cp -L "$library" ".$library"
 	done

@@ -22,7 +22,7 @@ const (
 )
 
 // deadline is how long anything may take inside; only what is broken takes as long.
-func deadline() time.Duration { return slowtest.Scale(20 * time.Second) }
+func deadline() time.Duration { return slowtest.Scale(2 * time.Minute) }
 
 // run runs a command that must succeed, and returns what it prints.
 func run(t *testing.T, name string, args ...string) string {

@@ -96,7 +96,7 @@ func (s *settings) namespaces(b *config.Box) {
 	// any. Whoever meets others can give them a descriptor of its /tmp (SCM_RIGHTS).
 	s.reusable = b.PrivatePIDs && b.Capabilities != nil && len(b.Capabilities) == 0 &&
 		(b.DynamicUser || b.ProtectKernel) &&
-		(!hasUnix || b.PrivateNetwork && s.mounts.ReadOnly && !writable)
+		(!hasUnix || b.PrivateNetwork && b.IsReadOnly() && !writable)
 }
 
 func (s *settings) translateEntry(b *config.Box, learner *observe.Learner) error {

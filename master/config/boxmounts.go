@@ -1,6 +1,11 @@
 package config
 
-import "github.com/preforkd/preforkd/master/box/mounts"
+import (
+	"slices"
+	"strings"
+
+	"github.com/preforkd/preforkd/master/box/mounts"
+)
 
 // Mounts returns what the box makes of the file system.
 func (b *Box) Mounts() mounts.Config {
@@ -24,6 +29,13 @@ func (b *Box) Mounts() mounts.Config {
 		c.Binds = append(c.Binds, mounts.Bind{Source: p.Source, Target: p.Target, ReadOnly: p.ReadOnly})
 	}
 	return c
+}
+
+// IsReadOnly reports whether everything is read-only but what keys leave writable and
+// what each connection has of its own.
+func (b *Box) IsReadOnly() bool {
+	return b.ProtectSystem == ProtectSystemStrict ||
+		slices.ContainsFunc(b.ReadOnlyPaths, func(path string) bool { return strings.TrimPrefix(path, mayBeMissing) == "/" })
 }
 
 // HasMounts reports whether the box has a file system of its own.

@@ -44,7 +44,7 @@ type exposure struct {
 var exposures = []exposure{
 	{"setuid programs", func(b *Box) bool { return b.NoNewPrivileges }},
 	{"all system calls", func(b *Box) bool { return len(b.SystemCalls) > 0 }},
-	{"all that its user may write to", func(b *Box) bool { return b.ProtectSystem == ProtectSystemStrict || b.RootDirectory != "" }},
+	{"all that its user may write to", func(b *Box) bool { return b.IsReadOnly() || b.RootDirectory != "" }},
 	{"others' files in /tmp", func(b *Box) bool { return b.PrivateTmp }},
 	{"/home", func(b *Box) bool { return b.ProtectHome || b.RootDirectory != "" }},
 	{"the network", func(b *Box) bool { return b.PrivateNetwork }},

@@ -87,6 +87,18 @@ func (f *finder) isDirectory(path string) error {
 	return nil
 }
 
+// validateDirectory checks whether workers find their directory.
+func (s *Service) validateDirectory(v validator, f *finder) {
+	if s.Directory == "" {
+		return
+	}
+	if !strings.HasPrefix(s.Directory, "/") {
+		v.report("directory", s.Directory, "must be an absolute path")
+	} else if err := f.isDirectory(s.Directory); err != nil {
+		v.report("directory", s.Directory, "%v", err)
+	}
+}
+
 // program returns the absolute path of an executable, as the workers have it. It looks
 // in PATH for a name without a slash, as execvp(3) does. Errors start with the name.
 func (f *finder) program(name string) (string, error) {

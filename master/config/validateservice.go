@@ -212,18 +212,6 @@ func (s *Service) validateProcess(v validator) {
 	v.validateEnv(s.Env)
 }
 
-// validateDirectory checks whether workers find their directory.
-func (s *Service) validateDirectory(v validator, f *finder) {
-	if s.Directory == "" {
-		return
-	}
-	if !strings.HasPrefix(s.Directory, "/") {
-		v.report("directory", s.Directory, "must be an absolute path")
-	} else if err := f.isDirectory(s.Directory); err != nil {
-		v.report("directory", s.Directory, "%v", err)
-	}
-}
-
 // validateEnv reports variables that are set twice, or that no program can be
 // given.
 func (v validator) validateEnv(env []string) {

@@ -125,6 +125,7 @@ func TestPartlyOpen(t *testing.T) {
 		{"system-calls", func(b *config.Box) { b.SystemCalls = []string{"~@mount"} }, 0.5},
 		{"system-calls", func(b *config.Box) { b.SystemCalls = []string{"@system-service"} }, 0},
 		{"system-calls", func(b *config.Box) { b.SystemCalls = []string{"@basic", "mount"} }, 0.5},
+		{"protect-system", func(b *config.Box) { b.ReadOnlyPaths = []string{"/"} }, 0},
 		{"system-calls", func(b *config.Box) { b.SystemCalls = []string{"@strict", "mincore"} }, 0},
 		{"system-calls", func(b *config.Box) { b.SystemCalls, b.SystemCallsAction = []string{"read"}, config.SystemCallsLog }, 1},
 		{"capabilities", func(b *config.Box) { b.Capabilities = []string{"net_bind_service"} }, 1. / 3},

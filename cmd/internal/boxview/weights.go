@@ -96,10 +96,10 @@ func openFamilies(b *config.Box, _ User) float64 {
 
 func openFiles(b *config.Box, _ User) float64 {
 	writable := len(b.ReadWritePaths) > 0 || slices.ContainsFunc(b.BindPaths, func(p config.BindPath) bool { return !p.ReadOnly })
-	switch strict := b.ProtectSystem == config.ProtectSystemStrict; {
-	case strict && !writable:
+	switch readOnly := b.IsReadOnly(); {
+	case readOnly && !writable:
 		return 0
-	case strict, b.RootDirectory != "":
+	case readOnly, b.RootDirectory != "":
 		return 1. / 3
 	}
 	return 1
