@@ -166,10 +166,9 @@ func (c *cell) awaitReady(t *template) error {
 	}
 	var failure stub.Failure
 	switch {
-	case errors.As(err, &failure) && failure.Step.Action == stub.MakeMount && failure.Errno == unix.EPERM:
+	case errors.As(err, &failure) && failure.Step.Action == stub.MakeMount:
 		m := t.mounts.CellMounts()[failure.Step.Number]
-		return &MissingError{Key: keyOfMount(&c.box.cfg, m.Target), Missing: "the right to mount a new " + m.Type + " at " + m.Target, Err: failure.Errno,
-			Remedy: "in a container, unmask /proc (systempaths=unconfined) or take the key out"}
+		return explainMount(failure, &c.box.cfg, m.Target, m.Type)
 	case err != nil:
 		return fmt.Errorf("make a cell: %w", err)
 	}

@@ -1,0 +1,64 @@
+package machinetest
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestBoxLife shows that nothing that happens to one connection or to the configuration
+// reaches the others, and that whatever ends the master leaves nothing of its boxes.
+func TestBoxLife(t *testing.T) {
+	Run(t, func(t *testing.T) {
+		configure(t, shell+"memory-max = \"24M\"\nmemory-swap-max = \"0\"\ntasks-max = 8\n")
+		startService(t, "box.conf")
+		group := "/sys/fs/cgroup" + show(t, "ControlGroup")
+		neighbours := []*talk{dialShell(t), dialShell(t)}
+		alive := func() {
+			t.Helper()
+			for _, n := range neighbours {
+				n.isAlive(t)
+			}
+		}
+		for n, c := range []struct{ script, want string }{
+			{"head -c 100M /dev/zero | tail -c 100M >/dev/null", `"PREFORKD_LIMIT":"memory"`},
+			{"bomb() { bomb | bomb & }; bomb", `"PREFORKD_LIMIT":"tasks"`},
+			{"head -c 100M /dev/zero >/tmp/full", `"PREFORKD_LIMIT":"memory"`}, // a tmpfs counts as memory
+		} {
+			dialShell(t).end(t, c.script)
+			awaitReaped(t, n, c.want)
+			alive()
+		}
+		run(t, "systemctl", "reload", unit)
+		alive()
+
+		ends := func(how string, args ...string) {
+			t.Helper()
+			run(t, "systemctl", append(args, unit)...)
+			for _, n := range neighbours {
+				n.isGone(t)
+			}
+			waitFor(t, "no process of a box is left after "+how, func() bool { return len(pooled(t)) == 0 })
+		}
+		ends("a restart", "restart")
+		neighbours = []*talk{dialShell(t), dialShell(t)}
+		before := show(t, "NRestarts")
+		ends("the end of the master", "kill", "--signal=KILL", "--kill-whom=main")
+		waitFor(t, "the unit is started again", func() bool { return show(t, "NRestarts") != before && show(t, "ActiveState") == "active" })
+		neighbours = []*talk{dialShell(t), dialShell(t)}
+		// What the first master has made is gone: there are the groups of the live ones.
+		if groups := leaves(t, group); len(groups) > len(neighbours)+2 {
+			t.Errorf("the groups of connections are %q", groups)
+		}
+		ends("a stop", "stop")
+		if _, err := os.Stat(group); !os.IsNotExist(err) {
+			t.Errorf("the cgroup of the unit is left: %v", err)
+		}
+	})
+}
+
+// leaves returns the groups of connections below that of the unit.
+func leaves(t *testing.T, group string) []string {
+	t.Helper()
+	return strings.Fields(run(t, "find", group, "-mindepth", "2", "-type", "d", "-path", "*/service-*"))
+}
