@@ -14,6 +14,7 @@ const grouped = "memory-max = \"24M\"\nmemory-swap-max = \"0\"\ncpu-quota = \"50
 // be missing, where the configuration says so, and that the others hold.
 func TestBoxPartlyDelegated(t *testing.T) {
 	Run(t, func(t *testing.T) {
+		notInShort(t)
 		// In a slice with others the unit has what these have.
 		write(t, ownDropIns+"/partly.conf", "[Service]\nSlice=preforkdpartly.slice\nDelegate=\nDelegate=memory\n")
 		configure(t, shell+grouped+"optional = [\"cpu-quota\", \"io-weight\", \"memory-high\"]\n")

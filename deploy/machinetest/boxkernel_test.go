@@ -37,6 +37,7 @@ func setSysctl(t *testing.T, name, value string) bool {
 // users without privileges, and that a namespace that it does need is one clear error.
 func TestBoxWithoutUserNamespaces(t *testing.T) {
 	Run(t, func(t *testing.T) {
+		notInShort(t)
 		denied := func() bool {
 			return exec.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "unshare", "--user", "--map-root-user", "--mount", "true").Run() != nil
 		}

@@ -1,6 +1,7 @@
 package machinetest
 
 import (
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -22,7 +23,7 @@ func TestBoxLife(t *testing.T) {
 		}
 		for n, c := range []struct{ script, want string }{
 			{"head -c 100M /dev/zero | tail -c 100M >/dev/null", `"PREFORKD_LIMIT":"memory"`},
-			{"bomb() { bomb | bomb & }; bomb", `"PREFORKD_LIMIT":"tasks"`},
+			{"bomb() { bomb | bomb & }; bomb; while sleep 0.1; do :; done", `"PREFORKD_LIMIT":"tasks"`},
 			{"head -c 100M /dev/zero >/tmp/full", `"PREFORKD_LIMIT":"memory"`}, // a tmpfs counts as memory
 		} {
 			dialShell(t).end(t, c.script)
@@ -61,4 +62,29 @@ func TestBoxLife(t *testing.T) {
 func leaves(t *testing.T, group string) []string {
 	t.Helper()
 	return strings.Fields(run(t, "find", group, "-mindepth", "2", "-type", "d", "-path", "*/service-*"))
+}
+
+// TestBoxWithoutTasks shows that a master which may have no more processes and threads
+// refuses connections, names the step, and goes on: Go would end it for want of a thread.
+func TestBoxWithoutTasks(t *testing.T) {
+	Run(t, func(t *testing.T) {
+		notInShort(t)
+		write(t, ownDropIns+"/tasks.conf", "[Service]\nTasksMax=100\n")
+		configure(t, strings.Replace(shell, "max-connections = 20", "max-connections = 200", 1))
+		startService(t, "box.conf")
+		master := show(t, "MainPID")
+		var all []net.Conn
+		for range 100 { // each has two processes
+			all = append(all, dial(t))
+		}
+		waitFor(t, "connections are refused", func() bool { return strings.Contains(journal(t, "PREFORKD_EVENT=spawn failed"), "in a box: ") })
+		for _, c := range all {
+			c.Close()
+		}
+		waitFor(t, "no process of a box is left", func() bool { return len(pooled(t)) == 0 })
+		dialShell(t)
+		if now := show(t, "MainPID"); now != master {
+			t.Errorf("the master was %s and is %s", master, now)
+		}
+	})
 }

@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/preforkd/preforkd/ipc/needtest"
 )
 
 // shell is a service whose program runs the lines that it reads. What follows are keys of
@@ -101,4 +103,12 @@ func journal(t *testing.T, fields ...string) string {
 	args := []string{"--no-pager", "--boot", "--output=json", "_SYSTEMD_INVOCATION_ID=" + show(t, "InvocationID")}
 	out, _ := exec.Command("journalctl", append(args, fields...)...).Output() // fails if there is nothing
 	return string(out)
+}
+
+// notInShort skips a test in the short form, which has a bound of some minutes.
+func notInShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		needtest.SkipAnywhere(t, "takes a while, and is not in the short form")
+	}
 }

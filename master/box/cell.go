@@ -3,6 +3,7 @@ package box
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strconv"
@@ -113,6 +114,9 @@ func (c *cell) startHolder(t *template) error {
 	err = b.inside(t, nil, t.init.dir, cmd.Start)
 	if cmd.Process == nil {
 		unix.Close(pair[0])
+		if path, ok := errors.AsType[*fs.PathError](err); ok {
+			err = fmt.Errorf("%s: %w", path.Op, path.Err) // the path says nothing to anybody
+		}
 		return explainClone(err, &b.cfg, b.set.cellFlags)
 	}
 	c.pid, c.pidfd, c.control = cmd.Process.Pid, pidfd, pair[0]

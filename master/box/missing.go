@@ -243,6 +243,9 @@ func namespaceUses(b *config.Box) (uses []namespaceUse) {
 	return append(uses, namespaceUse{unix.CLONE_NEWPID, cell})
 }
 
+// refusals are what clone(2) and unshare(2) return where namespaces cannot be had.
+var refusals = []unix.Errno{unix.EPERM, unix.ENOSPC, unix.EUSERS, unix.EINVAL}
+
 // namespaceKinds holds, by flag, how the kernel's limits call namespaces (namespaces(7)).
 var namespaceKinds = map[uintptr]string{
 	unix.CLONE_NEWNS: "mnt", unix.CLONE_NEWIPC: "ipc", unix.CLONE_NEWNET: "net", unix.CLONE_NEWUTS: "uts", unix.CLONE_NEWPID: "pid",
@@ -251,7 +254,13 @@ var namespaceKinds = map[uintptr]string{
 // explainClone makes an error of the kernel for a namespace one that says which key
 // it is for and what would give it. flags are the namespaces that were asked for at
 // once: each is tried on its own to find the one that cannot be had.
+//
+// What is short for a while only is told as it is. A try takes a thread, and where there
+// is none to be had, Go ends the whole process.
 func explainClone(err error, b *config.Box, flags uintptr) error {
+	if !slices.ContainsFunc(refusals, func(e unix.Errno) bool { return errors.Is(err, e) }) {
+		return fmt.Errorf("make a cell: %w", err)
+	}
 	key, kind := "", ""
 	for _, use := range namespaceUses(b) {
 		if flags&use.flag == 0 {
