@@ -163,7 +163,7 @@ func TestOneNamespaceMissing(t *testing.T) {
 	flags := "--box-private-network --box-private-pids --box-private-ipc --box-protect-hostname --box-optional=private-network --box-no-new-privileges"
 	m := systest.Options{Args: append(strings.Fields(flags), program("/bin/cat")...), Wrap: wrap}.Start(t)
 	e := m.WaitFor(t, systest.Is("box incomplete"))
-	if want := "private-network: needs more namespaces (unshare: no space left on device): raise the limits below /proc/sys/user"; e.Error != want {
+	if want := "private-network: needs room for one more net namespace (unshare: no space left on device): a higher sysctl user.max_net_namespaces"; e.Error != want {
 		t.Errorf("got %q, want %q", e.Error, want)
 	}
 	if n := len(m.Events(systest.Is("box incomplete"))); n != 1 {

@@ -326,7 +326,7 @@ func awaitReaped(t *testing.T, n int, want string) {
 		}
 	}()
 	waitFor(t, want, func() bool {
-		lines := strings.Split(strings.TrimSpace(run(t, "journalctl", "--no-pager", "--boot", "--output=json", "--unit="+unit, "PREFORKD_EVENT=reaped")), "\n")
+		lines := strings.Split(strings.TrimSpace(journal(t, "PREFORKD_EVENT=reaped")), "\n")
 		last = lines[len(lines)-1]
 		return len(lines) > n && strings.Contains(last, want) &&
 			strings.Contains(last, "PREFORKD_MEMORY_PEAK") && strings.Contains(last, "PREFORKD_CPU_TIME")

@@ -22,8 +22,9 @@
 //     uses here, and kept in a cache (see EnvCache). Machines share it: each writes
 //     to an overlay of its own, which is gone with it.
 //  2. The directory /opt inside is a second, read-only disk. It has the package's test
-//     binary, built anew without the race detector and without libc, and what "make
-//     install" places, which is copied over the root. So preforkd is installed there.
+//     binary, built anew without the race detector and without libc, those of other
+//     packages whose tests need such a kernel, and what "make install" places, which is
+//     copied over the root. So preforkd is installed there.
 //  3. Inside, the test binary is a service of systemd whose cgroup is delegated to it.
 //     It is told by a virtio port which tests to run, each in a process of its own,
 //     and answers with their output. Its process stands in a subgroup, as the master

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"testing"
 )
 
 // makeOpt makes the disk that is /opt inside. The file has no name. The caller closes
@@ -28,10 +29,10 @@ func makeOpt(ctx context.Context) (_ *os.File, err error) {
 	if err != nil {
 		return nil, err
 	}
-	// The machine has another C library than the one that cgo would link, and the race
-	// detector is too slow there.
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-buildvcs=false", "-o", filepath.Join(tree, "test"), ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	commands := []*exec.Cmd{buildTest(ctx, filepath.Join(tree, "test"), ".")}
+	for _, name := range packages() {
+		commands = append(commands, buildTest(ctx, filepath.Join(tree, packageTest(name)), filepath.Join(repository, name)))
+	}
 	// The directory for what is built is another than the usual one, which others may
 	// be using. The variables of a make that runs the tests are not for this one.
 	install := exec.CommandContext(ctx, "make", "-C", repository, "BIN="+filepath.Join(dir, "bin"), "DESTDIR="+filepath.Join(tree, "installed"), "install")
@@ -40,12 +41,33 @@ func makeOpt(ctx context.Context) (_ *os.File, err error) {
 		return name == "MAKEFLAGS" || name == "MFLAGS" || name == "MAKELEVEL"
 	})
 	disk := exec.CommandContext(ctx, "mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", tree, image, "512M")
-	for _, cmd := range []*exec.Cmd{build, install, disk} {
+	for _, cmd := range append(commands, install, disk) {
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("%v: %w\n%s", cmd.Args, err, out)
 		}
 	}
 	return os.Open(image)
+}
+
+// packages returns the directories of packages whose own tests are for the machine, too:
+// they have more to say on its kernel and with its cgroups. Their test binaries are in /opt.
+func packages() []string {
+	names := []string{"master/box/cgroup", "worker/confine"}
+	if !testing.Short() {
+		names = append(names, "master/box/seccomp", "master/box/stub", "master/box/mounts", "master/box")
+	}
+	return names
+}
+
+// packageTest returns the name of the test binary of a package in /opt.
+func packageTest(directory string) string { return strings.ReplaceAll(directory, "/", "-") + ".test" }
+
+// buildTest returns what builds the test binary of a package. The machine has another C
+// library than the one that cgo would link, and the race detector is too slow there.
+func buildTest(ctx context.Context, binary, directory string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-buildvcs=false", "-o", binary, ".")
+	cmd.Dir, cmd.Env = directory, append(os.Environ(), "CGO_ENABLED=0")
+	return cmd
 }
 
 // repository returns the directory of the module whose tests these are.

@@ -40,7 +40,17 @@ func run(t *testing.T, name string, args ...string) string {
 // installed, which serves as it is. When the test ends, both are as before.
 func startService(t *testing.T, names ...string) {
 	t.Helper()
-	dir := "/run/systemd/system/" + unit + ".d"
+	prepareService(t, names...)
+	run(t, "systemctl", "start", unit)
+}
+
+// ownDropIns is where tests place drop-ins of the unit.
+const ownDropIns = "/run/systemd/system/" + unit + ".d"
+
+// prepareService is startService without the start.
+func prepareService(t *testing.T, names ...string) {
+	t.Helper()
+	const dir = ownDropIns
 	for _, name := range names {
 		text, err := os.ReadFile(dropIns + name)
 		if err != nil {
@@ -62,7 +72,6 @@ func startService(t *testing.T, names ...string) {
 			}
 		}
 	})
-	run(t, "systemctl", "start", unit)
 }
 
 // write writes a file and makes its directory.

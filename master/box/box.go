@@ -150,6 +150,7 @@ func (b *Box) start(t *template, c *process.Command, entry *image, report, conn 
 			return child, err
 		}
 		if !gone && !errors.Is(err, unix.ESRCH) {
+			err = fmt.Errorf("start %s in a box: %w", c.Path, err)
 			own.unused()
 			break
 		}

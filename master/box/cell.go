@@ -3,6 +3,7 @@ package box
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"sync/atomic"
@@ -121,6 +122,9 @@ func (c *cell) startHolder(t *template) error {
 	err = b.inside(t, nil, t.init.dir, cmd.Start)
 	if cmd.Process == nil {
 		unix.Close(pair[0])
+		if path, ok := errors.AsType[*fs.PathError](err); ok {
+			err = fmt.Errorf("%s: %w", path.Op, path.Err) // the path says nothing to anybody
+		}
 		return explainClone(err, &b.cfg, b.set.cellFlags)
 	}
 	c.pid, c.pidfd, c.control = cmd.Process.Pid, pidfd, pair[0]
@@ -174,10 +178,9 @@ func (c *cell) awaitReady(t *template) error {
 	}
 	var failure stub.Failure
 	switch {
-	case errors.As(err, &failure) && failure.Step.Action == stub.MakeMount && failure.Errno == unix.EPERM:
+	case errors.As(err, &failure) && failure.Step.Action == stub.MakeMount:
 		m := t.mounts.CellMounts()[failure.Step.Number]
-		return &MissingError{Key: keyOfMount(&c.box.cfg, m.Target), Missing: "the right to mount a new " + m.Type + " at " + m.Target, Err: failure.Errno,
-			Remedy: "in a container, unmask /proc (systempaths=unconfined) or take the key out"}
+		return explainMount(failure, &c.box.cfg, m.Target, m.Type)
 	case err != nil:
 		return fmt.Errorf("make a cell: %w", err)
 	}

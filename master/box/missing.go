@@ -142,6 +142,22 @@ func keyOfMount(b *config.Box, target string) string {
 	return "private-tmp"
 }
 
+// explainMount makes the failure of a cell's mount one that names the key, where it is
+// that the machine cannot give what the key asks for.
+func explainMount(f stub.Failure, b *config.Box, target, fileSystem string) error {
+	e := &MissingError{Key: keyOfMount(b, target), Err: f.Errno}
+	switch f.Errno {
+	case unix.EPERM:
+		e.Missing = "the right to mount a new " + fileSystem + " at " + target
+		e.Remedy = "in a container, unmask /proc (systempaths=unconfined) or take the key out"
+	case unix.ENOSPC:
+		e.Missing, e.Remedy = "room for more mounts", "a higher sysctl fs.mount-max"
+	default:
+		return fmt.Errorf("make a cell: %w", f)
+	}
+	return e
+}
+
 // addImage makes an image that can be executed in the box. A box with mounts needs a
 // file system for it.
 func (b *Box) addImage(content []byte, mode os.FileMode) (*image, error) {
@@ -227,17 +243,31 @@ func namespaceUses(b *config.Box) (uses []namespaceUse) {
 	return append(uses, namespaceUse{unix.CLONE_NEWPID, cell})
 }
 
+// refusals are what clone(2) and unshare(2) return where namespaces cannot be had.
+var refusals = []unix.Errno{unix.EPERM, unix.ENOSPC, unix.EUSERS, unix.EINVAL}
+
+// namespaceKinds holds, by flag, how the kernel's limits call namespaces (namespaces(7)).
+var namespaceKinds = map[uintptr]string{
+	unix.CLONE_NEWNS: "mnt", unix.CLONE_NEWIPC: "ipc", unix.CLONE_NEWNET: "net", unix.CLONE_NEWUTS: "uts", unix.CLONE_NEWPID: "pid",
+}
+
 // explainClone makes an error of the kernel for a namespace one that says which key
 // it is for and what would give it. flags are the namespaces that were asked for at
 // once: each is tried on its own to find the one that cannot be had.
+//
+// What is short for a while only is told as it is. A try takes a thread, and where there
+// is none to be had, Go ends the whole process.
 func explainClone(err error, b *config.Box, flags uintptr) error {
-	key := ""
+	if !slices.ContainsFunc(refusals, func(e unix.Errno) bool { return errors.Is(err, e) }) {
+		return fmt.Errorf("make a cell: %w", err)
+	}
+	key, kind := "", ""
 	for _, use := range namespaceUses(b) {
 		if flags&use.flag == 0 {
 			continue
 		}
 		if one := tryNamespace(use.flag); one != nil {
-			key, err = use.key, one
+			key, kind, err = use.key, namespaceKinds[use.flag], one
 			break
 		}
 	}
@@ -250,7 +280,7 @@ func explainClone(err error, b *config.Box, flags uintptr) error {
 		e.Missing = "CAP_SYS_ADMIN, and no filter that forbids namespaces"
 		e.Remedy = "give it to the master (box.conf of deploy/drop-in: also RestrictNamespaces=no; --cap-add SYS_ADMIN of a container)"
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EUSERS):
-		e.Missing, e.Remedy = "more namespaces", "raise the limits below /proc/sys/user"
+		e.Missing, e.Remedy = "room for one more "+kind+" namespace", "a higher sysctl user.max_"+kind+"_namespaces"
 	case errors.Is(err, unix.EINVAL):
 		e.Missing, e.Remedy = "a kernel with these namespaces", "a kernel with CONFIG_PID_NS, CONFIG_IPC_NS, CONFIG_NET_NS and CONFIG_UTS_NS"
 	default:
