@@ -48,6 +48,7 @@ type Box struct {
 type entryKey struct {
 	path, directory string
 	report          int
+	handler         bool // its program is passed to it
 }
 
 func newBox(m *Manager, s *shared, service string, cfg *config.Box) (*Box, error) {
@@ -88,6 +89,14 @@ func (b *Box) Start(c *process.Command, conn *os.File, env []string, message []b
 
 // start starts a process for which begin was called.
 func (b *Box) start(t *template, c *process.Command, entry *image, report, conn *os.File, env []string, message []byte) (child *process.Child, err error) {
+	var program *os.File
+	if c.Handler {
+		if program, err = openProgram(c.Path); err != nil {
+			b.end()
+			return nil, err
+		}
+		defer program.Close()
+	}
 	// The first process of an idle cell may have been killed.
 	for range maxIdle + 1 {
 		var own *cell
@@ -105,7 +114,7 @@ func (b *Box) start(t *template, c *process.Command, entry *image, report, conn 
 				break
 			}
 		}
-		in := &process.Inside{Image: entry.path, ImageFile: entry.file, Report: report, Credential: c.Credential, Ambient: b.set.ambient, Cgroup: cgroupFD}
+		in := &process.Inside{Image: entry.path, ImageFile: entry.file, Program: program, Report: report, Credential: c.Credential, Ambient: b.set.ambient, Cgroup: cgroupFD}
 		if own.dynamicUser {
 			in.Credential = &syscall.Credential{Uid: own.uid, Gid: own.uid, Groups: []uint32{}}
 		}
@@ -178,10 +187,20 @@ func (b *Box) inside(t *template, own *cell, dir int, f func() error) error {
 	return err
 }
 
+// openProgram opens the file of a program for no more than to execute it (open(2),
+// O_PATH). The caller must close it.
+func openProgram(path string) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, process.ExecError(path, err.(unix.Errno))
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
 // entry returns the image that makes a process ready and becomes the program of a
 // command.
 func (b *Box) entry(c *process.Command) (*image, error) {
-	key := entryKey{c.Path, c.Directory, c.ReportFD()}
+	key := entryKey{c.Path, c.Directory, c.ReportFD(), c.Handler}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if e := b.entries[key]; e != nil {
@@ -190,6 +209,9 @@ func (b *Box) entry(c *process.Command) (*image, error) {
 	}
 	e := b.set.entry
 	e.Path, e.Directory, e.Report = key.path, key.directory, key.report
+	if c.Handler {
+		e.Program = c.ProgramFD()
+	}
 	if !b.set.mounted() {
 		e.Self = c.ImageFD()
 	}

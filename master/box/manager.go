@@ -42,6 +42,8 @@ type Manager struct {
 	pools   map[config.UserRange]*userpool.Pool
 	holders map[int][]*cell // by the pid of the cell's first process; the pid may be used again before the exit is told of
 	probes  map[int]bool    // pids of processes that have tried a box
+
+	fittings []fitting // of boxes that lack something, of the last moment
 }
 
 // shared is what all boxes of a master have in common.

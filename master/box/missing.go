@@ -14,7 +14,6 @@ import (
 	"github.com/preforkd/preforkd/master/box/stub"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/osthread"
-	"github.com/preforkd/preforkd/master/process"
 )
 
 // A MissingError says that this machine, or what the master may do here, cannot
@@ -37,36 +36,6 @@ func (e *MissingError) Need() string {
 }
 
 func (e *MissingError) Unwrap() error { return e.Err }
-
-// Fit returns the box that a service asks for, as Box does, but without those of
-// the box's optional keys that this machine cannot give. It returns what they lack,
-// in the order in which it was found out.
-func (m *Manager) Fit(service string, cfg *config.Box) (process.Box, []*MissingError, error) {
-	return m.fit(service, cfg, func(key string) bool { return slices.Contains(cfg.Optional, key) })
-}
-
-// Probe is Fit as if every key were optional.
-func (m *Manager) Probe(service string, cfg *config.Box) (process.Box, []*MissingError, error) {
-	return m.fit(service, cfg, func(string) bool { return true })
-}
-
-func (m *Manager) fit(service string, cfg *config.Box, optional func(key string) bool) (process.Box, []*MissingError, error) {
-	var missing []*MissingError
-	less := *cfg
-	for {
-		b, err := m.Box(service, &less)
-		lacks, ok := errors.AsType[*MissingError](err)
-		if !ok || !optional(lacks.Key) {
-			return b, missing, err
-		}
-		next := less.Without(lacks.Key)
-		if !less.Asks(lacks.Key) || next.Asks(lacks.Key) {
-			return nil, missing, err // it would go on like that
-		}
-		missing = append(missing, lacks)
-		less = next
-	}
-}
 
 // keyOfCapability returns the key for which the entry needs a capability.
 func keyOfCapability(b *config.Box, c uintptr) string {

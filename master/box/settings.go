@@ -94,7 +94,7 @@ func (s *settings) namespaces(b *config.Box) {
 		false, unix.CLONE_NEWNS)
 	// Abstract unix sockets are a network namespace's (unix(7)), and so two
 	// connections in one could meet.
-	hasUnix := b.RestrictAddressFamilies == nil || slices.Contains(b.RestrictAddressFamilies, "unix")
+	hasUnix := makesUnixSockets(b)
 	add(b.PrivateNetwork, s.hasCells() || hasUnix, unix.CLONE_NEWNET)
 	add(b.ProtectHostname, s.hasCells(), unix.CLONE_NEWUTS)
 	if !s.hasCells() {
@@ -110,6 +110,19 @@ func (s *settings) namespaces(b *config.Box) {
 	s.reusable = b.PrivatePIDs && b.Capabilities != nil && len(b.Capabilities) == 0 &&
 		(b.DynamicUser || s.mounts.ReadOnly || b.ProtectKernel) &&
 		(!hasUnix || b.PrivateNetwork && s.mounts.ReadOnly && !writable)
+}
+
+// makesUnixSockets reports whether a process in the box can make a unix socket that has a
+// name, or connects to one (socketpair(2) makes none).
+func makesUnixSockets(b *config.Box) bool {
+	if b.RestrictAddressFamilies != nil && !slices.Contains(b.RestrictAddressFamilies, "unix") {
+		return false
+	}
+	if len(b.SystemCalls) == 0 || b.SystemCallsAction == config.SystemCallsLog {
+		return true
+	}
+	policy, err := syscalls.Expand(b.SystemCalls)
+	return err != nil || policy.Decide("socket") == syscalls.Allowed
 }
 
 func (s *settings) translateEntry(b *config.Box) error {

@@ -6,11 +6,9 @@ import (
 	"slices"
 )
 
-// What a service starts from that names no preset.
-const (
-	DefaultProgramBox = BoxNone // programs must go on as they always did: sshd -i starts shells
-	DefaultHandlerBox = BoxNone // of built-in handlers
-)
+// DefaultProgramBox is what a service starts from that names no preset and has a program.
+// Programs must go on as they always did: sshd -i starts shells.
+const DefaultProgramBox = BoxNone
 
 // Defaults of keys that have a value in every preset.
 const (
@@ -56,7 +54,10 @@ var presets = map[BoxPreset]Box{
 // does not exist is none.
 func PresetBox(p BoxPreset) Box {
 	b, known := presets[p]
-	if !known {
+	switch {
+	case p == BoxDefault:
+		b = handlerBox()
+	case !known:
 		p = BoxNone
 	}
 	b.Preset = p
@@ -81,7 +82,7 @@ func (b Box) completed() Box {
 	// In these an empty list means what none does. In Capabilities and
 	// RestrictAddressFamilies it does not.
 	for _, list := range []*[]string{
-		&b.SystemCalls, &b.ReadWritePaths, &b.ReadOnlyPaths, &b.InaccessiblePaths, &b.TemporaryFileSystem, &b.Optional,
+		&b.SystemCalls, &b.ReadWritePaths, &b.ReadOnlyPaths, &b.InaccessiblePaths, &b.TemporaryFileSystem, &b.Optional, &b.Implied,
 	} {
 		if len(*list) == 0 {
 			*list = nil
@@ -103,20 +104,13 @@ func setDefault[V comparable](value *V, otherwise V) {
 	}
 }
 
-// defaultBox returns the preset that a service starts from if it names none.
-func (s *Service) defaultBox() BoxPreset {
-	if len(s.Program) > 0 {
-		return DefaultProgramBox
-	}
-	return DefaultHandlerBox
-}
-
 // IsZero reports whether the box asks for nothing, so that a process needs no
 // preparation for it.
 func (b *Box) IsZero() bool {
 	without := *b
 	// These mean nothing on their own.
-	without.Preset, without.SystemCallsAction, without.PrivateTmpSize, without.UserPool, without.Optional = "", "", 0, UserRange{}, nil
+	without.Preset, without.SystemCallsAction, without.PrivateTmpSize, without.UserPool = "", "", 0, UserRange{}
+	without.Optional, without.Implied = nil, nil
 	return reflect.DeepEqual(without.completed(), PresetBox(BoxNone))
 }
 

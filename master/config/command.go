@@ -51,6 +51,15 @@ func (c *Config) Commands() ([]Commands, error) {
 	return commands, errors.Join(errs...)
 }
 
+// HandlerPath returns the path of the worker binary for a service whose connections it
+// serves by itself, and "" for one with a program.
+func (c *Config) HandlerPath(s *Service) (string, error) {
+	if s.Handler == "" {
+		return "", nil
+	}
+	return c.findWorker()
+}
+
 // RuleCommand returns the command for a connection under a rule that has a
 // program of its own.
 func (c *Config) RuleCommand(s *Service, r *Rule) (Command, error) {

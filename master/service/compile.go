@@ -24,9 +24,9 @@ type Files struct {
 // Boxes returns what workers run in.
 type Boxes interface {
 	// Fit returns the box that a service of a name asks for, nil for none, and what
-	// its optional keys lack on this machine, which the box is without. It makes and
-	// tries it.
-	Fit(service string, b *config.Box) (process.Box, []*box.MissingError, error)
+	// this machine lacks for keys that may be missing, which the box is without. It
+	// makes and tries it. handler is the path of the worker binary if that serves.
+	Fit(service string, b *config.Box, handler string) (process.Box, []*box.MissingError, error)
 }
 
 // A Stderr returns the files that lead where fd 2 of workers is to lead.
@@ -101,18 +101,25 @@ func compile(cfg *config.Config, configured config.Service, commands config.Comm
 	if err != nil {
 		return nil, err
 	}
-	if files.Boxes != nil {
-		if command.Box, s.missing, err = files.Boxes.Fit(configured.Name, &configured.Box); err != nil {
-			return nil, fmt.Errorf("box: %w", err)
-		}
-	}
-	withProgram := func(c config.Command) process.Command {
+	withProgram := func(c config.Command, box process.Box) process.Command {
 		command := command
-		command.Path, command.Args, command.Program = c.Path, c.Args, c.Program
+		command.Path, command.Args, command.Program, command.Box = c.Path, c.Args, c.Program, box
 		return command
 	}
-	s.worker, s.spare = withProgram(commands.Worker), withProgram(commands.Spare)
+	fitted, err := s.fitBoxes(cfg, commands.Worker.Path, files.Boxes)
+	if err != nil {
+		return nil, fmt.Errorf("box: %w", err)
+	}
+	s.worker, s.spare = withProgram(commands.Worker, fitted.handler), withProgram(commands.Spare, fitted.handler)
 	s.spare.Control = true
+	if s.servedByWorker(cfg) {
+		s.worker.Handler, s.spare.Handler = true, true
+		if len(configured.Box.Implied) > 0 {
+			// It opens no file, and a default must not fail for a directory that its user
+			// does not see.
+			s.worker.Directory, s.spare.Directory = "", ""
+		}
+	}
 	for i := range configured.Rules {
 		r := &Rule{Rule: configured.Rules[i]}
 		if len(r.Program) > 0 {
@@ -120,7 +127,7 @@ func compile(cfg *config.Config, configured config.Service, commands config.Comm
 			if err != nil {
 				return nil, fmt.Errorf("rule %d: %w", i+1, err)
 			}
-			c := withProgram(own)
+			c := withProgram(own, fitted.program)
 			r.command = &c
 		}
 		if len(r.Env) > 0 {

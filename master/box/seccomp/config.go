@@ -37,7 +37,7 @@ type Config struct {
 	// given are not affected.
 	AddressFamilies []int
 
-	// Cookie allows execve, write and exit_group when the fourth argument register
-	// holds it (see the package documentation). 0 allows nothing.
+	// Cookie allows execve, execveat, write and exit_group when a register holds it that
+	// is none of their arguments (see the package documentation). 0 allows nothing.
 	Cookie uint64
 }

@@ -28,8 +28,9 @@
 //
 // The process that installs the filter is not the program yet. It must still execute the
 // program, or write what went wrong and end, which the policy may deny. So the program
-// allows execve, write and exit_group when the fourth argument register holds Config.Cookie.
-// The kernel ignores that register for these calls, which have three arguments or one.
+// allows execve, write and exit_group when the fourth argument register holds Config.Cookie,
+// and execveat when the sixth does. The kernel ignores these registers for these calls, which
+// have fewer arguments.
 //
 // This is safe as long as the program in the box does not know the cookie:
 //
@@ -42,5 +43,5 @@
 //     process of an unreadable file is not dumpable either (prctl(2), PR_SET_DUMPABLE). So a
 //     neighbour of the same user cannot see the register in /proc/PID/syscall.
 //
-// Whoever learned it could make these three calls, and nothing else.
+// Whoever learned it could make these calls, and nothing else.
 package seccomp

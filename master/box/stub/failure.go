@@ -21,6 +21,7 @@ type Action uint16
 const (
 	CloseReportOnExec Action = iota + 1
 	CloseSelfOnExec
+	CloseProgramOnExec
 	SetLimit // Step.Number is the resource (RLIMIT_NOFILE ...)
 	SetNice
 	SetIOPriority
@@ -63,6 +64,8 @@ func (s Step) String() string {
 		return "mark the report descriptor close-on-exec"
 	case CloseSelfOnExec:
 		return "mark the descriptor of the entry close-on-exec"
+	case CloseProgramOnExec:
+		return "mark the descriptor of the program close-on-exec"
 	case SetLimit:
 		if int(s.Number) < len(limitNames) {
 			return "set limit-" + limitNames[s.Number]
