@@ -9,6 +9,9 @@ import (
 type fitted struct {
 	handler process.Box // of what serves all connections but those of some rules
 	program process.Box // of programs that rules name
+	// confines says that what is made of the handler's box is as config.Box.ConfinesHandler
+	// tells.
+	confines bool
 }
 
 // servedByWorker reports whether the worker binary itself serves the connections, and is
@@ -32,8 +35,16 @@ func (s *Spec) fitBoxes(cfg *config.Config, worker string, boxes Boxes) (f fitte
 			wanted, s.Service.Box = written, written // the status shows it
 		}
 	}
-	if f.handler, s.missing, err = boxes.Fit(s.Name, &wanted, handler); err != nil || !s.hasPrograms() {
+	if f.handler, s.missing, err = boxes.Fit(s.Name, &wanted, handler); err != nil {
 		return f, err
+	}
+	made := wanted
+	for _, m := range s.missing {
+		made = made.Without(m.Key)
+	}
+	f.confines = f.handler != nil && made.ConfinesHandler()
+	if !s.hasPrograms() {
+		return f, nil
 	}
 	if len(wanted.Implied) == 0 {
 		f.program = f.handler

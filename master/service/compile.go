@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"syscall"
 
+	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/admit"
 	"github.com/preforkd/preforkd/master/box"
 	"github.com/preforkd/preforkd/master/config"
@@ -114,6 +116,10 @@ func compile(cfg *config.Config, configured config.Service, commands config.Comm
 	s.spare.Control = true
 	if s.servedByWorker(cfg) {
 		s.worker.Handler, s.spare.Handler = true, true
+		if fitted.confines {
+			s.worker.Args = append(slices.Clone(s.worker.Args), ipc.ArgumentBoxed)
+			s.spare.Args = append(slices.Clone(s.spare.Args), ipc.ArgumentBoxed)
+		}
 		if len(configured.Box.Implied) > 0 {
 			// It opens no file, and a default must not fail for a directory that its user
 			// does not see.
