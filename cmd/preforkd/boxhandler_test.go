@@ -233,23 +233,3 @@ func TestHandlerBoxMissingIsShown(t *testing.T) {
 		t.Errorf("check: %+v", r)
 	}
 }
-
-// A program that a rule puts in the place of a handler has no box that nobody has asked
-// for.
-func TestHandlerBoxAndRules(t *testing.T) {
-	t.Parallel()
-	needBoxes(t)
-	rule := "\n[[service.one.rule]]\nfrom = [\"127.0.0.2\"]\nprogram = [\"/bin/cat\"]\n"
-	for keys, network := range map[string]bool{"": false, "box.private-network = true": true} {
-		m := systest.Options{Config: single(`handler = "echo"`, keys) + rule}.Start(t)
-		for source, ruled := range map[string]bool{"127.0.0.1": false, "127.0.0.2": true} {
-			c := dialSource(t, m, source)
-			c.Echo(t, "hello")
-			if b := seeBox(t, c.Worker(t)); b.ownMounts == ruled || b.ownNetwork != (network || !ruled) {
-				t.Errorf("%q, from %s: %+v", keys, source, b)
-			}
-			c.CloseWrite(t)
-			c.ExpectEnd(t)
-		}
-	}
-}

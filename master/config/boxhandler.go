@@ -114,8 +114,7 @@ func (b *Box) MayLack(key string) bool {
 	return slices.Contains(b.Optional, key) || slices.Contains(b.Implied, key)
 }
 
-// Written returns the box without what it has by default only: what programs have that
-// stand in for a built-in handler.
+// Written returns the box without what it has by default only.
 func (b *Box) Written() Box {
 	written := *b
 	for _, key := range b.Implied {
