@@ -54,34 +54,6 @@ func (s *services) close() {
 	s.stderr.Close()
 }
 
-func (s *services) closeBoxes() {
-	if s.boxes != nil {
-		s.boxes.Close()
-	}
-}
-
-// useBoxes tells which boxes the services in force have.
-func (s *services) useBoxes() {
-	if s.boxes == nil {
-		return
-	}
-	var used []process.Box
-	for _, svc := range s.inForce {
-		used = append(used, svc.Spec().ProcessBoxes()...)
-	}
-	s.boxes.Use(used)
-}
-
-// logMissing says what the boxes of the services in force lack, once for each service
-// and key.
-func (s *services) logMissing() {
-	for _, svc := range s.inForce {
-		for _, missing := range svc.MissingNews() {
-			svc.Log.Warn(logging.EventBoxIncomplete, zap.String("key", missing.Key), logging.Error(missing))
-		}
-	}
-}
-
 // A compiled is a configuration that is ready to be put in force: nothing is left
 // to be looked up.
 type compiled struct {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/preforkd/preforkd/master/box"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/human"
 	"github.com/preforkd/preforkd/master/process"
@@ -117,17 +118,17 @@ func runInBox(s *config.Service, program []string) error {
 	if s.Umask.Set {
 		c.Umask = &s.Umask.Bits
 	}
-	box, missing, err := room.boxes.Fit(s.Name, &s.Box)
+	own, missing, err := room.boxes.Fit(s.Name, &s.Box, "")
 	switch {
 	case err != nil:
 		return boxError(s, err)
-	case box == nil:
+	case own == nil:
 		return boxError(s, fmt.Errorf("nothing of it can be had here: %w", missing[0]))
 	}
-	for _, m := range missing {
-		fmt.Fprintf(os.Stderr, "preforkd: service %s: box lacks %s\n", s.Name, errorLine(m))
+	if _, needs := box.Summarize(missing); needs != "" {
+		fmt.Fprintf(os.Stderr, "preforkd: service %s: box lacks %s\n", s.Name, needs)
 	}
-	c.Box = box
+	c.Box = own
 	terminal := newForeground()
 	child, err := room.spawner.Start(&c, nil, boxEnvironment(s), nil)
 	if err != nil {
@@ -135,7 +136,7 @@ func runInBox(s *config.Service, program []string) error {
 	}
 	child.ReleaseHandle()
 	exit := terminal.wait(child.Pid)
-	err = box.Failure(&c, &exit)
+	err = own.Failure(&c, &exit)
 	if child.Cell != nil {
 		now, _ := child.Cell.Leave(func(r process.Remains) { // on close, at the latest
 			fmt.Fprintf(os.Stderr, "preforkd: ended what %s has left behind; processes: %d\n", human.Printable(program[0]), r.Leftovers)

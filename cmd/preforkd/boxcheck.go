@@ -31,15 +31,19 @@ func checkBox(w io.Writer, cfg *config.Config, name string) error {
 		return failure(err)
 	}
 	defer room.close()
-	_, missing, err := room.boxes.Probe(s.Name, &s.Box)
+	handler, err := cfg.HandlerPath(s)
+	if err != nil {
+		return err
+	}
+	_, missing, err := room.boxes.Probe(s.Name, &s.Box, handler)
 	if err != nil {
 		return boxError(s, err)
 	}
 	var required box.Lacks
 	for _, m := range missing {
-		optional := slices.Contains(s.Box.Optional, m.Key)
-		report.Missing = append(report.Missing, boxview.Missing{Key: m.Key, Reason: m.Need() + ": " + m.Remedy, Optional: optional})
-		if !optional {
+		report.Missing = append(report.Missing, boxview.Missing{Key: m.Key, Reason: m.Need() + ": " + m.Remedy,
+			Optional: slices.Contains(s.Box.Optional, m.Key), Implied: slices.Contains(s.Box.Implied, m.Key)})
+		if !s.Box.MayLack(m.Key) {
 			required = append(required, m)
 		}
 	}

@@ -53,6 +53,7 @@ type Box struct {
 type entryKey struct {
 	path, directory string
 	report          int
+	handler         bool // its program is passed to it
 }
 
 // newBox returns a box. With a learner its filter tells of all calls.
@@ -105,6 +106,14 @@ func (b *Box) Start(c *process.Command, conn *os.File, env []string, message []b
 
 // start starts a process for which begin was called.
 func (b *Box) start(t *template, c *process.Command, entry *image, report, conn *os.File, env []string, message []byte) (child *process.Child, err error) {
+	var program *os.File
+	if c.Handler {
+		if program, err = openProgram(c); err != nil {
+			b.end()
+			return nil, err
+		}
+		defer program.Close()
+	}
 	// The first process of an idle cell may have been killed.
 	for range maxIdle + 1 {
 		var own *cell
@@ -126,7 +135,7 @@ func (b *Box) start(t *template, c *process.Command, entry *image, report, conn 
 				break
 			}
 		}
-		in := &process.Inside{Image: entry.path, ImageFile: entry.file, Report: report, Credential: c.Credential, Ambient: b.set.ambient, Cgroup: cgroupFD}
+		in := &process.Inside{Image: entry.path, ImageFile: entry.file, Program: program, Report: report, Credential: c.Credential, Ambient: b.set.ambient, Cgroup: cgroupFD}
 		if own.dynamicUser {
 			in.Credential = &syscall.Credential{Uid: own.uid, Gid: own.uid, Groups: []uint32{}}
 		}
@@ -200,10 +209,20 @@ func (b *Box) inside(t *template, own *cell, dir int, f func() error) error {
 	return err
 }
 
+// openProgram opens the file of a command for no more than to execute it (open(2),
+// O_PATH). The caller must close it.
+func openProgram(c *process.Command) (*os.File, error) {
+	fd, err := unix.Open(c.Path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, c.ExecError(c.Path, err.(unix.Errno))
+	}
+	return os.NewFile(uintptr(fd), c.Path), nil
+}
+
 // entry returns the image that makes a process ready and becomes the program of a
 // command.
 func (b *Box) entry(c *process.Command) (*image, error) {
-	key := entryKey{c.Path, c.Directory, c.ReportFD()}
+	key := entryKey{c.Path, c.Directory, c.ReportFD(), c.Handler}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if e := b.entries[key]; e != nil {
@@ -213,6 +232,9 @@ func (b *Box) entry(c *process.Command) (*image, error) {
 	e := b.set.entry
 	e.Path, e.Directory, e.Report = key.path, key.directory, key.report
 	e.Listener = b.template.subject
+	if c.Handler {
+		e.Program = c.ProgramFD()
+	}
 	if !b.set.mounted() {
 		e.Self = c.ImageFD()
 	}

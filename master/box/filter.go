@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"runtime"
+	"slices"
 
 	"github.com/preforkd/preforkd/master/box/observe"
 	"github.com/preforkd/preforkd/master/box/seccomp"
@@ -93,4 +94,18 @@ func seccompConfig(b *config.Box) (c seccomp.Config, restricted bool, err error)
 		}
 	}
 	return c, restricted, nil
+}
+
+// makesUnixSockets reports whether a process in the box can make a unix socket that has a
+// name, or connects to one (socketpair(2) makes none).
+func makesUnixSockets(b *config.Box) bool {
+	if b.RestrictAddressFamilies != nil && !slices.Contains(b.RestrictAddressFamilies, "unix") {
+		return false
+	}
+	list := b.SystemCallList()
+	if len(list) == 0 || b.SystemCallsAction == config.SystemCallsLog {
+		return true
+	}
+	policy, err := syscalls.Expand(list)
+	return err != nil || policy.Decide("socket") == syscalls.Allowed
 }

@@ -44,6 +44,8 @@ type Manager struct {
 	pools   map[config.UserRange]*userpool.Pool
 	holders map[int][]*cell // by the pid of the cell's first process; the pid may be used again before the exit is told of
 	probes  map[int]bool    // pids of processes that have tried a box
+
+	fittings []fitting // of boxes that lack something, of the last moment
 }
 
 // NewManager returns a Manager without boxes. The caller must call Close.

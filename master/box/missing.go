@@ -14,7 +14,6 @@ import (
 	"github.com/preforkd/preforkd/master/box/stub"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/osthread"
-	"github.com/preforkd/preforkd/master/process"
 )
 
 // A MissingError says that this machine, or what the master may do here, cannot
@@ -37,48 +36,6 @@ func (e *MissingError) Need() string {
 }
 
 func (e *MissingError) Unwrap() error { return e.Err }
-
-// Fit returns the box that a service asks for, as Box does, but without those of
-// the box's optional keys that this machine cannot give. It returns what they lack,
-// in the order in which it was found out. An error of the type Lacks has all that
-// others lack.
-func (m *Manager) Fit(service string, cfg *config.Box) (process.Box, []*MissingError, error) {
-	b, missing, err := m.Probe(service, cfg)
-	var required Lacks
-	for _, lacks := range missing {
-		if !slices.Contains(cfg.Optional, lacks.Key) {
-			required = append(required, lacks)
-		}
-	}
-	switch lacks, ok := errors.AsType[*MissingError](err); {
-	case ok:
-		return nil, nil, append(required, lacks)
-	case len(required) > 0:
-		return nil, nil, required
-	case err != nil:
-		return nil, nil, err
-	}
-	return b, missing, nil
-}
-
-// Probe is Fit as if every key were optional.
-func (m *Manager) Probe(service string, cfg *config.Box) (process.Box, []*MissingError, error) {
-	var missing []*MissingError
-	less := *cfg
-	for {
-		b, err := m.Box(service, &less)
-		lacks, ok := errors.AsType[*MissingError](err)
-		if !ok {
-			return b, missing, err
-		}
-		next := less.Without(lacks.Key)
-		if !less.Asks(lacks.Key) || next.Asks(lacks.Key) {
-			return nil, missing, err // it would go on like that
-		}
-		missing = append(missing, lacks)
-		less = next
-	}
-}
 
 // keyOfCapability returns the key for which the entry needs a capability.
 func keyOfCapability(b *config.Box, c uintptr) string {

@@ -81,7 +81,7 @@ func (s *settings) namespaces(b *config.Box) {
 	add(b.HasMounts(), false, unix.CLONE_NEWNS)
 	// Abstract unix sockets are a network namespace's (unix(7)), and so two
 	// connections in one could meet.
-	hasUnix := b.RestrictAddressFamilies == nil || slices.Contains(b.RestrictAddressFamilies, "unix")
+	hasUnix := makesUnixSockets(b)
 	add(b.PrivateNetwork, s.hasCells() || hasUnix, unix.CLONE_NEWNET)
 	add(b.ProtectHostname, s.hasCells(), unix.CLONE_NEWUTS)
 	if !s.hasCells() {

@@ -100,6 +100,9 @@ type Box struct {
 
 	// Optional names the keys that may be missing on this machine.
 	Optional []string
+	// Implied names the keys by which the box asks for something only because it is the
+	// default box of a built-in handler. They may be missing as well.
+	Implied []string
 }
 
 // A BindPath makes a file or directory appear in a box at another place. A "-" before

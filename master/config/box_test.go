@@ -67,7 +67,7 @@ func TestDefaultBox(t *testing.T) {
 		}
 		want := PresetBox(DefaultProgramBox)
 		if c.Services[0].Handler != "" {
-			want = PresetBox(DefaultHandlerBox)
+			want = c.Services[0].defaultBox()
 		}
 		if diff := cmp.Diff(want, c.Services[0].Box); diff != "" || strings.Contains(c.TOML(), "box") {
 			t.Errorf("%s\n%s", diff, c.TOML())

@@ -13,7 +13,7 @@ var sharedKeys = map[string]string{"runtime-max": "max-lifetime", "oom-score-adj
 // decodeBox decodes the table of a service's box, or sets the default if n is
 // nil. The keys of the service itself must have been decoded.
 func (s *Service) decodeBox(scope string, n *node, errs *ConfigErrors) {
-	s.Box, s.boxAt = PresetBox(s.defaultBox()), positions{"": s.at[""]}
+	s.Box, s.boxAt = s.defaultBox(), positions{"": s.at[""]}
 	if n == nil {
 		return
 	}
@@ -40,7 +40,7 @@ func (s *Service) decodeBox(scope string, n *node, errs *ConfigErrors) {
 // setBoxFlags sets what the flags of the box say.
 func (s *Service) setBoxFlags(flags map[string][]string, errs *ConfigErrors) {
 	given := func(flag string) bool { return len(flags[flag]) > 0 }
-	s.Box = PresetBox(s.defaultBox())
+	s.Box = s.defaultBox()
 	setFlags(boxPrefix, boxKeys, s, flags, errs)
 	s.resolveBox(boxPrefix, given, func(key string) bool { return given(boxPrefix + key) }, errs)
 }
@@ -53,6 +53,7 @@ func (s *Service) resolveBox(scope string, has, hasInBox func(key string) bool, 
 			errs.add(s.boxAt.find(inBox), "%s%s: stands for %s of the service, which cannot be given as well", scope, inBox, name)
 		}
 	}
+	s.imply(hasInBox)
 	if !hasInBox("require") {
 		return
 	}
@@ -103,9 +104,21 @@ func boxValue(k key[Service], b *Box) string {
 	return text
 }
 
-// printsBox reports whether a file must have a table for the service's box.
+// printsBoxKey reports whether a file must have a key in that table. What is implied
+// would be required if it stood there.
+func (b *Box) printsBoxKey(name string) bool {
+	return !slices.Contains(b.Implied, name) && (name != "preset" || b.Preset != BoxDefault)
+}
+
+// printsBox reports whether a file must have a table for the service's box. What is left
+// out of the default box of a handler is written down, whatever the reason was.
 func (s *Service) printsBox() bool {
-	return !reflect.DeepEqual(s.Box.completed(), PresetBox(s.defaultBox()))
+	byDefault := PresetBox(DefaultProgramBox)
+	if len(s.Program) == 0 {
+		byDefault = PresetBox(BoxDefault)
+		byDefault.Implied = byDefault.asked()
+	}
+	return !reflect.DeepEqual(s.Box.completed(), byDefault)
 }
 
 // boxScope returns the start of messages about the box, as decodeBox and

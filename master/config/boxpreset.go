@@ -7,11 +7,9 @@ import (
 	"strings"
 )
 
-// What a service starts from that names no preset.
-const (
-	DefaultProgramBox = BoxNone // programs must go on as they always did: sshd -i starts shells
-	DefaultHandlerBox = BoxNone // of built-in handlers
-)
+// DefaultProgramBox is what a service starts from that names no preset and has a program.
+// Programs must go on as they always did: sshd -i starts shells.
+const DefaultProgramBox = BoxNone
 
 // Defaults of keys that have a value in every preset.
 const (
@@ -57,7 +55,10 @@ var presets = map[BoxPreset]Box{
 // does not exist is none.
 func PresetBox(p BoxPreset) Box {
 	b, known := presets[p]
-	if !known {
+	switch {
+	case p == BoxDefault:
+		b = handlerBox()
+	case !known:
 		p = BoxNone
 	}
 	b.Preset = p
@@ -82,7 +83,7 @@ func (b Box) completed() Box {
 	// In these an empty list means what none does. In Capabilities and
 	// RestrictAddressFamilies it does not.
 	for _, list := range []*[]string{
-		&b.SystemCalls, &b.ReadWritePaths, &b.ReadOnlyPaths, &b.InaccessiblePaths, &b.TemporaryFileSystem, &b.Optional,
+		&b.SystemCalls, &b.ReadWritePaths, &b.ReadOnlyPaths, &b.InaccessiblePaths, &b.TemporaryFileSystem, &b.Optional, &b.Implied,
 	} {
 		if len(*list) == 0 {
 			*list = nil
@@ -104,14 +105,6 @@ func setDefault[V comparable](value *V, otherwise V) {
 	}
 }
 
-// defaultBox returns the preset that a service starts from if it names none.
-func (s *Service) defaultBox() BoxPreset {
-	if len(s.Program) > 0 {
-		return DefaultProgramBox
-	}
-	return DefaultHandlerBox
-}
-
 // IsZero reports whether the box asks for nothing, so that a process needs no
 // preparation for it.
 func (b *Box) IsZero() bool { return reflect.DeepEqual(b.Effective(), PresetBox(BoxNone)) }
@@ -121,7 +114,7 @@ func (b *Box) IsZero() bool { return reflect.DeepEqual(b.Effective(), PresetBox(
 // order means nothing are sorted, and what means nothing here has its default.
 func (b *Box) Effective() Box {
 	e := b.completed()
-	e.Preset, e.Optional = BoxNone, nil
+	e.Preset, e.Optional, e.Implied = BoxNone, nil, nil
 	e.SystemCalls = b.SystemCallList()
 	if !e.filters() {
 		e.SystemCallsAction = DefaultBoxAction

@@ -45,13 +45,18 @@ var exposures = []exposure{
 	{"setuid programs", func(b *Box) bool { return b.NoNewPrivileges }},
 	{"all system calls", func(b *Box) bool { return len(b.SystemCalls) > 0 }},
 	{"all that its user may write to", func(b *Box) bool { return b.IsReadOnly() || b.RootDirectory != "" }},
-	{"others' files in /tmp", func(b *Box) bool { return b.PrivateTmp }},
+	{"others' files in /tmp", (*Box).HidesTmp},
 	{"/home", func(b *Box) bool { return b.ProtectHome || b.RootDirectory != "" }},
 	{"the network", func(b *Box) bool { return b.PrivateNetwork }},
 	{"other processes", func(b *Box) bool { return b.PrivatePIDs }},
 	{"what else belongs to its user", func(b *Box) bool { return b.DynamicUser }},
 	{"all memory", func(b *Box) bool { return b.Cgroup.MemoryMax > 0 || b.ServiceCgroup.MemoryMax > 0 }},
 	{"all process ids", func(b *Box) bool { return b.Cgroup.TasksMax > 0 || b.ServiceCgroup.TasksMax > 0 }},
+}
+
+// HidesTmp reports whether nothing of others is in /tmp.
+func (b *Box) HidesTmp() bool {
+	return b.PrivateTmp || slices.Contains(b.TemporaryFileSystem, "/tmp")
 }
 
 // open returns what a box does not stand in the way of.

@@ -53,6 +53,22 @@ func (c *Config) Commands() ([]Commands, error) {
 	return commands, errors.Join(errs...)
 }
 
+// HandlerPath returns the path of the worker binary for a service with ServesHandler, and
+// "" for others.
+func (c *Config) HandlerPath(s *Service) (string, error) {
+	if !c.ServesHandler(s) {
+		return "", nil
+	}
+	return c.findWorker(&finder{})
+}
+
+// ServesHandler reports whether preforkd's own worker binary serves the connections of a
+// service by itself: no tool is put in front of it, and worker-binary names no program of
+// another name, which is somebody's own.
+func (c *Config) ServesHandler(s *Service) bool {
+	return s.Handler != "" && len(c.Wrap) == 0 && (c.WorkerBinary == "" || filepath.Base(c.WorkerBinary) == workerName)
+}
+
 // RuleCommand returns the command for a connection under a rule that has a
 // program of its own.
 func (c *Config) RuleCommand(s *Service, r *Rule) (command Command, err error) {
@@ -73,6 +89,9 @@ func (c *Config) commands(f *finder, s *Service, argv []string) (Commands, error
 		if program, err = f.program(argv[0]); err != nil {
 			return Commands{}, fmt.Errorf("program %w", err)
 		}
+	}
+	if c.ServesHandler(s) {
+		f = &finder{} // it is passed into the box
 	}
 	if s.Handler != "" || s.Handoff == HandoffSystemd || s.Handoff == HandoffStdio && s.MaxSpares > 0 {
 		if worker, err = c.findWorker(f); err != nil {

@@ -60,11 +60,12 @@ func FromFlags(flags map[string][]string, handler string, program []string, run 
 	c, s := Default(), DefaultService()
 	s.Handler, s.Program = handler, program
 	setFlags("", serviceKeys, &s, flags, &errs)
-	s.setBoxFlags(flags, &errs)
 	s.resolveSpares(func(key string) bool { return len(flags[key]) > 0 }, Position{}, "", &errs)
+	s.setBoxFlags(flags, &errs)
 	setFlags("", masterKeys, &c, flags, &errs)
 	c.Services, c.Run = []Service{s}, run
 	c.Complete()
+	c.settleHandlerBoxes()
 	c.validate(&errs)
 	return c, errs.err()
 }

@@ -17,6 +17,7 @@ func Parse(file string, text []byte, run Run) (Config, error) {
 	c.Run = run
 	c.override(&errs)
 	c.Complete()
+	c.settleHandlerBoxes()
 	c.validate(&errs)
 	return c, errs.err()
 }
@@ -67,8 +68,8 @@ func decodeServices(c *Config, services *table, errs *ConfigErrors) {
 			}
 			return slices.Contains(nestedTables, key)
 		})
-		s.decodeBox(scope, box, errs)
 		s.resolveSpares(s.at.has, s.at.find("spares"), scope, errs)
+		s.decodeBox(scope, box, errs)
 		if !s.at.has("handler") && !s.at.has("program") {
 			errs.add(e.value.table.at, "%shandler or program is missing", scope)
 		}

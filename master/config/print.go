@@ -11,7 +11,7 @@ import (
 func (c *Config) TOML() string {
 	var b strings.Builder
 	b.WriteString("[master]\n")
-	printTable(&b, masterKeys, c)
+	printTable(&b, masterKeys, c, anyKey)
 	for i := range c.Services {
 		b.WriteString("\n" + c.Services[i].TOML())
 	}
@@ -25,31 +25,34 @@ func (s *Service) TOML() string {
 	var b strings.Builder
 	header := "service." + tomlKey(s.Name)
 	fmt.Fprintf(&b, "[%s]\n", header)
-	printTable(&b, serviceKeys, s)
+	printTable(&b, serviceKeys, s, anyKey)
 	if s.printsBox() {
 		fmt.Fprintf(&b, "\n[%s.box]\n", header)
-		printTable(&b, boxKeys, s)
+		printTable(&b, boxKeys, s, s.Box.printsBoxKey)
 	}
 	for i := range s.Rules {
 		fmt.Fprintf(&b, "\n[[%s.rule]]\n", header)
-		printTable(&b, ruleKeys, &s.Rules[i])
+		printTable(&b, ruleKeys, &s.Rules[i], anyKey)
 	}
 	return b.String()
 }
 
-func printTable[T any](b *strings.Builder, keys []key[T], from *T) {
+// printTable prints the keys that have a value and that prints is true for.
+func printTable[T any](b *strings.Builder, keys []key[T], from *T, prints func(name string) bool) {
 	width := 0
 	for _, k := range keys {
-		if _, ok := k.format(from); ok {
+		if _, ok := k.format(from); ok && prints(k.name) {
 			width = max(width, len(k.name))
 		}
 	}
 	for _, k := range keys {
-		if value, ok := k.format(from); ok {
+		if value, ok := k.format(from); ok && prints(k.name) {
 			fmt.Fprintf(b, "%-*s = %s\n", width, k.name, value)
 		}
 	}
 }
+
+func anyKey(string) bool { return true }
 
 // tomlKey formats a key. It quotes the key unless it consists of letters,
 // digits, '_' and '-'.

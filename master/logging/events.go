@@ -28,7 +28,7 @@ const (
 	EventWorkerContinued = "worker continued"       // a worker that was stopped goes on: service, conn, pid
 	EventLearning        = "learning"               // what connections of a service use is observed: service, and the client as reason
 	EventLearned         = "learned"                // that is over: service, reason, processes, error if the service is still observed
-	EventBoxIncomplete   = "box incomplete"         // an optional key of a service's box cannot be had: service, key, error
+	EventBoxIncomplete   = "box incomplete"         // a key of a box that may be missing cannot be had: service or services, key, error
 )
 
 // eventLinesLost takes the place of lines for which there was no room: lines.

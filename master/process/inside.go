@@ -98,6 +98,10 @@ type Inside struct {
 	// becomes ImageFD in the child, and Image is then of no account. The file stays the
 	// caller's.
 	ImageFile *os.File
+	// Program is the open file of the program that the image executes, or nil if the
+	// image finds it by Command.Path. It becomes ProgramFD in the child. The file stays
+	// the caller's.
+	Program *os.File
 	// Report is a socket that the image tells of failures on. It becomes
 	// ReportFD in the child. The file stays the caller's.
 	Report *os.File
@@ -121,8 +125,16 @@ func (c *Command) ReportFD() int {
 // firstExtraFile is the descriptor that the first of exec.Cmd.ExtraFiles becomes.
 const firstExtraFile = 3
 
+// ProgramFD returns which descriptor of a child Inside.Program becomes.
+func (c *Command) ProgramFD() int { return c.ReportFD() + 1 }
+
 // ImageFD returns which descriptor of a child Inside.ImageFile becomes.
-func (c *Command) ImageFD() int { return c.ReportFD() + 1 }
+func (c *Command) ImageFD() int {
+	if c.Handler {
+		return c.ProgramFD() + 1
+	}
+	return c.ReportFD() + 1
+}
 
 // FilePath returns the path by which a process executes what it has open. The
 // descriptor must be one that it gets by exec.Cmd: package syscall moves others about
@@ -146,6 +158,9 @@ func (in *Inside) apply(cmd *exec.Cmd) {
 	}
 	cmd.Path, cmd.Dir = in.Image, ""
 	cmd.ExtraFiles = append(cmd.ExtraFiles, in.Report)
+	if in.Program != nil {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, in.Program)
+	}
 	if in.ImageFile != nil {
 		cmd.Path = FilePath(len(cmd.ExtraFiles) + firstExtraFile)
 		cmd.ExtraFiles = append(cmd.ExtraFiles, in.ImageFile)

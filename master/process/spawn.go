@@ -25,6 +25,10 @@ type Command struct {
 	// executes once it has its connection. It is empty where Path is the program.
 	Program string
 
+	// Handler says that Path is the worker binary, which serves by itself. A box passes it
+	// the open file: the binary need not be there in the box.
+	Handler bool
+
 	// Control selects the worker handoff. The program then gets the connection
 	// as ipc.FDConnection and a control channel as ipc.FDControl. A spare gets
 	// /dev/null as ipc.FDConnection. Without Control the program gets the
@@ -170,7 +174,7 @@ func (c *Command) ExecError(path string, errno unix.Errno) error {
 // the file is there.
 func (c *Command) explain(path string, err error) error {
 	open := executable.Open
-	if c.Box != nil {
+	if c.Box != nil && !c.Handler { // a handler is passed into it
 		open = c.Box.Open
 	}
 	if errors.Is(err, unix.ENOENT) {

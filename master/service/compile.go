@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"reflect"
+	"slices"
 	"syscall"
 
+	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/admit"
 	"github.com/preforkd/preforkd/master/box"
 	"github.com/preforkd/preforkd/master/config"
@@ -26,38 +27,9 @@ type Files struct {
 // Boxes returns what workers run in.
 type Boxes interface {
 	// Fit returns the box that a service of a name asks for, nil for none, and what
-	// its optional keys lack on this machine, which the box is without. It makes and
-	// tries it.
-	Fit(service string, b *config.Box) (process.Box, []*box.MissingError, error)
-}
-
-// lackingBoxes remembers which boxes cannot be had: many services may ask for the same,
-// and it takes a try for each of its keys to find out.
-type lackingBoxes struct {
-	Boxes
-	known []lackingBox
-}
-
-type lackingBox struct {
-	cfg   *config.Box
-	lacks box.Lacks
-}
-
-// maxLackingBoxes bounds how many are compared with the next one.
-const maxLackingBoxes = 64
-
-// Fit implements Boxes.
-func (l *lackingBoxes) Fit(service string, cfg *config.Box) (process.Box, []*box.MissingError, error) {
-	for _, k := range l.known {
-		if reflect.DeepEqual(k.cfg, cfg) {
-			return nil, nil, k.lacks
-		}
-	}
-	b, missing, err := l.Boxes.Fit(service, cfg)
-	if lacks, ok := errors.AsType[box.Lacks](err); ok && len(l.known) < maxLackingBoxes {
-		l.known = append(l.known, lackingBox{cfg, lacks})
-	}
-	return b, missing, err
+	// this machine lacks for keys that may be missing, which the box is without. It
+	// makes and tries it. handler is the path of the worker binary if that serves.
+	Fit(service string, b *config.Box, handler string) (process.Box, []*box.MissingError, error)
 }
 
 // A Stderr returns the files that lead where fd 2 of workers is to lead.
@@ -92,9 +64,6 @@ func Compile(cfg *config.Config, files Files) ([]*Spec, error) {
 		return nil, err
 	}
 	specs := make([]*Spec, len(cfg.Services))
-	if files.Boxes != nil {
-		files.Boxes = &lackingBoxes{Boxes: files.Boxes}
-	}
 	var lacking box.LackError
 	for i, configured := range cfg.Services {
 		specs[i], err = compile(cfg, configured, commands[i], files)
@@ -143,10 +112,13 @@ func compile(cfg *config.Config, configured config.Service, commands config.Comm
 	if err != nil {
 		return nil, err
 	}
-	if files.Boxes != nil {
-		if command.Box, s.missing, err = files.Boxes.Fit(configured.Name, &configured.Box); err != nil {
-			return nil, fmt.Errorf("box: %w", err)
-		}
+	handler := ""
+	if cfg.ServesHandler(&configured) {
+		handler = commands.Worker.Path
+	}
+	var confines bool
+	if command.Box, confines, err = s.fitBox(handler, files.Boxes); err != nil {
+		return nil, fmt.Errorf("box: %w", err)
 	}
 	withProgram := func(c config.Command) process.Command {
 		command := command
@@ -155,6 +127,18 @@ func compile(cfg *config.Config, configured config.Service, commands config.Comm
 	}
 	s.worker, s.spare = withProgram(commands.Worker), withProgram(commands.Spare)
 	s.spare.Control = true
+	if handler != "" {
+		s.worker.Handler, s.spare.Handler = true, true
+		if confines {
+			s.worker.Args = append(slices.Clone(s.worker.Args), ipc.ArgumentBoxed)
+			s.spare.Args = append(slices.Clone(s.spare.Args), ipc.ArgumentBoxed)
+		}
+		if len(configured.Box.Implied) > 0 {
+			// It opens no file, and a default must not fail for a directory that its user
+			// does not see.
+			s.worker.Directory, s.spare.Directory = "", ""
+		}
+	}
 	for i := range configured.Rules {
 		r := &Rule{Rule: configured.Rules[i]}
 		if len(r.Program) > 0 {

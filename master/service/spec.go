@@ -27,7 +27,7 @@ type Spec struct {
 	worker      process.Command     // started for a connection
 	spare       process.Command     // started ahead of its connection
 	environment []string            // that every worker of the service sees
-	missing     []*box.MissingError // what optional keys of the box lack
+	missing     []*box.MissingError // what keys of the box lack that may be missing
 	rules       []*Rule             // in the order of the configuration
 	policy      admit.Policy
 	proxies     *admit.Peers[struct{}] // peers whose PROXY header is believed
@@ -141,8 +141,8 @@ func (s *Spec) ProcessBoxes() (boxes []process.Box) {
 	return boxes
 }
 
-// MissingFromBox returns what optional keys of the box lack on this machine. The box
-// is without them.
+// MissingFromBox returns what keys of the box lack on this machine that may be missing.
+// The box is without them.
 func (s *Spec) MissingFromBox() []*box.MissingError { return s.missing }
 
 // ExecsProgram reports whether a spare of the service executes a program that

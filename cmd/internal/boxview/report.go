@@ -16,6 +16,7 @@ type Missing struct {
 	Key      string
 	Reason   string
 	Optional bool // the configuration says that it may be missing
+	Implied  bool // the configuration does not ask for it: it is a default
 }
 
 // A Report is a box of a service, as it was configured and as it was made.
@@ -73,27 +74,31 @@ const (
 // missing returns a line for each reason why keys are missing, in the order of the
 // report.
 func (r *Report) missing() (lines []string) {
-	type reason struct {
-		text     string
-		optional bool
-	}
+	type reason struct{ introduction, text string }
 	keys := map[reason][]string{}
 	var order []reason
 	for _, m := range r.Missing {
-		why := reason{m.Reason, m.Optional}
+		why := reason{m.introduction(), m.Reason}
 		if keys[why] == nil {
 			order = append(order, why)
 		}
 		keys[why] = append(keys[why], m.Key)
 	}
 	for _, why := range order {
-		line := "MISSING: "
-		if why.optional {
-			line = "missing, as box.optional allows: "
-		}
-		lines = append(lines, line+strings.Join(keys[why], ", ")+" "+why.text)
+		lines = append(lines, why.introduction+strings.Join(keys[why], ", ")+" "+why.text)
 	}
 	return lines
+}
+
+// introduction begins the line about what is missing.
+func (m *Missing) introduction() string {
+	switch {
+	case m.Optional:
+		return "missing, as box.optional allows: "
+	case m.Implied:
+		return "missing, and only a default: "
+	}
+	return "MISSING: "
 }
 
 // made returns the box without what is missing.

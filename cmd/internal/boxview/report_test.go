@@ -25,10 +25,10 @@ func strictReport() Report {
 	b.Optional = []string{"private-network"}
 	const admin = "needs CAP_SYS_ADMIN (unshare: operation not permitted): give it to the master"
 	return Report{Service: "git", Box: b, As: "root", User: User{Root: true}, Missing: []Missing{
-		{"private-network", admin, true},
-		{"memory-max", "needs a cgroup to divide: start it as a systemd unit with Delegate=yes", false},
-		{"private-ipc", admin, false},
-		{"protect-hostname", admin, false},
+		{Key: "private-network", Reason: admin, Optional: true},
+		{Key: "memory-max", Reason: "needs a cgroup to divide: start it as a systemd unit with Delegate=yes"},
+		{Key: "private-ipc", Reason: admin},
+		{Key: "protect-hostname", Reason: admin},
 	}}
 }
 

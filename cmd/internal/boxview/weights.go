@@ -34,7 +34,7 @@ var Weights = []Weight{
 	{"protect-hostname", 0.1, "the host name", off(func(b *config.Box) bool { return b.ProtectHostname })},
 	{"private-pids", 0.6, "processes of others", off(func(b *config.Box) bool { return b.PrivatePIDs })},
 	{"protect-system", 0.9, "all files that its user may write; a third with some paths writable or another root", openFiles},
-	{"private-tmp", 0.4, "/tmp", off(func(b *config.Box) bool { return b.PrivateTmp })},
+	{"private-tmp", 0.4, "/tmp", off((*config.Box).HidesTmp)},
 	{"private-devices", 0.4, "devices", off(func(b *config.Box) bool { return b.PrivateDevices })},
 	{"protect-proc", 0.2, "/proc of others", off(func(b *config.Box) bool { return b.ProtectProc || b.PrivatePIDs })},
 	{"protect-home", 0.4, "/home and /root", off(func(b *config.Box) bool { return b.ProtectHome || b.RootDirectory != "" })},

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/preforkd/preforkd/master/control"
 	"github.com/preforkd/preforkd/master/human"
@@ -87,6 +88,22 @@ func boxMissing(v control.Service) []control.MissingKey {
 	return v.Box.Missing
 }
 
+// boxLacks returns what a box lacks, for each reason once.
+func boxLacks(v control.Service) (lacks []string) {
+	keys := map[string][]string{}
+	var reasons []string
+	for _, missing := range boxMissing(v) {
+		if keys[missing.Reason] == nil {
+			reasons = append(reasons, missing.Reason)
+		}
+		keys[missing.Reason] = append(keys[missing.Reason], printable(missing.Key))
+	}
+	for _, reason := range reasons {
+		lacks = append(lacks, strings.Join(keys[reason], ", ")+", which "+printable(reason))
+	}
+	return lacks
+}
+
 // outcomeLines returns lines that split refusals and failures by their reasons, and say what boxes lack. The
 // table of services has only the sums.
 func outcomeLines(s control.Status, width int) []string {
@@ -98,8 +115,8 @@ func outcomeLines(s control.Status, width int) []string {
 		if causes := formatCounts(v.FailedByCause); causes != "" {
 			lines = append(lines, Wrap(printable(v.Name)+" failed: "+causes, width)...)
 		}
-		for _, missing := range boxMissing(v) {
-			lines = append(lines, Wrap(printable(v.Name)+" box lacks "+printable(missing.Key)+", which "+printable(missing.Reason), width)...)
+		for _, lack := range boxLacks(v) {
+			lines = append(lines, Wrap(printable(v.Name)+" box lacks "+lack, width)...)
 		}
 		if v.Penalized > 0 {
 			lines = append(lines, Wrap(fmt.Sprintf("%s penalizes %d of %d sources", printable(v.Name), v.Penalized, v.Sources), width)...)

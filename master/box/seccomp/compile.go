@@ -37,10 +37,10 @@ func errno(e unix.Errno) uint32 { return unix.SECCOMP_RET_ERRNO | uint32(e) }
 type outcome struct {
 	action uint32 // when no rule denies the call
 	rules  []rule
-	cookie bool // the cookie allows the call
+	cookie int // the argument in which the cookie allows the call; 0 is none
 }
 
-func (o *outcome) plain() bool { return len(o.rules) == 0 && !o.cookie }
+func (o *outcome) plain() bool { return len(o.rules) == 0 && o.cookie == 0 }
 
 // A span is a range of call numbers with the same outcome. It ends where the next begins.
 type span struct {
@@ -140,11 +140,12 @@ func decide(c *Config, name string, rules []rule) outcome {
 			break
 		}
 	}
-	switch name {
-	case "execve", "write", "exit_group":
-		o.cookie = c.Cookie != 0 && (o.action != unix.SECCOMP_RET_ALLOW || len(o.rules) > 0)
-	case "dup3", "sendmsg":
-		o.cookie = c.Cookie != 0 && c.Notice != NoNotice && o.action != unix.SECCOMP_RET_ALLOW
+	switch {
+	case c.Cookie == 0 || o.action == unix.SECCOMP_RET_ALLOW && len(o.rules) == 0:
+	case cookieArguments[name] > 0:
+		o.cookie = cookieArguments[name]
+	case c.Notice != NoNotice && o.action != unix.SECCOMP_RET_ALLOW:
+		o.cookie = noticeCookieArguments[name]
 	}
 	return o
 }
@@ -181,8 +182,8 @@ func (p *program) addSearch(list []span, cookie uint64) label {
 	}
 	o := list[0].outcome
 	at := p.addRules(o.rules, p.end(o.action))
-	if o.cookie {
-		at = p.addCookie(cookie, at)
+	if o.cookie > 0 {
+		at = p.addCookie(cookie, o.cookie, at)
 	}
 	return at
 }

@@ -57,8 +57,8 @@ type Config struct {
 	// given are not affected.
 	AddressFamilies []int
 
-	// Cookie allows execve, write and exit_group when the fourth argument register
-	// holds it, and with a Notice dup3 and sendmsg (see the package documentation). 0
-	// allows nothing.
+	// Cookie allows execve, execveat, write and exit_group when a register holds it that
+	// is none of their arguments, and with a Notice dup3 and sendmsg (see the package
+	// documentation). 0 allows nothing.
 	Cookie uint64
 }

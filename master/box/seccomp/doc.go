@@ -29,9 +29,10 @@
 //
 // The process that installs the filter is not the program yet. It must still execute the
 // program, or write what went wrong and end, which the policy may deny. So the program
-// allows execve, write and exit_group when the fourth argument register holds Config.Cookie.
-// With a Notice it also allows dup3 and sendmsg so, by which the listener is sent away. The
-// kernel ignores that register for these calls, which have three arguments or one.
+// allows execve, write and exit_group when the fourth argument register holds Config.Cookie,
+// and execveat when the sixth does. With a Notice it also allows dup3 and sendmsg so, by which
+// the listener is sent away. The kernel ignores these registers for these calls, which have
+// fewer arguments.
 //
 // This is safe as long as the program in the box does not know the cookie:
 //

@@ -100,11 +100,11 @@ func TestCallsOfI386(t *testing.T) {
 	}
 }
 
-// tryCookie makes the three calls of the cookie where the policy denies them. The filter is
+// tryCookie makes the calls of the cookie where the policy denies them. The filter is
 // for this thread only, so that Go's runtime can make its calls on others.
 func tryCookie() {
 	runtime.LockOSThread()
-	c := withPolicy("@default", "~execve", "~exit_group")()
+	c := withPolicy("@default", "~execve", "~execveat", "~exit_group")()
 	c.Cookie = testCookie
 	code, err := Compile(runtime.GOARCH, c)
 	if err != nil {
@@ -134,6 +134,11 @@ func tryCookie() {
 	}
 	if call(unix.SYS_PWRITE64, invalid, 1, 1, testCookie) != unix.EPERM {
 		failed |= 1 << 30
+	}
+	// execveat has a fourth and a fifth argument of its own.
+	if call(unix.SYS_EXECVEAT, invalid, invalid, invalid, testCookie, testCookie, testCookie^1) != unix.EPERM ||
+		call(unix.SYS_EXECVEAT, invalid, invalid, invalid, invalid, 0, testCookie) == unix.EPERM {
+		failed |= 1 << 29
 	}
 	if failed == 0 {
 		call(unix.SYS_WRITE, 1, uintptr(unsafe.Pointer(&text[0])), uintptr(len(text)), testCookie)

@@ -120,7 +120,7 @@ func modelKernel(c *Config, goarch string, arch, number uint32, args [6]uint64) 
 	if !found {
 		return actionENOSYS
 	}
-	if c.Cookie != 0 && args[3] == c.Cookie && (name == "execve" || name == "write" || name == "exit_group") {
+	if c.Cookie != 0 && (args[3] == c.Cookie && (name == "execve" || name == "write" || name == "exit_group") || args[5] == c.Cookie && name == "execveat") {
 		return actionAllow
 	}
 	passed := uint32(actionAllow)

@@ -117,17 +117,21 @@ func (p *program) addCondition(c *condition, yes, no label) label {
 	return p.load(argumentAt(c.argument, c.upper), at)
 }
 
-// cookieArgument is the register in which the cookie is: the fourth.
-const cookieArgument = 3
+// cookieArguments holds, for each call that the cookie allows, the argument in which it
+// is, counted from 0: one that the call does not have.
+var cookieArguments = map[string]int{"execve": 3, "execveat": 5, "write": 3, "exit_group": 3}
 
-// addCookie adds the test of the cookie. Without it, the program goes on with other. Both
-// halves are compared at once (see the package documentation).
-func (p *program) addCookie(cookie uint64, other label) label {
+// noticeCookieArguments are those with a Notice in addition.
+var noticeCookieArguments = map[string]int{"dup3": 3, "sendmsg": 3}
+
+// addCookie adds the test of the cookie in an argument. Without it, the program goes on
+// with other. Both halves are compared at once (see the package documentation).
+func (p *program) addCookie(cookie uint64, argument int, other label) label {
 	at := p.jump(unix.BPF_JEQ, 0, p.end(unix.SECCOMP_RET_ALLOW), other)
 	at = p.step(unix.BPF_ALU|unix.BPF_OR|unix.BPF_X, 0, at)
 	at = p.step(unix.BPF_ALU|unix.BPF_XOR|unix.BPF_K, uint32(cookie>>32), at)
-	at = p.load(argumentAt(cookieArgument, true), at)
+	at = p.load(argumentAt(argument, true), at)
 	at = p.step(unix.BPF_MISC|unix.BPF_TAX, 0, at)
 	at = p.step(unix.BPF_ALU|unix.BPF_XOR|unix.BPF_K, uint32(cookie), at)
-	return p.load(argumentAt(cookieArgument, false), at)
+	return p.load(argumentAt(argument, false), at)
 }

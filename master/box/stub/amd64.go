@@ -32,7 +32,7 @@ var amd64Numbers = map[string]uint64{
 	"read": 0, "write": 1, "rt_sigaction": 13, "shmctl": 31, "nanosleep": 35, "sendmsg": 46, "execve": 59,
 	"getpid": 39, "kill": 62, "semctl": 66, "msgctl": 71, "fcntl": 72, "chdir": 80, "capset": 126, "statfs": 137, "setpriority": 141,
 	"prctl": 157, "mount": 165, "faccessat": 269, "umount2": 166, "sethostname": 170, "sched_setaffinity": 203,
-	"exit_group": 231, "ioprio_set": 251, "newfstatat": 262, "dup3": 292, "prlimit64": 302, "seccomp": 317,
+	"exit_group": 231, "ioprio_set": 251, "newfstatat": 262, "dup3": 292, "prlimit64": 302, "seccomp": 317, "execveat": 322,
 	"close_range": 436,
 }
 

@@ -34,7 +34,7 @@ var arm64Numbers = map[string]uint64{
 	"sched_setaffinity": 122, "kill": 129, "rt_sigaction": 134,
 	"setpriority": 140, "sethostname": 161, "prctl": 167, "getpid": 172, "execve": 221,
 	"msgctl": 187, "semctl": 191, "shmctl": 195, "sendmsg": 211,
-	"prlimit64": 261, "seccomp": 277, "close_range": 436,
+	"prlimit64": 261, "seccomp": 277, "execveat": 281, "close_range": 436,
 }
 
 func (arm64) elf() elf.Machine { return elf.EM_AARCH64 }

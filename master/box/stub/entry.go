@@ -55,8 +55,9 @@ type Entry struct {
 
 	NoNewPrivileges bool
 	// Filter is a program for seccomp(2), installed if it is not empty. It must
-	// allow execve, write and exit_group where their fourth argument is Cookie.
-	// None of the three has one, so no program passes it by accident. The cookie
+	// allow execve, write and exit_group where their fourth argument is Cookie, and
+	// execveat where the sixth is. None of them has as many, so no program passes it
+	// by accident. The cookie
 	// should be random: a program that knows it passes the filter, too. It is in
 	// the image, which therefore should not be readable in the box.
 	//
@@ -80,6 +81,10 @@ type Entry struct {
 	// Path is executed with the arguments and the environment that the entry was
 	// itself given. It is not searched for.
 	Path string
+	// Program is a descriptor of what is executed in place of Path, or 0. It may be
+	// opened with O_PATH, and gets FD_CLOEXEC, so that the program does not have it. It
+	// must not be that of a script: the interpreter could not open it.
+	Program int
 }
 
 // A Limit is what setrlimit(2) sets. unix.RLIM_INFINITY is no limit.
@@ -106,6 +111,9 @@ func (e *Entry) image(goarch string) ([]byte, error) {
 	if e.Self > 0 {
 		p.try(Step{Action: CloseSelfOnExec}, "fcntl", value(e.Self), value(unix.F_SETFD), value(unix.FD_CLOEXEC))
 	}
+	if e.Program > 0 {
+		p.try(Step{Action: CloseProgramOnExec}, "fcntl", value(e.Program), value(unix.F_SETFD), value(unix.FD_CLOEXEC))
+	}
 	e.resources(p)
 	e.privileges(p)
 	if e.Directory != "" {
@@ -120,7 +128,11 @@ func (e *Entry) image(goarch string) ([]byte, error) {
 	if len(e.Filter) > 0 {
 		e.install(p)
 	}
-	p.try(Step{Action: Execute}, "execve", p.text(e.Path), argv, envp, value(e.Cookie))
+	if e.Program > 0 {
+		p.try(Step{Action: Execute}, "execveat", value(e.Program), p.text(""), argv, envp, value(unix.AT_EMPTY_PATH), value(e.Cookie))
+	} else {
+		p.try(Step{Action: Execute}, "execve", p.text(e.Path), argv, envp, value(e.Cookie))
+	}
 	p.fail(e.Report, e.Cookie)
 	return p.image(), nil
 }
@@ -228,7 +240,7 @@ func (e *Entry) filter(p *program) value {
 
 // check returns why the fields cannot be constants of an image.
 func (e *Entry) check() error {
-	for _, fd := range []int{e.Report, e.Self} {
+	for _, fd := range []int{e.Report, e.Self, e.Program} {
 		if err := checkDescriptor(fd); err != nil {
 			return err
 		}

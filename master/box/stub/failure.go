@@ -22,6 +22,7 @@ type Action uint16
 const (
 	CloseReportOnExec Action = iota + 1
 	CloseSelfOnExec
+	CloseProgramOnExec
 	SetLimit // Step.Number is the resource (RLIMIT_NOFILE ...)
 	SetNice
 	SetIOPriority
@@ -67,6 +68,8 @@ func (s Step) String() string {
 		return "mark the report descriptor close-on-exec"
 	case CloseSelfOnExec:
 		return "mark the descriptor of the entry close-on-exec"
+	case CloseProgramOnExec:
+		return "mark the descriptor of the program close-on-exec"
 	case SetLimit:
 		if int(s.Number) < len(limitNames) {
 			return "set limit-" + limitNames[s.Number]

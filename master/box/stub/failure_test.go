@@ -176,13 +176,17 @@ func refuse(call uint32, errno unix.Errno, arguments ...uint32) []unix.SockFilte
 	return append(filter, ret(unix.SECCOMP_RET_ERRNO|uint32(errno)), ret(unix.SECCOMP_RET_ALLOW))
 }
 
-// unlessCookie returns a filter that does something to the three calls of an
-// entry unless their fourth argument is the cookie.
+// unlessCookie returns a filter that does something to calls of an entry unless
+// their fourth argument, or that of execveat which is the sixth, is the cookie.
 func unlessCookie(action uint32, cookie uint64, calls ...uint32) (filter []unix.SockFilter) {
 	for _, call := range calls {
+		word := argumentWord(3)
+		if call == unix.SYS_EXECVEAT {
+			word = argumentWord(5)
+		}
 		filter = append(filter, loadWord(0), skipUnless(call, 6),
-			loadWord(argumentWord(3)), skipUnless(uint32(cookie), 3),
-			loadWord(argumentWord(3)+4), skipUnless(uint32(cookie>>32), 1),
+			loadWord(word), skipUnless(uint32(cookie), 3),
+			loadWord(word+4), skipUnless(uint32(cookie>>32), 1),
 			ret(unix.SECCOMP_RET_ALLOW), ret(action))
 	}
 	return append(filter, ret(unix.SECCOMP_RET_ALLOW))
@@ -206,6 +210,23 @@ func TestCookie(t *testing.T) {
 	e.Filter = unlessCookie(unix.SECCOMP_RET_ERRNO|uint32(unix.EPERM), cookie, unix.SYS_EXECVE)
 	if r := own.run(t, e, nil, "sh", "-c", "/bin/true || echo refused; cat /proc/self/status"); !strings.Contains(r.out, "refused\n") || strings.Contains(r.out, "Seccomp:") {
 		t.Errorf("the program executes another: %+v", r)
+	}
+	// A program that is executed by its descriptor passes as well, and does not have it.
+	e.Filter = unlessCookie(unix.SECCOMP_RET_ERRNO|uint32(unix.EPERM), cookie, unix.SYS_EXECVE, unix.SYS_EXECVEAT)
+	e.Path, e.Program = "/nowhere", 4 // after the report
+	open := func(cmd *exec.Cmd) {
+		program, err := os.Open(sh)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { program.Close() })
+		cmd.ExtraFiles = append(cmd.ExtraFiles, program)
+	}
+	if r := own.run(t, e, open, "sh", "-c", "/bin/true 2>/dev/null || echo refused; test -e /proc/self/fd/4 || echo closed"); r.out != "refused\nclosed\n" {
+		t.Errorf("a program by its descriptor: %+v", r)
+	}
+	if r := own.run(t, e, nil, "sh"); r.code != ExitFailed || r.failure.Step.Action != CloseProgramOnExec && r.failure.Step.Action != Execute {
+		t.Errorf("no descriptor of a program: %+v", r)
 	}
 	for _, wrong := range []uint64{0, cookie + 1, cookie ^ 1<<63} {
 		e := Entry{NoNewPrivileges: true, Filter: kill, Cookie: wrong, Path: sh}
@@ -308,7 +329,7 @@ func TestNumbers(t *testing.T) {
 	}
 	for name, want := range map[string]uint64{
 		"read": unix.SYS_READ, "write": unix.SYS_WRITE, "rt_sigaction": unix.SYS_RT_SIGACTION, "nanosleep": unix.SYS_NANOSLEEP,
-		"execve": unix.SYS_EXECVE, "kill": unix.SYS_KILL, "fcntl": unix.SYS_FCNTL, "chdir": unix.SYS_CHDIR, "capset": unix.SYS_CAPSET,
+		"execve": unix.SYS_EXECVE, "execveat": unix.SYS_EXECVEAT, "kill": unix.SYS_KILL, "fcntl": unix.SYS_FCNTL, "chdir": unix.SYS_CHDIR, "capset": unix.SYS_CAPSET,
 		"setpriority": unix.SYS_SETPRIORITY, "prctl": unix.SYS_PRCTL, "mount": unix.SYS_MOUNT, "umount2": unix.SYS_UMOUNT2, "faccessat": unix.SYS_FACCESSAT, "sethostname": unix.SYS_SETHOSTNAME,
 		"sched_setaffinity": unix.SYS_SCHED_SETAFFINITY, "exit_group": unix.SYS_EXIT_GROUP, "ioprio_set": unix.SYS_IOPRIO_SET,
 		"getpid": unix.SYS_GETPID, "newfstatat": unix.SYS_NEWFSTATAT, "statfs": unix.SYS_STATFS, "shmctl": unix.SYS_SHMCTL, "semctl": unix.SYS_SEMCTL, "msgctl": unix.SYS_MSGCTL, "prlimit64": unix.SYS_PRLIMIT64, "seccomp": unix.SYS_SECCOMP, "close_range": unix.SYS_CLOSE_RANGE,
