@@ -1,6 +1,7 @@
 package master
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -46,7 +47,7 @@ func (m *Master) Learn(ctx context.Context, name string, peer control.Peer) (con
 			m.services.learning[name] = l
 		}
 	}); asked != nil || err != nil {
-		return control.Learned{}, firstError(asked, err)
+		return control.Learned{}, cmp.Or(asked, err)
 	}
 	// Making and trying a box takes a while, and is not for the loop.
 	made, err := m.services.boxes.Learn(name, spec.ProcessBox())
@@ -62,7 +63,7 @@ func (m *Master) Learn(ctx context.Context, name string, peer control.Peer) (con
 			m.services.useBoxes() // and not the one that was made
 		}
 	}); asked != nil || err != nil {
-		return control.Learned{}, firstError(asked, err)
+		return control.Learned{}, cmp.Or(asked, err)
 	}
 	return l.known(), nil
 }
@@ -193,13 +194,4 @@ func (l *learning) known() control.Learned {
 		ID: l.id, Service: l.service.Name, Processes: r.Processes, SystemCalls: r.Calls,
 		AddressFamilies: r.Families, AnyFamily: r.AnyFamily, Needs: r.Needs, Denied: r.Denied,
 	}
-}
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

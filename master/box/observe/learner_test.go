@@ -165,6 +165,19 @@ func TestForeignName(t *testing.T) {
 	}
 }
 
+// A judge whose program answers what it must not have a call go on.
+func TestOddAnswers(t *testing.T) {
+	for _, action := range []uint32{unix.SECCOMP_RET_KILL_PROCESS, unix.SECCOMP_RET_KILL_THREAD, unix.SECCOMP_RET_TRAP, unix.SECCOMP_RET_TRACE, unix.SECCOMP_RET_LOG} {
+		judge, err := seccomp.NewJudge([]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: action}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := (&Subject{Judge: judge}).judge(callOf(t, "read")); a.errno == 0 {
+			t.Errorf("%#x: %+v", action, a)
+		}
+	}
+}
+
 // A hostile program makes no list of any length.
 func TestBounds(t *testing.T) {
 	s := subjectOf(t, seccomp.Config{})

@@ -65,10 +65,12 @@ func (s *Subject) judge(c *systemCall) answer {
 		return answer{}
 	case unix.SECCOMP_RET_USER_NOTIF:
 		return answer{kill: s.Kill, denied: true}
+	case unix.SECCOMP_RET_ERRNO:
+		errno := unix.Errno(action & unix.SECCOMP_RET_DATA)
+		// With ENOSYS programs go on with an older call, and miss nothing.
+		return answer{errno: errno, denied: errno != unix.ENOSYS}
 	}
-	errno := unix.Errno(action & unix.SECCOMP_RET_DATA)
-	// With ENOSYS programs go on with an older call, and miss nothing.
-	return answer{errno: errno, denied: errno != unix.ENOSYS}
+	return answer{errno: unix.EPERM, denied: true} // what is no answer here must not let a call go on
 }
 
 // learn tells the Learner of a call.
