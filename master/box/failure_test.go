@@ -161,6 +161,7 @@ func (h *house) output(c *process.Command) string {
 		n, err := peer.Read(buf)
 		out = append(out, buf[:n]...)
 		if err != nil {
+			h.await("the program is not reaped", func() bool { return unix.Kill(child.Pid, 0) == unix.ESRCH })
 			return string(out)
 		}
 	}
