@@ -137,4 +137,5 @@ func TestBoxOfOneUserUnderManager(t *testing.T) {
 	c.Echo(t, "hello\n")
 	c.Close()
 	c.End(t)
+	m.Baseline(t) // with what the box keeps
 }
