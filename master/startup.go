@@ -100,7 +100,7 @@ func (m *Master) probeService(spec *service.Spec) (unix.Signal, error) {
 	// A file system may keep that waiting. What starts after a signal finds its
 	// channel closed, by the end of the master.
 	sig, err := m.loop.signals.During(func() (err error) {
-		child, err = m.dispatcher.StartProbe(spec)
+		child, err = m.startProbe(spec)
 		return err
 	})
 	if sig != 0 || err != nil {
@@ -141,6 +141,31 @@ func (m *Master) probeService(spec *service.Spec) (unix.Signal, error) {
 		}
 	}
 	return 0, probeError(spec, err, exit.Status)
+}
+
+// placePause is how often startProbe tries again.
+const placePause = 10 * time.Millisecond
+
+// startProbe starts the worker of a probe. What has tried the box before has the place in
+// it that may be the only one until it was reaped, which nobody does before the loop
+// runs.
+func (m *Master) startProbe(spec *service.Spec) (child *process.Child, err error) {
+	for deadline := time.Now().Add(killTime); ; time.Sleep(placePause) {
+		child, err = m.dispatcher.StartProbe(spec)
+		if !errors.Is(err, process.ErrBoxFull) || time.Now().After(deadline) {
+			return child, err
+		}
+		for exit, ok := process.Wait(process.AnyChild); ok; exit, ok = process.Wait(process.AnyChild) {
+			m.reapedBeforeLoop(exit)
+		}
+	}
+}
+
+// reapedBeforeLoop takes in the end of a child that is nobody's worker.
+func (m *Master) reapedBeforeLoop(exit process.Exit) {
+	if !m.services.boxes.HolderReaped(exit.Pid) {
+		m.unknownChild(exit)
+	}
 }
 
 // probeError returns why a probe failed whose worker has not said that it is
@@ -208,9 +233,7 @@ func (m *Master) awaitProbeExit(child *process.Child) (process.Exit, error) {
 			if exit.Pid == child.Pid && child.Reaped() {
 				return exit, nil
 			}
-			if !m.services.boxes.HolderReaped(exit.Pid) {
-				m.unknownChild(exit)
-			}
+			m.reapedBeforeLoop(exit)
 		}
 		select {
 		case <-m.loop.children:

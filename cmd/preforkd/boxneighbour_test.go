@@ -122,3 +122,20 @@ func TestBoxedProgramHasNothingElse(t *testing.T) {
 		})
 	}
 }
+
+// Under a service manager the master starts a worker before it is ready. The process that
+// has tried the box before does not keep the only user of its pool from that.
+func TestBoxOfOneUserUnderManager(t *testing.T) {
+	t.Parallel()
+	needBoxes(t)
+	s := systest.NewSupervisor(t)
+	one := single(catting, "max-connections = 1", "[service.one.box]", `preset = "strict"`, `user-pool = "61330-61330"`)
+	m := systest.Options{Env: []string{s.Env()}, Config: one}.Start(t)
+	s.WaitFor(t, 0, "ready", says("READY=1"))
+	m.Boxed = true
+	c := m.Dial(t)
+	c.Echo(t, "hello\n")
+	c.Close()
+	c.End(t)
+	m.Baseline(t) // with what the box keeps
+}

@@ -103,7 +103,6 @@ func TestBoxWithoutDropIn(t *testing.T) {
 		if out, err := exec.Command("systemctl", "start", unit).CombinedOutput(); err == nil {
 			t.Errorf("it was started: %s", out)
 		}
-		// The exit code says that it is of no use to try again with this configuration.
 		hasAll(t, run(t, "journalctl", "--no-pager", "--boot", "--unit="+unit, "--lines=20"), lines...)
 	})
 }

@@ -44,6 +44,13 @@ func TestMain(m *testing.M) {
 		}
 		worker.Serve(state.Handler(handler))
 	}
+	if _, err := exec.LookPath("go"); err != nil {
+		// Package machinetest has built this binary as it is built below.
+		if binary, err = os.Executable(); err != nil {
+			panic(err)
+		}
+		os.Exit(m.Run())
+	}
 	dir, err := os.MkdirTemp("", "confine")
 	if err != nil {
 		panic(err)
