@@ -22,7 +22,7 @@ func TestBoxChallenge(t *testing.T) {
 		edited := strings.NewReplacer(":5000", "127.0.0.1:7007", `"20s"`, `"20m"`).Replace(string(text))
 		configure(t, edited)
 		startService(t, "box.conf")
-		group := "/sys/fs/cgroup" + show(t, "ControlGroup") + "/service-challenge/leaf-*/"
+		group := "/sys/fs/cgroup" + show(t, "ControlGroup") + "/service-challenge/leaf-*"
 		for n, c := range []struct{ script, want string }{
 			{"echo fine", `"PREFORKD_EXIT_CODE":"0"`},
 			{"head -c 20M /dev/zero | tail -c 20M >/dev/null", `"PREFORKD_LIMIT":"memory"`},
@@ -45,10 +45,10 @@ func TestBoxChallenge(t *testing.T) {
 		}
 		waitFor(t, "a loop is held up by cpu-quota", func() bool {
 			for _, dir := range matches(t, group) {
-				if max, err := os.ReadFile(dir + "cpu.max"); err != nil || string(max) != "10000 100000\n" {
+				if max, err := os.ReadFile(dir + "/cpu.max"); err != nil || string(max) != "10000 100000\n" {
 					continue
 				}
-				stat, err := os.ReadFile(dir + "cpu.stat")
+				stat, err := os.ReadFile(dir + "/cpu.stat")
 				if err == nil && strings.Contains(string(stat), "nr_throttled ") && !strings.Contains(string(stat), "nr_throttled 0\n") {
 					return true
 				}
