@@ -167,7 +167,8 @@ func TestPoolChanges(t *testing.T) {
 	b := h.box(cfg)
 	h.m.Use([]process.Box{b})
 	for range 4 {
-		h.await("the id of the one before is not given back", func() bool { return b.users.InUse() == 0 })
+		// What has tried the box, or was in it before, has a user until it was reaped.
+		h.await("a user is kept", func() bool { return b.users.InUse() == 0 })
 		if r := h.run(h.command(b), "look"); r.view.UID == before.UID {
 			t.Errorf("two processes have the uid %d", r.view.UID)
 		}
