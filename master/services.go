@@ -66,7 +66,9 @@ func (s *services) useBoxes() {
 	}
 	var used []process.Box
 	for _, svc := range s.inForce {
-		used = append(used, svc.Spec().ProcessBoxes()...)
+		if b := svc.Spec().ProcessBox(); b != nil {
+			used = append(used, b)
+		}
 	}
 	s.boxes.Use(used)
 }

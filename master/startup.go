@@ -135,7 +135,7 @@ func (m *Master) probeService(spec *service.Spec) (unix.Signal, error) {
 	if sig != 0 || err == nil || exitErr != nil {
 		return sig, exitErr
 	}
-	if b := spec.SpareCommand().Box; b != nil {
+	if b := spec.ProcessBox(); b != nil {
 		if err := b.Failure(spec.SpareCommand(), &exit); err != nil {
 			return 0, err
 		}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"sort"
 	"strings"
+
+	"github.com/preforkd/preforkd/ipc"
 )
 
 // A Handler serves one connection. It reads and writes, and returns when it has
@@ -40,8 +42,11 @@ func (h Handlers) names() string {
 	return strings.Join(names, ", ")
 }
 
-// byArguments returns the handler that the arguments name.
+// byArguments returns the handler that the arguments name. Of a box they may tell as well.
 func (h Handlers) byArguments(args []string) (Handler, error) {
+	if len(args) == 2 && args[1] == ipc.ArgumentBoxed {
+		args = args[:1]
+	}
 	if len(args) != 1 {
 		return nil, fmt.Errorf("want one argument, the handler (%s), got %d", h.names(), len(args))
 	}

@@ -18,7 +18,7 @@ func Serve(handler Handler) {
 }
 
 // Main is Serve for a program with several handlers. The program must have exactly one
-// argument: the name of the handler.
+// argument: the name of the handler. The master may add ipc.ArgumentBoxed.
 func Main(handlers Handlers) {
 	handler, err := handlers.byArguments(os.Args[1:])
 	if err != nil {

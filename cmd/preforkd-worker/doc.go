@@ -2,10 +2,11 @@
 // starts one for every connection, or starts it in advance as a spare. It is not made
 // to be started by hand.
 //
-//	preforkd-worker HANDLER
+//	preforkd-worker HANDLER [boxed]
 //
 // serves with the built-in handler of that name (echo). The worker runs confined from
-// start to end; see package confine.
+// start to end; see package confine. In a box that does a part of that the master adds
+// boxed (ipc.ArgumentBoxed).
 //
 //	preforkd-worker exec-stdio   PATH ARG0 [ARG]...
 //	preforkd-worker exec-systemd PATH ARG0 [ARG]...

@@ -9,6 +9,7 @@ package main
 import (
 	"os"
 
+	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/worker"
 	"github.com/preforkd/preforkd/worker/confine"
 	"github.com/preforkd/preforkd/worker/echo"
@@ -22,6 +23,6 @@ func main() {
 	_ = worker.WarmUp(echo.Serve, []byte("\n"))
 	// A built-in handler needs only its descriptors, so it is confined. A program that
 	// this worker executes is not part of preforkd and is not confined.
-	confined := confine.Apply(worker.IsSpare())
+	confined := confine.Apply(worker.IsSpare(), os.Args[len(os.Args)-1] == ipc.ArgumentBoxed)
 	worker.Main(worker.Handlers{"echo": confined.Handler(echo.Serve)})
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,7 +13,14 @@ import (
 // sdk returns the arguments that serve with a handler built on the SDK.
 func sdk(t *testing.T, flags, handler string) []string {
 	t.Helper()
-	return with("--handoff worker "+flags, "--", systest.Program(t, "cmd/internal/systest/testworker"), handler)
+	program := systest.Program(t, "cmd/internal/systest/testworker")
+	if strings.Contains(flags, "strict") {
+		needBoxes(t)
+		visible := filepath.Join(visibleDir(t), "testworker")
+		systest.CopyProgram(t, program, visible)
+		program = visible
+	}
+	return with("--handoff worker "+flags, "--", program, handler)
 }
 
 // waysToStart are the flags for the ways in which an SDK worker comes to its
@@ -21,6 +29,10 @@ var waysToStart = map[string]string{
 	"spawned": "",
 	"spare":   "--spares 2",
 	"reused":  "--min-spares 0 --max-spares 2 --connections-per-worker 5",
+	// In a box it is the same.
+	"boxed":        "--box-preset strict",
+	"boxed spare":  "--spares 2 --box-preset strict",
+	"boxed reused": "--min-spares 0 --max-spares 2 --connections-per-worker 5 --box-preset strict --box-private-tmp=false",
 }
 
 // A handler knows of its connection what the log says of it.

@@ -33,11 +33,11 @@ func TestReusable(t *testing.T) {
 		"the same with the call logged": {func(b *config.Box) {
 			b.ReadWritePaths, b.SystemCalls, b.SystemCallsAction = []string{"/srv"}, append(b.SystemCalls, "~socket"), config.SystemCallsLog
 		}, false},
-		"the network of others":    {func(b *config.Box) { b.PrivateNetwork = false }, false},
-		"a capability":             {func(b *config.Box) { b.Capabilities = []string{"net_admin"} }, false},
-		"all capabilities":         {func(b *config.Box) { b.Capabilities = nil }, false},
-		"the pids of others":       {func(b *config.Box) { b.PrivatePIDs = false }, false},
-		"the master's user":        {func(b *config.Box) { b.DynamicUser = false }, true},
+		"the network of others": {func(b *config.Box) { b.PrivateNetwork = false }, false},
+		"a capability":          {func(b *config.Box) { b.Capabilities = []string{"net_admin"} }, false},
+		"all capabilities":      {func(b *config.Box) { b.Capabilities = nil }, false},
+		"the pids of others":    {func(b *config.Box) { b.PrivatePIDs = false }, false},
+		"the master's user":     {func(b *config.Box) { b.DynamicUser = false }, true},
 		"the same with a writable /proc": {func(b *config.Box) {
 			b.DynamicUser, b.ProtectKernel, b.ProtectSystem = false, false, config.ProtectSystemNo
 			b.RestrictAddressFamilies = []string{}

@@ -99,14 +99,22 @@ func (c *Config) shareHandlerUsers() {
 	}
 }
 
+// ConfinesHandler reports whether the box does for a built-in handler what
+// ipc.ArgumentBoxed says: it has what the default box has for that.
+func (b *Box) ConfinesHandler() bool {
+	byDefault := handlerBox()
+	return slices.Equal(b.SystemCalls, byDefault.SystemCalls) && b.SystemCallsAction != SystemCallsLog && b.NoNewPrivileges &&
+		b.PrivateNetwork && b.ProtectSystem == ProtectSystemStrict && len(b.ReadWritePaths) == 0 && b.HidesTmp() && b.ProtectHome && b.ProtectProc &&
+		b.DynamicUser
+}
+
 // MayLack reports whether a key of the box may be missing on a machine: the configuration
 // says so, or does not ask for it.
 func (b *Box) MayLack(key string) bool {
 	return slices.Contains(b.Optional, key) || slices.Contains(b.Implied, key)
 }
 
-// Written returns the box without what it has by default only: what programs have that
-// stand in for a built-in handler.
+// Written returns the box without what it has by default only.
 func (b *Box) Written() Box {
 	written := *b
 	for _, key := range b.Implied {

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"syscall"
 
+	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/admit"
 	"github.com/preforkd/preforkd/master/box"
 	"github.com/preforkd/preforkd/master/config"
@@ -101,19 +103,23 @@ func compile(cfg *config.Config, configured config.Service, commands config.Comm
 	if err != nil {
 		return nil, err
 	}
-	withProgram := func(c config.Command, box process.Box) process.Command {
-		command := command
-		command.Path, command.Args, command.Program, command.Box = c.Path, c.Args, c.Program, box
-		return command
-	}
-	fitted, err := s.fitBoxes(cfg, commands.Worker.Path, files.Boxes)
-	if err != nil {
+	var confines bool
+	if command.Box, confines, err = s.fitBox(cfg, commands.Worker.Path, files.Boxes); err != nil {
 		return nil, fmt.Errorf("box: %w", err)
 	}
-	s.worker, s.spare = withProgram(commands.Worker, fitted.handler), withProgram(commands.Spare, fitted.handler)
+	withProgram := func(c config.Command) process.Command {
+		command := command
+		command.Path, command.Args, command.Program = c.Path, c.Args, c.Program
+		return command
+	}
+	s.worker, s.spare = withProgram(commands.Worker), withProgram(commands.Spare)
 	s.spare.Control = true
 	if s.servedByWorker(cfg) {
 		s.worker.Handler, s.spare.Handler = true, true
+		if confines {
+			s.worker.Args = append(slices.Clone(s.worker.Args), ipc.ArgumentBoxed)
+			s.spare.Args = append(slices.Clone(s.spare.Args), ipc.ArgumentBoxed)
+		}
 		if len(configured.Box.Implied) > 0 {
 			// It opens no file, and a default must not fail for a directory that its user
 			// does not see.
@@ -127,7 +133,7 @@ func compile(cfg *config.Config, configured config.Service, commands config.Comm
 			if err != nil {
 				return nil, fmt.Errorf("rule %d: %w", i+1, err)
 			}
-			c := withProgram(own, fitted.program)
+			c := withProgram(own)
 			r.command = &c
 		}
 		if len(r.Env) > 0 {

@@ -88,20 +88,8 @@ func (s *Spec) Programs() []string {
 	return programs
 }
 
-// ProcessBoxes returns what workers of the service run in.
-func (s *Spec) ProcessBoxes() []process.Box {
-	boxes := []process.Box{}
-	add := func(c *process.Command) {
-		if c != nil && c.Box != nil {
-			boxes = append(boxes, c.Box)
-		}
-	}
-	add(&s.worker)
-	for _, r := range s.rules {
-		add(r.command)
-	}
-	return boxes
-}
+// ProcessBox returns what workers of the service run in, or nil.
+func (s *Spec) ProcessBox() process.Box { return s.worker.Box }
 
 // MissingFromBox returns what keys of the box lack on this machine that may be missing.
 // The box is without them.

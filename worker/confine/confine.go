@@ -21,7 +21,10 @@ type State struct{ missing []string }
 // worker's start and end. On these kernels only a process without a waiting client does
 // it. In other processes the domain applies to the calling thread and the threads that
 // it starts. The filter always applies to all threads.
-func Apply(ahead bool) State {
+//
+// boxed says that the process is in a box as ipc.ArgumentBoxed describes. It then enters no
+// Landlock domain: the box denies the same already, to all threads.
+func Apply(ahead, boxed bool) State {
 	var s State
 	if raceDetector {
 		s.addMissing("off", errRaceDetector)
@@ -33,6 +36,12 @@ func Apply(ahead bool) State {
 	defer runtime.UnlockOSThread()
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		s.addMissing("no_new_privs", err)
+		return s
+	}
+	if boxed {
+		if err := installFilter(); err != nil {
+			s.addMissing("seccomp", err)
+		}
 		return s
 	}
 	// The ruleset is opened first, because the filter allows no open. It is applied

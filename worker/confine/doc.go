@@ -1,4 +1,5 @@
-// Package confine removes rights from a worker that it does not need. After Apply a
+// Package confine is what a worker does to itself: it removes rights that the process
+// needed to start, and that no box can take from it for that reason. After Apply a
 // process can move bytes between its descriptors, start and end its own threads, and
 // exit. It cannot open a file, create or connect a socket, or start a program. It
 // cannot inspect or signal another process, make memory executable, or gain privileges.
@@ -14,7 +15,10 @@
 //     use.
 //   - A Landlock domain without any rights (landlock(7)). It denies nothing that the
 //     filter allows. It helps when the filter has a hole, or when a kernel has no
-//     filter.
+//     filter. In the default box of a built-in handler it is left out: that box denies
+//     the same by another filter, and leaves no file, network or user in reach. The
+//     domain is for where no such box is to be had, as for an ordinary user, or where the
+//     configuration wants another one.
 //
 // A denied call fails with EPERM, or with EACCES where Landlock comes first, and the
 // process continues. A new version of the runtime may try a new call. At worst it works
@@ -29,7 +33,7 @@
 // Apply is for programs whose handlers need only their connection, as the built-in
 // handlers do. Call it at the start of main, so that a spare waits in confinement:
 //
-//	confined := confine.Apply(worker.IsSpare())
+//	confined := confine.Apply(worker.IsSpare(), false)
 //	worker.Serve(confined.Handler(serve))
 //
 // Nothing can be undone afterwards. No programs can be started later, because exec is

@@ -17,6 +17,7 @@ type FD struct {
 	Number int
 	Target string // as /proc/PID/fd shows it: "/dev/null", "socket:[4711]", ...
 	Flags  int    // as /proc/PID/fdinfo shows them: unix.O_NONBLOCK, unix.O_CLOEXEC, ...
+	PID    int    // of the process that a pidfd is of; 0 otherwise
 }
 
 func (f FD) String() string {
@@ -56,6 +57,9 @@ func FDs(pid int) []FD {
 		}
 		fd := FD{Number: n, Target: target}
 		for line := range strings.Lines(string(info)) {
+			if pid, ok := strings.CutPrefix(line, "Pid:"); ok {
+				fd.PID, _ = strconv.Atoi(strings.TrimSpace(pid))
+			}
 			if flags, ok := strings.CutPrefix(line, "flags:"); ok {
 				v, _ := strconv.ParseInt(strings.TrimSpace(flags), 8, 64)
 				fd.Flags = int(v)

@@ -194,12 +194,14 @@ func (m *Master) Baseline(t testing.TB) {
 }
 
 // descriptors returns what the master has open, but for the two descriptors
-// that Go's poller opens when it is first needed, which may be at any time, and
-// but for the control channels of spares and cells.
+// that Go's poller opens when it is first needed, which may be at any time, but for
+// the control channels of spares and cells, and but for what the first box brings (a
+// pidfd of the master itself) and the first start of a program in one without mounts
+// (an executable file in memory).
 func (m *Master) descriptors() []string {
 	var open []string
 	for _, fd := range FDs(m.PID) {
-		if fd.Target == "anon_inode:[eventpoll]" || fd.Target == "anon_inode:[eventfd]" {
+		if fd.Target == "anon_inode:[eventpoll]" || fd.Target == "anon_inode:[eventfd]" || fd.PID == m.PID || strings.HasPrefix(fd.Target, "/memfd:preforkd-box") {
 			continue
 		}
 		if m.Spares == 0 && !m.Boxed {
@@ -266,6 +268,9 @@ func (m *Master) Channels() int {
 // isChannel reports whether a descriptor of the master is a control channel,
 // or a pidfd, which the master has for a moment with every child.
 func (m *Master) isChannel(fd FD) bool {
+	if fd.PID == m.PID {
+		return false
+	}
 	if fd.Target == "anon_inode:[pidfd]" || strings.HasPrefix(fd.Target, "pidfd:") {
 		return true
 	}

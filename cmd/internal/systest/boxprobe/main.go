@@ -29,7 +29,7 @@ func main() {
 	if len(os.Args) > 2 && os.Args[1] == childArg {
 		os.Exit(child(os.Args[2:]))
 	}
-	worker.Main(worker.Handlers{"probe": probe})
+	worker.Main(worker.Handlers{"probe": probe, "echo": probe})
 }
 
 func probe(c *worker.Conn) error {
