@@ -180,7 +180,7 @@ exposure of the service, from 0 to 10:
 As with systemd-analyze security, the number compares boxes with each other. It
 knows nothing of the program.`, Sections: []manual.Section{{Title: "Weights", Items: weights}}},
 		{Title: "Exit status", Text: `0 when all is well, 1 when the box cannot be made or something is missing of it that
-box.optional does not list, 2 for bad usage or configuration.`},
+the configuration asks for and box.optional does not list, 2 for bad usage or configuration.`},
 	}
 }
 
@@ -254,7 +254,7 @@ those that failed or were refused, or none.`, Sections: []manual.Section{
 			{Term: "reloaded", Text: "a new configuration is in force: added, changed, removed, opened, closed"},
 			{Term: "not reloaded", Text: "the configuration stays as it is, because the new one is wrong: error"},
 			{Term: "reload overdue", Text: "a reload does not come to an end, because name servers or file systems keep it waiting: since"},
-			{Term: "box incomplete", Text: "this machine cannot give what a key of a service's box asks for, and box.optional says that it may be missing: key, and in error what it needs. Connections of the service are served without it"},
+			{Term: "box incomplete", Text: "this machine cannot give what a key of a service's box asks for, and box.optional says that it may be missing: key, and in error what it needs. Connections of the service are served without it. With services, which lists several, it is of the box that built-in handlers have by default"},
 			{Term: "nothing to reload", Text: "the master was started without a configuration file"},
 			{Term: "log level changed", Text: "somebody changed the level by preforkd log-level: from, to, and in reason who it was"},
 			{Term: "log lines lost", Text: "lines found no room, because nobody read the log or its file took no more: lines"},

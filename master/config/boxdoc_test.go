@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // The document has every key, with the values of the presets.
@@ -57,5 +59,27 @@ func TestBoxDocument(t *testing.T) {
 	}
 	for key := range shown {
 		t.Errorf("there is no key %s", key)
+	}
+}
+
+// The document writes down the default box of built-in handlers.
+func TestHandlerBoxDocument(t *testing.T) {
+	data, err := os.ReadFile("../../deploy/doc/box.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, sample, found := strings.Cut(string(data), "```toml\n[service.closed]\n")
+	sample, _, closed := strings.Cut(sample, "```\n")
+	if !found || !closed {
+		t.Fatal("there is no service closed")
+	}
+	c, err := Parse("box.md", []byte(worker(t)+"[service.closed]\n"+sample), Run{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := PresetBox(BoxDefault)
+	want.Preset = BoxStrict
+	if diff := cmp.Diff(want, c.Services[0].Box); diff != "" {
+		t.Errorf("the default and the document differ (-is +shown):\n%s", diff)
 	}
 }

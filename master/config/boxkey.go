@@ -77,7 +77,7 @@ func boxNames(name, value, usage, word string, field func(*Box) *[]string, parse
 // boxPresetKey makes the key preset. It must be decoded before all others of the
 // box, because it sets them.
 func boxPresetKey() key[Service] {
-	k := choiceKey("preset", "what the other keys of the box start from: `PRESET` is none (no box; the default), basic (what costs programs nothing that they need) or strict (a connection has its program, and reads files that everybody may read)",
+	k := choiceKey("preset", "what the other keys of the box start from: `PRESET` is none (no box; the default of programs), basic (what costs programs nothing that they need) or strict (a connection has its program, and reads files that everybody may read)",
 		boxed(func(b *Box) *BoxPreset { return &b.Preset }), BoxNone, BoxBasic, BoxStrict)
 	decode := k.decode
 	k.decode = func(r *reader, to *Service, n *node) {

@@ -26,7 +26,7 @@ const (
 	EventMetrics         = "serving metrics"        // metrics are served at an address, or that fails: local or error
 	EventWorkerStopped   = "worker stopped"         // a signal has stopped a worker, which does nothing until it is continued: service, conn, pid, signal
 	EventWorkerContinued = "worker continued"       // a worker that was stopped goes on: service, conn, pid
-	EventBoxIncomplete   = "box incomplete"         // an optional key of a service's box cannot be had: service, key, error
+	EventBoxIncomplete   = "box incomplete"         // a key of a box that may be missing cannot be had: service or services, key, error
 )
 
 // eventLinesLost takes the place of lines for which there was no room: lines.
