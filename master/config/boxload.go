@@ -110,9 +110,15 @@ func (b *Box) printsBoxKey(name string) bool {
 	return !slices.Contains(b.Implied, name) && (name != "preset" || b.Preset != BoxDefault)
 }
 
-// printsBox reports whether a file must have a table for the service's box.
+// printsBox reports whether a file must have a table for the service's box. What is left
+// out of the default box of a handler is written down, whatever the reason was.
 func (s *Service) printsBox() bool {
-	return !reflect.DeepEqual(s.Box.completed(), s.defaultBox())
+	byDefault := PresetBox(DefaultProgramBox)
+	if len(s.Program) == 0 {
+		byDefault = PresetBox(BoxDefault)
+		byDefault.Implied = byDefault.asked()
+	}
+	return !reflect.DeepEqual(s.Box.completed(), byDefault)
 }
 
 // boxScope returns the start of messages about the box, as decodeBox and
