@@ -76,7 +76,7 @@ func TestOptionalOfBox(t *testing.T) {
 	if b == nil || b.Summary != "basic, private-network on, private-ipc on, optional changed" || len(b.Missing) != 2 || !strings.HasPrefix(b.Missing[0].Reason, "needs CAP_SYS_ADMIN") {
 		t.Errorf("the status has %+v", b)
 	}
-	if r := systest.Run(t, "status", "--control", m.Control); !strings.Contains(r.Stdout, "basic*-2") || !strings.Contains(r.Stdout, "one box lacks private-network, which needs CAP_SYS_ADMIN") {
+	if r := systest.Run(t, "status", "--control", m.Control); !strings.Contains(r.Stdout, "basic*-2") || !strings.Contains(r.Stdout, "one box lacks "+b.Missing[0].Key+", "+b.Missing[1].Key+", which needs CAP_SYS_ADMIN") {
 		t.Errorf("the status is %s", r.Stdout)
 	}
 	// What is required is required of a reload, too. Of a key the log tells once.

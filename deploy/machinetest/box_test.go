@@ -269,6 +269,36 @@ func TestBox(t *testing.T) {
 	})
 }
 
+// TestHandlerBox shows that a built-in handler has its default box in the unit with the
+// drop-in, and that the unit without it serves all the same, and says what it lacks.
+func TestHandlerBox(t *testing.T) {
+	Run(t, func(t *testing.T) {
+		configure(t, "[service.echo]\nlisten = [\"127.0.0.1:7007\"]\nhandler = \"echo\"\n")
+		for name, dropIns := range map[string][]string{"without": nil, "with": {"box.conf"}} {
+			t.Run(name, func(t *testing.T) {
+				startService(t, dropIns...)
+				dialEcho(t)
+				invocation := "_SYSTEMD_INVOCATION_ID=" + show(t, "InvocationID")
+				events, _ := exec.Command("journalctl", "--no-pager", "--output=json", invocation, "PREFORKD_EVENT=box incomplete").Output()
+				worker := run(t, "cat", "/proc/"+workers(t)[0]+"/status")
+				uid := -1
+				if _, text, found := strings.Cut(worker, "Uid:\t"); found {
+					fmt.Sscan(text, &uid)
+				}
+				if own := uid >= 61440 && uid <= 65519; own != (name == "with") {
+					t.Errorf("the worker's user is %d", uid)
+				}
+				if lines := strings.Count(string(events), "\n"); (lines == 1) != (name == "without") || lines > 1 {
+					t.Errorf("the journal says %d times that a box is incomplete:\n%s", lines, events)
+				}
+				if name == "without" && !strings.Contains(string(events), "dynamic-user: needs CAP_SETUID and CAP_SETGID") {
+					t.Errorf("the journal has %s", events)
+				}
+			})
+		}
+	})
+}
+
 // limited is a service whose connections have limits of a cgroup. Its program runs what
 // it reads.
 const limited = `

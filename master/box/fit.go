@@ -75,22 +75,24 @@ func lacksForHandler(b *config.Box, handler string) *MissingError {
 }
 
 // A fitting is a box that was made without what is missing here. Services that ask for the
-// same find it for a moment: of thousands each would try all of it again.
+// same, one after the other, find it: of thousands each would try all of it again.
 type fitting struct {
 	cfg     config.Box // as it was asked for
 	handler string
 	box     config.Box // as it was made
 	missing []*MissingError
-	made    time.Time
+	used    time.Time // when somebody has asked for it last
 }
 
 // recall returns the fitting of a configuration, or one to begin with. It is the caller's.
 func (m *Manager) recall(cfg *config.Box, handler string) *fitting {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.fittings = slices.DeleteFunc(m.fittings, func(f fitting) bool { return time.Since(f.made) >= checkedFor })
-	for _, f := range m.fittings {
+	m.fittings = slices.DeleteFunc(m.fittings, func(f fitting) bool { return time.Since(f.used) >= checkedFor })
+	for i := range m.fittings {
+		f := &m.fittings[i]
 		if f.handler == handler && reflect.DeepEqual(&f.cfg, cfg) {
+			f.used = time.Now()
 			return &fitting{box: f.box, missing: slices.Clone(f.missing)}
 		}
 	}
@@ -104,7 +106,7 @@ func (m *Manager) remember(f fitting) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	f.made = time.Now()
+	f.used = time.Now()
 	if !slices.ContainsFunc(m.fittings, func(other fitting) bool { return other.handler == f.handler && reflect.DeepEqual(other.cfg, f.cfg) }) {
 		m.fittings = append(m.fittings, f)
 	}
