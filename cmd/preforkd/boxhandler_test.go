@@ -112,7 +112,8 @@ func TestEscapesFromHandlerBox(t *testing.T) {
 	t.Parallel()
 	needBoxes(t)
 	b := &boxed{dir: visibleDir(t)}
-	probe := systest.Program(t, "cmd/internal/systest/boxprobe")
+	probe := filepath.Join(b.dir, "preforkd-worker")
+	systest.CopyProgram(t, systest.Program(t, "cmd/internal/systest/boxprobe"), probe)
 	b.Master = systest.Options{Config: single(`handler = "echo"`), Args: []string{"--worker-binary", probe}}.Start(t)
 	world := newOutside(t, b)
 	neighbour := b.dial(t, "one")

@@ -80,14 +80,20 @@ func (b Box) withoutUsers() Box {
 	return b
 }
 
-// shareHandlerUsers leaves users of their own to the connections of the first services
+// settleHandlerBoxes leaves the default box to services with ServesHandler: nothing else
+// could work with so little.
+//
+// It leaves users of their own to the connections of the first services
 // whose boxes have them by default, as far as there are enough for all of their
 // connections and spares at once. So no connection of a handler waits for a user that the
 // configuration did not ask for.
-func (c *Config) shareHandlerUsers() {
+func (c *Config) settleHandlerBoxes() {
 	left := handlerUserPool.Size()
 	for i := range c.Services {
 		s := &c.Services[i]
+		if len(s.Box.Implied) > 0 && !c.ServesHandler(s) {
+			s.Box = s.Box.Written()
+		}
 		if !s.Box.DynamicUser || s.Box.UserPool != handlerUserPool || !slices.Contains(s.Box.Implied, "dynamic-user") {
 			continue
 		}
@@ -117,8 +123,14 @@ func (b *Box) MayLack(key string) bool {
 // Written returns the box without what it has by default only.
 func (b *Box) Written() Box {
 	written := *b
+	if b.Preset == BoxDefault {
+		written.Preset = BoxNone
+	}
 	for _, key := range b.Implied {
 		written = written.Without(key)
+	}
+	if !written.DynamicUser && written.UserPool == handlerUserPool {
+		written.UserPool = DefaultUserPool
 	}
 	written.Implied = nil
 	return written.completed()

@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -98,6 +100,31 @@ func TestHandlerBoxUsers(t *testing.T) {
 	}
 	if got := strings.Join(has, " "); got != "s0 s2 s4 s5" {
 		t.Errorf("users of their own have the connections of %s", got)
+	}
+}
+
+// What is no worker binary of preforkd's own is as any program.
+func TestHandlerBoxOfOthers(t *testing.T) {
+	own := filepath.Join(t.TempDir(), workerName)
+	foreign := filepath.Join(t.TempDir(), "worker")
+	for _, path := range []string{own, foreign} {
+		if err := os.WriteFile(path, []byte("#!/bin/sh\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		path    string
+		wrap    []string
+		summary string
+	}{{own, nil, "default"}, {foreign, nil, "none, private-network on"}, {own, []string{"env"}, "none, private-network on"}} {
+		text := fmt.Sprintf("[master]\nworker-binary = %q\n[service.a]\nlisten = [':1']\nhandler = 'echo'\nbox.private-network = true\n", test.path)
+		c, err := Parse("f", []byte(text), Run{Wrap: test.wrap})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Services[0].Box.Summary(); got != test.summary {
+			t.Errorf("%s, %q: %s, want %s", test.path, test.wrap, got, test.summary)
+		}
 	}
 }
 

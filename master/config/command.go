@@ -51,13 +51,20 @@ func (c *Config) Commands() ([]Commands, error) {
 	return commands, errors.Join(errs...)
 }
 
-// HandlerPath returns the path of the worker binary for a service whose connections it
-// serves by itself, and "" for one with a program.
+// HandlerPath returns the path of the worker binary for a service with ServesHandler, and
+// "" for others.
 func (c *Config) HandlerPath(s *Service) (string, error) {
-	if s.Handler == "" {
+	if !c.ServesHandler(s) {
 		return "", nil
 	}
 	return c.findWorker()
+}
+
+// ServesHandler reports whether preforkd's own worker binary serves the connections of a
+// service by itself: no tool is put in front of it, and worker-binary names no program of
+// another name, which is somebody's own.
+func (c *Config) ServesHandler(s *Service) bool {
+	return s.Handler != "" && len(c.Wrap) == 0 && (c.WorkerBinary == "" || filepath.Base(c.WorkerBinary) == workerName)
 }
 
 // RuleCommand returns the command for a connection under a rule that has a

@@ -65,7 +65,7 @@ func FromFlags(flags map[string][]string, handler string, program []string, run 
 	setFlags("", masterKeys, &c, flags, &errs)
 	c.Services, c.Run = []Service{s}, run
 	c.Complete()
-	c.shareHandlerUsers()
+	c.settleHandlerBoxes()
 	c.validate(&errs)
 	return c, errs.err()
 }

@@ -17,7 +17,7 @@ func Parse(file string, text []byte, run Run) (Config, error) {
 	c.Run = run
 	c.override(&errs)
 	c.Complete()
-	c.shareHandlerUsers()
+	c.settleHandlerBoxes()
 	c.validate(&errs)
 	return c, errs.err()
 }

@@ -16,7 +16,7 @@ import (
 
 // worker is the start of a configuration that has a worker binary.
 func worker(t testing.TB) string {
-	path := filepath.Join(t.TempDir(), "worker")
+	path := filepath.Join(t.TempDir(), workerName)
 	if err := os.WriteFile(path, []byte("#!/bin/sh\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}

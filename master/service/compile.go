@@ -103,8 +103,12 @@ func compile(cfg *config.Config, configured config.Service, commands config.Comm
 	if err != nil {
 		return nil, err
 	}
+	handler := ""
+	if cfg.ServesHandler(&configured) {
+		handler = commands.Worker.Path
+	}
 	var confines bool
-	if command.Box, confines, err = s.fitBox(cfg, commands.Worker.Path, files.Boxes); err != nil {
+	if command.Box, confines, err = s.fitBox(handler, files.Boxes); err != nil {
 		return nil, fmt.Errorf("box: %w", err)
 	}
 	withProgram := func(c config.Command) process.Command {
@@ -114,7 +118,7 @@ func compile(cfg *config.Config, configured config.Service, commands config.Comm
 	}
 	s.worker, s.spare = withProgram(commands.Worker), withProgram(commands.Spare)
 	s.spare.Control = true
-	if s.servedByWorker(cfg) {
+	if handler != "" {
 		s.worker.Handler, s.spare.Handler = true, true
 		if confines {
 			s.worker.Args = append(slices.Clone(s.worker.Args), ipc.ArgumentBoxed)
