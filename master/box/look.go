@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,13 +38,15 @@ func (c *cell) ask(what byte) bool {
 	return err == nil && empty
 }
 
-// maxAnswer is more than any answer of a holder has.
-const maxAnswer = 4096
+// answers are buffers for what holders have seen. They have more room than any answer
+// takes: the kernel would cut it off.
+var answers = sync.Pool{New: func() any { return new([4096]byte) }}
 
-// seen waits for the answer to a RequestCheck or RequestLook. It returns nil if the holder is not alone,
-// or somebody uses the mounts of the cell.
+// seen waits for the answer to a RequestCheck or RequestLook. It returns nil if the holder
+// is not alone, or somebody uses the mounts of the cell.
 func (c *cell) seen() (*stub.Seen, error) {
-	var answer [maxAnswer]byte
+	answer := answers.Get().(*[4096]byte)
+	defer answers.Put(answer)
 	n, err := c.receive(answer[:])
 	if err != nil {
 		return nil, err
