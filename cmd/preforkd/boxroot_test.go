@@ -84,6 +84,14 @@ func TestBoxRootDirectory(t *testing.T) {
 		}
 		serves(m, want)
 	}
+	// A built-in handler is passed into the box.
+	if e := m.Reload(t, of(`handler = "echo"`)); e.Msg != systest.Reloaded {
+		t.Fatal(e.Line)
+	}
+	c := m.Dial(t)
+	c.Echo(t, "hello\n")
+	c.Close()
+	c.End(t)
 	// The machine has env, and bash, and the root has neither.
 	for _, c := range []struct{ lines, want string }{
 		{`program = ["/usr/bin/env"]`, `3:12: service.one: program "/usr/bin/env": no such file or directory`},
@@ -94,8 +102,7 @@ func TestBoxRootDirectory(t *testing.T) {
 		{`program = ["/app"]`, `3:12: service.one: program "/app": is a directory`},
 		{"program = [\"/app/run\"]\n" + `directory = "/usr/bin"`, `4:13: service.one: directory "/usr/bin": no such file or directory`},
 		{"program = [\"/app/run\"]\n" + `directory = "/app/run"`, `4:13: service.one: directory "/app/run": is not a directory`},
-		{"program = [\"/app/run\"]\nspares = 1", `3:12: service.one: worker binary: found neither `},
-		{"handler = \"echo\"", `3:11: service.one: worker binary: found neither `},
+		{"program = [\"/app/run\"]\nspares = 1", `3:12: service.one: worker binary`},
 		{"program = [\"/app/run\"]\n[[service.one.rule]]\nfrom = [\"127.0.0.1\"]\nprogram = [\"/app/bash\"]", `6:12: service.one: rule 1: program "/app/bash": its interpreter "/bin/bash": no such file or directory`},
 	} {
 		must(t, os.WriteFile(config, []byte(of(c.lines)), 0o644))

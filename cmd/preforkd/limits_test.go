@@ -9,15 +9,21 @@ import (
 	"github.com/preforkd/preforkd/cmd/internal/systest"
 )
 
+// echoes return the arguments that serve with the echo handler, and with one of the SDK.
+var echoes = map[string]func(t *testing.T, flags string) []string{
+	"builtin": func(_ *testing.T, flags string) []string { return with(flags, "echo") },
+	"sdk":     func(t *testing.T, flags string) []string { return sdk(t, flags, "echo") },
+}
+
 // A connection on which nothing moves ends, one on which something does not,
 // and each for the reason that the log gives.
 func TestIdleTimeout(t *testing.T) {
 	t.Parallel()
 	for how, flags := range waysToStart {
-		for name, args := range map[string][]string{"builtin": {"echo"}, "sdk": sdk(t, "", "echo")} {
+		for name, echo := range echoes {
 			t.Run(how+" "+name, func(t *testing.T) {
 				t.Parallel()
-				m := systest.Start(t, with(flags+" --idle-timeout 300ms", args...)...)
+				m := systest.Start(t, echo(t, flags+" --idle-timeout 300ms")...)
 				for range 2 {
 					c := dialSome(t, m)
 					c.Echo(t, "hello")
@@ -42,10 +48,10 @@ func TestIdleTimeout(t *testing.T) {
 func TestMaxLifetime(t *testing.T) {
 	t.Parallel()
 	for how, flags := range waysToStart {
-		for name, args := range map[string][]string{"builtin": {"echo"}, "sdk": sdk(t, "", "echo")} {
+		for name, echo := range echoes {
 			t.Run(how+" "+name, func(t *testing.T) {
 				t.Parallel()
-				m := systest.Start(t, with(flags+" --max-lifetime 300ms", args...)...)
+				m := systest.Start(t, echo(t, flags+" --max-lifetime 300ms")...)
 				for range 2 {
 					c := dialSome(t, m)
 					for c.TryEcho("busy") == nil {
