@@ -13,6 +13,7 @@ import (
 // is made of a few files of this machine.
 func TestBoxChallenge(t *testing.T) {
 	Run(t, func(t *testing.T) {
+		notInShort(t) // TestBoxExampleChallenge has what needs no cgroups
 		makeChallenge(t)
 		text, err := os.ReadFile("/usr/local/share/doc/preforkd/box/challenge.toml")
 		if err != nil {
