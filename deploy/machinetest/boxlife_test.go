@@ -24,7 +24,7 @@ func TestBoxLife(t *testing.T) {
 		for n, c := range []struct{ script, want string }{
 			{"head -c 100M /dev/zero | tail -c 100M >/dev/null", `"PREFORKD_LIMIT":"memory"`},
 			{"while :; do sh -c 'sleep 1000 & exec sleep 1000' & done", `"PREFORKD_LIMIT":"tasks"`}, // until the shell cannot fork
-			{"head -c 100M /dev/zero >/tmp/full", `"PREFORKD_LIMIT":"memory"`}, // a tmpfs counts as memory
+			{"head -c 100M /dev/zero >/tmp/full", `"PREFORKD_LIMIT":"memory"`},                      // a tmpfs counts as memory
 		} {
 			dialShell(t).end(t, c.script)
 			awaitReaped(t, n, c.want)
