@@ -189,11 +189,28 @@ var (
 	}
 )
 
-// Compared is the short table of a run of servers, that of a run of boxes, and a
-// sentence about the machine of each. The README has them between the markers.
+// Compared is the short table of a run of servers, that of a run of boxes, a
+// sentence about the machine of each, and the goals of boxes. The README has them between the markers.
 func Compared(servers, boxes *result.Record) string {
 	return compared(servers, comparedServers, comparedColumns) + "\nWith a box for each connection, in another run:\n\n" +
-		compared(boxes, comparedBoxes, boxColumns)
+		compared(boxes, comparedBoxes, boxColumns) + "\n" + boxGoals(boxes)
+}
+
+// boxGoals says in a line each what boxes are to cost, and what they cost in a run.
+func boxGoals(r *result.Record) string {
+	var w strings.Builder
+	fmt.Fprintln(&w, "| goals of boxes | goal | reached |\n|---|---|---|")
+	for _, e := range result.Evaluate(r, result.Targets) {
+		if !strings.HasPrefix(e.ID, "B") {
+			continue
+		}
+		reached := "not measured"
+		if e.Measured {
+			reached = number(e.Reached.Median) + map[bool]string{true: ", met"}[e.Met]
+		}
+		fmt.Fprintf(&w, "| %v | %s | %s |\n", e.Target, sign(e.Limit()), reached)
+	}
+	return w.String()
 }
 
 // A name is how a server is called in a short table.
