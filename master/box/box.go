@@ -142,7 +142,7 @@ func (b *Box) start(t *template, c *process.Command, entry *image, report, conn 
 		if in.Credential == nil && os.Geteuid() == 0 {
 			in.Ambient = nil // an exec gives user 0 all that is permitted
 		}
-		own.once = !b.set.reusable || mayCarryDescriptors(conn)
+		own.once.Store(!b.set.reusable || conn != nil && mayCarryDescriptors(conn))
 		var gone bool
 		err = b.inside(t, own, entry.dir, func() (err error) {
 			child, err = c.StartInside(conn, env, message, in)
@@ -175,12 +175,8 @@ func (b *Box) start(t *template, c *process.Command, entry *image, report, conn 
 const dyingTime = 100 * time.Millisecond
 
 // mayCarryDescriptors reports whether a program could send a descriptor of what is in
-// its cell to its client (SCM_RIGHTS, unix(7)). Nobody knows the connection yet that
-// a spare will get.
+// its cell to its client (SCM_RIGHTS, unix(7)).
 func mayCarryDescriptors(conn *os.File) bool {
-	if conn == nil {
-		return true
-	}
 	domain, err := unix.GetsockoptInt(int(conn.Fd()), unix.SOL_SOCKET, unix.SO_DOMAIN)
 	return err != nil || domain == unix.AF_UNIX
 }

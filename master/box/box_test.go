@@ -2,6 +2,7 @@ package box
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"testing"
 
@@ -185,8 +186,8 @@ func socketIn(own *cell, family, kind int) (fd int, err error) {
 	return fd, err
 }
 
-// Over a unix socket a program may have sent a descriptor of what is in its cell. It
-// is not known yet what a spare will get.
+// Over a unix socket a program may have sent a descriptor of what is in its cell. Of a
+// spare it is known when it gets its connection.
 func TestNoReuseAfterUnixSocket(t *testing.T) {
 	h := open(t)
 	b := h.box(strict(t))
@@ -197,21 +198,35 @@ func TestNoReuseAfterUnixSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	conn2, peer2 := unixPair(t)
+	peer2.Close()
 	if r := h.finish(w, "look"); h.isIdle(b, r.holder) {
 		t.Error("the cell of a process with a unix socket is idle")
 	}
-	spare := *c
-	spare.Control, spare.Stderr = true, h.null // which is its standard output
-	if w, err = h.startWith(&spare, "look", nil, nil); err != nil {
+	tcp, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(w.child.Control)
-	holder := w.child.Cell.(*cell).pid
-	if x, err := w.wait(); err != nil || x.failure != nil {
-		t.Fatal(err, x.failure)
-	}
-	if h.isIdle(b, holder) {
-		t.Error("the cell of a spare is idle")
+	for name, conn := range map[string]*os.File{"unix": conn2, "TCP": os.NewFile(uintptr(tcp), "tcp"), "no": nil} {
+		spare := *c
+		spare.Control, spare.Stderr = true, h.null // which is its standard output
+		if w, err = h.startWith(&spare, "look", nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		own := w.child.Cell.(*cell)
+		holder := own.pid
+		if conn != nil {
+			own.Serves(conn)
+			conn.Close()
+		}
+		x, err := w.wait()
+		unix.Close(w.child.Control)
+		if err != nil || x.failure != nil {
+			t.Fatal(err, x.failure)
+		}
+		if idle := h.isIdle(b, holder); idle != (name != "unix") {
+			t.Errorf("the cell of a spare with %s connection is idle: %v", name, idle)
+		}
 	}
 }
 

@@ -28,7 +28,7 @@ type cell struct {
 	dynamicUser bool
 	uid         uint32
 
-	once bool // it is not to be handed out again
+	once atomic.Bool // it is not to be handed out again
 
 	pidfd   int // of the holder, or -1
 	pid     int

@@ -49,7 +49,7 @@ func (c *cell) Leave(done func(process.Remains)) (r process.Remains, empty bool)
 			r.Usage = usage(c.group)
 		}
 		r.Denied = c.takeDenied()
-		if c.once || c.parked != nil {
+		if c.once.Load() || c.parked != nil {
 			c.drop()
 		} else {
 			c.box.inspect(c)
@@ -100,6 +100,13 @@ func (c *cell) do(f func()) {
 		c.parked(f)
 	} else {
 		f()
+	}
+}
+
+// Serves implements process.Cell.
+func (c *cell) Serves(conn *os.File) {
+	if mayCarryDescriptors(conn) {
+		c.once.Store(true)
 	}
 }
 

@@ -48,6 +48,9 @@ type Cell interface {
 	// CPUTime returns the CPU time that the process and all that it has started have
 	// used so far in the cell. It reports false if the kernel does not tell.
 	CPUTime() (time.Duration, bool)
+	// Serves tells the cell of a connection that its process, which was started without
+	// one, is about to be given. Any goroutine may call it.
+	Serves(conn *os.File)
 	// Descriptors returns the descriptors that the cell has in the table of this
 	// process, none if they were parked. The cell may be used by one goroutine, and
 	// keeps them.

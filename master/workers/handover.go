@@ -54,6 +54,9 @@ func (p *Pool) Assign(c *service.Connection, now time.Time) *Worker {
 func (w *Worker) assign(c *service.Connection, message []byte, now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if cell := w.child.Cell; cell != nil {
+		cell.Serves(c.File)
+	}
 	if err := w.channel.sendConnection(message, int(c.File.Fd())); err != nil {
 		w.enter(Broken, now)
 		return false

@@ -1,6 +1,7 @@
 package workers
 
 import (
+	"os"
 	"testing"
 	"time"
 
@@ -193,6 +194,8 @@ func (c *leavingCell) Descriptors() []int {
 	}
 	return []int{0}
 }
+
+func (c *leavingCell) Serves(*os.File) {}
 
 func (c *leavingCell) Parked(do func(func()), copies []int) {
 	if c.left {
