@@ -105,7 +105,7 @@ func (c *cell) do(f func()) {
 
 // Serves implements process.Cell.
 func (c *cell) Serves(conn *os.File) {
-	if mayCarryDescriptors(conn) {
+	if c.box.set.hasCells() && !c.once.Load() && mayCarryDescriptors(conn) {
 		c.once.Store(true)
 	}
 }
