@@ -100,6 +100,22 @@ func TestReadmeIsShort(t *testing.T) {
 	}
 }
 
+// headings returns the names by which links lead to the headings of a document, as
+// the sites make them on which it is read.
+func headings(t *testing.T, path string) []string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(treeTop, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(string(text), -1) {
+		name := regexp.MustCompile(`[^a-z0-9 _-]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		found = append(found, strings.ReplaceAll(name, " ", "-"))
+	}
+	return found
+}
+
 // Every link leads somewhere, and the README leads to every document.
 func TestDocumentsLink(t *testing.T) {
 	t.Parallel()
@@ -107,11 +123,17 @@ func TestDocumentsLink(t *testing.T) {
 	var fromReadme []string
 	for _, d := range documents(t) {
 		for _, m := range link.FindAllStringSubmatch(d.prose, -1) {
-			target, _, _ := strings.Cut(m[1], "#")
+			target, heading, _ := strings.Cut(m[1], "#")
 			if strings.Contains(target, "://") {
 				continue
 			}
-			path := filepath.Join(filepath.Dir(d.path), target)
+			path := d.path
+			if target != "" {
+				path = filepath.Join(filepath.Dir(d.path), target)
+			}
+			if heading != "" && !slices.Contains(headings(t, path), heading) {
+				t.Errorf("%s: link to %s: there is no such heading", d.path, m[1])
+			}
 			if _, err := os.Stat(filepath.Join(treeTop, path)); err != nil {
 				t.Errorf("%s: link to %s: %v", d.path, m[1], err)
 			}

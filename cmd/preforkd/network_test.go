@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/cmd/internal/systest"
+	"github.com/preforkd/preforkd/master/osthread"
 )
 
 // A network is a network namespace with a loopback, in which a master is started
@@ -96,20 +96,19 @@ func (n *network) makeInterface(name string, addresses ...string) {
 // in runs f on a thread in the network.
 func (n *network) in(f func()) {
 	n.t.Helper()
-	failed := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // the thread ends with the goroutine
+	err := osthread.Run(func() error {
 		fd, err := unix.Open("/proc/"+n.pid+"/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err == nil {
-			defer unix.Close(fd)
-			err = unix.Setns(fd, unix.CLONE_NEWNET)
+		if err != nil {
+			return err
 		}
-		if err == nil {
-			f()
+		defer unix.Close(fd)
+		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
+			return err
 		}
-		failed <- err
-	}()
-	if err := <-failed; err != nil {
+		f()
+		return nil
+	})
+	if err != nil {
 		n.t.Fatal(err)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/cmd/internal/systest"
+	"github.com/preforkd/preforkd/master/osthread"
 )
 
 func TestOverflowRefuses(t *testing.T) {
@@ -342,46 +342,38 @@ func TestSourcesOfIPv6(t *testing.T) {
 }
 
 // dialInNamespace connects from an address to another in the network of a
-// process. The thread that has gone there does not come back.
+// process.
 func dialInNamespace(t *testing.T, pid int, from, to string) net.Conn {
 	t.Helper()
-	type result struct {
-		conn net.Conn
-		err  error
+	var conn net.Conn
+	err := osthread.Run(func() error {
+		ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+		if err != nil {
+			return err
+		}
+		defer ns.Close()
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			return err
+		}
+		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		socket := os.NewFile(uintptr(fd), "socket")
+		defer socket.Close()
+		server := netip.MustParseAddrPort(to)
+		if err := unix.Bind(fd, &unix.SockaddrInet6{Addr: netip.MustParseAddr(from).As16()}); err != nil {
+			return err
+		}
+		if err := unix.Connect(fd, &unix.SockaddrInet6{Addr: server.Addr().As16(), Port: int(server.Port())}); err != nil {
+			return err
+		}
+		conn, err = net.FileConn(socket)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	done := make(chan result)
-	go func() {
-		runtime.LockOSThread()
-		conn, err := func() (net.Conn, error) {
-			ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
-			if err != nil {
-				return nil, err
-			}
-			defer ns.Close()
-			if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-				return nil, err
-			}
-			fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-			if err != nil {
-				return nil, err
-			}
-			socket := os.NewFile(uintptr(fd), "socket")
-			defer socket.Close()
-			server := netip.MustParseAddrPort(to)
-			if err := unix.Bind(fd, &unix.SockaddrInet6{Addr: netip.MustParseAddr(from).As16()}); err != nil {
-				return nil, err
-			}
-			if err := unix.Connect(fd, &unix.SockaddrInet6{Addr: server.Addr().As16(), Port: int(server.Port())}); err != nil {
-				return nil, err
-			}
-			return net.FileConn(socket)
-		}()
-		done <- result{conn, err}
-	}()
-	r := <-done
-	if r.err != nil {
-		t.Fatal(r.err)
-	}
-	t.Cleanup(func() { r.conn.Close() })
-	return r.conn
+	t.Cleanup(func() { conn.Close() })
+	return conn
 }

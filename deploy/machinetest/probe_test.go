@@ -8,11 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/osthread"
 )
 
 // envProbe makes the test binary a program that does as a box does: "probe" is in the
@@ -43,9 +44,9 @@ var steps = []struct {
 	{"start in a group of its own", startInGroup},
 	{"start in namespaces", startInNamespaces},
 	{"enter namespaces", enterNamespaces},
-	{"mount", func() error { return onThread(makeRoot) }},
+	{"mount", func() error { return osthread.Run(makeRoot) }},
 	{"open below a root", openBelow},
-	{"give up rights", func() error { return onThread(giveUp) }},
+	{"give up rights", func() error { return osthread.Run(giveUp) }},
 }
 
 // actProbe is the main function of such a program.
@@ -102,16 +103,6 @@ func with(role string, attributes *syscall.SysProcAttr, do func(*exec.Cmd) error
 	stdin.Close()
 	cmd.Wait() // it may have been ended by a signal
 	return err
-}
-
-// onThread runs a function on a thread that ends with it.
-func onThread(do func() error) error {
-	result := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		result <- do()
-	}()
-	return <-result
 }
 
 // groupOf returns the directory of the cgroup of a process.
@@ -200,7 +191,7 @@ func enterNamespaces() error {
 			return err
 		}
 		defer unix.Close(pidfd)
-		return onThread(func() error {
+		return osthread.Run(func() error {
 			if err := unix.Unshare(unix.CLONE_FS); err != nil {
 				return fmt.Errorf("unshare: %w", err)
 			}

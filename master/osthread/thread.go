@@ -59,6 +59,16 @@ func (t *Thread) run(setup func() error, ready chan<- error) {
 	}
 }
 
+// Run runs f on a thread of its own, which ends with it, and returns its result. What
+// f does to the thread, with setns(2) say, nobody else sees.
+func Run(f func() error) error {
+	t, err := Start(f)
+	if err == nil {
+		t.Close()
+	}
+	return err
+}
+
 // Do runs f on the thread and returns when f has returned. A second caller
 // waits for the first. f must not call a method of the same Thread.
 func (t *Thread) Do(f func()) {

@@ -117,6 +117,13 @@ func TestNobodyElseSeesTheState(t *testing.T) {
 			thread.Close()
 		}
 		ended = append(ended, tid)
+		if err := Run(func() error {
+			tid = unix.Gettid()
+			return errors.Join(ownDirectory("/sys")(), fail)
+		}); !errors.Is(err, fail) {
+			t.Fatalf("Run: %v, want %v", err, fail)
+		}
+		ended = append(ended, tid)
 	}
 	// Locked goroutines that wait for each other occupy every thread there is.
 	var all, done sync.WaitGroup
@@ -173,6 +180,12 @@ func startOnMain() {
 			main++
 		}
 		thread.Close()
+		if err := Run(func() error { tid = unix.Gettid(); return nil }); err != nil {
+			panic(err)
+		}
+		if tid == unix.Getpid() {
+			main++
+		}
 	}
 	fmt.Println(main, "on the main thread")
 }

@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/osthread"
 )
 
 // The loads of this file are connections that the server refuses: it closes
@@ -165,10 +166,10 @@ func StartFlood(ctx context.Context, addr netip.AddrPort, sources *Sources, clie
 	go func() {
 		defer close(f.done)
 		defer p.close()
-		// The thread ends with the goroutine, and its priority with it.
-		runtime.LockOSThread()
-		_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), 19)
-		f.err = f.run(ctx, t, p, clients)
+		f.err = osthread.Run(func() error {
+			_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), 19)
+			return f.run(ctx, t, p, clients)
+		})
 	}()
 	return f, nil
 }

@@ -11,12 +11,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/osthread"
 )
 
 // haltTimeout is how long a machine may take to stop what runs in it before it
@@ -107,24 +108,17 @@ func (m *Machine) Dial(ctx context.Context, network, address string) (net.Conn, 
 	}
 	defer ns.Close()
 
-	type result struct {
-		conn net.Conn
-		err  error
-	}
-	made := make(chan result, 1)
-	go func() {
-		// A socket belongs to the network namespace of the thread that makes
-		// it. The thread ends with this goroutine, as it stays locked to it.
-		runtime.LockOSThread()
+	// A socket belongs to the network namespace of the thread that makes it.
+	var conn net.Conn
+	err = osthread.Run(func() error {
 		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			made <- result{nil, fmt.Errorf("enter the network of %s: %w", m.Name, err)}
-			return
+			return fmt.Errorf("enter the network of %s: %w", m.Name, err)
 		}
-		conn, err := dialer.DialContext(ctx, network, address)
-		made <- result{conn, err}
-	}()
-	r := <-made
-	return r.conn, r.err
+		var err error
+		conn, err = dialer.DialContext(ctx, network, address)
+		return err
+	})
+	return conn, err
 }
 
 // Alive returns an error when the machine has ended.
