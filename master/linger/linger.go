@@ -1,12 +1,13 @@
 package linger
 
 import (
-	"fmt"
 	"os"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/epoll"
 )
 
 // The bounds of one connection, the same as those of workers that are built on the
@@ -37,8 +38,8 @@ const readSize = 64 << 10
 
 // A Closer closes connections. Any goroutine may use it.
 type Closer struct {
-	epoll *os.File // watched by Go's poller
-	buf   []byte   // of the goroutine
+	epoll *epoll.Set
+	buf   []byte // of the goroutine
 
 	mu       sync.Mutex // guards what follows
 	entries  map[int]*entry
@@ -67,17 +68,11 @@ func (e *entry) close() {
 
 // New returns a Closer. The caller must call Run, and Close at the end.
 func New() (*Closer, error) {
-	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	if err == nil {
-		// os.File gives a descriptor to Go's poller only if it is non-blocking.
-		if err = unix.SetNonblock(fd, true); err != nil {
-			unix.Close(fd)
-		}
-	}
+	set, err := epoll.New()
 	if err != nil {
-		return nil, fmt.Errorf("create epoll: %w", err)
+		return nil, err
 	}
-	return &Closer{epoll: os.NewFile(uintptr(fd), "epoll"), buf: make([]byte, readSize), entries: map[int]*entry{}}, nil
+	return &Closer{epoll: set, buf: make([]byte, readSize), entries: map[int]*entry{}}, nil
 }
 
 // Close takes ownership of a connection, a stream socket, and closes it now or

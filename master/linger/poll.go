@@ -10,39 +10,15 @@ import (
 
 // watch has Run told what comes over a connection. The lock is held.
 func (c *Closer) watch(fd int) error {
-	return c.control(unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP, Fd: int32(fd)})
-}
-
-func (c *Closer) control(op, fd int, event *unix.EpollEvent) error {
-	raw, err := c.epoll.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var ctlErr error
-	if err := raw.Control(func(epoll uintptr) { ctlErr = unix.EpollCtl(int(epoll), op, fd, event) }); err != nil {
-		return err
-	}
-	return ctlErr
+	return c.epoll.Add(fd, unix.EPOLLIN|unix.EPOLLRDHUP, int32(fd))
 }
 
 // Run serves the connections that linger, until End.
 func (c *Closer) Run() {
-	raw, err := c.epoll.SyscallConn()
-	if err != nil {
-		return
-	}
 	events := make([]unix.EpollEvent, 128)
 	for {
-		var n int
-		err := raw.Read(func(epoll uintptr) bool {
-			for {
-				n, err = unix.EpollWait(int(epoll), events, 0)
-				if err != unix.EINTR {
-					return n != 0
-				}
-			}
-		})
-		if n < 0 || err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		n, _, err := c.epoll.Wait(events)
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			return // closed
 		}
 		c.mu.Lock()
@@ -61,7 +37,7 @@ func (c *Closer) Run() {
 // finish closes a connection that lingers. The lock is held.
 func (c *Closer) finish(e *entry) {
 	// Should anybody else hold the connection, closing it would not take it out.
-	_ = c.control(unix.EPOLL_CTL_DEL, e.fd, nil)
+	_ = c.epoll.Remove(e.fd)
 	delete(c.entries, e.fd)
 	e.close()
 	e.fd = -1
@@ -114,5 +90,5 @@ func (c *Closer) setDeadline(at time.Time) {
 		return
 	}
 	c.deadline = at
-	_ = c.epoll.SetReadDeadline(at)
+	_ = c.epoll.SetDeadline(at)
 }

@@ -81,8 +81,8 @@ func TestStops(t *testing.T) {
 // what it says is read with a delay, until the kernel watches again.
 func TestUnwatched(t *testing.T) {
 	st := newStage(t, sdkProgram+"spares = 2\n")
-	control := st.set.poller.control
-	st.set.poller.control = func(int, int, int, *unix.EpollEvent) error { return unix.ENOSPC }
+	add := st.set.poller.add
+	st.set.poller.add = func(int, uint32, int32) error { return unix.ENOSPC }
 	now := time.Now()
 	w, gone := st.starting(now), st.starting(now)
 	if len(st.told) > 0 || w.Violation() != nil || st.set.Unwatched() == nil || st.set.UnwatchedDue() == nil {
@@ -99,7 +99,7 @@ func TestUnwatched(t *testing.T) {
 	if n := st.logs.FilterMessage("control channels are read with a delay").Len(); n != 1 {
 		t.Errorf("logged %d times", n)
 	}
-	st.set.poller.control = control
+	st.set.poller.add = add
 	st.set.ReadUnwatched()
 	if st.set.Unwatched() != nil || st.set.UnwatchedDue() != nil {
 		t.Errorf("still read with a delay: %v", st.set.Unwatched())

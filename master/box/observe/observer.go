@@ -1,20 +1,20 @@
 package observe
 
 import (
-	"os"
 	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/preforkd/preforkd/master/epoll"
 	"github.com/preforkd/preforkd/master/process"
 )
 
 // An Observer serves listeners. Its methods may be called by any goroutine.
 type Observer struct {
-	file *os.File // the epoll descriptor; itself watched by Go's poller
-	done chan struct{}
+	epoll *epoll.Set
+	done  chan struct{}
 
 	arrivals int    // a descriptor that tells of listeners
 	arrived  func() // has them accepted
@@ -36,21 +36,16 @@ const maxProcesses = 4096
 // New returns an Observer. While the descriptor arrivals, which stays the caller's, can
 // be read, it calls arrived, which reads it and calls Accept. The caller must call Close.
 func New(arrivals int, arrived func()) (*Observer, error) {
-	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	set, err := epoll.New()
 	if err != nil {
-		return nil, os.NewSyscallError("epoll_create1", err)
-	}
-	// os.File gives a descriptor to Go's poller only if it is non-blocking.
-	if err := unix.SetNonblock(fd, true); err != nil {
-		unix.Close(fd)
-		return nil, os.NewSyscallError("fcntl", err)
+		return nil, err
 	}
 	o := &Observer{
-		file: os.NewFile(uintptr(fd), "epoll"), done: make(chan struct{}), arrivals: arrivals, arrived: arrived,
+		epoll: set, done: make(chan struct{}), arrivals: arrivals, arrived: arrived,
 		subjects: map[uint32]*Subject{}, listeners: map[int]*listener{}, processes: map[int]*told{}, condemned: map[int]*time.Timer{},
 	}
 	if err := o.watch(arrivals); err != nil {
-		o.file.Close()
+		o.epoll.Close()
 		return nil, err
 	}
 	go o.run()
@@ -62,7 +57,7 @@ func (o *Observer) Close() {
 	o.mu.Lock()
 	o.closed = true
 	o.mu.Unlock()
-	o.file.Close()
+	o.epoll.Close()
 	<-o.done
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -125,40 +120,15 @@ func (o *Observer) Take(pid int) process.Denied {
 }
 
 // watch adds a descriptor to those that the Observer waits for.
-func (o *Observer) watch(fd int) error {
-	raw, err := o.file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}
-	var added error
-	if err := raw.Control(func(epoll uintptr) {
-		added = os.NewSyscallError("epoll_ctl", unix.EpollCtl(int(epoll), unix.EPOLL_CTL_ADD, fd, &event))
-	}); err != nil {
-		return err
-	}
-	return added
-}
+func (o *Observer) watch(fd int) error { return o.epoll.Add(fd, unix.EPOLLIN, int32(fd)) }
 
 // run serves until Close.
 func (o *Observer) run() {
 	defer close(o.done)
-	raw, err := o.file.SyscallConn()
-	if err != nil {
-		return
-	}
 	events := make([]unix.EpollEvent, 128)
 	for {
-		var n int
-		err := raw.Read(func(epoll uintptr) bool {
-			for {
-				n, err = unix.EpollWait(int(epoll), events, 0)
-				if err != unix.EINTR {
-					return n != 0
-				}
-			}
-		})
-		if err != nil || n < 0 {
+		n, _, err := o.epoll.Wait(events)
+		if err != nil {
 			return // closed
 		}
 		for _, e := range events[:n] {
