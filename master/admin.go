@@ -6,7 +6,6 @@ import (
 	"math"
 	"net/http"
 	"sync"
-	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -109,7 +108,7 @@ func resolveMetrics(address string) (string, error) {
 // missing, for a reason; otherwise that is an error. Nothing about the present
 // servers changes. Those that are new are not left on error. New ones may take
 // the address of a socket that is leaving, which the caller closes.
-func (a *admin) open(p adminPlan, leaving []syscall.RawConn) (next adminServers, err error) {
+func (a *admin) open(p adminPlan, leaving []listen.Controller) (next adminServers, err error) {
 	next.metricsAddress, next.file = p.metricsAddress, p.file
 	switch p.metricsAddress {
 	case "":
@@ -127,11 +126,11 @@ func (a *admin) open(p adminPlan, leaving []syscall.RawConn) (next adminServers,
 }
 
 // leaving returns the socket of the metrics if a plan has no use for it.
-func (a *admin) leaving(p adminPlan) []syscall.RawConn {
+func (a *admin) leaving(p adminPlan) []listen.Controller {
 	if a.servers.metrics == nil || a.servers.metricsAddress == p.metricsAddress {
 		return nil
 	}
-	return []syscall.RawConn{a.servers.metrics.Raw()}
+	return []listen.Controller{a.servers.metrics.Raw()}
 }
 
 func (a *admin) openControl(p adminPlan) (server *control.Server, missing, err error) {

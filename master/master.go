@@ -127,10 +127,14 @@ func assemble(cfg config.Config, file string, manager *systemd.Manager, signals 
 	}
 	s.dispatch.OneConnection, s.dispatch.Stopping = cfg.Once, m.loop.stopping
 	m.dispatcher = dispatch.New(s.dispatch)
-	m.acceptor = accept.New(accept.Config{
+	m.acceptor, err = accept.New(accept.Config{
 		Dispatcher: m.dispatcher, IDs: service.NewIDs(m.origin.started), Redact: m.redact, Linger: m.workers.Linger(),
 		OneConnection: cfg.Once, Stopping: m.loop.stopping,
 	})
+	if err != nil {
+		m.discard()
+		return nil, err
+	}
 	m.notify = notifier{manager: manager}
 	m.admin = newAdmin(m, logger.Logger)
 	m.status = newStatusQueries(m)
@@ -173,6 +177,9 @@ func (m *Master) bind(cfg config.Config, sockets []systemd.Socket) error {
 func (m *Master) discard() {
 	m.loop.release()
 	m.endpoints.Discard()
+	if m.acceptor != nil {
+		m.acceptor.Close()
+	}
 	m.services.closeBoxes()
 	m.dispatcher.End()
 	m.workers.Close()

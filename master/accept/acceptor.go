@@ -2,13 +2,17 @@ package accept
 
 import (
 	"errors"
+	"fmt"
 	"runtime"
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/preforkd/preforkd/master/admit"
 	"github.com/preforkd/preforkd/master/dispatch"
 	"github.com/preforkd/preforkd/master/endpoints"
+	"github.com/preforkd/preforkd/master/epoll"
 	"github.com/preforkd/preforkd/master/linger"
 	"github.com/preforkd/preforkd/master/listen"
 	"github.com/preforkd/preforkd/master/logging"
@@ -45,25 +49,44 @@ type Config struct {
 type Acceptor struct {
 	cfg       Config
 	goroutine sync.WaitGroup // those that accept or wait for a PROXY header
+	crew      *crew
+	set       *epoll.Set // of the listeners
+	intakes   intakes
 	queues    proxyQueues
 	headers   *proxy.Budget // memory for PROXY headers that are incomplete
 	watches   watches
 	// suppressed has something when a service has a refusal that is not in the log.
 	suppressed chan struct{}
+
+	// Whoever leads the crew owns what follows.
+
+	events  [1]unix.EpollEvent
+	emptied int64 // when nobody waited at the listeners that are watched
+	delayed int64 // when all connections last had to wait for long
 }
 
-// New returns an acceptor without listeners.
-func New(cfg Config) *Acceptor {
-	return &Acceptor{cfg: cfg, headers: proxy.NewBudget(maxHeaderMemory), suppressed: make(chan struct{}, 1)}
+// New returns an acceptor without listeners. The caller must call Wait, or Close if
+// nothing was started.
+func New(cfg Config) (*Acceptor, error) {
+	set, err := epoll.New()
+	if err != nil {
+		return nil, fmt.Errorf("wait for connections: %w", err)
+	}
+	a := &Acceptor{cfg: cfg, set: set, headers: proxy.NewBudget(maxHeaderMemory), suppressed: make(chan struct{}, 1)}
+	a.crew = newCrew(func() { a.goroutine.Go(a.run) })
+	return a, nil
 }
+
+// Close ends an acceptor that has not started to accept.
+func (a *Acceptor) Close() { a.set.Close() }
 
 // Suppressed returns a channel that has something when a service has a refusal that
 // the log does not tell. Its Refusals have to be asked from then on.
 func (a *Acceptor) Suppressed() <-chan struct{} { return a.suppressed }
 
-// perListener returns how many goroutines may accept on each listener: as many
-// as can start a process at the same time, and at least two, so that a program
-// that is slow to start leaves one to accept.
+// perListener returns how many goroutines may have a connection of one listener: as
+// many as can start a process at the same time, and at least two, so that a program
+// that is slow to start leaves one.
 func (a *Acceptor) perListener() int {
 	if a.cfg.OneConnection {
 		return 1
@@ -74,12 +97,11 @@ func (a *Acceptor) perListener() int {
 // Start accepts from a listener until it is closed.
 func (a *Acceptor) Start(l *endpoints.Listener) {
 	l.LogListening()
-	a.startOne(l, &crew{limit: a.perListener(), size: 1})
-}
-
-// startOne starts a goroutine that was counted in the crew.
-func (a *Acceptor) startOne(l *endpoints.Listener, c *crew) {
-	a.goroutine.Go(func() { a.accept(l, c) })
+	in := &intake{Listener: l, set: a.set, limit: a.perListener(), stopping: a.cfg.Stopping}
+	a.intakes.add(in)
+	l.OnClose(func() { a.intakes.remove(in) })
+	in.open()
+	a.crew.begin()
 }
 
 // Stop sends everybody away who waits for a PROXY header. The listeners are
@@ -89,6 +111,8 @@ func (a *Acceptor) Stop() { a.queues.closeAll() }
 // Wait waits until all listeners are closed and nobody accepts any more.
 func (a *Acceptor) Wait() {
 	<-a.cfg.Stopping // until then more listeners may come
+	a.set.Close()
+	a.crew.end()
 	a.goroutine.Wait()
 }
 
@@ -101,8 +125,8 @@ func (a *Acceptor) Resume(s *service.Service) { a.queues.of(s).open() }
 // Forget drops what is kept of a service that is no more.
 func (a *Acceptor) Forget(s *service.Service) { a.queues.drop(s) }
 
-// A slotReservation is one accept goroutine's right to a slot of the service
-// that its listener accepts for when a connection is there.
+// A slotReservation is the right to a slot of the service that a listener accepts for
+// when a connection is there.
 type slotReservation struct {
 	l    *endpoints.Listener
 	spec *service.Spec
@@ -115,83 +139,107 @@ func (r *slotReservation) Reserve() bool {
 
 func (r *slotReservation) Cancel() { r.spec.Owner().Gate.Cancel() }
 
-// accept takes connections from one listener and has them served, until the
-// listener is closed or the others of its crew are enough.
-func (a *Acceptor) accept(l *endpoints.Listener, crew *crew) {
-	shortage := &crew.shortage
-	slot := slotReservation{l, l.Spec()}
+// run is one goroutine of the crew, which leads first.
+func (a *Acceptor) run() {
+	var t turn
 	for {
-		if a.cfg.Dispatcher.AwaitDescriptors() {
-			l.Delay(time.Now())
-		}
-		conn, err := l.Accept(&slot)
-		s := slot.spec.Owner()
-		switch {
-		case err == nil:
-			if crew.busy() {
-				a.startOne(l, crew)
-			}
-			now := time.Now()
-			err = a.serve(slot.spec, conn, now)
-			if done := time.Now(); done.Sub(now) > slowService {
-				l.Delay(done)
-			}
-			stay := crew.free()
-			if err == nil || !dispatch.IsExhaustion(err) {
-				if shortage.passed() {
-					s.Log.Info("accept recovered", logging.Local(l.Local()))
-				}
-				if !stay {
-					return
-				}
-				continue
-			}
-			// The next connection would fare no better. It waits in the
-			// kernel's queue, where this one would have been safer, too.
-			s.Ledger.NoteShortage(time.Now())
-			pause, _ := shortage.met(time.Now())
-			if !stay {
-				return
-			}
-			a.wait(pause)
-			l.Delay(time.Now())
-		case errors.Is(err, listen.ErrClosed):
+		c, in, ok := a.next()
+		if !ok {
+			a.crew.end()
 			return
-		case errors.Is(err, listen.ErrFull):
-			a.foundFull(s, func(w *watch) { w.listeners[l] = true })
-			select {
-			case <-s.Gate.SlotFreed():
-			case <-l.Closed():
-				return
-			}
-		case listen.Classify(err) == listen.Harmless:
-			s.Log.Debug("accept failed", logging.Local(l.Local()), logging.Error(err))
-		default:
-			pause, first := shortage.met(time.Now())
-			if first {
-				s.Log.Warn("accept failed", logging.Local(l.Local()), logging.Error(err))
-			}
-			s.Ledger.NoteShortage(time.Now())
-			a.wait(pause)
-			l.Delay(time.Now())
+		}
+		in.begin()
+		a.crew.leave(&t, c.busy)
+		a.take(c, in)
+		in.done()
+		if !a.crew.done(&t) {
+			return
 		}
 	}
 }
 
-// slowService is how long a connection may keep an accept goroutine before those
-// that wait behind it are asked whether they are still there. A start takes a few
-// milliseconds at most, unless a disk or the machine is slow.
-const slowService = 100 * time.Millisecond
+// An arrival is a connection that was just accepted with a reservation of its service's
+// gate.
+type arrival struct {
+	spec   *service.Spec
+	conn   *listen.Conn
+	queued bool // it may have waited for long in the kernel's queue
+	busy   bool // nobody had to wait for it
+}
 
-// wait waits for a pause to pass or for the master to stop accepting.
-func (a *Acceptor) wait(d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-a.cfg.Stopping:
+// next waits for a connection at any of the listeners and accepts it. It reports false
+// when there will be none. The caller leads.
+func (a *Acceptor) next() (c arrival, in *intake, ok bool) {
+	for {
+		before := now()
+		_, waited, err := a.set.Wait(a.events[:])
+		if err != nil {
+			return c, nil, false // closed
+		}
+		if waited {
+			a.emptied = before
+		}
+		if in = a.intakes.of(a.events[0].Fd); in == nil || in.crowdedOut() {
+			continue // closed meanwhile, or a connection for later
+		}
+		if a.cfg.Dispatcher.AwaitDescriptors() {
+			a.delayed = now()
+		}
+		slot := slotReservation{l: in.Listener}
+		conn, err := in.Accept(&slot)
+		if err == nil {
+			queued := max(a.delayed, in.delayed.Load()) > a.emptied
+			return arrival{slot.spec, conn, queued, !waited}, in, true
+		}
+		a.failed(in, slot.spec.Owner(), err)
 	}
 }
+
+// failed takes in that a connection could not be accepted for a service.
+func (a *Acceptor) failed(in *intake, s *service.Service, err error) {
+	switch {
+	case errors.Is(err, listen.ErrClosed), errors.Is(err, listen.ErrNone):
+	case errors.Is(err, listen.ErrFull):
+		a.foundFull(s, func(w *watch) { w.listeners[in.Listener] = true })
+		in.hold()
+		s.Gate.OnSlotFreed(in.release)
+	case listen.Classify(err) == listen.Harmless:
+		s.Log.Debug("accept failed", logging.Local(in.Local()), logging.Error(err))
+	default:
+		pause, first := in.shortage.met(time.Now())
+		if first {
+			s.Log.Warn("accept failed", logging.Local(in.Local()), logging.Error(err))
+		}
+		s.Ledger.NoteShortage(time.Now())
+		in.holdFor(pause)
+	}
+}
+
+// take has a connection served.
+func (a *Acceptor) take(c arrival, in *intake) {
+	s := c.spec.Owner()
+	now := time.Now()
+	err := a.serve(c, now)
+	if time.Since(now) > slowService {
+		in.delay()
+	}
+	if err != nil && dispatch.IsExhaustion(err) {
+		// The next connection would fare no better. It waits in the
+		// kernel's queue, where this one would have been safer, too.
+		s.Ledger.NoteShortage(time.Now())
+		pause, _ := in.shortage.met(time.Now())
+		in.holdFor(pause)
+		return
+	}
+	if in.shortage.passed() {
+		s.Log.Info("accept recovered", logging.Local(in.Local()))
+	}
+}
+
+// slowService is how long a connection may keep a goroutine before those that wait
+// behind it are asked whether they are still there. A start takes a few milliseconds at
+// most, unless a disk or the machine is slow.
+const slowService = 100 * time.Millisecond
 
 // peerOf returns who asks for a connection.
 func peerOf(conn *listen.Conn) admit.Peer {

@@ -20,6 +20,7 @@ import (
 	"github.com/preforkd/preforkd/ipc/slowtest"
 	"github.com/preforkd/preforkd/master/admit"
 	"github.com/preforkd/preforkd/master/endpoints"
+	"github.com/preforkd/preforkd/master/epoll"
 	"github.com/preforkd/preforkd/master/linger"
 	"github.com/preforkd/preforkd/master/redact"
 	"github.com/preforkd/preforkd/master/service"
@@ -76,7 +77,10 @@ func newStageAt(t *testing.T, address, keys string) *stage {
 	}
 	go closer.Run()
 	t.Cleanup(closer.End)
-	st.a = New(Config{Dispatcher: st, IDs: service.NewIDs(time.Now()), Redact: &redact.Policy{}, Linger: closer, Stopping: st.stopping})
+	st.a, err = New(Config{Dispatcher: st, IDs: service.NewIDs(time.Now()), Redact: &redact.Policy{}, Linger: closer, Stopping: st.stopping})
+	if err != nil {
+		t.Fatal(err)
+	}
 	st.spec = servicetest.Specs(t, "[service.test]\nlisten = ['"+address+"']\nprogram = ['/bin/cat']\n"+keys)[0]
 	s := service.New("test", st.spec.Policy(), zap.New(core))
 	s.SetOwner(st.spec)
@@ -354,81 +358,210 @@ func TestExhaustion(t *testing.T) {
 }
 
 func TestPerListener(t *testing.T) {
-	if n := New(Config{OneConnection: true}).perListener(); n != 1 {
+	if n := (&Acceptor{cfg: Config{OneConnection: true}}).perListener(); n != 1 {
 		t.Errorf("%d goroutines for one connection", n)
 	}
-	if n := New(Config{}).perListener(); n < 2 {
+	if n := (&Acceptor{}).perListener(); n < 2 {
 		t.Errorf("%d goroutines: a program that is slow to start leaves nobody to accept", n)
 	}
 }
 
-// One goroutine waits at first. Whoever leaves nobody behind has another one
-// started, up to the limit, and two stay.
-func TestCrew(t *testing.T) {
-	c := crew{limit: 4, size: 1}
-	for i, want := range []bool{true, true, true, false} {
-		if start := c.busy(); start != want {
-			t.Errorf("connection %d: another one is started: %v, want %v", i+1, start, want)
+// accepting counts the goroutines of Acceptors.
+func accepting() int {
+	n := 0
+	stacks := make([]byte, 1<<20)
+	for _, stack := range bytes.Split(stacks[:runtime.Stack(stacks, true)], []byte("\n\n")) {
+		if bytes.Contains(stack, []byte("(*Acceptor).run(")) {
+			n++
 		}
 	}
-	if c.size != 4 || c.serving != 4 {
-		t.Errorf("%d goroutines, %d serve", c.size, c.serving)
-	}
-	for i, want := range []bool{true, true, false, false} {
-		if stay := c.free(); stay != want {
-			t.Errorf("end %d: it stays: %v, want %v", i+1, stay, want)
+	return n
+}
+
+// until waits for a condition.
+func until(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(slowtest.Scale(time.Minute)); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not so: %s", what)
 		}
-	}
-	for range 10 { // one client after the other
-		if c.busy() {
-			t.Error("another one is started while one waits")
-		}
-		if !c.free() {
-			t.Error("one of two ends")
-		}
-	}
-	if c.size != maxFree || c.serving != 0 {
-		t.Errorf("%d goroutines, %d serve", c.size, c.serving)
 	}
 }
 
-// A listener that nobody uses has one goroutine, and one that is in use accepts
-// while as many connections as allowed are being served.
-func TestCrewOfAListener(t *testing.T) {
-	st := newStage(t, "")
-	goroutines := func() int {
-		n := 0
-		stacks := make([]byte, 1<<20)
-		for _, stack := range bytes.Split(stacks[:runtime.Stack(stacks, true)], []byte("\n\n")) {
-			if bytes.Contains(stack, []byte("(*Acceptor).accept(")) {
-				n++
-			}
-		}
-		return n
-	}
-	if n := goroutines(); n > 1 {
-		t.Errorf("%d goroutines accept from a listener that nobody has used", n)
-	}
-	most := st.a.perListener()
-	hold := make(chan struct{})
+// keep has Dispatch keep whoever calls it until the result is closed.
+func (st *stage) keep() chan struct{} {
 	st.mu.Lock()
-	st.hold = hold
-	st.mu.Unlock()
-	for range most {
-		st.dial()
+	defer st.mu.Unlock()
+	st.hold = make(chan struct{})
+	return st.hold
+}
+
+// One goroutine waits at all listeners. While connections are slow to be served, others
+// accept: as many from one listener as are allowed, and from the others still. When all
+// are served, few goroutines stay.
+func TestSlowStarts(t *testing.T) {
+	st := newStageAt(t, "127.0.0.1:0', '127.0.0.1:0', '127.0.0.1:0", "")
+	until(t, "one goroutine waits", func() bool { return accepting() == 1 })
+	hold, most := st.keep(), st.a.perListener()
+	all := st.set.All()
+	dial := func(l *endpoints.Listener) {
+		conn, err := net.Dial("tcp", l.Local())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
 	}
-	for range most { // each of them is on a goroutine of its own
+	for range most + 1 {
+		dial(all[0])
+	}
+	for range most {
 		(<-st.given).File.Close()
 	}
-	if n := goroutines(); n != most {
-		t.Errorf("%d goroutines, want %d", n, most)
+	select {
+	case c := <-st.given:
+		t.Errorf("%s is one too many", c.ID)
+	case <-time.After(20 * time.Millisecond):
 	}
+	dial(all[1])
+	c := <-st.given
+	if c.Local != all[1].Local() {
+		t.Errorf("a connection to %s, want %s", c.Local, all[1].Local())
+	}
+	c.File.Close()
+	until(t, "each is on a goroutine of its own, and one waits", func() bool { return accepting() == most+2 })
 	close(hold)
-	for deadline := time.Now().Add(slowtest.Scale(time.Minute)); goroutines() > maxFree; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d goroutines stay, want %d", goroutines(), maxFree)
+	c = <-st.given // the one too many
+	c.File.Close()
+	dial(all[2])
+	(<-st.given).File.Close()
+	until(t, "few stay", func() bool { return accepting() <= 1+maxFree })
+	if in := st.a.intakes.of(1); in.serving != 0 || in.holds != 0 || in.crowded {
+		t.Errorf("%+v", in)
+	}
+}
+
+// A listener with many connections does not keep others waiting: they are accepted in
+// turn.
+func TestTurns(t *testing.T) {
+	const listeners, crowd = 20, 60
+	st := newStageAt(t, strings.Repeat("127.0.0.1:0', '", listeners-1)+"127.0.0.1:0", "max-connections = 1000\n")
+	all := st.set.All()
+	// Nobody accepts while they come.
+	for key := range int32(listeners) {
+		st.a.intakes.of(key + 1).hold()
+	}
+	for i, l := range all {
+		n := 1
+		if i == 0 {
+			n = crowd
+		}
+		for range n {
+			conn, err := net.Dial("tcp", l.Local())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { conn.Close() })
 		}
 	}
+	for _, l := range all {
+		until(t, l.Local()+" has somebody waiting", l.Waiting)
+	}
+	for key := range int32(listeners) {
+		st.a.intakes.of(key + 1).release()
+	}
+	busy := 0
+	for others := 0; others < listeners-1; {
+		c := <-st.given
+		c.File.Close()
+		if c.Local == all[0].Local() {
+			busy++
+		} else {
+			others++
+		}
+	}
+	// In turn it is one for each of the others; but goroutines overtake each other.
+	if busy > 2*listeners {
+		t.Errorf("%d connections of the busy listener came before the last of %d others", busy, listeners-1)
+	}
+	for range listeners - 1 + crowd - busy - (listeners - 1) {
+		(<-st.given).File.Close()
+	}
+}
+
+// Connections are known to have waited from the moment that no slot was free until the
+// queue has been empty, and no others are.
+func TestQueued(t *testing.T) {
+	st := newStage(t, "max-connections = 1\n")
+	in := st.a.intakes.of(1)
+	serve := func(leave bool) {
+		t.Helper()
+		client := st.dial()
+		if leave {
+			if err := client.SetLinger(0); err != nil {
+				t.Fatal(err)
+			}
+			client.Close()
+		}
+	}
+	serve(false)
+	c := <-st.given
+	until(t, "nobody waits", func() bool { return !in.Waiting() })
+	// Of those who wait for the slot two go. One who has not waited is not asked.
+	serve(true)
+	serve(true)
+	serve(false)
+	until(t, "full", func() bool { in.mu.Lock(); defer in.mu.Unlock(); return in.holds == 1 })
+	st.spec.Owner().Gate.Release(c.Slot, time.Now())
+	c.File.Close()
+	c = <-st.given
+	st.refused(admit.Gone, 2)
+	st.spec.Owner().Gate.Release(c.Slot, time.Now())
+	c.File.Close()
+	until(t, "nobody waits", func() bool { return st.a.set != nil && !in.Waiting() })
+	if in.delayed.Load() == 0 {
+		t.Error("nobody has waited")
+	}
+	before := now()
+	until(t, "the queue was seen to be empty", func() bool {
+		client := st.dial()
+		defer client.Close()
+		c := <-st.given
+		st.spec.Owner().Gate.Release(c.Slot, time.Now())
+		c.File.Close()
+		return in.delayed.Load() < before
+	})
+}
+
+// A listener that cannot be watched is tried again, and one that is closed is not.
+func TestWatchFails(t *testing.T) {
+	st := newStage(t, "")
+	in := st.a.intakes.of(1)
+	good := in.set
+	in.hold()
+	bad, err := epoll.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad.Close()
+	in.mu.Lock()
+	in.set = bad
+	in.mu.Unlock()
+	in.release()
+	in.mu.Lock()
+	if in.holds != 1 {
+		t.Errorf("%d reasons to wait, want one", in.holds)
+	}
+	in.set = good
+	in.mu.Unlock()
 	st.dial()
 	(<-st.given).File.Close()
+	in.hold()
+	st.stop()
+	in.release()
+	if in.holds != 0 {
+		t.Error("a closed listener is tried again")
+	}
+	if st.a.intakes.of(1) != nil {
+		t.Error("a closed listener is kept")
+	}
 }

@@ -30,11 +30,12 @@ func (c *candidate) source() admit.Source {
 //
 // Clients that have waited for long may have gone. Nobody else is asked, because
 // that costs a system call.
-func (a *Acceptor) serve(spec *service.Spec, conn *listen.Conn, now time.Time) error {
+func (a *Acceptor) serve(arrived arrival, now time.Time) error {
+	spec, conn := arrived.spec, arrived.conn
 	s := spec.Owner()
 	s.Ledger.Accepted()
 	c := candidate{spec, conn, peerOf(conn)}
-	if conn.Queued && conn.Gone() {
+	if arrived.queued && conn.Gone() {
 		s.Gate.Cancel()
 		a.refuse(c, admit.Gone, nil)
 		return nil

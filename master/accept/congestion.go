@@ -14,7 +14,7 @@ import (
 )
 
 // A watch looks every second whether clients wait for a slot of a service that is
-// full, or are turned away for want of one. It begins when the service is found full,
+// full, or are turned away for want of one. It begins when a client finds the service full,
 // and ends when it is not any more, so it costs nothing while there are slots.
 type watch struct {
 	service *service.Service

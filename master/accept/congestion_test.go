@@ -70,7 +70,7 @@ func TestCongestedWhileClientsAreTurnedAway(t *testing.T) {
 	}
 }
 
-// A watch begins when the service is full, tells the log, and ends with the service's
+// A watch begins when a client finds the service full, tells the log, and ends with the service's
 // congestion; a stop ends it, too.
 func TestWatchEnds(t *testing.T) {
 	st := newStage(t, "max-connections = 1\n")
@@ -108,6 +108,7 @@ func TestWatchEnds(t *testing.T) {
 	until("ended", func() bool { return running() == 0 })
 	st.dial()
 	third := <-st.given
+	st.dial()
 	until("watched again", func() bool { return running() == 1 })
 	third.File.Close()
 	st.stop() // waits for the watch

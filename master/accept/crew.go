@@ -1,46 +1,154 @@
 package accept
 
-import "sync"
+import (
+	"runtime"
+	"sync"
+	"time"
+)
 
-// A crew is the goroutines that accept from one listener. One of them accepts
-// while others start processes for what they have accepted.
+// A crew is the goroutines that accept, for all listeners. One of them leads: it waits
+// for connections and accepts the next one. Then it serves it, which starts a process,
+// and does not lead any more.
 //
-// There is one at first, so that thousands of listeners cost as many goroutines
-// and no more. Whoever takes a connection and leaves nobody to accept has
-// another one started. Two stay for the next connections: on a listener in use
-// no goroutine begins and ends for each.
+// Who leads next is a question of wake-ups, each of which costs more than an accept. A
+// goroutine that serves is back in a fraction of a millisecond. So nobody takes the lead
+// as long as that is soon enough: whoever is done first leads again. Another goroutine is
+// woken for it only if there are more connections and a processor for one of them, or if
+// the one who serves is not back after handOver, because its program is slow to start.
+//
+// So there are as many goroutines as there are processors to start processes, and one for
+// each connection that has to wait for something, however many listeners there are.
 type crew struct {
-	limit    int
-	shortage exhaustion
+	start func() // starts a goroutine that leads
+	width int    // how many may serve before nobody is woken for the next one
 
-	mu      sync.Mutex // guards what follows
-	size    int        // goroutines
-	serving int        // of them that have a connection
+	mu      sync.Mutex // guards what follows, and the fields of every turn
+	begun   bool
+	led     bool    // somebody leads
+	free    int     // goroutines that wait in done
+	serving []*turn // of those with a connection
+	slow    int     // of them
+	timer   *time.Timer
+	timed   bool // it runs
+	ended   bool
+	wake    chan struct{} // takes one for a goroutine that is no longer free, to lead
 }
 
-// maxFree is how many goroutines stay that have no connection.
-const maxFree = 2
-
-// busy notes that one of them has taken a connection. It reports whether another
-// one is to be started, which counts from then on.
-func (c *crew) busy() (start bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.serving++
-	if start = c.serving == c.size && c.size < c.limit; start {
-		c.size++
-	}
-	return start
+// A turn is the time for which a goroutine serves a connection.
+type turn struct {
+	began time.Time
+	slow  bool
+	index int // in crew.serving
 }
 
-// free notes that one of them has no connection any more. It reports whether it
-// is to stay. Otherwise it does not count any more.
-func (c *crew) free() (stay bool) {
+const (
+	// handOver is after how long somebody who serves is slow. It is what a client may
+	// have to wait for the first time because another one's program hangs.
+	handOver = 5 * time.Millisecond
+	// maxFree is how many goroutines stay that neither lead nor serve.
+	maxFree = 2
+)
+
+func newCrew(start func()) *crew {
+	c := &crew{start: start, width: runtime.GOMAXPROCS(0), wake: make(chan struct{}, 1)}
+	c.timer = time.AfterFunc(time.Hour, c.check)
+	c.timer.Stop()
+	return c
+}
+
+// begin starts the first goroutine. Later calls do nothing.
+func (c *crew) begin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.serving--
-	if stay = c.size-c.serving <= maxFree; !stay {
-		c.size--
+	if !c.begun {
+		c.begun = true
+		c.appoint()
 	}
-	return stay
+}
+
+// leave notes that the leader has a connection to serve. busy says that there are
+// probably more. The caller must call done.
+func (c *crew) leave(t *turn, busy bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	*t = turn{began: time.Now(), index: len(c.serving)}
+	c.serving = append(c.serving, t)
+	c.led = false
+	if busy && len(c.serving)-c.slow < c.width {
+		c.appoint()
+	}
+	if !c.timed && !c.ended {
+		c.timed = true
+		c.timer.Reset(handOver)
+	}
+}
+
+// done notes that a connection was served, and waits until the caller is to lead. It
+// reports false if that will not be.
+func (c *crew) done(t *turn) (lead bool) {
+	c.mu.Lock()
+	last := c.serving[len(c.serving)-1]
+	c.serving[t.index], last.index = last, t.index
+	c.serving = c.serving[:len(c.serving)-1]
+	if t.slow {
+		c.slow--
+	}
+	if c.ended || c.led && c.free >= maxFree {
+		c.mu.Unlock()
+		return false
+	}
+	if !c.led {
+		c.led = true
+		c.mu.Unlock()
+		return true
+	}
+	c.free++
+	c.mu.Unlock()
+	_, lead = <-c.wake
+	return lead
+}
+
+// appoint has another goroutine lead. The lock is held, and nobody leads.
+func (c *crew) appoint() {
+	switch {
+	case c.ended:
+		return
+	case c.free > 0:
+		c.free--
+		c.wake <- struct{}{} // there is room: the last one who was woken has led since
+	default:
+		c.start()
+	}
+	c.led = true
+}
+
+// check looks for goroutines that are slow, for as long as any serve.
+func (c *crew) check() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now, quick := time.Now(), false
+	for _, t := range c.serving {
+		if !t.slow && now.Sub(t.began) >= handOver {
+			t.slow = true
+			c.slow++
+		}
+		quick = quick || !t.slow
+	}
+	if !c.led && !quick {
+		c.appoint() // nobody will be back soon
+	}
+	if c.timed = quick && !c.ended; c.timed {
+		c.timer.Reset(handOver)
+	}
+}
+
+// end has nobody lead any more.
+func (c *crew) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ended {
+		c.ended = true
+		c.timer.Stop()
+		close(c.wake)
+	}
 }

@@ -22,6 +22,7 @@ type Gate struct {
 	sources       *sources      // the live connections and the history of each source
 	bucket        bucket        // of the service
 	slotFreed     chan struct{} // closed when a slot may be free; nil when nobody waits
+	onSlotFreed   []func()      // called then
 	refused       [Reasons]uint64
 	lostPenalties uint64 // penalties for which there was no room
 }
@@ -268,13 +269,24 @@ func (g *Gate) SlotFreed() <-chan struct{} {
 	return g.slotFreed
 }
 
+// OnSlotFreed calls f once, as soon as there may be a free slot, which may be now. f may
+// be called by any goroutine, with the gate locked. A new policy calls it, too.
+func (g *Gate) OnSlotFreed(f func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.full() {
+		f()
+		return
+	}
+	g.onSlotFreed = append(g.onSlotFreed, f)
+}
+
 var closedChannel = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 func (g *Gate) full() bool { return g.policy.Wait && g.held+g.reserved >= g.policy.MaxConnections }
 
 func (g *Gate) wake() {
-	if g.slotFreed != nil && !g.full() {
-		close(g.slotFreed)
-		g.slotFreed = nil
+	if (g.slotFreed != nil || len(g.onSlotFreed) > 0) && !g.full() {
+		g.wakeAll()
 	}
 }

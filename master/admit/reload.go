@@ -28,6 +28,11 @@ func (g *Gate) wakeAll() {
 		close(g.slotFreed)
 		g.slotFreed = nil
 	}
+	for _, f := range g.onSlotFreed {
+		f()
+	}
+	clear(g.onSlotFreed)
+	g.onSlotFreed = g.onSlotFreed[:0]
 }
 
 // rebuildSources counts the live connections again, by sources with the new

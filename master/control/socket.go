@@ -13,6 +13,7 @@ import (
 
 	"github.com/preforkd/preforkd/master/backoff"
 	"github.com/preforkd/preforkd/master/config"
+	"github.com/preforkd/preforkd/master/epoll"
 	"github.com/preforkd/preforkd/master/listen"
 )
 
@@ -20,6 +21,7 @@ import (
 // net/http.
 type socket struct {
 	listener *listen.Listener
+	waiting  *epoll.Set // of the listener
 	clients  clients
 	path     string
 	file     fs.FileInfo   // the socket's file at the time of bind
@@ -38,7 +40,15 @@ func openSocket(path string, file File) (*socket, error) {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	s := &socket{listener: listeners[0], clients: clients{max: maxClients}, path: path, closed: make(chan struct{})}
-	if s.file, err = os.Lstat(path); err != nil {
+	if s.waiting, err = epoll.New(); err == nil {
+		if err = s.listener.Watch(s.waiting, 0); err == nil {
+			s.file, err = os.Lstat(path)
+		}
+		if err != nil {
+			s.waiting.Close()
+		}
+	}
+	if err != nil {
 		s.listener.Close()
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
@@ -62,7 +72,11 @@ func (unlimited) Cancel()       {}
 // shortage of descriptors. An error that it returns is final.
 func (s *socket) Accept() (net.Conn, error) {
 	var pause backoff.Backoff
+	events := make([]unix.EpollEvent, 1)
 	for {
+		if _, _, err := s.waiting.Wait(events); err != nil {
+			return nil, net.ErrClosed
+		}
 		accepted, err := s.listener.Accept(unlimited{})
 		switch {
 		case err == nil:
@@ -72,6 +86,8 @@ func (s *socket) Accept() (net.Conn, error) {
 			continue
 		case errors.Is(err, listen.ErrClosed):
 			return nil, net.ErrClosed
+		case errors.Is(err, listen.ErrNone):
+			continue // the client has gone
 		case listen.Classify(err) == listen.Harmless:
 			continue
 		}
@@ -108,7 +124,9 @@ func (s *socket) Close() error {
 	default:
 	}
 	close(s.closed)
-	return s.listener.Close()
+	err := s.listener.Close()
+	s.waiting.Close()
+	return err
 }
 
 // Addr implements net.Listener.

@@ -22,6 +22,8 @@ type Listener struct {
 
 	// The loop owns what follows.
 
+	onClose func()
+
 	endpoint endpoint
 	options  listen.Options
 	stored   bool      // the service manager has a copy for the next process
@@ -36,6 +38,9 @@ func (l *Listener) Spec() *service.Spec { return l.spec.Load() }
 // Closed returns a channel that is closed when the listener is.
 func (l *Listener) Closed() <-chan struct{} { return l.closed }
 
+// OnClose has f called when the listener is closed. Only the loop may call it, once.
+func (l *Listener) OnClose(f func()) { l.onClose = f }
+
 // LogListening says that connections are accepted from now on.
 func (l *Listener) LogListening() {
 	l.Spec().Owner().Log.Info(logging.EventListening, logging.Local(l.Local()), logging.From(l.origin))
@@ -45,6 +50,9 @@ func (l *Listener) LogListening() {
 // is not the end of the socket, nor of its file.
 func (l *Listener) close() {
 	close(l.closed)
+	if l.onClose != nil {
+		l.onClose()
+	}
 	end := l.Close
 	if l.stored {
 		end = l.CloseStored

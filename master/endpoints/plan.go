@@ -3,7 +3,6 @@ package endpoints
 import (
 	"errors"
 	"fmt"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -25,7 +24,7 @@ type Plan struct {
 	listeners map[string][]*Listener // by service
 	leaving   []*Listener            // present ones that are not kept
 	rebound   map[*Listener]bool     // present ones of which each gets a new socket in its place
-	others    []syscall.RawConn      // of this process, and about to be closed
+	others    []listen.Controller    // of this process, and about to be closed
 	heirs     map[*Listener]*Listener
 }
 
@@ -35,7 +34,7 @@ type Plan struct {
 //
 // New listeners may take addresses of present ones that are not kept, and of
 // others, which are sockets of this process that the caller is going to close.
-func (s *Set) Plan(specs []*service.Spec, others ...syscall.RawConn) (plan *Plan, err error) {
+func (s *Set) Plan(specs []*service.Spec, others ...listen.Controller) (plan *Plan, err error) {
 	p := &Plan{set: s, specs: specs, listeners: map[string][]*Listener{}, others: others, heirs: map[*Listener]*Listener{}}
 	defer func() {
 		if err != nil {
@@ -96,8 +95,8 @@ func (p *Plan) keep(spec *service.Spec, listeners []*Listener) error {
 
 // Leaving returns the sockets that the plan does not keep, and whose addresses
 // others may take before they are closed.
-func (p *Plan) Leaving() []syscall.RawConn {
-	var sockets []syscall.RawConn
+func (p *Plan) Leaving() []listen.Controller {
+	var sockets []listen.Controller
 	for _, l := range p.leaving {
 		sockets = append(sockets, l.Raw())
 	}
@@ -109,8 +108,8 @@ func (p *Plan) Leaving() []syscall.RawConn {
 
 // makingRoom returns the sockets at a TCP port beside which new ones may be bound,
 // because they are about to be closed.
-func (p *Plan) makingRoom(port uint16) []syscall.RawConn {
-	sockets := append([]syscall.RawConn(nil), p.others...)
+func (p *Plan) makingRoom(port uint16) []listen.Controller {
+	sockets := append([]listen.Controller(nil), p.others...)
 	for _, l := range p.leaving {
 		if l.AddrPort().Port() == port {
 			sockets = append(sockets, l.Raw())

@@ -3,7 +3,6 @@ package endpoints
 import (
 	"net/netip"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/preforkd/preforkd/master/listen"
@@ -27,7 +26,7 @@ const checkInterval = time.Second
 
 // reopen binds a new socket in place of a listener's, beside others of this
 // process that are about to be closed. On error the listener is as it was.
-func (l *Listener) reopen(o listen.Options, others []syscall.RawConn) (*Listener, error) {
+func (l *Listener) reopen(o listen.Options, others []listen.Controller) (*Listener, error) {
 	a := l.endpoint.address
 	socket, err := l.Reopen(o, others, !a.IsUnix() && a.Host == "" && !a.IP.IsValid())
 	if err != nil {
@@ -224,7 +223,7 @@ func (s *Set) checkInterface(l *Listener) *Listener {
 	if l.endpoint.passed {
 		return nil // its socket unit has to bind it again
 	}
-	var others []syscall.RawConn
+	var others []listen.Controller
 	for _, r := range s.replaced {
 		others = append(others, r.Raw())
 	}

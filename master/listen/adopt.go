@@ -170,7 +170,7 @@ func (l *Listener) isAt(a config.Address) bool {
 	}
 	isZone := true
 	if zone := ip.Zone(); zone != "" {
-		_ = l.raw.Control(func(fd uintptr) { isZone = zoneIndex(int(fd), zone) == l.index })
+		_ = l.descriptor.Control(func(fd uintptr) { isZone = zoneIndex(int(fd), zone) == l.index })
 	}
 	return isZone
 }
@@ -291,7 +291,7 @@ func isListened(path string) (bool, error) {
 // Descriptor calls f with the listener's descriptor. f must not keep it.
 func (l *Listener) Descriptor(f func(fd int) error) error {
 	var failure error
-	if err := l.raw.Control(func(fd uintptr) { failure = f(int(fd)) }); err != nil {
+	if err := l.descriptor.Control(func(fd uintptr) { failure = f(int(fd)) }); err != nil {
 		return err
 	}
 	return failure

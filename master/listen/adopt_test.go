@@ -117,7 +117,7 @@ func TestCloseStoredUnix(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := listeners[0].Accept(&slots{free: 1})
+	got, err := await(listeners[0], &slots{free: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,10 +29,6 @@ type Conn struct {
 	Credentials         *unix.Ucred
 	PeerPath, LocalPath string
 
-	// Queued says that the connection may have waited for long in the kernel's
-	// queue.
-	Queued bool
-
 	// Via is the name of the proxy that passes the connection on, or "".
 	Via string
 }

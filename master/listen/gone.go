@@ -6,7 +6,7 @@ import "golang.org/x/sys/unix"
 // costs a system call.
 func (l *Listener) Waiting() bool {
 	waiting := false
-	err := l.raw.Control(func(fd uintptr) {
+	err := l.descriptor.Control(func(fd uintptr) {
 		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 		n, err := unix.Poll(fds, 0)
 		waiting = err == nil && n > 0 && fds[0].Revents&unix.POLLIN != 0

@@ -67,51 +67,6 @@ func TestGone(t *testing.T) {
 	}
 }
 
-// Connections are known to have waited from the moment that no slot was free until
-// the queue has been empty, and no others are.
-func TestQueued(t *testing.T) {
-	l := listenAt(t, "127.0.0.1:0")
-	queued := func(want bool, when string) {
-		t.Helper()
-		if got := accept(t, l).Queued; got != want {
-			t.Errorf("queued %v, want %v: %s", got, want, when)
-		}
-	}
-	dial(t, l)
-	queued(false, "nobody had to wait")
-	dial(t, l)
-	if _, err := l.Accept(&slots{}); err != ErrFull {
-		t.Fatal(err)
-	}
-	dial(t, l)
-	queued(true, "the first that has waited")
-	queued(true, "the second that has waited")
-	// An accept that finds the queue empty ends it; a connection that comes then
-	// has not waited.
-	done := make(chan *Conn)
-	for range 2 {
-		go func() {
-			c, err := l.Accept(&slots{free: 1})
-			if err != nil {
-				t.Error(err)
-			}
-			done <- c
-		}()
-		for deadline := time.Now().Add(slowtest.Scale(time.Minute)); l.delayed.Load() != 0 && time.Now().Before(deadline); {
-			time.Sleep(time.Millisecond)
-		}
-		dial(t, l)
-		c := <-done
-		if c.Queued {
-			t.Error("a connection that has not waited is queued")
-		}
-		closeConn(t, c)
-	}
-	l.Delay(time.Now())
-	dial(t, l)
-	queued(true, "the caller had to wait")
-}
-
 func closeConn(t *testing.T, c *Conn) {
 	t.Helper()
 	if err := unix.Close(c.FD); err != nil {

@@ -110,7 +110,7 @@ func (l *Listener) lostInterface() error {
 		return nil
 	}
 	var lost error
-	err := l.raw.Control(func(fd uintptr) {
+	err := l.descriptor.Control(func(fd uintptr) {
 		name, err := interfaceName(int(fd), l.index)
 		switch {
 		case err == nil && (name == l.device || l.device == ""):
@@ -141,7 +141,7 @@ func (l *Listener) lostInterface() error {
 // lostFile returns an error if the file of a unix socket, which Open has created
 // or ReuseStored has found, is no longer at its path.
 func (l *Listener) lostFile() error {
-	if l.fileInode == 0 || l.closed.Load() {
+	if l.fileInode == 0 || l.descriptor.isClosed() {
 		return nil
 	}
 	var st unix.Stat_t

@@ -10,10 +10,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/preforkd/preforkd/ipc/slowtest"
 	"github.com/preforkd/preforkd/master/config"
+	"github.com/preforkd/preforkd/master/epoll"
 	"github.com/preforkd/preforkd/master/sockdiag"
 )
 
@@ -76,9 +79,20 @@ func dial(t *testing.T, l *Listener) net.Conn {
 	return c
 }
 
+// await accepts as soon as a connection waits.
+func await(l *Listener, s Slots) (*Conn, error) {
+	for {
+		c, err := l.Accept(s)
+		if err != ErrNone {
+			return c, err
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
 func accept(t *testing.T, l *Listener) *Conn {
 	t.Helper()
-	c, err := l.Accept(&slots{free: 1})
+	c, err := await(l, &slots{free: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,18 +201,15 @@ func TestAddressInUse(t *testing.T) {
 func TestAcceptTakesASlotOnlyWithAConnection(t *testing.T) {
 	l := listenAt(t, "127.0.0.1:0")
 	s := &slots{free: 1}
-	done := make(chan error)
-	go func() {
-		c, err := l.Accept(s)
-		if err == nil {
-			unix.Close(c.FD)
-		}
-		done <- err
-	}()
+	if _, err := l.Accept(s); err != ErrNone || s.free != 1 {
+		t.Fatalf("no connection: %v, %d slots free", err, s.free)
+	}
 	dial(t, l)
-	if err := <-done; err != nil {
+	c, err := await(l, s)
+	if err != nil {
 		t.Fatal(err)
 	}
+	unix.Close(c.FD)
 	if s.free != 0 {
 		t.Errorf("%d slots free after an accept", s.free)
 	}
@@ -207,33 +218,73 @@ func TestAcceptTakesASlotOnlyWithAConnection(t *testing.T) {
 		t.Errorf("accept without a slot: %v", err)
 	}
 	s.Cancel()
-	c, err := l.Accept(s)
+	c, err = await(l, s)
 	if err != nil {
 		t.Fatalf("the connection did not wait: %v", err)
 	}
 	unix.Close(c.FD)
-}
-
-func TestCloseEndsAccept(t *testing.T) {
-	l := listenAt(t, "127.0.0.1:0")
-	s := &slots{free: 2}
-	done := make(chan error)
-	for range 2 {
-		go func() {
-			_, err := l.Accept(s)
-			done <- err
-		}()
-	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 {
-		if err := <-done; err != ErrClosed {
-			t.Errorf("accept: %v, want ErrClosed", err)
+	s.Cancel()
+	if _, err := l.Accept(s); err != ErrClosed || s.free != 1 {
+		t.Errorf("a closed listener: %v, %d slots free", err, s.free)
+	}
+	if err := l.Close(); !errors.Is(err, ErrClosed) {
+		t.Errorf("closed again: %v", err)
+	}
+}
+
+// A set tells of connections at a listener until it is not watched any more, or closed,
+// also if somebody else still holds the socket.
+func TestWatch(t *testing.T) {
+	set, err := epoll.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	events := make([]unix.EpollEvent, 4)
+	reported := func(l *Listener, want bool) {
+		t.Helper()
+		within := slowtest.Scale(time.Minute)
+		if !want {
+			within = 5 * time.Millisecond
+		}
+		if err := set.SetDeadline(time.Now().Add(within)); err != nil {
+			t.Fatal(err)
+		}
+		n, _, err := set.Wait(events)
+		if got := n == 1 && events[0].Fd == 7; got != want {
+			t.Errorf("reported %v, want %v: %v", got, want, err)
 		}
 	}
-	if s.free != 2 {
-		t.Errorf("%d of 2 slots free", s.free)
+	l := listenAt(t, "127.0.0.1:0")
+	for range 2 { // the second time it is watched already
+		if err := l.Watch(set, 7); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reported(l, false)
+	dial(t, l)
+	reported(l, true)
+	l.Unwatch()
+	l.Unwatch()
+	reported(l, false)
+	if err := l.Watch(set, 7); err != nil {
+		t.Fatal(err)
+	}
+	reported(l, true)
+	var copied int
+	if err := l.Descriptor(func(fd int) (err error) { copied, err = unix.Dup(fd); return err }); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(copied)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	reported(l, false)
+	if err := l.Watch(set, 7); err != ErrClosed {
+		t.Errorf("watch a closed listener: %v", err)
 	}
 }
 
@@ -410,7 +461,7 @@ func TestInode(t *testing.T) {
 	}
 }
 
-// When Close returns, the address is free, however many wait in Accept.
+// When Close returns, the address is free, however many are in Accept.
 func TestCloseFreesTheAddress(t *testing.T) {
 	l := listenAt(t, "127.0.0.1:0")
 	address := l.Local()
@@ -419,7 +470,7 @@ func TestCloseFreesTheAddress(t *testing.T) {
 		closing := l
 		for range 8 {
 			waiting.Go(func() {
-				if _, err := closing.Accept(&slots{free: 1}); !errors.Is(err, ErrClosed) {
+				if _, err := await(closing, &slots{free: 1}); !errors.Is(err, ErrClosed) {
 					t.Errorf("unexpected error: %v", err)
 				}
 			})

@@ -4,18 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
-	"sync"
-	"sync/atomic"
-	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/epoll"
 )
 
 // A Listener is a listening stream socket.
 type Listener struct {
-	file *os.File        // owns the descriptor; registered with Go's poller
-	raw  syscall.RawConn // of file
+	descriptor descriptor
 
 	// The zone of local is a number, as in sockdiag, and that of shown a name.
 	local, shown netip.AddrPort // zero for unix sockets
@@ -32,16 +29,8 @@ type Listener struct {
 	// The inode is 0 if there is none.
 	fileDevice, fileInode uint64
 
-	bound   *boundPath  // the file that Close removes, or nil
-	adopted bool        // a service manager has bound the socket and keeps it
-	closed  atomic.Bool // set before the descriptor is closed
-	// delayed is when accepting last had to wait, in ns since 1970, if connections
-	// that have waited since then may still be in the kernel's queue; otherwise 0.
-	delayed atomic.Int64
-
-	// inUse is held for reading by Accept. The descriptor is really closed only
-	// when the last Accept has left it, and Close waits for that.
-	inUse sync.RWMutex
+	bound   *boundPath // the file that Close removes, or nil
+	adopted bool       // a service manager has bound the socket and keeps it
 }
 
 // newListener takes ownership of fd, a non-blocking listening socket.
@@ -51,7 +40,7 @@ func newListener(fd int) (*Listener, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	l := &Listener{}
+	l := &Listener{descriptor: descriptor{fd: fd}}
 	switch name := name.(type) {
 	case *unix.SockaddrInet4, *unix.SockaddrInet6:
 		l.local = addrPort(name)
@@ -66,11 +55,6 @@ func newListener(fd int) (*Listener, error) {
 		l.shown = l.nameZone(fd, l.local)
 	case *unix.SockaddrUnix:
 		l.path = name.Name
-	}
-	l.file = os.NewFile(uintptr(fd), "listener "+l.Local())
-	if l.raw, err = l.file.SyscallConn(); err != nil {
-		l.file.Close()
-		return nil, err
 	}
 	return l, nil
 }
@@ -91,7 +75,7 @@ func (l *Listener) Local() string {
 func (l *Listener) Inode() (uint64, error) {
 	var stat unix.Stat_t
 	var err error
-	if control := l.raw.Control(func(fd uintptr) { err = unix.Fstat(int(fd), &stat) }); control != nil {
+	if control := l.descriptor.Control(func(fd uintptr) { err = unix.Fstat(int(fd), &stat) }); control != nil {
 		err = control // it is closed
 	}
 	if err != nil {
@@ -110,7 +94,7 @@ func (l *Listener) Queue() (waiting, limit int, ok bool) {
 	if l.path != "" {
 		return 0, 0, false
 	}
-	err := l.raw.Control(func(fd uintptr) {
+	err := l.descriptor.Control(func(fd uintptr) {
 		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 		if err == nil {
 			waiting, limit, ok = int(info.Unacked), int(info.Sacked), true
@@ -119,12 +103,18 @@ func (l *Listener) Queue() (waiting, limit int, ok bool) {
 	return waiting, limit, ok && err == nil
 }
 
+// Watch has a set report a key while a connection waits, until Unwatch or Close. A
+// listener that is watched already goes on as it was.
+func (l *Listener) Watch(set *epoll.Set, key int32) error { return l.descriptor.watch(set, key) }
+
+// Unwatch ends what Watch began. The set may have reported the key before.
+func (l *Listener) Unwatch() { l.descriptor.unwatch() }
+
 // Close closes the socket and makes every Accept return ErrClosed. When it
 // returns, the address is free, unless somebody else holds the socket. It also
 // removes the socket file that Open has created, unless another one has taken
 // its place.
 func (l *Listener) Close() error {
-	l.closed.Store(true)
 	// Remove the file first. As soon as the socket is closed, a successor may
 	// bind.
 	var removed error
@@ -134,9 +124,5 @@ func (l *Listener) Close() error {
 		}
 		l.bound = nil
 	}
-	err := l.file.Close()
-	l.inUse.Lock()
-	//lint:ignore SA2001 every Accept has left once the lock is free
-	l.inUse.Unlock()
-	return errors.Join(removed, err)
+	return errors.Join(removed, l.descriptor.close())
 }

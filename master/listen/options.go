@@ -114,7 +114,7 @@ func (o Options) backlog() int {
 // bind. Only the goroutine that closes the listener may call it.
 func (l *Listener) Apply(o Options) error {
 	var failure error
-	err := l.raw.Control(func(fd uintptr) {
+	err := l.descriptor.Control(func(fd uintptr) {
 		if l.path == "" {
 			for _, opt := range o.forConnections() {
 				failure = unix.SetsockoptInt(int(fd), opt.level, opt.name, opt.value)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -16,7 +15,7 @@ import (
 // OpenBeside does what OpenResolved does where other sockets of this process
 // listen, which the caller is going to close. So there is no moment without a
 // listener. On error nothing about the others has changed.
-func OpenBeside(addr config.Address, resolved []config.Address, o Options, others []syscall.RawConn) ([]*Listener, error) {
+func OpenBeside(addr config.Address, resolved []config.Address, o Options, others []Controller) ([]*Listener, error) {
 	var listeners []*Listener
 	err := Sharing(others, func() (err error) {
 		shared := o
@@ -41,7 +40,7 @@ func OpenBeside(addr config.Address, resolved []config.Address, o Options, other
 // process that may be at the same port. all says that the address stands for all
 // addresses of both families. On error nothing about the old listeners has
 // changed.
-func (l *Listener) Reopen(o Options, others []syscall.RawConn, all bool) (*Listener, error) {
+func (l *Listener) Reopen(o Options, others []Controller, all bool) (*Listener, error) {
 	if l.path != "" {
 		fresh, err := openUnix(l.path, o)
 		if err != nil {
@@ -57,7 +56,7 @@ func (l *Listener) Reopen(o Options, others []syscall.RawConn, all bool) (*Liste
 		}
 	}
 	var fresh *Listener
-	err := Sharing(append([]syscall.RawConn{l.raw}, others...), func() (err error) {
+	err := Sharing(append([]Controller{&l.descriptor}, others...), func() (err error) {
 		shared := o
 		shared.ReusePort = true
 		fresh, err = openTCP(at, o.V6Only && !all, shared)
@@ -78,7 +77,7 @@ func (l *Listener) Reopen(o Options, others []syscall.RawConn, all bool) (*Liste
 // (SO_REUSEPORT). The kernel looks at the option when a socket is bound
 // (inet_csk_bind_conflict), so it may be set on a socket that listens already,
 // and be set back afterwards. f binds a socket that has the option, too.
-func Sharing(sockets []syscall.RawConn, f func() error) error {
+func Sharing(sockets []Controller, f func() error) error {
 	for _, s := range sockets {
 		var before int
 		var err error
@@ -101,7 +100,7 @@ func (l *Listener) setReusePort(set bool) error {
 }
 
 // Raw returns the socket for Sharing. It is valid until Close.
-func (l *Listener) Raw() syscall.RawConn { return l.raw }
+func (l *Listener) Raw() Controller { return &l.descriptor }
 
 // AddrPort returns the address of a TCP listener with a zone as a number, and the
 // zero AddrPort for a unix socket.
@@ -167,11 +166,11 @@ func (l *Listener) StopArrivals() error {
 	if l.path != "" {
 		return nil
 	}
-	return StopArrivals(l.raw)
+	return StopArrivals(&l.descriptor)
 }
 
 // StopArrivals does it for a TCP socket of which there is no Listener.
-func StopArrivals(socket syscall.RawConn) error {
+func StopArrivals(socket Controller) error {
 	var err error
 	controlErr := socket.Control(func(fd uintptr) {
 		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, noInterface)

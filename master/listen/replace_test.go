@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +19,7 @@ func openBeside(t *testing.T, address string, o Options, others ...*Listener) *L
 	if err != nil {
 		t.Fatal(err)
 	}
-	var raw []syscall.RawConn
+	var raw []Controller
 	for _, l := range others {
 		raw = append(raw, l.Raw())
 	}
@@ -87,7 +86,7 @@ func TestOpenBeside(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer conn.Close()
-				accepted, err := fresh.Accept(unlimitedSlots{})
+				accepted, err := await(fresh, unlimitedSlots{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -96,7 +95,7 @@ func TestOpenBeside(t *testing.T) {
 			if !old.Waiting() || fresh.Waiting() {
 				t.Errorf("connections wait at the old one: %v, at the new one: %v", old.Waiting(), fresh.Waiting())
 			}
-			accepted, err := old.Accept(unlimitedSlots{})
+			accepted, err := await(old, unlimitedSlots{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -39,7 +39,7 @@ const (
 // Listen binds an address. Serve starts to answer, and the caller must call
 // Close. The address may be taken by sockets of this process that are leaving,
 // which the caller is going to close.
-func Listen(address string, leaving []syscall.RawConn) (*Server, error) {
+func Listen(address string, leaving []listen.Controller) (*Server, error) {
 	l, err := bind(address, false)
 	if errors.Is(err, syscall.EADDRINUSE) && len(leaving) > 0 {
 		err = listen.Sharing(leaving, func() (err error) {
@@ -98,7 +98,7 @@ func (s *Server) StopArrivals() {
 }
 
 // Raw returns the socket for listen.Sharing. It is valid until Close.
-func (s *Server) Raw() syscall.RawConn { return s.raw }
+func (s *Server) Raw() listen.Controller { return s.raw }
 
 // Local returns the address to which the listener is bound.
 func (s *Server) Local() string { return s.listener.Addr().String() }
