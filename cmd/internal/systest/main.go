@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+
+	"github.com/preforkd/preforkd/master/process"
 )
 
 // helperArg is the first argument of a test binary that runs as a helper. An
@@ -55,6 +57,11 @@ func Main(m *testing.M) {
 			os.Exit(2)
 		}
 		os.Exit(run(os.Args[3:]))
+	}
+	// What the tests start finds every signal at its default, under nohup, too.
+	if err := process.ResetSignals(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 	// Most tests wait most of the time.
 	flag.Parse()
