@@ -18,8 +18,8 @@
 // and admit answer accept), and a connection that a room has passed on does not
 // come back to it. At the end dispatch tells the loop.
 //
-//	 1  accept/acceptor.go      accept         the loop of one accept goroutine
-//	 2  listen/accept.go        Accept         a slot (admit/gate.go Reserve), then accept4
+//	 1  accept/acceptor.go      next           waits for all listeners; a slot (admit/gate.go Reserve)
+//	 2  listen/accept.go        Accept         accept4
 //	 3  accept/admission.go     serve          counts it; does it come from a proxy?
 //	 4  admit/gate.go           Admit          the decision
 //	 5  accept/admission.go     admit          does what was decided
@@ -56,7 +56,7 @@
 // # The loop
 //
 // One goroutine, the loop in loop.go, owns everything that a child's life
-// changes. Accept goroutines, two or more for each listener, start workers and
+// changes. Accept goroutines, a few for all listeners (accept/crew.go), start workers and
 // tell the loop. SIGCHLD wakes the loop, which reaps. Signals, timers and
 // questions of the control socket reach it the same way, so that every order of
 // events is an order of one goroutine's steps.
