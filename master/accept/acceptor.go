@@ -97,11 +97,16 @@ func (a *Acceptor) perListener() int {
 // Start accepts from a listener until it is closed.
 func (a *Acceptor) Start(l *endpoints.Listener) {
 	l.LogListening()
+	a.add(l)
+	a.crew.begin()
+}
+
+// add watches a listener until it is closed.
+func (a *Acceptor) add(l *endpoints.Listener) {
 	in := &intake{Listener: l, set: a.set, limit: a.perListener(), stopping: a.cfg.Stopping}
 	a.intakes.add(in)
 	l.OnClose(func() { a.intakes.remove(in) })
 	in.open()
-	a.crew.begin()
 }
 
 // Stop sends everybody away who waits for a PROXY header. The listeners are
@@ -143,38 +148,39 @@ func (r *slotReservation) Cancel() { r.spec.Owner().Gate.Cancel() }
 func (a *Acceptor) run() {
 	var t turn
 	for {
-		c, in, ok := a.next()
+		in, e, ok := a.next()
 		if !ok {
 			a.crew.end()
 			return
 		}
-		in.begin()
-		a.crew.leave(&t, c.busy)
-		a.take(c, in)
-		in.done()
+		a.crew.take(&t)
+		if c, ok := a.accept(in); ok {
+			in.begin()
+			a.crew.leave(&t, e.busy)
+			c.queued = e.queued
+			a.take(c, in)
+			in.done()
+		}
 		if !a.crew.done(&t) {
 			return
 		}
 	}
 }
 
-// An arrival is a connection that was just accepted with a reservation of its service's
-// gate.
-type arrival struct {
-	spec   *service.Spec
-	conn   *listen.Conn
+// An event says that a connection waits at a listener.
+type event struct {
 	queued bool // it may have waited for long in the kernel's queue
 	busy   bool // nobody had to wait for it
 }
 
-// next waits for a connection at any of the listeners and accepts it. It reports false
+// next waits for a connection at any of the listeners that may be taken. It reports false
 // when there will be none. The caller leads.
-func (a *Acceptor) next() (c arrival, in *intake, ok bool) {
+func (a *Acceptor) next() (in *intake, e event, ok bool) {
 	for {
 		before := now()
 		_, waited, err := a.set.Wait(a.events[:])
 		if err != nil {
-			return c, nil, false // closed
+			return nil, e, false // closed
 		}
 		if waited {
 			a.emptied = before
@@ -185,14 +191,28 @@ func (a *Acceptor) next() (c arrival, in *intake, ok bool) {
 		if a.cfg.Dispatcher.AwaitDescriptors() {
 			a.delayed = now()
 		}
-		slot := slotReservation{l: in.Listener}
-		conn, err := in.Accept(&slot)
-		if err == nil {
-			queued := max(a.delayed, in.delayed.Load()) > a.emptied
-			return arrival{slot.spec, conn, queued, !waited}, in, true
-		}
-		a.failed(in, slot.spec.Owner(), err)
+		return in, event{queued: max(a.delayed, in.delayed.Load()) > a.emptied, busy: !waited}, true
 	}
+}
+
+// An arrival is a connection that was just accepted with a reservation of its service's
+// gate.
+type arrival struct {
+	spec   *service.Spec
+	conn   *listen.Conn
+	queued bool // it may have waited for long in the kernel's queue
+}
+
+// accept takes a connection. It does not wait, unless another process that has the
+// listening socket, too, has made it blocking.
+func (a *Acceptor) accept(in *intake) (c arrival, ok bool) {
+	slot := slotReservation{l: in.Listener}
+	conn, err := in.Accept(&slot)
+	if err != nil {
+		a.failed(in, slot.spec.Owner(), err)
+		return c, false
+	}
+	return arrival{spec: slot.spec, conn: conn}, true
 }
 
 // failed takes in that a connection could not be accepted for a service.

@@ -7,7 +7,7 @@ import (
 )
 
 // A crew is the goroutines that accept, for all listeners. One of them leads: it waits
-// for connections and accepts the next one. Then it serves it, which starts a process,
+// for connections and takes the next one. Then it serves it, which starts a process,
 // and does not lead any more.
 //
 // Who leads next is a question of wake-ups, each of which costs more than an accept. A
@@ -34,9 +34,10 @@ type crew struct {
 	wake    chan struct{} // takes one for a goroutine that is no longer free, to lead
 }
 
-// A turn is the time for which a goroutine serves a connection.
+// A turn is the time for which a goroutine takes a connection and serves it.
 type turn struct {
 	began time.Time
+	leads bool // it takes the connection, and nobody else leads
 	slow  bool
 	index int // in crew.serving
 }
@@ -66,25 +67,35 @@ func (c *crew) begin() {
 	}
 }
 
-// leave notes that the leader has a connection to serve. busy says that there are
-// probably more. The caller must call done.
-func (c *crew) leave(t *turn, busy bool) {
+// take begins a turn of the leader, which is about to take a connection. It must call
+// done in the end.
+func (c *crew) take(t *turn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	*t = turn{began: time.Now(), index: len(c.serving)}
+	*t = turn{began: time.Now(), leads: true, index: len(c.serving)}
 	c.serving = append(c.serving, t)
-	c.led = false
-	if busy && len(c.serving)-c.slow < c.width {
-		c.appoint()
-	}
 	if !c.timed && !c.ended {
 		c.timed = true
 		c.timer.Reset(handOver)
 	}
 }
 
-// done notes that a connection was served, and waits until the caller is to lead. It
-// reports false if that will not be.
+// leave ends the lead of one who has taken a connection and serves it from now on. busy
+// says that there are probably more.
+func (c *crew) leave(t *turn, busy bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !t.leads {
+		return // it took so long that somebody else leads
+	}
+	t.leads, c.led = false, false
+	if busy && len(c.serving)-c.slow < c.width {
+		c.appoint()
+	}
+}
+
+// done ends a turn, and waits until the caller is to lead, which it still does if it has
+// not left. It reports false if that will not be.
 func (c *crew) done(t *turn) (lead bool) {
 	c.mu.Lock()
 	last := c.serving[len(c.serving)-1]
@@ -93,11 +104,11 @@ func (c *crew) done(t *turn) (lead bool) {
 	if t.slow {
 		c.slow--
 	}
-	if c.ended || c.led && c.free >= maxFree {
+	switch {
+	case c.ended, c.led && !t.leads && c.free >= maxFree:
 		c.mu.Unlock()
 		return false
-	}
-	if !c.led {
+	case t.leads, !c.led:
 		c.led = true
 		c.mu.Unlock()
 		return true
@@ -131,6 +142,9 @@ func (c *crew) check() {
 		if !t.slow && now.Sub(t.began) >= handOver {
 			t.slow = true
 			c.slow++
+			if t.leads {
+				t.leads, c.led = false, false
+			}
 		}
 		quick = quick || !t.slow
 	}

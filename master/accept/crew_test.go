@@ -38,6 +38,7 @@ func TestCrewOfOne(t *testing.T) {
 		st.check(t, "at first", true, 1, 0)
 		var turn turn
 		for range 100 {
+			st.take(&turn)
 			st.leave(&turn, false)
 			st.check(t, "while it serves", false, 1, 0)
 			time.Sleep(time.Millisecond)
@@ -56,10 +57,13 @@ func TestCrewUnderLoad(t *testing.T) {
 		defer st.end()
 		st.begin()
 		turns := make([]turn, 4)
+		st.take(&turns[0])
 		st.leave(&turns[0], true)
 		st.check(t, "one serves", true, 2, 0)
+		st.take(&turns[1])
 		st.leave(&turns[1], true)
 		st.check(t, "two serve", true, 3, 0)
+		st.take(&turns[2])
 		st.leave(&turns[2], true)
 		st.check(t, "three serve", false, 3, 0)
 		if !st.done(&turns[1]) {
@@ -72,6 +76,7 @@ func TestCrewUnderLoad(t *testing.T) {
 			go func() { leads <- st.done(&turns[2*i]) }()
 		}
 		synctest.Wait()
+		st.take(&turns[3])
 		st.leave(&turns[3], true)
 		if !<-leads {
 			t.Error("woken for nothing")
@@ -92,12 +97,14 @@ func TestCrewWithSlowOnes(t *testing.T) {
 		st.begin()
 		turns := make([]turn, 5)
 		for i := range turns {
+			st.take(&turns[i])
 			st.leave(&turns[i], i%2 == 1)
 			time.Sleep(2 * handOver)
 			st.check(t, "slow", true, i+2, i+1)
 		}
 		// They do not count among those for whom there are processors.
 		var quick turn
+		st.take(&quick)
 		st.leave(&quick, true)
 		st.check(t, "busy", true, len(turns)+2, len(turns))
 		for i := range turns[maxFree:] { // so many stay
@@ -126,5 +133,37 @@ func TestCrewWithSlowOnes(t *testing.T) {
 		st.mu.Unlock()
 		st.end()
 		synctest.Wait()
+	})
+}
+
+// Who finds nothing to take goes on leading, unless that took so long that another one
+// leads.
+func TestCrewWithoutAConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newCrewStage(2)
+		st.begin()
+		var first, second turn
+		st.take(&first)
+		if !st.done(&first) {
+			t.Error("the leader does not go on")
+		}
+		st.check(t, "nothing came", true, 1, 0)
+		st.take(&first)
+		time.Sleep(2 * handOver)
+		st.check(t, "stuck", true, 2, 1)
+		st.take(&second) // by the one who was started
+		st.leave(&first, true)
+		st.check(t, "it has lost the lead", true, 2, 1)
+		lead := make(chan bool)
+		go func() { lead <- st.done(&first) }()
+		synctest.Wait()
+		if st.leave(&second, true); !<-lead {
+			t.Error("woken for nothing")
+		}
+		st.check(t, "the first leads again", true, 2, 0)
+		st.end()
+		if st.done(&second) {
+			t.Error("one leads after the end")
+		}
 	})
 }
