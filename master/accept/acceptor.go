@@ -51,6 +51,7 @@ type Acceptor struct {
 	goroutine sync.WaitGroup // those that accept or wait for a PROXY header
 	crew      *crew
 	set       *epoll.Set // of the listeners
+	standby   *standby
 	intakes   intakes
 	queues    proxyQueues
 	headers   *proxy.Budget // memory for PROXY headers that are incomplete
@@ -73,12 +74,19 @@ func New(cfg Config) (*Acceptor, error) {
 		return nil, fmt.Errorf("wait for connections: %w", err)
 	}
 	a := &Acceptor{cfg: cfg, set: set, headers: proxy.NewBudget(maxHeaderMemory), suppressed: make(chan struct{}, 1)}
-	a.crew = newCrew(func() { a.goroutine.Go(a.run) })
+	if a.standby, err = newStandby(set); err != nil {
+		set.Close()
+		return nil, err
+	}
+	a.crew = newCrew(func() { a.goroutine.Go(a.run) }, a.standby)
 	return a, nil
 }
 
 // Close ends an acceptor that has not started to accept.
-func (a *Acceptor) Close() { a.set.Close() }
+func (a *Acceptor) Close() {
+	a.standby.close()
+	a.set.Close()
+}
 
 // Suppressed returns a channel that has something when a service has a refusal that
 // the log does not tell. Its Refusals have to be asked from then on.
@@ -98,7 +106,16 @@ func (a *Acceptor) perListener() int {
 func (a *Acceptor) Start(l *endpoints.Listener) {
 	l.LogListening()
 	a.add(l)
-	a.crew.begin()
+	if a.crew.begin() {
+		a.goroutine.Go(a.standBy)
+	}
+}
+
+// standBy has somebody lead who is needed.
+func (a *Acceptor) standBy() {
+	for a.standby.wait() {
+		a.crew.relieve()
+	}
 }
 
 // add watches a listener until it is closed.
@@ -116,8 +133,8 @@ func (a *Acceptor) Stop() { a.queues.closeAll() }
 // Wait waits until all listeners are closed and nobody accepts any more.
 func (a *Acceptor) Wait() {
 	<-a.cfg.Stopping // until then more listeners may come
-	a.set.Close()
 	a.crew.end()
+	a.Close()
 	a.goroutine.Wait()
 }
 

@@ -428,7 +428,7 @@ func TestSlowStarts(t *testing.T) {
 		t.Errorf("a connection to %s, want %s", c.Local, all[1].Local())
 	}
 	c.File.Close()
-	until(t, "each is on a goroutine of its own, and one waits", func() bool { return accepting() == most+2 })
+	until(t, "each is on a goroutine of its own", func() bool { return accepting() == most+1 })
 	close(hold)
 	c = <-st.given // the one too many
 	c.File.Close()
@@ -568,5 +568,63 @@ func TestWatchFails(t *testing.T) {
 	}
 	if st.a.intakes.of(1) != nil {
 		t.Error("a closed listener is kept")
+	}
+}
+
+// The standby tells of connections while it is armed, once, and of those that have come
+// before, too.
+func TestStandby(t *testing.T) {
+	st := newStage(t, "")
+	st.a.intakes.of(1).hold() // nobody else takes them
+	a, err := New(st.a.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.add(st.set.All()[0])
+	told := make(chan bool)
+	go func() {
+		defer close(told)
+		for a.standby.wait() {
+			told <- true
+		}
+	}()
+	quiet := func(when string) {
+		t.Helper()
+		select {
+		case <-told:
+			t.Errorf("told %s", when)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	quiet("of nothing")
+	if !a.standby.arm() {
+		t.Fatal("it cannot be armed")
+	}
+	quiet("of nothing while it was armed")
+	a.standby.disarm()
+	st.dial()
+	quiet("while it was not armed")
+	a.standby.arm()
+	<-told // of who has come before
+	st.dial()
+	quiet("twice")
+	for range 2 {
+		in, _, _ := a.next()
+		c, ok := a.accept(in)
+		if !ok {
+			t.Fatal("nobody waits")
+		}
+		unix.Close(c.conn.FD)
+	}
+	a.standby.arm()
+	quiet("of those who were taken")
+	st.dial()
+	<-told
+	a.Close()
+	if _, open := <-told; open {
+		t.Error("told of the end")
+	}
+	if a.standby.arm() {
+		t.Error("a closed standby is armed")
 	}
 }

@@ -11,27 +11,38 @@ import (
 // and does not lead any more.
 //
 // Who leads next is a question of wake-ups, each of which costs more than an accept. A
-// goroutine that serves is back in a fraction of a millisecond. So nobody takes the lead
-// as long as that is soon enough: whoever is done first leads again. Another goroutine is
-// woken for it only if there are more connections and a processor for one of them, or if
-// the one who serves is not back after handOver, because its program is slow to start.
+// goroutine that serves is back in a fraction of a millisecond. So nobody leads until
+// then: whoever is done first leads again. Another goroutine is woken for it only
+//
+//   - if there are more connections, and a processor for one of them,
+//   - if a connection comes while nobody leads (guard), and there is a processor for it,
+//   - or if those who serve are not back after handOver, because their programs are slow
+//     to start.
 //
 // So there are as many goroutines as there are processors to start processes, and one for
 // each connection that has to wait for something, however many listeners there are.
 type crew struct {
 	start func() // starts a goroutine that leads
-	width int    // how many may serve before nobody is woken for the next one
+	guard guard
+	width int // how many may serve before nobody is woken for the next one
 
 	mu      sync.Mutex // guards what follows, and the fields of every turn
 	begun   bool
 	led     bool    // somebody leads
+	guarded bool    // the guard is armed
 	free    int     // goroutines that wait in done
-	serving []*turn // of those with a connection
+	serving []*turn // of those who take or serve a connection
 	slow    int     // of them
 	timer   *time.Timer
-	timed   bool // it runs
+	timed   time.Duration // for which the timer was set; 0: it does not run
 	ended   bool
 	wake    chan struct{} // takes one for a goroutine that is no longer free, to lead
+}
+
+// A guard calls crew.relieve if a connection comes while it is armed, once.
+type guard interface {
+	arm() bool // false: it cannot
+	disarm()
 }
 
 // A turn is the time for which a goroutine takes a connection and serves it.
@@ -43,28 +54,31 @@ type turn struct {
 }
 
 const (
-	// handOver is after how long somebody who serves is slow. It is what a client may
-	// have to wait for the first time because another one's program hangs.
+	// handOver is after how long somebody who serves is slow.
 	handOver = 5 * time.Millisecond
+	// stuckAfter is after how long at most it is noticed that a leader does not come to
+	// an end with taking a connection. No connection should do that.
+	stuckAfter = time.Second
 	// maxFree is how many goroutines stay that neither lead nor serve.
 	maxFree = 2
 )
 
-func newCrew(start func()) *crew {
-	c := &crew{start: start, width: runtime.GOMAXPROCS(0), wake: make(chan struct{}, 1)}
+func newCrew(start func(), g guard) *crew {
+	c := &crew{start: start, guard: g, width: runtime.GOMAXPROCS(0), wake: make(chan struct{}, 1)}
 	c.timer = time.AfterFunc(time.Hour, c.check)
 	c.timer.Stop()
 	return c
 }
 
-// begin starts the first goroutine. Later calls do nothing.
-func (c *crew) begin() {
+// begin starts the first goroutine, and reports that it has. Later calls do nothing.
+func (c *crew) begin() (first bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.begun {
+	if first = !c.begun; first {
 		c.begun = true
 		c.appoint()
 	}
+	return first
 }
 
 // take begins a turn of the leader, which is about to take a connection. It must call
@@ -74,9 +88,16 @@ func (c *crew) take(t *turn) {
 	defer c.mu.Unlock()
 	*t = turn{began: time.Now(), leads: true, index: len(c.serving)}
 	c.serving = append(c.serving, t)
-	if !c.timed && !c.ended {
-		c.timed = true
-		c.timer.Reset(handOver)
+	if c.timed == 0 {
+		c.setTimer(stuckAfter)
+	}
+}
+
+// setTimer has check called after a time. The lock is held.
+func (c *crew) setTimer(d time.Duration) {
+	if !c.ended {
+		c.timed = d
+		c.timer.Reset(d)
 	}
 }
 
@@ -89,7 +110,28 @@ func (c *crew) leave(t *turn, busy bool) {
 		return // it took so long that somebody else leads
 	}
 	t.leads, c.led = false, false
-	if busy && len(c.serving)-c.slow < c.width {
+	if room := c.hasRoom(); room && busy {
+		c.appoint()
+	} else if !(room && c.arm()) && c.timed != handOver {
+		c.setTimer(handOver)
+	}
+}
+
+// hasRoom reports whether there is a processor for one more to serve. The lock is held.
+func (c *crew) hasRoom() bool { return len(c.serving)-c.slow < c.width }
+
+// arm has the guard call relieve. It reports whether it will. The lock is held.
+func (c *crew) arm() bool {
+	c.guarded = c.guarded || !c.ended && c.guard.arm()
+	return c.guarded
+}
+
+// relieve has somebody lead, because a connection has come and nobody did.
+func (c *crew) relieve() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.guarded = false
+	if !c.led {
 		c.appoint()
 	}
 }
@@ -109,7 +151,7 @@ func (c *crew) done(t *turn) (lead bool) {
 		c.mu.Unlock()
 		return false
 	case t.leads, !c.led:
-		c.led = true
+		c.lead()
 		c.mu.Unlock()
 		return true
 	}
@@ -130,7 +172,16 @@ func (c *crew) appoint() {
 	default:
 		c.start()
 	}
+	c.lead()
+}
+
+// lead notes that somebody leads. The lock is held.
+func (c *crew) lead() {
 	c.led = true
+	if c.guarded {
+		c.guarded = false
+		c.guard.disarm()
+	}
 }
 
 // check looks for goroutines that are slow, for as long as any serve.
@@ -148,11 +199,17 @@ func (c *crew) check() {
 		}
 		quick = quick || !t.slow
 	}
-	if !c.led && !quick {
+	c.timed = 0
+	switch {
+	case c.led || c.hasRoom() && c.arm():
+	case quick:
+		c.setTimer(handOver)
+		return
+	default:
 		c.appoint() // nobody will be back soon
 	}
-	if c.timed = quick && !c.ended; c.timed {
-		c.timer.Reset(handOver)
+	if len(c.serving) > c.slow {
+		c.setTimer(stuckAfter)
 	}
 }
 

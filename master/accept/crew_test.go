@@ -6,17 +6,33 @@ import (
 	"time"
 )
 
-// A crewStage counts the goroutines that a crew would start.
+// A crewStage counts the goroutines that a crew would start, and is its guard.
 type crewStage struct {
 	*crew
 	started int
+	armed   bool
+	broken  bool // it cannot be armed
 }
 
 func newCrewStage(width int) *crewStage {
 	st := &crewStage{}
-	st.crew = newCrew(func() { st.started++ })
+	st.crew = newCrew(func() { st.started++ }, st)
 	st.width = width
 	return st
+}
+
+func (st *crewStage) arm() bool { st.armed = !st.broken; return st.armed }
+func (st *crewStage) disarm()   { st.armed = false }
+
+// arrive lets a connection arrive.
+func (st *crewStage) arrive() {
+	st.mu.Lock()
+	armed := st.armed
+	st.armed = false
+	st.mu.Unlock()
+	if armed {
+		st.relieve()
+	}
 }
 
 func (st *crewStage) check(t *testing.T, when string, led bool, started, slow int) {
@@ -41,12 +57,18 @@ func TestCrewOfOne(t *testing.T) {
 			st.take(&turn)
 			st.leave(&turn, false)
 			st.check(t, "while it serves", false, 1, 0)
+			if !st.armed {
+				t.Error("a connection that comes now is not noticed")
+			}
 			time.Sleep(time.Millisecond)
 			if !st.done(&turn) {
 				t.Fatal("nobody leads")
 			}
 		}
 		st.check(t, "at the end", true, 1, 0)
+		if st.armed {
+			t.Error("a connection that comes now wakes two")
+		}
 	})
 }
 
@@ -89,51 +111,82 @@ func TestCrewUnderLoad(t *testing.T) {
 	})
 }
 
-// Who is slow is replaced after a moment, and again and again.
-func TestCrewWithSlowOnes(t *testing.T) {
+// While one serves, another one leads as soon as a connection comes.
+func TestCrewIsRelieved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newCrewStage(2)
 		defer st.end()
 		st.begin()
-		turns := make([]turn, 5)
-		for i := range turns {
-			st.take(&turns[i])
-			st.leave(&turns[i], i%2 == 1)
-			time.Sleep(2 * handOver)
-			st.check(t, "slow", true, i+2, i+1)
-		}
-		// They do not count among those for whom there are processors.
-		var quick turn
-		st.take(&quick)
-		st.leave(&quick, true)
-		st.check(t, "busy", true, len(turns)+2, len(turns))
-		for i := range turns[maxFree:] { // so many stay
-			if i == 0 {
-				go st.done(&turns[0])
-				go st.done(&turns[1])
-				synctest.Wait()
-			}
-			if st.done(&turns[maxFree+i]) {
-				t.Error("two lead")
-			}
-		}
-		st.check(t, "none is slow", true, len(turns)+2, 0)
-		if n := func() int { st.mu.Lock(); defer st.mu.Unlock(); return st.free }(); n != maxFree {
-			t.Errorf("%d are free", n)
-		}
-		// The timer stops when nobody serves.
-		if st.done(&quick) {
-			t.Error("two lead")
-		}
-		time.Sleep(time.Second)
-		st.mu.Lock()
-		if st.timed {
-			t.Error("the timer runs")
-		}
-		st.mu.Unlock()
-		st.end()
-		synctest.Wait()
+		var first, second turn
+		st.take(&first)
+		st.leave(&first, false)
+		time.Sleep(time.Hour) // a program that hangs takes nothing from anybody
+		st.check(t, "nobody has come", false, 1, 1)
+		st.arrive()
+		st.check(t, "a connection has come", true, 2, 1)
+		st.relieve() // it was told late
+		st.check(t, "told late", true, 2, 1)
+		st.take(&second)
+		st.leave(&second, false)
+		st.check(t, "two serve", false, 2, 1)
+		st.arrive()
+		st.check(t, "another one has come", true, 3, 1)
 	})
+}
+
+// Where there is no processor for more, or no guard, those who are slow are replaced after
+// a moment, again and again.
+func TestCrewWithSlowOnes(t *testing.T) {
+	for name, c := range map[string]struct {
+		width  int
+		broken bool
+	}{"no processor": {1, false}, "no guard": {2, true}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				st := newCrewStage(c.width)
+				st.broken = c.broken
+				defer st.end()
+				st.begin()
+				turns := make([]turn, 5)
+				for i := range turns {
+					st.take(&turns[i])
+					st.leave(&turns[i], false)
+					time.Sleep(2 * handOver)
+					st.arrive() // seen to be slow, it takes no processor
+					st.check(t, "slow", true, i+2, i+1)
+				}
+				var quick turn
+				st.take(&quick)
+				st.leave(&quick, true)
+				st.check(t, "busy", c.width > 1, len(turns)+c.width, len(turns))
+				for i := range maxFree + 1 {
+					go st.done(&turns[i]) // the first may lead, and so many stay
+				}
+				synctest.Wait()
+				for i := range turns[maxFree+1:] {
+					if st.done(&turns[maxFree+1+i]) && c.width > 1 {
+						t.Error("two lead")
+					}
+				}
+				st.check(t, "none is slow", true, len(turns)+c.width, 0)
+				if n := func() int { st.mu.Lock(); defer st.mu.Unlock(); return st.free }(); n != maxFree {
+					t.Errorf("%d are free", n)
+				}
+				// The timer stops when nobody serves.
+				if st.done(&quick) {
+					t.Error("two lead")
+				}
+				time.Sleep(time.Minute)
+				st.mu.Lock()
+				if st.timed != 0 {
+					t.Error("the timer runs")
+				}
+				st.mu.Unlock()
+				st.end()
+				synctest.Wait()
+			})
+		})
+	}
 }
 
 // Who finds nothing to take goes on leading, unless that took so long that another one
@@ -149,7 +202,8 @@ func TestCrewWithoutAConnection(t *testing.T) {
 		}
 		st.check(t, "nothing came", true, 1, 0)
 		st.take(&first)
-		time.Sleep(2 * handOver)
+		time.Sleep(2 * stuckAfter)
+		st.arrive()
 		st.check(t, "stuck", true, 2, 1)
 		st.take(&second) // by the one who was started
 		st.leave(&first, true)

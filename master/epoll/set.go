@@ -53,17 +53,28 @@ func (s *Set) Add(fd int, events uint32, key int32) error {
 	return s.control(unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: key})
 }
 
+// Modify changes for which events a descriptor is reported, with what key.
+func (s *Set) Modify(fd int, events uint32, key int32) error {
+	return s.control(unix.EPOLL_CTL_MOD, fd, &unix.EpollEvent{Events: events, Fd: key})
+}
+
+// Descriptor calls f with the set's own descriptor, which can be read while Wait would
+// return at once. f must not keep it.
+func (s *Set) Descriptor(f func(fd int) error) error {
+	var failure error
+	if err := s.raw.Control(func(fd uintptr) { failure = f(int(fd)) }); err != nil {
+		return err
+	}
+	return failure
+}
+
 // Remove ends what Add began. Wait may have returned an event before.
 func (s *Set) Remove(fd int) error { return s.control(unix.EPOLL_CTL_DEL, fd, nil) }
 
 func (s *Set) control(op, fd int, event *unix.EpollEvent) error {
-	var failure error
-	if err := s.raw.Control(func(epoll uintptr) {
-		failure = os.NewSyscallError("epoll_ctl", unix.EpollCtl(int(epoll), op, fd, event))
-	}); err != nil {
-		return err
-	}
-	return failure
+	return s.Descriptor(func(epoll int) error {
+		return os.NewSyscallError("epoll_ctl", unix.EpollCtl(epoll, op, fd, event))
+	})
 }
 
 // Wait waits for events and stores them in memory of the caller's. It returns how many
