@@ -44,6 +44,7 @@
 //	dispatch     Dispatcher: a spare or a new process; keeps the pools filled
 //	workers      Set, Worker, Pool: processes that are not reaped yet
 //	endpoints    Set: listening sockets, bound, passed or stored
+//	learning     Set: services whose workers are observed
 //	service      Spec, Service, Connection: what a service is
 //	ledger       Ledger: counts, latencies, usage
 //	redact       Policy: what is told of peers
