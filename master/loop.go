@@ -13,7 +13,6 @@ import (
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/process"
 	"github.com/preforkd/preforkd/master/signals"
-	"github.com/preforkd/preforkd/master/workers"
 )
 
 // A loop is what the loop waits for, and how others reach it.
@@ -237,25 +236,6 @@ func (m *Master) takeOutcome(o dispatch.Outcome) {
 	}
 	m.dispatcher.Taken()
 	m.dropEarlyExits()
-}
-
-// register puts a new worker into the set. Whatever all others were told while
-// it was being started, it is told now.
-func (m *Master) register(w *workers.Worker) {
-	live := m.workers.Register(w)
-	if live || m.workers.Len() > 0 { // something may be left of one that has ended already
-		m.startLimitTicker()
-	}
-	if !live {
-		return
-	}
-	if m.phase.is() >= draining || w.Owner().Draining() {
-		w.Drain()
-	}
-	if sig := m.phase.signal(); sig != 0 {
-		m.signalWorker(w, sig)
-	}
-	m.workers.ParkIfIdle(w, time.Now())
 }
 
 // reap reaps every child that has ended.
