@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/preforkd/preforkd/ipc/slowtest"
 	"golang.org/x/sys/unix"
 )
 
@@ -48,7 +49,7 @@ func TestIdle(t *testing.T) {
 			if idle, err := Idle(pair); err != nil || idle > time.Since(begun)+deadline() {
 				t.Fatalf("%v, %v", idle, err)
 			}
-			until(t, "idle time", func() bool { idle, err := Idle(pair); return err == nil && idle >= 20*time.Millisecond })
+			slowtest.Await(t, "idle time", func() bool { idle, err := Idle(pair); return err == nil && idle >= 20*time.Millisecond })
 			before, err := Idle(pair)
 			if err != nil {
 				t.Fatal(err)
@@ -57,13 +58,13 @@ func TestIdle(t *testing.T) {
 				t.Fatal(err)
 			}
 			written := time.Now()
-			until(t, "byte", func() bool {
+			slowtest.Await(t, "byte", func() bool {
 				idle, err := Idle(pair)
 				return err == nil && (idle < before || idle <= time.Since(written))
 			})
 			conn.Close()
 			client.Close()
-			until(t, "end", func() bool { _, err := Idle(pair); return errors.Is(err, ErrNoConnection) })
+			slowtest.Await(t, "end", func() bool { _, err := Idle(pair); return errors.Is(err, ErrNoConnection) })
 		})
 	}
 }

@@ -18,7 +18,7 @@ import (
 
 	"github.com/preforkd/preforkd/ipc/needtest"
 	"github.com/preforkd/preforkd/ipc/slowtest"
-	"github.com/preforkd/preforkd/master/osthread"
+	"github.com/preforkd/preforkd/master/box/boxtest"
 )
 
 // A cell is an Init with its namespaces.
@@ -112,25 +112,8 @@ func newCell(t *testing.T, m target, mounts ...Mount) *cell {
 // kernel waits for everything in the namespace.
 func (c *cell) enter(t *testing.T, out io.Writer, env []string, args ...string) *exec.Cmd {
 	t.Helper()
-	thread, err := osthread.Start(func() error {
-		if err := unix.Unshare(unix.CLONE_FS); err != nil {
-			return err
-		}
-		fd, err := unix.PidfdOpen(c.cmd.Process.Pid, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		return unix.Setns(fd, unix.CLONE_NEWPID|unix.CLONE_NEWNS|unix.CLONE_NEWUTS)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer thread.Close()
-	path := needtest.Program(t, args[0])
-	cmd := &exec.Cmd{Path: path, Args: args, Env: env, Stdout: out}
-	thread.Do(func() { err = cmd.Start() })
-	if err != nil {
+	cmd := &exec.Cmd{Path: needtest.Program(t, args[0]), Args: args, Env: env, Stdout: out}
+	if err := boxtest.InsideProcess(c.cmd.Process.Pid, unix.CLONE_NEWPID|unix.CLONE_NEWNS|unix.CLONE_NEWUTS, cmd.Start); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -153,11 +136,7 @@ func (c *cell) output(t *testing.T, args ...string) string {
 // waitEmpty waits until nothing is left.
 func (c *cell) waitEmpty(t *testing.T) {
 	t.Helper()
-	for deadline := time.Now().Add(slowtest.Scale(time.Minute)); !c.ask(t, RequestCheck); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("something is left")
-		}
-	}
+	slowtest.Await(t, "nothing is left", func() bool { return c.ask(t, RequestCheck) })
 }
 
 // The Init makes the mounts and sets the host name, for its cell only. It keeps
@@ -266,13 +245,13 @@ func TestCloneParent(t *testing.T) {
 	}
 	eachTarget(t, func(t *testing.T, m target) {
 		c := newCell(t, m)
-		before := children(t)
+		before := boxtest.Children(t)
 		program := c.enter(t, nil, []string{helper + "=escape"}, self)
 		if err := program.Wait(); err != nil {
 			t.Fatal(err)
 		}
 		var escaped []int
-		for _, pid := range children(t) {
+		for _, pid := range boxtest.Children(t) {
 			if !slices.Contains(before, pid) {
 				escaped = append(escaped, pid)
 			}
@@ -300,29 +279,6 @@ func TestCloneParent(t *testing.T) {
 			t.Error("not empty")
 		}
 	})
-}
-
-// children returns the children of this process, those that are zombies, too.
-func children(t *testing.T) (pids []int) {
-	t.Helper()
-	paths, err := filepath.Glob("/proc/self/task/*/children")
-	if err != nil || len(paths) == 0 {
-		needtest.Skip(t, "needs /proc/PID/task/TID/children (CONFIG_PROC_CHILDREN)")
-	}
-	for _, path := range paths {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			continue // the thread has ended
-		}
-		for word := range strings.FieldsSeq(string(text)) {
-			var pid int
-			if _, err := fmt.Sscan(word, &pid); err != nil {
-				t.Fatal(err)
-			}
-			pids = append(pids, pid)
-		}
-	}
-	return pids
 }
 
 // escape makes a process that waits for ever, a child of this one's parent.

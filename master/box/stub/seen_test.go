@@ -1,14 +1,12 @@
 package stub
 
 import (
-	"fmt"
 	"os"
 	"strconv"
 	"testing"
 
+	"github.com/preforkd/preforkd/master/box/boxtest"
 	"golang.org/x/sys/unix"
-
-	"github.com/preforkd/preforkd/master/osthread"
 )
 
 // An Init sees what somebody has left in a directory, and whether anybody uses it.
@@ -102,27 +100,10 @@ func TestLookWhenAlone(t *testing.T) {
 		sleep := c.enter(t, nil, nil, "sleep", "1000000")
 		defer sleep.Wait()
 		defer sleep.Process.Kill()
-		thread, err := osthread.Start(func() error {
-			if err := unix.Unshare(unix.CLONE_FS); err != nil {
-				return err
-			}
-			fd, err := unix.PidfdOpen(c.cmd.Process.Pid, 0)
-			if err != nil {
-				return err
-			}
-			defer unix.Close(fd)
-			if err := unix.Setns(fd, unix.CLONE_NEWNS); err != nil {
-				return err
-			}
-			if err := unix.Unmount(directory, unix.MNT_EXPIRE); err != unix.EAGAIN {
-				return fmt.Errorf("mark: %v", err)
-			}
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
+		err := boxtest.InsideProcess(c.cmd.Process.Pid, unix.CLONE_NEWNS, func() error { return unix.Unmount(directory, unix.MNT_EXPIRE) })
+		if err != unix.EAGAIN {
+			t.Fatalf("mark: %v", err)
 		}
-		thread.Close()
 		if c.ask(t, RequestCheck) {
 			t.Error("empty with a program")
 		}
