@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/preforkd/preforkd/ipc/needtest"
 	"github.com/preforkd/preforkd/ipc/slowtest"
 	"golang.org/x/sys/unix"
 )
@@ -18,7 +19,7 @@ func TestIdle(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			listener, err := net.Listen("tcp", address)
 			if err != nil {
-				t.Skipf("no %s here: %v", address, err)
+				needtest.Skip(t, "needs IPv6 beside IPv4: "+err.Error())
 			}
 			defer listener.Close()
 			to := listener.Addr().(*net.TCPAddr)
@@ -32,7 +33,7 @@ func TestIdle(t *testing.T) {
 				}
 				raw.Control(func(fd uintptr) { err = unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, "lo") })
 				if err != nil {
-					t.Skipf("a socket cannot be bound to lo: %v", err)
+					needtest.Skip(t, "binds a socket to lo, which took CAP_NET_RAW before Linux 5.7: "+err.Error())
 				}
 			}
 			client, err := net.Dial("tcp", to.String())

@@ -104,7 +104,7 @@ func TestNoArguments(t *testing.T) {
 // Each step has its effect on the program. It runs from a file as well as from
 // memory.
 func TestEffects(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	cat := needtest.Program(t, "cat")
 	e := Entry{
 		Report:          3,
@@ -182,7 +182,7 @@ func TestIOPriority(t *testing.T) {
 // All capabilities can be taken away: the program of user 0 has none either, and
 // ambient ones do not stay.
 func TestNoCapabilities(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	e := Entry{SetCapabilities: true, Path: needtest.Program(t, "cat")}
 	for c := range 64 {
 		if ownBounding(t)>>c&1 != 0 {
@@ -203,7 +203,7 @@ func TestNoCapabilities(t *testing.T) {
 
 // What the entry was given for its own steps is not the program's, which keeps the rest.
 func TestClearAmbient(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	for _, clear := range []bool{false, true} {
 		e := Entry{ClearAmbient: clear, Path: needtest.Program(t, "cat")}
 		eachTarget(t, func(t *testing.T, m target) {

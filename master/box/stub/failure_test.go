@@ -18,7 +18,7 @@ import (
 // What the kernel refuses arrives as that step with its errno. The program is
 // not executed, and the exit code says that there is a report.
 func TestFailures(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	directory := t.TempDir()
 	script := filepath.Join(directory, "script")
 	if err := os.WriteFile(script, []byte("\x00"), 0o755); err != nil {
@@ -101,7 +101,7 @@ func wholeEntry(path string) Entry {
 // Whichever step fails, its report is told from the others'. A filter of another
 // entry makes them fail.
 func TestEveryStep(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	e := wholeEntry(needtest.Program(t, "echo"))
 	// The report descriptor of the outer entry is closed when the inner one runs.
 	twice := func(cmd *exec.Cmd) { cmd.ExtraFiles = append(cmd.ExtraFiles, cmd.ExtraFiles...) }
@@ -325,7 +325,7 @@ func FuzzParse(f *testing.F) {
 func TestNumbers(t *testing.T) {
 	m, err := machineOf(runtime.GOARCH)
 	if err != nil {
-		t.Skip(err)
+		needtest.SkipAnywhere(t, "is for machines that images are made for: "+err.Error())
 	}
 	for name, want := range map[string]uint64{
 		"read": unix.SYS_READ, "write": unix.SYS_WRITE, "rt_sigaction": unix.SYS_RT_SIGACTION, "nanosleep": unix.SYS_NANOSLEEP,

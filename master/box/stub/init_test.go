@@ -142,7 +142,7 @@ func (c *cell) waitEmpty(t *testing.T) {
 // The Init makes the mounts and sets the host name, for its cell only. It keeps
 // no descriptor but its control socket.
 func TestCell(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	eachTarget(t, func(t *testing.T, m target) {
 		directory := t.TempDir()
 		c, first := m.start(t, Init{Hostname: "cell-of-a-test", Mounts: []Mount{
@@ -192,7 +192,7 @@ func descriptors(t *testing.T, pid int) (fds []string) {
 
 // The answers say whether anything is left, and a kill leaves nothing.
 func TestAnswers(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	eachTarget(t, func(t *testing.T, m target) {
 		c := newCell(t, m)
 		for range 3 {
@@ -220,7 +220,7 @@ func TestAnswers(t *testing.T) {
 // Orphans are children of the Init. They leave no zombie, whether they end
 // or are killed.
 func TestOrphans(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	eachTarget(t, func(t *testing.T, m target) {
 		c := newCell(t, m)
 		c.output(t, "sh", "-c", "sleep 0.01 >/dev/null & sleep 0.02 >/dev/null & setsid sleep 0.03 >/dev/null &")
@@ -238,7 +238,7 @@ func TestOrphans(t *testing.T) {
 // A program can make a process that is nobody's child in the cell: clone(2) with
 // CLONE_PARENT makes it a child of the master. The Init sees and kills it as well.
 func TestCloneParent(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -291,7 +291,7 @@ func escape() {
 
 // No signal from within the cell does anything to the Init.
 func TestSignalsFromWithin(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	// The emulator has handlers, which are not the stub's.
 	c := newCell(t, own)
 	c.output(t, "sh", "-c", "s=1; while [ $s -le 64 ]; do kill -$s 1; s=$((s+1)); done 2>/dev/null; true")
@@ -303,7 +303,7 @@ func TestSignalsFromWithin(t *testing.T) {
 // Without a master an Init stays until nothing is left: neither a child of the master
 // nor an orphan. Then it ends.
 func TestEnd(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	eachTarget(t, func(t *testing.T, m target) {
 		for _, wrong := range []string{"", "x", "\x00"} {
 			c := newCell(t, m)
@@ -333,7 +333,7 @@ func TestEnd(t *testing.T) {
 
 // Whoever has a descriptor of a mount of the cell is in it, as long as he has it.
 func TestMountInUse(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	eachTarget(t, func(t *testing.T, m target) {
 		directory := t.TempDir()
 		c := newCell(t, m, Mount{"private", directory, "tmpfs", 0, ""}, Mount{"proc", "/proc", "proc", 0, ""})
@@ -360,7 +360,7 @@ func TestMountInUse(t *testing.T) {
 
 // A tmpfs is new after a renewal, and there is none while anybody is there.
 func TestRenew(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	eachTarget(t, func(t *testing.T, m target) {
 		directory := t.TempDir()
 		c := newCell(t, m, Mount{"private", directory, "tmpfs", unix.MS_NOSUID, "size=64k,mode=1777"})
@@ -390,7 +390,7 @@ func TestRenew(t *testing.T) {
 
 // A step that fails arrives with its errno, and there is no cell.
 func TestInitFailures(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	for _, c := range []struct {
 		init Init
 		want Failure

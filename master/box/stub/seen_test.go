@@ -5,13 +5,14 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/preforkd/preforkd/ipc/needtest"
 	"github.com/preforkd/preforkd/master/box/boxtest"
 	"golang.org/x/sys/unix"
 )
 
 // An Init sees what somebody has left in a directory, and whether anybody uses it.
 func TestSeen(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	eachTarget(t, func(t *testing.T, m target) {
 		directory := t.TempDir()
 		i := Init{Mounts: []Mount{private, {"private", directory, "tmpfs", 0, "nr_inodes=100"}}, Directories: []string{directory, "/"}, IPC: true}
@@ -93,7 +94,7 @@ func TestParseSeen(t *testing.T) {
 // An Init looks for users of mounts when no process is left that could make others users,
 // and changes nothing before: a second mark would unmount what somebody has marked.
 func TestLookWhenAlone(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	eachTarget(t, func(t *testing.T, m target) {
 		directory := t.TempDir()
 		c := newCell(t, m, Mount{"private", directory, "tmpfs", 0, ""})
