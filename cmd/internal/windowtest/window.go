@@ -136,12 +136,17 @@ func (w *Window) Output() string {
 func (w *Window) Rows() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	columns, height := w.screen.Size()
+	return RowsOf(w.screen)
+}
+
+// RowsOf returns the rows of a screen, without blanks at their ends.
+func RowsOf(screen vt10x.Terminal) []string {
+	columns, height := screen.Size()
 	rows := make([]string, height)
 	for y := range rows {
 		var row strings.Builder
 		for x := range columns {
-			if c := w.screen.Cell(x, y).Char; c != 0 {
+			if c := screen.Cell(x, y).Char; c != 0 {
 				row.WriteRune(c)
 			} else {
 				row.WriteByte(' ')

@@ -33,8 +33,8 @@ func TestFailures(t *testing.T) {
 	}{
 		{Entry{Limits: []Limit{{unix.RLIMIT_CORE, 0, 0}, {unix.RLIMIT_NOFILE, 5, 4}}}, nil, Failure{Step{SetLimit, unix.RLIMIT_NOFILE}, unix.EINVAL}, false},
 		{Entry{Limits: []Limit{{99, 0, 0}}}, nil, Failure{Step{SetLimit, 99}, unix.EINVAL}, false},
-		{Entry{Nice: pointerTo(-5)}, nobody, Failure{Step{Action: SetNice}, unix.EACCES}, false},
-		{Entry{IOPriority: pointerTo(7 << 13)}, nil, Failure{Step{Action: SetIOPriority}, unix.EINVAL}, false},
+		{Entry{Nice: new(-5)}, nobody, Failure{Step{Action: SetNice}, unix.EACCES}, false},
+		{Entry{IOPriority: new(7 << 13)}, nil, Failure{Step{Action: SetIOPriority}, unix.EINVAL}, false},
 		{Entry{Affinity: make([]byte, 8)}, nil, Failure{Step{Action: SetAffinity}, unix.EINVAL}, false},
 		{Entry{DropBounding: []int{200}}, nil, Failure{Step{DropBounding, 200}, unix.EINVAL}, false},
 		{Entry{DropBounding: []int{unix.CAP_KILL}}, nobody, Failure{Step{DropBounding, unix.CAP_KILL}, unix.EPERM}, false},
@@ -85,8 +85,8 @@ func TestNoReport(t *testing.T) {
 func wholeEntry(path string) Entry {
 	return Entry{
 		Limits:          []Limit{{unix.RLIMIT_CORE, 0, 0}, {unix.RLIMIT_NOFILE, 99, 99}},
-		Nice:            pointerTo(1),
-		IOPriority:      pointerTo(2<<13 | 6),
+		Nice:            new(1),
+		IOPriority:      new(2<<13 | 6),
 		Affinity:        []byte{1, 0, 0, 0, 0, 0, 0, 0},
 		DropBounding:    []int{unix.CAP_NET_RAW, unix.CAP_SYS_BOOT},
 		SetCapabilities: true,
