@@ -6,6 +6,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/preforkd/preforkd/ipc/fdtest"
 	"golang.org/x/sys/unix"
 )
 
@@ -74,7 +75,7 @@ func TestReceiveRejectsDescriptorsAndLeaksNone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := openFDs(t)
+	before := fdtest.Open(t)
 	rights := unix.UnixRights(0, 1, 2)
 	if err := unix.Sendmsg(int(worker.Fd()), msg, rights, nil, 0); err != nil {
 		t.Fatal(err)
@@ -82,7 +83,7 @@ func TestReceiveRejectsDescriptorsAndLeaksNone(t *testing.T) {
 	if _, _, err := Receive(int(master.Fd()), make([]byte, MaxMessage), 0); !errors.Is(err, ErrMalformed) {
 		t.Errorf("receive: %v, want ErrMalformed", err)
 	}
-	if after := openFDs(t); after != before {
+	if after := fdtest.Open(t); after != before {
 		t.Errorf("%d descriptors open before, %d after", before, after)
 	}
 }
@@ -126,7 +127,7 @@ func TestConnectionTravels(t *testing.T) {
 
 func TestSurplusDescriptorsAreClosed(t *testing.T) {
 	master, worker := channel(t)
-	before := openFDs(t)
+	before := fdtest.Open(t)
 	for n := 2; n <= 20; n++ {
 		fds := make([]int, n)
 		if err := unix.Sendmsg(int(master.Fd()), Ready, unix.UnixRights(fds...), nil, 0); err != nil {
@@ -135,7 +136,7 @@ func TestSurplusDescriptorsAreClosed(t *testing.T) {
 		if _, _, conn, err := ReceiveConnection(int(worker.Fd()), make([]byte, MaxMessage), 0); conn != -1 || !errors.Is(err, ErrMalformed) {
 			t.Errorf("%d descriptors: %d, %v", n, conn, err)
 		}
-		if after := openFDs(t); after != before {
+		if after := fdtest.Open(t); after != before {
 			t.Fatalf("%d descriptors sent: %d open before, %d after", n, before, after)
 		}
 	}
@@ -149,15 +150,6 @@ func TestReceiveRejectsOversized(t *testing.T) {
 	if _, _, err := Receive(int(master.Fd()), make([]byte, MaxMessage), 0); !errors.Is(err, ErrMalformed) {
 		t.Errorf("receive: %v, want ErrMalformed", err)
 	}
-}
-
-func openFDs(t *testing.T) int {
-	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(entries)
 }
 
 // FuzzReceiveConnection sends whole datagrams with any number of descriptors. Whatever
@@ -186,7 +178,7 @@ func FuzzReceiveConnection(f *testing.F) {
 		if err := unix.Sendmsg(int(worker.Fd()), datagram, rights, nil, 0); err != nil {
 			t.Fatal(err)
 		}
-		before := openFDs(t)
+		before := fdtest.Open(t)
 		_, _, conn, err := ReceiveConnection(int(master.Fd()), make([]byte, MaxMessage), 0)
 		if err != nil && conn != -1 || err == nil && (conn >= 0) != (len(fds) == 1) {
 			t.Errorf("%d descriptors sent: %d, %v", len(fds), conn, err)
@@ -194,7 +186,7 @@ func FuzzReceiveConnection(f *testing.F) {
 		if conn >= 0 {
 			unix.Close(conn)
 		}
-		if after := openFDs(t); after != before {
+		if after := fdtest.Open(t); after != before {
 			t.Errorf("%d descriptors open before, %d after", before, after)
 		}
 	})

@@ -44,10 +44,11 @@
 //	dispatch     Dispatcher: a spare or a new process; keeps the pools filled
 //	workers      Set, Worker, Pool: processes that are not reaped yet
 //	endpoints    Set: listening sockets, bound, passed or stored
+//	learning     Set: services whose workers are observed
 //	service      Spec, Service, Connection: what a service is
 //	ledger       Ledger: counts, latencies, usage
 //	redact       Policy: what is told of peers
-//	admit listen proxy process systemd control config logging metrics ...
+//	admit listen proxy process signals systemd control config logging metrics ...
 //
 // Calls go up only through interfaces that the lower room declares: workers.Sink,
 // control.Backend and metrics.Master, which Master implements (messages.go,

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -59,11 +58,11 @@ func (m lifecycle) Exited(w *workers.Worker, exit process.Exit) {
 // client, the counts and the log it is what a failed spawn is; that there was a
 // process is for debugging.
 func (m *Master) programFailed(w *workers.Worker, c *service.Connection, exit process.Exit) {
-	fields := []zap.Field{logging.PID(exit.Pid), exitField(exit.Status)}
+	fields := []zap.Field{logging.PID(exit.Pid), logging.ExitStatus(exit.Status)}
 	if w.Failure() != nil {
 		fields = append(fields, logging.Reason(ipc.ExitName(ipc.ExitExec)))
 	}
-	w.Owner().Log.Debug(logging.EventReaped, append(fields, usageFields(&exit.Usage)...)...)
+	w.Owner().Log.Debug(logging.EventReaped, append(fields, logging.Usage(&exit.Usage)...)...)
 	m.dispatcher.ProgramFailed(w, c)
 }
 
@@ -79,13 +78,13 @@ func (m *Master) spareExited(w *workers.Worker, state workers.State, exit proces
 			w.Pool().Failed(time.Now(), state == workers.Starting)
 		}
 	}
-	fields := []zap.Field{logging.PID(exit.Pid), exitField(exit.Status), logging.Reason(state.String() + " spare")}
+	fields := []zap.Field{logging.PID(exit.Pid), logging.ExitStatus(exit.Status), logging.Reason(state.String() + " spare")}
 	if err := w.Violation(); err != nil {
 		fields = append(fields, logging.Error(err))
 	} else if err := w.BoxError(); err != nil {
 		fields = append(fields, logging.Error(err))
 	}
-	w.Owner().Log.Log(level, logging.EventReaped, append(append(fields, usageFields(&exit.Usage)...), logging.StderrTail(tail))...)
+	w.Owner().Log.Log(level, logging.EventReaped, append(append(fields, logging.Usage(&exit.Usage)...), logging.StderrTail(tail))...)
 }
 
 // reassign gives a connection that no worker has touched to another one, unless
@@ -141,7 +140,7 @@ func (m *Master) closeConnection(w *workers.Worker, c *service.Connection, exit 
 	fields := append(c.Origin(), logging.PID(w.PID()))
 	if exit != nil {
 		event = logging.EventReaped
-		fields = append(fields, exitField(exit.Status))
+		fields = append(fields, logging.ExitStatus(exit.Status))
 		if exit.Status.Signaled() && m.phase.signal() == 0 {
 			level = zapcore.WarnLevel // not of the master's doing
 		}
@@ -162,41 +161,15 @@ func (m *Master) closeConnection(w *workers.Worker, c *service.Connection, exit 
 		level = zapcore.WarnLevel
 		fields = append(fields, logging.Error(err))
 	}
-	fields = append(fields, outcomeFields(&outcome)...)
+	fields = append(fields, outcome.Fields()...)
 	if leftovers > 0 {
 		fields = append(fields, zap.Int("leftovers", leftovers))
 	}
 	fields = append(fields, logging.Duration(duration))
 	if exit != nil {
-		fields = append(append(fields, usageFields(&exit.Usage)...), logging.StderrTail(tail))
+		fields = append(append(fields, logging.Usage(&exit.Usage)...), logging.StderrTail(tail))
 	}
 	s.Log.Log(level, event, fields...)
-}
-
-// outcomeFields are what a box has done to a connection.
-func outcomeFields(o *workers.Outcome) (fields []zap.Field) {
-	if len(o.Limits) > 0 {
-		fields = append(fields, zap.String("limit", strings.Join(o.Limits, ",")))
-	}
-	switch {
-	case len(o.Denied) > 0:
-		fields = append(fields, zap.String("denied", strings.Join(o.Denied, ",")))
-	case slices.Contains(o.Limits, workers.LimitDenied):
-		fields = append(fields, zap.String("denied", "system call")) // the kernel does not tell which
-	}
-	if o.OOMKills > 0 {
-		fields = append(fields, zap.Uint64("oom", o.OOMKills))
-	}
-	if o.MemoryPeak > 0 {
-		fields = append(fields, zap.Uint64("memory_peak", o.MemoryPeak))
-	}
-	if o.TasksPeak > 0 {
-		fields = append(fields, zap.Int("tasks_peak", o.TasksPeak))
-	}
-	if o.CPUTime > 0 {
-		fields = append(fields, zap.Duration("cpu_time", o.CPUTime))
-	}
-	return fields
 }
 
 // hasFailed reports whether a connection counts as failed for log = "failures". exit
@@ -304,31 +277,13 @@ func (m *Master) unknownChild(exit process.Exit) {
 	if exit.Status.ExitStatus() == execFailedCode {
 		level = zapcore.DebugLevel // "spawn failed" has said so already
 	}
-	fields := []zap.Field{logging.PID(exit.Pid), exitField(exit.Status)}
-	m.log.Log(level, "reaped stranger", append(fields, usageFields(&exit.Usage)...)...)
+	fields := []zap.Field{logging.PID(exit.Pid), logging.ExitStatus(exit.Status)}
+	m.log.Log(level, "reaped stranger", append(fields, logging.Usage(&exit.Usage)...)...)
 }
 
 // execFailedCode is the exit code of a child whose exec failed. The syscall
 // package has chosen it, and os/exec does not tell the pid.
 const execFailedCode = 253
-
-// exitField is the exit code of a child, or the signal that ended it.
-func exitField(status unix.WaitStatus) zap.Field {
-	if status.Signaled() {
-		return logging.Signal(status.Signal())
-	}
-	return logging.ExitCode(status.ExitStatus())
-}
-
-// usageFields are what a child used. The kernel counts the peak resident set in
-// KiB (getrusage(2)).
-func usageFields(u *unix.Rusage) []zap.Field {
-	return []zap.Field{
-		logging.UserTime(time.Duration(u.Utime.Nano())),
-		logging.SysTime(time.Duration(u.Stime.Nano())),
-		logging.MaxRSS(u.Maxrss << 10),
-	}
-}
 
 // exitCode is a status as a shell's $? shows it.
 func exitCode(status unix.WaitStatus) int {

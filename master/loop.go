@@ -12,12 +12,12 @@ import (
 	"github.com/preforkd/preforkd/master/dispatch"
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/process"
-	"github.com/preforkd/preforkd/master/workers"
+	"github.com/preforkd/preforkd/master/signals"
 )
 
 // A loop is what the loop waits for, and how others reach it.
 type loop struct {
-	signals *Signals
+	signals *signals.Queue
 	// children carries that a child has ended. It is caught before anything is
 	// started.
 	children chan os.Signal
@@ -32,9 +32,9 @@ type loop struct {
 	done     chan struct{}      // closed when the loop does nothing any more
 }
 
-func newLoop(signals *Signals) *loop {
+func newLoop(caught *signals.Queue) *loop {
 	return &loop{
-		signals: signals,
+		signals: caught,
 		// One place is enough: a signal says that there is something to reap,
 		// and one that is not read yet says it for all that ended since.
 		children: make(chan os.Signal, 1),
@@ -71,9 +71,9 @@ func (l *loop) isStopping() bool {
 // one connection ends it. It returns when every worker has been reaped and the
 // sockets are closed. It is called once.
 //
-// It takes over the process: what CatchSignals has caught, SIGCHLD, and every
-// child there is. The error says that workers had to be
-// left behind, or that with Once no worker could be started.
+// It takes over the process: what signals.Catch has caught, SIGCHLD, and every child
+// there is. The error says that workers had to be left behind, or that with Once no
+// worker could be started.
 //
 //	signal                effect
 //	SIGTERM, SIGINT       drain; a further SIGINT skips one wait
@@ -164,8 +164,8 @@ func (m *Master) serve(accepting <-chan struct{}) (Result, error) {
 			m.finishReload(r)
 		case <-m.reloads.timeout:
 			m.reloadOverdue()
-		case sig := <-m.loop.signals.next:
-			m.handleSignal(sig.(unix.Signal))
+		case sig := <-m.loop.signals.Next():
+			m.handleSignal(sig)
 		case <-m.phase.timeout:
 			m.reap()
 			if m.isIdle() && len(m.orphans()) == 0 {
@@ -236,25 +236,6 @@ func (m *Master) takeOutcome(o dispatch.Outcome) {
 	}
 	m.dispatcher.Taken()
 	m.dropEarlyExits()
-}
-
-// register puts a new worker into the set. Whatever all others were told while
-// it was being started, it is told now.
-func (m *Master) register(w *workers.Worker) {
-	live := m.workers.Register(w)
-	if live || m.workers.Len() > 0 { // something may be left of one that has ended already
-		m.startLimitTicker()
-	}
-	if !live {
-		return
-	}
-	if m.phase.is() >= draining || w.Owner().Draining() {
-		w.Drain()
-	}
-	if sig := m.phase.signal(); sig != 0 {
-		m.signalWorker(w, sig)
-	}
-	m.workers.ParkIfIdle(w, time.Now())
 }
 
 // reap reaps every child that has ended.

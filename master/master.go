@@ -15,6 +15,7 @@ import (
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/redact"
 	"github.com/preforkd/preforkd/master/service"
+	"github.com/preforkd/preforkd/master/signals"
 	"github.com/preforkd/preforkd/master/spawner"
 	"github.com/preforkd/preforkd/master/systemd"
 	"github.com/preforkd/preforkd/master/workers"
@@ -70,14 +71,17 @@ type Supervisor struct {
 	Sockets []systemd.Socket
 }
 
+// ErrStopped reports that a signal has ended a master before it served.
+var ErrStopped = errors.New("stopped by a signal")
+
 // New makes a master from a completed and validated configuration and binds its
 // sockets, or adopts those that were passed: all of them, or on error none. The
 // master keeps logger and owns the sockets. file is where the configuration came
 // from and is read from again on SIGHUP; empty when it did not come from a file.
 // Errors of the configuration are config.ConfigErrors. The error is ErrStopped
 // when a signal ends the master before anything is bound.
-func New(cfg config.Config, file string, by Supervisor, signals *Signals, logger *logging.Logger) (*Master, error) {
-	m, err := assemble(cfg, file, by.Manager, signals, logger, seams{})
+func New(cfg config.Config, file string, by Supervisor, caught *signals.Queue, logger *logging.Logger) (*Master, error) {
+	m, err := assemble(cfg, file, by.Manager, caught, logger, seams{})
 	if err != nil {
 		return nil, err
 	}
@@ -96,13 +100,13 @@ type seams struct {
 }
 
 // assemble puts the rooms together. Nothing is bound or caught yet.
-func assemble(cfg config.Config, file string, manager *systemd.Manager, signals *Signals, logger *logging.Logger, s seams) (*Master, error) {
+func assemble(cfg config.Config, file string, manager *systemd.Manager, caught *signals.Queue, logger *logging.Logger, s seams) (*Master, error) {
 	m := &Master{
 		log:    logger,
 		origin: origin{started: time.Now(), file: file},
 		once:   oneConnection{enabled: cfg.Once},
 		redact: &redact.Policy{},
-		loop:   newLoop(signals),
+		loop:   newLoop(caught),
 	}
 	var err error
 	if m.services, err = newServices(cfg, logger); err != nil {

@@ -13,6 +13,25 @@ import (
 	"github.com/preforkd/preforkd/master/workers"
 )
 
+// register puts a new worker into the set. Whatever all others were told while
+// it was being started, it is told now.
+func (m *Master) register(w *workers.Worker) {
+	live := m.workers.Register(w)
+	if live || m.workers.Len() > 0 { // something may be left of one that has ended already
+		m.startLimitTicker()
+	}
+	if !live {
+		return
+	}
+	if m.phase.is() >= draining || w.Owner().Draining() {
+		w.Drain()
+	}
+	if sig := m.phase.signal(); sig != 0 {
+		m.signalWorker(w, sig)
+	}
+	m.workers.ParkIfIdle(w, time.Now())
+}
+
 // A lifecycle is the master as the workers.Sink: what a worker says, and how it
 // ends, changes pools, accounts and slots. All of it happens on the loop.
 type lifecycle struct{ *Master }

@@ -219,7 +219,7 @@ func (m *Master) awaitLingering() {
 			return
 		case <-timeout.C:
 			return
-		case sig := <-m.loop.signals.next:
+		case sig := <-m.loop.signals.Next():
 			if sig == unix.SIGINT || sig == unix.SIGQUIT {
 				return
 			}

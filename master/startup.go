@@ -115,7 +115,7 @@ func (m *Master) probeService(spec *service.Spec) (unix.Signal, error) {
 		timeout = probeGracePeriod
 	}
 	go func() { answer <- awaitReady(child.Control, timeout) }()
-	sig, err = m.loop.signals.await(answer)
+	sig, err = m.loop.signals.Await(answer)
 	if sig != 0 || err != nil && !errors.Is(err, errChannelClosed) {
 		_ = process.SignalGroup(child.Pid, unix.SIGKILL) // it is not reaped yet, so it is there
 		if sig != 0 {

@@ -9,10 +9,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/preforkd/preforkd/cmd/preforkd-bench/result"
 	"github.com/preforkd/preforkd/ipc/needtest"
+	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
 // The tests in this file run the program itself: it is this test binary,
@@ -129,15 +129,11 @@ func TestInterruptStopsServers(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The server's directory appears just before the server starts.
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
-		if found, _ := filepath.Glob(filepath.Join(tmp, "*", "fork-c-*", "output")); len(found) > 0 {
-			break
-		}
-		if time.Now().After(deadline) {
-			cmd.Process.Kill()
-			t.Fatal("no server was started")
-		}
-	}
+	defer cmd.Process.Kill()
+	slowtest.Await(t, "a server was started", func() bool {
+		found, _ := filepath.Glob(filepath.Join(tmp, "*", "fork-c-*", "output"))
+		return len(found) > 0
+	})
 	cmd.Process.Signal(syscall.SIGINT)
 	if err := cmd.Wait(); exitCode(err) != exitInterrupted {
 		t.Errorf("%v\n%s", err, out.String())
@@ -166,17 +162,12 @@ func TestInterruptRemovesWhatCompilersLeave(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	defer cmd.Process.Kill()
+	slowtest.Await(t, "something is being compiled", func() bool {
 		here, _ := filepath.Glob(filepath.Join(tmp, "half.o"))
 		below, _ := filepath.Glob(filepath.Join(tmp, "*", "half.o"))
-		if len(here)+len(below) > 0 {
-			break
-		}
-		if time.Now().After(deadline) {
-			cmd.Process.Kill()
-			t.Fatal("nothing is being compiled")
-		}
-	}
+		return len(here)+len(below) > 0
+	})
 	cmd.Process.Signal(syscall.SIGINT)
 	if err := cmd.Wait(); exitCode(err) != exitInterrupted {
 		t.Error(err)

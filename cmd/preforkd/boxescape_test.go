@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -29,15 +28,7 @@ func needBoxes(t *testing.T) {
 // visibleDir returns a new directory that is not replaced in a strict box.
 func visibleDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/var/lib", "preforkd-test-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return dir
+	return systest.DirIn(t, "/var/lib")
 }
 
 // A boxed is a master whose services have boxes.

@@ -65,12 +65,19 @@ func TestClientsThatLeaveTheQueue(t *testing.T) {
 	}
 	live.Expect(t, "alive")
 	live.Close()
-	m.Wait(t, 3, systest.Is(systest.Accepted)) // the log may be behind
-	m.WaitIdle(t)
-	if n := len(m.Events(systest.Is(systest.Accepted))); n != 3 {
-		t.Errorf("%d workers for 3 clients", n)
-	}
+	served(t, m, 3)
 	countedGone(t, m, dead)
+}
+
+// served waits until so many clients were served, and checks that there was a worker for
+// each and for nobody else.
+func served(t *testing.T, m *systest.Master, clients int) {
+	t.Helper()
+	m.Wait(t, clients, systest.Is(systest.Accepted)) // the log may be behind
+	m.WaitIdle(t)
+	if n := len(m.Events(systest.Is(systest.Accepted))); n != clients {
+		t.Errorf("%d workers for %d clients", n, clients)
+	}
 }
 
 // Of a unix socket, a client that has closed its connection has gone, unless it has
@@ -98,11 +105,7 @@ max-connections = 1
 	asked(t, m)
 	holder.Close()
 	half.ExpectEnd(t)
-	m.Wait(t, 3, systest.Is(systest.Accepted)) // the log may be behind
-	m.WaitIdle(t)
-	if n := len(m.Events(systest.Is(systest.Accepted))); n != 3 {
-		t.Errorf("%d workers for 3 clients", n)
-	}
+	served(t, m, 3)
 	if got, err := os.ReadFile(file); string(got) != "a message" {
 		t.Errorf("the program read %q, %v", got, err)
 	}
@@ -139,11 +142,7 @@ func TestProxiedClientsThatLeave(t *testing.T) {
 	holder.Close()
 	live.Expect(t, "alive")
 	live.Close()
-	m.Wait(t, 2, systest.Is(systest.Accepted)) // the log may be behind
-	m.WaitIdle(t)
-	if n := len(m.Events(systest.Is(systest.Accepted))); n != 2 {
-		t.Errorf("%d workers for 2 clients", n)
-	}
+	served(t, m, 2)
 	countedGone(t, m, dead)
 }
 

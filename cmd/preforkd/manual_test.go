@@ -87,15 +87,13 @@ func TestCompletionScripts(t *testing.T) {
 		if r.Code != 0 || !strings.Contains(r.Stdout, word) {
 			t.Errorf("%s: exit code %d, %q is missing", shell, r.Code, word)
 		}
-		path, err := exec.LookPath(shell)
-		if err != nil {
-			continue // what there is has been looked at
-		}
-		check := exec.Command(path, "-n")
-		check.Stdin = strings.NewReader(r.Stdout)
-		if out, err := check.CombinedOutput(); err != nil || len(out) > 0 {
-			t.Errorf("%s: %v: %s", shell, err, out)
-		}
+		t.Run(shell, func(t *testing.T) {
+			check := exec.Command(systest.Need(t, shell), "-n")
+			check.Stdin = strings.NewReader(r.Stdout)
+			if out, err := check.CombinedOutput(); err != nil || len(out) > 0 {
+				t.Errorf("%v: %s", err, out)
+			}
+		})
 	}
 }
 

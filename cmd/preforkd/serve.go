@@ -13,6 +13,7 @@ import (
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/osthread"
 	"github.com/preforkd/preforkd/master/process"
+	"github.com/preforkd/preforkd/master/signals"
 	"github.com/preforkd/preforkd/master/systemd"
 )
 
@@ -47,7 +48,7 @@ it is.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			// From here on a signal is acted on, if need be later, and does not
 			// end the process by itself.
-			signals := master.CatchSignals()
+			caught := signals.Catch()
 			// This may execute the program again.
 			if err := process.ResetSignals(); err != nil {
 				return failure(err)
@@ -64,7 +65,7 @@ it is.`,
 			}
 			// A file system may keep that waiting.
 			var cfg config.Config
-			sig, err := signals.During(func() (err error) {
+			sig, err := caught.During(func() (err error) {
 				cfg, err = flags.config(args, cmd.ArgsLenAtDash())
 				return err
 			})
@@ -74,7 +75,7 @@ it is.`,
 			if err != nil {
 				return err
 			}
-			return serve(cfg, flags.file, sockets, signals, options)
+			return serve(cfg, flags.file, sockets, caught, options)
 		},
 	}
 	cmd.Flags().SortFlags = false
@@ -89,7 +90,7 @@ const logFlushTimeout = 2 * time.Second
 
 // serve runs a master until it ends. Errors before the master serves belong to the
 // command. Later errors are already in the log.
-func serve(cfg config.Config, file string, sockets []systemd.Socket, signals *master.Signals, options logging.Options) error {
+func serve(cfg config.Config, file string, sockets []systemd.Socket, caught *signals.Queue, options logging.Options) error {
 	if err := process.SetCloexecAll(); err != nil {
 		return failure(err)
 	}
@@ -108,7 +109,7 @@ func serve(cfg config.Config, file string, sockets []systemd.Socket, signals *ma
 		return failure(err)
 	}
 	defer manager.Close()
-	m, err := master.New(cfg, file, master.Supervisor{Manager: manager, Sockets: sockets}, signals, logger)
+	m, err := master.New(cfg, file, master.Supervisor{Manager: manager, Sockets: sockets}, caught, logger)
 	if err == master.ErrStopped {
 		return nil
 	}

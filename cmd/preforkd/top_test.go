@@ -8,14 +8,11 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
-	"github.com/creack/pty"
-	"github.com/hinshun/vt10x"
-
 	"github.com/preforkd/preforkd/cmd/internal/systest"
+	"github.com/preforkd/preforkd/cmd/internal/windowtest"
 )
 
 // People get a table, on a terminal one that fits.
@@ -58,61 +55,30 @@ func TestTop(t *testing.T) {
 	c.Echo(t, "hello")
 	accepted := c.Accepted(t)
 
-	near, far, err := pty.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := pty.Setsize(near, &pty.Winsize{Cols: 120, Rows: 30}); err != nil {
-		t.Fatal(err)
-	}
+	w := windowtest.Open(t, 120, 30)
 	cmd := exec.Command(systest.Preforkd(t), "top", "--control", m.Control, "--interval", "100ms")
 	cmd.Env = []string{"TERM=xterm", "GORACE=atexit_sleep_ms=0", "GOCOVERDIR=" + cmp.Or(os.Getenv("PREFORKD_COVERDIR"), t.TempDir())}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = far, far, far
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = w.Terminal(), w.Terminal(), w.Terminal()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var mu sync.Mutex
-	screen := vt10x.New(vt10x.WithSize(120, 30))
-	var reading sync.WaitGroup
-	reading.Go(func() {
-		buffer := make([]byte, 4096)
-		for {
-			n, err := near.Read(buffer)
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			screen.Write(buffer[:n])
-			mu.Unlock()
-		}
-	})
 	ended := false
 	defer func() {
 		if !ended {
 			cmd.Process.Kill()
 			cmd.Wait()
 		}
-		far.Close()
-		near.Close()
-		reading.Wait()
 	}()
 	shows := func(what string) {
 		t.Helper()
-		text := func() string { mu.Lock(); defer mu.Unlock(); return screen.String() }
-		systest.Until(t, what, func() bool { return strings.Contains(text(), what) }, text)
-	}
-	press := func(keys string) {
-		t.Helper()
-		if _, err := near.WriteString(keys); err != nil {
-			t.Fatal(err)
-		}
+		systest.Until(t, what, func() bool { return strings.Contains(w.Text(), what) }, w.Text)
 	}
 	shows("> " + accepted.Conn)
 	shows(c.LocalAddr().String())
-	press("k")
+	w.Type(t, "k")
 	shows(fmt.Sprintf("send SIGTERM to connection %s (pid %d", accepted.Conn, accepted.PID))
-	press("y")
+	w.Type(t, "y")
 	if end := c.End(t); end.Signal != "SIGTERM" {
 		t.Errorf("the connection ended so: %s", end.Line)
 	}
@@ -120,7 +86,7 @@ func TestTop(t *testing.T) {
 	m.Signal(t, syscall.SIGTERM)
 	stopped(t, m)
 	shows("NO ANSWER")
-	press("q")
+	w.Type(t, "q")
 	ended = true
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("top ended with %v", err)

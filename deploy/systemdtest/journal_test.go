@@ -60,6 +60,18 @@ func containsAll(s string, texts []string) bool {
 	return true
 }
 
+// serveOne starts the unit, has one client served to its end, and returns its address.
+func (s *service) serveOne(t *testing.T) (peer string) {
+	t.Helper()
+	s.start(t)
+	c := s.dial(t)
+	c.echo(t, "hello")
+	peer = c.LocalAddr().String()
+	c.Close()
+	s.await(t, "PREFORKD_EVENT=reaped")
+	return peer
+}
+
 // What log-peer keeps out of the log is in no field of the journal, and in no
 // message.
 func TestJournalWithoutPeers(t *testing.T) {
@@ -70,12 +82,7 @@ log-peer = "none"
 listen  = ["127.0.0.1:7007"]
 handler = "echo"
 `, nil)
-	s.start(t)
-	c := s.dial(t)
-	c.echo(t, "hello")
-	peer := c.LocalAddr().String()
-	c.Close()
-	s.await(t, "PREFORKD_EVENT=reaped")
+	peer := s.serveOne(t)
 	told := s.journal(t, "SYSLOG_IDENTIFIER=preforkd")
 	if len(told) < 3 {
 		t.Fatalf("%d entries, want those of a start and of a connection: %v", len(told), told)
@@ -96,12 +103,7 @@ func TestJournal(t *testing.T) {
 listen  = ["127.0.0.1:7007"]
 handler = "echo"
 `, nil)
-	s.start(t)
-	c := s.dial(t)
-	c.echo(t, "hello")
-	peer := c.LocalAddr().String()
-	c.Close()
-	s.await(t, "PREFORKD_EVENT=reaped")
+	peer := s.serveOne(t)
 
 	reaped := s.journal(t, "PREFORKD_SERVICE=echo", "PREFORKD_EVENT=reaped", "PREFORKD_PEER="+peer)
 	if len(reaped) != 1 {

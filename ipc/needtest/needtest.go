@@ -46,6 +46,14 @@ func note(path, line string) error {
 	return errors.Join(err, f.Close())
 }
 
+// Root skips a test unless it runs as root.
+func Root(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		Skip(t, "needs root")
+	}
+}
+
 // Program returns the path of a program that a test needs. It skips the test when the
 // program is missing.
 func Program(t testing.TB, name string) string {

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/preforkd/preforkd/master/osthread"
+	"github.com/preforkd/preforkd/master/box/boxtest"
 	"github.com/preforkd/preforkd/master/process"
 )
 
@@ -177,12 +177,10 @@ func TestNoReuseWhileInUse(t *testing.T) {
 
 // socketIn makes a socket in the network namespace of a cell.
 func socketIn(own *cell, family, kind int) (fd int, err error) {
-	thread, err := osthread.Start(func() error { return unix.Setns(own.pidfd, unix.CLONE_NEWNET) })
-	if err != nil {
-		return -1, err
-	}
-	defer thread.Close()
-	thread.Do(func() { fd, err = unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0) })
+	err = boxtest.Inside(own.pidfd, unix.CLONE_NEWNET, func() (err error) {
+		fd, err = unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
+		return err
+	})
 	return fd, err
 }
 

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/ipc/slowtest"
+	"github.com/preforkd/preforkd/master/box/boxtest"
 	"github.com/preforkd/preforkd/master/box/stub"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/process"
@@ -80,7 +81,7 @@ func TestManyFailures(t *testing.T) {
 		for _, w := range workers {
 			h.await("an entry does not report", func() bool {
 				state, err := os.ReadFile("/proc/" + strconv.Itoa(w.child.Pid) + "/wchan")
-				return err == nil && string(state) != "0" || isZombie(w.child.Pid)
+				return err == nil && string(state) != "0" || boxtest.IsZombie(w.child.Pid)
 			})
 			unix.Kill(w.child.Pid, unix.SIGKILL)
 		}
@@ -310,9 +311,4 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%s: %q, want %q", test.name, out, test.want)
 		}
 	}
-}
-
-func isZombie(pid int) bool {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	return err == nil && strings.Contains(string(stat), ") Z ")
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/preforkd/preforkd/master/box/boxtest"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/fdpark"
 	"github.com/preforkd/preforkd/master/process"
@@ -32,7 +33,7 @@ func TestIdleHolderKilled(t *testing.T) {
 	h.do(func() {
 		for _, pid := range killed {
 			unix.Kill(pid, unix.SIGKILL)
-			h.await("a process does not end", func() bool { return isZombie(pid) })
+			h.await("a process does not end", func() bool { return boxtest.IsZombie(pid) })
 		}
 		conn, peer, err := tcpPair()
 		if err != nil {
@@ -210,7 +211,7 @@ func TestCloseInTheMiddle(t *testing.T) {
 		h.stopLoop()
 		h.m.Close()
 		group.Wait()
-		for pid := range eachChild(t) {
+		for _, pid := range boxtest.Children(t) {
 			t.Errorf("process %d is left", pid)
 		}
 	}

@@ -23,6 +23,7 @@ import (
 
 	"github.com/preforkd/preforkd/ipc/needtest"
 	"github.com/preforkd/preforkd/ipc/slowtest"
+	"github.com/preforkd/preforkd/master/box/boxtest"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/process"
 	"github.com/preforkd/preforkd/master/spawner"
@@ -251,7 +252,7 @@ func open(t *testing.T) *house {
 	go h.loop()
 	t.Cleanup(func() {
 		h.close()
-		for pid := range eachChild(t) {
+		for _, pid := range boxtest.Children(t) {
 			t.Errorf("process %d is left", pid)
 		}
 		after := descriptors(t)
@@ -295,25 +296,6 @@ func descriptors(t *testing.T) (open []string) {
 		}
 	}
 	return open
-}
-
-// eachChild yields the children of this process, by thread.
-func eachChild(t *testing.T) func(yield func(pid int) bool) {
-	t.Helper()
-	files, err := filepath.Glob("/proc/self/task/*/children")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return func(yield func(pid int) bool) {
-		for _, file := range files {
-			text, _ := os.ReadFile(file)
-			for _, field := range strings.Fields(string(text)) {
-				if pid, err := strconv.Atoi(field); err == nil && !yield(pid) {
-					return
-				}
-			}
-		}
-	}
 }
 
 // loop reaps as the master's loop does. It asks again and again: SIGCHLD would be

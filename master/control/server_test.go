@@ -201,7 +201,7 @@ func TestCloseWaitsForAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	waitFor(t, func() bool { return s.socket.clients.count() == 2 && s.socket.clients.atWork() == 1 })
+	slowtest.Await(t, "one of two clients is served", func() bool { return s.socket.clients.count() == 2 && s.socket.clients.atWork() == 1 })
 	closed := make(chan struct{})
 	go func() {
 		s.Close()
@@ -232,16 +232,6 @@ func (cs *clients) atWork() (n int) {
 		}
 	}
 	return n
-}
-
-// waitFor waits for a state that no event announces.
-func waitFor(t *testing.T, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(slowtest.Scale(time.Minute)); !holds(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("it never came to that")
-		}
-	}
 }
 
 // However many clients are silent or slow, their number is limited, and a new

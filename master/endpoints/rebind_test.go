@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/preforkd/preforkd/ipc/needtest"
 )
 
 // A listener that gets other options takes the place of all that leave, and not
@@ -30,7 +32,7 @@ func TestOptionsAndAddressesChange(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c, err := net.Listen("tcp6", "[::1]:0"); err != nil {
-				t.Skip(err)
+				needtest.Skip(t, "needs IPv6: "+err.Error())
 			} else {
 				c.Close()
 			}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/preforkd/preforkd/ipc/fdtest"
 	"golang.org/x/sys/unix"
 )
 
@@ -42,16 +43,6 @@ func closeAll(fds []int) {
 	for _, fd := range fds {
 		unix.Close(fd)
 	}
-}
-
-// openFDs counts the descriptors in the table of the process.
-func openFDs(t *testing.T) int {
-	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(entries)
 }
 
 // read returns what has come to a socket. At the end of the stream it returns
@@ -94,7 +85,7 @@ func withLimit(t *testing.T, n uint64, f func()) {
 // the process, and Close closes it.
 func TestPark(t *testing.T) {
 	const n = 2*maxPerMessage + 7
-	before := openFDs(t)
+	before := fdtest.Open(t)
 	thread := openThread(t)
 	ours, peers := pairs(t, n)
 	parked, err := thread.Park(ours)
@@ -102,7 +93,7 @@ func TestPark(t *testing.T) {
 		t.Fatalf("%d numbers, %v", len(parked), err)
 	}
 	closeAll(ours)
-	if now := openFDs(t); now != before+1+n {
+	if now := fdtest.Open(t); now != before+1+n {
 		t.Errorf("%d descriptors, want %d: those before, the socket of the thread, and the peers", now, before+1+n)
 	}
 	for i, fd := range peers {
@@ -126,7 +117,7 @@ func TestPark(t *testing.T) {
 		}
 	}
 	closeAll(peers)
-	if now := openFDs(t); now != before {
+	if now := fdtest.Open(t); now != before {
 		t.Errorf("%d descriptors are left, want %d", now, before)
 	}
 }
@@ -144,12 +135,12 @@ func TestTakeBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	closeAll(ours)
-	before := openFDs(t)
+	before := fdtest.Open(t)
 	fds, err := thread.TakeBack(parked)
 	if err != nil || len(fds) != n {
 		t.Fatalf("%d numbers, %v", len(fds), err)
 	}
-	if now := openFDs(t); now != before+n {
+	if now := fdtest.Open(t); now != before+n {
 		t.Errorf("%d descriptors, want %d", now, before+n)
 	}
 	for i, fd := range fds {
@@ -218,13 +209,13 @@ func TestTakeBackWithoutRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	closeAll(ours)
-	before := openFDs(t)
+	before := fdtest.Open(t)
 	withLimit(t, uint64(before+10), func() {
 		if fds, err := thread.TakeBack(parked); len(fds) > 0 || !errors.Is(err, unix.EMFILE) {
 			t.Errorf("%d numbers, %v; want EMFILE", len(fds), err)
 		}
 	})
-	if now := openFDs(t); now != before {
+	if now := fdtest.Open(t); now != before {
 		t.Errorf("%d descriptors after the failure, %d before", now, before)
 	}
 	fds, err := thread.TakeBack(parked)

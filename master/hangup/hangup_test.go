@@ -6,21 +6,10 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/preforkd/preforkd/ipc/slowtest"
 	"github.com/preforkd/preforkd/master/sockdiag"
 )
-
-// until waits for something that the kernel does in its own time.
-func until(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(slowtest.Scale(30 * time.Second)); !holds(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not seen: %s", what)
-		}
-	}
-}
 
 // connect returns both ends of a connection, and what Gone is asked about it. This
 // process serves it.
@@ -76,7 +65,7 @@ func TestGone(t *testing.T) {
 				tcp.SetLinger(0)
 			}
 			client.Close()
-			until(t, "that the client has gone", func() bool { return isGone(t, c) })
+			slowtest.Await(t, "that the client has gone", func() bool { return isGone(t, c) })
 			server.Close()
 			if isGone(t, c) {
 				t.Error("gone when the process has closed the connection")

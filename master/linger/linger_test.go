@@ -80,15 +80,6 @@ func send(t *testing.T, client net.Conn, text string) {
 
 func isOpen(fd int) bool { _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); return err == nil }
 
-func until(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(slowtest.Scale(time.Minute)); !holds(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not %s", what)
-		}
-	}
-}
-
 // The client gets the whole answer and an orderly end, whatever it has sent before
 // the close and sends afterwards.
 func TestUnreadAndLate(t *testing.T) {
@@ -107,7 +98,7 @@ func TestUnreadAndLate(t *testing.T) {
 			}
 			send(t, client, "and later")
 			client.Close()
-			until(t, "closed", func() bool { return c.Count() == 0 })
+			slowtest.Await(t, "closed", func() bool { return c.Count() == 0 })
 		}
 	}
 }
@@ -118,7 +109,7 @@ func TestNothingToWaitFor(t *testing.T) {
 		c := newCloser(t)
 		fd, client := pair(t, network)
 		closeWrite(t, client)
-		until(t, "at its end", func() bool {
+		slowtest.Await(t, "at its end", func() bool {
 			n, _, err := unix.Recvfrom(fd, make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
 			return n == 0 && err == nil
 		})
@@ -246,7 +237,7 @@ func TestSharedConnection(t *testing.T) {
 	defer unix.Close(other)
 	c.Close(fd, Served)
 	closeWrite(t, client)
-	until(t, "closed", func() bool { return c.Count() == 0 })
+	slowtest.Await(t, "closed", func() bool { return c.Count() == 0 })
 	if err := c.epoll.Remove(other); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("take it out: %v, want %v", err, unix.ENOENT)
 	}

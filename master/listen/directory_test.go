@@ -130,9 +130,7 @@ func TestForeignLockFile(t *testing.T) {
 			flocked(t, path, unix.O_RDONLY)
 		},
 		"of another user": func(t *testing.T, path string) {
-			if os.Geteuid() != 0 {
-				needtest.Skip(t, "needs root")
-			}
+			needtest.Root(t)
 			if err := os.WriteFile(path, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}

@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
@@ -64,12 +62,5 @@ func TestGone(t *testing.T) {
 				t.Errorf("behind a proxy gone: %v, want %v", got, c.want)
 			}
 		})
-	}
-}
-
-func closeConn(t *testing.T, c *Conn) {
-	t.Helper()
-	if err := unix.Close(c.FD); err != nil {
-		t.Error(err)
 	}
 }

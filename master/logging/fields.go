@@ -70,6 +70,14 @@ func ExitCode(code int) zap.Field { return zap.Int(keyExitCode, code) }
 // received.
 func Signal(s syscall.Signal) zap.Field { return zap.String(keySignal, SignalName(s)) }
 
+// ExitStatus is the exit code of a child, or the signal that has ended it.
+func ExitStatus(status unix.WaitStatus) zap.Field {
+	if status.Signaled() {
+		return Signal(status.Signal())
+	}
+	return ExitCode(status.ExitStatus())
+}
+
 // Duration is the time from accept to reap.
 func Duration(d time.Duration) zap.Field { return zap.Duration(keyDuration, d) }
 
@@ -89,14 +97,19 @@ func Report(values []ipc.Pair) zap.Field {
 	return zap.Dict(keyReport, fields...)
 }
 
+// Usage are what a child used. The kernel counts the peak resident set in KiB
+// (getrusage(2)).
+func Usage(u *unix.Rusage) []zap.Field {
+	return []zap.Field{UserTime(time.Duration(u.Utime.Nano())), SysTime(time.Duration(u.Stime.Nano())), MaxRSS(u.Maxrss << 10)}
+}
+
 // UserTime is the CPU time that a worker spent in user mode.
 func UserTime(d time.Duration) zap.Field { return zap.Duration(keyUserTime, d) }
 
 // SysTime is the CPU time that the kernel spent for a worker.
 func SysTime(d time.Duration) zap.Field { return zap.Duration(keySysTime, d) }
 
-// MaxRSS is the peak resident set of a worker in bytes. The kernel counts in
-// KiB (getrusage(2)), so the caller must multiply.
+// MaxRSS is the peak resident set of a worker in bytes.
 func MaxRSS(bytes int64) zap.Field { return zap.Int64(keyMaxRSS, bytes) }
 
 // Source is the source to which a peer belongs: a prefix, or a user at a unix

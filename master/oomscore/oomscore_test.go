@@ -3,6 +3,8 @@ package oomscore
 import (
 	"sync"
 	"testing"
+
+	"github.com/preforkd/preforkd/ipc/needtest"
 )
 
 // Checks at the same time, as of two reloads of which one was given up, leave this
@@ -10,12 +12,12 @@ import (
 func TestChecksAtTheSameTime(t *testing.T) {
 	before, ok := Own()
 	if !ok {
-		t.Skip("the kernel does not tell")
+		needtest.Skip(t, "needs /proc/PID/oom_score_adj")
 	}
 	// As low as it was it may be again (proc_pid_oom_score_adj(5)).
 	raised := min(before+8, Highest)
 	if err := write(own, raised, nil); err != nil {
-		t.Skip(err)
+		needtest.Skip(t, "needs /proc for writing: "+err.Error())
 	}
 	defer write(own, before, nil)
 	var done sync.WaitGroup

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
@@ -57,11 +56,7 @@ func exists(tid int) bool {
 // waitGone waits until the kernel has ended a thread.
 func waitGone(t *testing.T, tid int) {
 	t.Helper()
-	for deadline := time.Now().Add(slowtest.Scale(time.Minute)); exists(tid); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("thread %d has not ended", tid)
-		}
-	}
+	slowtest.Await(t, fmt.Sprintf("thread %d ends", tid), func() bool { return !exists(tid) })
 }
 
 // Every call sees the state that setup made, on one thread, and the rest of the

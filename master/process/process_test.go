@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/preforkd/preforkd/ipc/fdtest"
 	"golang.org/x/sys/unix"
 )
 
@@ -95,15 +96,6 @@ func connection(t *testing.T) (conn, peer *os.File) {
 	return conn, peer
 }
 
-func openFDs(t *testing.T) int {
-	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(entries)
-}
-
 func TestStartHandsOverAndKeepsNothing(t *testing.T) {
 	children := notifyChildren(t)
 	for name, c := range map[string]struct {
@@ -115,7 +107,7 @@ func TestStartHandsOverAndKeepsNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn, peer := connection(t)
-			before := openFDs(t)
+			before := fdtest.Open(t)
 			child, err := shell(t, c.control, c.script).Start(conn, nil, []byte("assignment"))
 			if err != nil {
 				t.Fatal(err)
@@ -145,7 +137,7 @@ func TestStartHandsOverAndKeepsNothing(t *testing.T) {
 			}
 			// The connection was open before and is closed now. The /dev/null
 			// of the shell's Command is new.
-			if after := openFDs(t); after != before {
+			if after := fdtest.Open(t); after != before {
 				t.Errorf("%d descriptors before, %d after", before, after)
 			}
 		})
@@ -158,7 +150,7 @@ func TestStartLeavesTheConnectionWhenItFails(t *testing.T) {
 		command := shell(t, control, "")
 		command.Path = script
 		conn, peer := connection(t)
-		before := openFDs(t)
+		before := fdtest.Open(t)
 		if _, err := command.Start(conn, nil, nil); !errors.Is(err, unix.ENOENT) {
 			t.Fatalf("start: %v, want ENOENT", err)
 		}
@@ -168,7 +160,7 @@ func TestStartLeavesTheConnectionWhenItFails(t *testing.T) {
 		if _, err := io.ReadFull(peer, make([]byte, len("still here"))); err != nil {
 			t.Error(err)
 		}
-		if after := openFDs(t); after != before {
+		if after := fdtest.Open(t); after != before {
 			t.Errorf("%d descriptors before, %d after", before, after)
 		}
 	}

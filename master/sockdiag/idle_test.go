@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/preforkd/preforkd/ipc/needtest"
+	"github.com/preforkd/preforkd/ipc/slowtest"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,7 +19,7 @@ func TestIdle(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			listener, err := net.Listen("tcp", address)
 			if err != nil {
-				t.Skipf("no %s here: %v", address, err)
+				needtest.Skip(t, "needs IPv6 beside IPv4: "+err.Error())
 			}
 			defer listener.Close()
 			to := listener.Addr().(*net.TCPAddr)
@@ -31,7 +33,7 @@ func TestIdle(t *testing.T) {
 				}
 				raw.Control(func(fd uintptr) { err = unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, "lo") })
 				if err != nil {
-					t.Skipf("a socket cannot be bound to lo: %v", err)
+					needtest.Skip(t, "binds a socket to lo, which took CAP_NET_RAW before Linux 5.7: "+err.Error())
 				}
 			}
 			client, err := net.Dial("tcp", to.String())
@@ -48,7 +50,7 @@ func TestIdle(t *testing.T) {
 			if idle, err := Idle(pair); err != nil || idle > time.Since(begun)+deadline() {
 				t.Fatalf("%v, %v", idle, err)
 			}
-			until(t, "idle time", func() bool { idle, err := Idle(pair); return err == nil && idle >= 20*time.Millisecond })
+			slowtest.Await(t, "idle time", func() bool { idle, err := Idle(pair); return err == nil && idle >= 20*time.Millisecond })
 			before, err := Idle(pair)
 			if err != nil {
 				t.Fatal(err)
@@ -57,13 +59,13 @@ func TestIdle(t *testing.T) {
 				t.Fatal(err)
 			}
 			written := time.Now()
-			until(t, "byte", func() bool {
+			slowtest.Await(t, "byte", func() bool {
 				idle, err := Idle(pair)
 				return err == nil && (idle < before || idle <= time.Since(written))
 			})
 			conn.Close()
 			client.Close()
-			until(t, "end", func() bool { _, err := Idle(pair); return errors.Is(err, ErrNoConnection) })
+			slowtest.Await(t, "end", func() bool { _, err := Idle(pair); return errors.Is(err, ErrNoConnection) })
 		})
 	}
 }

@@ -20,16 +20,6 @@ import (
 // deadline ends a wait. Only a broken kernel reaches it.
 func deadline() time.Duration { return slowtest.Scale(30 * time.Second) }
 
-// until waits for a state of the kernel. The kernel has no event for it.
-func until(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(deadline()); !holds(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("no %s after %v", what, deadline())
-		}
-	}
-}
-
 func inode(t *testing.T, of net.Listener) uint64 {
 	t.Helper()
 	raw, err := of.(interface {
@@ -108,13 +98,13 @@ func TestListening(t *testing.T) {
 		for range waiting {
 			dial()
 		}
-		until(t, "full queue", func() bool { q, _ = queueOf(t, l); return q.Length == waiting })
+		slowtest.Await(t, "full queue", func() bool { q, _ = queueOf(t, l); return q.Length == waiting })
 		conn, err := l.Accept()
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		until(t, "queue with one less", func() bool { q, _ = queueOf(t, l); return q.Length == waiting-1 })
+		slowtest.Await(t, "queue with one less", func() bool { q, _ = queueOf(t, l); return q.Length == waiting-1 })
 	})
 }
 
@@ -147,7 +137,7 @@ func TestBacklog(t *testing.T) {
 		defer conn.Close()
 	}
 	want := Queue{Length: backlog + 1, Backlog: backlog}
-	until(t, "queue beyond its backlog", func() bool { q, _ := queueOf(t, l); return q == want })
+	slowtest.Await(t, "queue beyond its backlog", func() bool { q, _ := queueOf(t, l); return q == want })
 }
 
 func TestConnections(t *testing.T) {
@@ -174,17 +164,17 @@ func TestConnections(t *testing.T) {
 				return found[pair] == want
 			}
 		}
-		until(t, "account of nothing", func() bool {
+		slowtest.Await(t, "account of nothing", func() bool {
 			_, known := found[pair]
 			return account(Bytes{})() && known
 		})
 		send(t, client, 100_000)
-		until(t, "account of what arrived", account(Bytes{In: 100_000}))
+		slowtest.Await(t, "account of what arrived", account(Bytes{In: 100_000}))
 		receive(t, server, 100_000)
 		send(t, server, 4242)
 		receive(t, client, 4242)
 		both := Bytes{In: 100_000, Out: 4242}
-		until(t, "account of both directions", account(both))
+		slowtest.Await(t, "account of both directions", account(both))
 		if len(found) != 1 {
 			t.Errorf("other ports have come along: %v", found)
 		}
@@ -194,12 +184,12 @@ func TestConnections(t *testing.T) {
 		if _, err := server.Read(make([]byte, 1)); err != io.EOF {
 			t.Fatalf("read: %v", err)
 		}
-		until(t, "account after the peer's end", account(both))
+		slowtest.Await(t, "account after the peer's end", account(both))
 
 		// The same holds for the other side, where the client's port is the
 		// local one.
 		mirror := Pair{Local: pair.Peer, Peer: pair.Local}
-		until(t, "account of the client", func() bool {
+		slowtest.Await(t, "account of the client", func() bool {
 			all, err := Connections()
 			if err != nil {
 				t.Fatal(err)

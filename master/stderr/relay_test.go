@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/preforkd/preforkd/ipc/fdtest"
 	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
@@ -58,15 +59,6 @@ func run(t *testing.T, r *Relay, script string) int {
 		t.Logf("%s: %v", script, err)
 	}
 	return cmd.Process.Pid
-}
-
-func until(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(slowtest.Scale(time.Minute)); !holds(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not %s in time", what)
-		}
-	}
 }
 
 // Lines arrive whole and in order, and are attributed to the process that has
@@ -131,7 +123,7 @@ func TestRelayFindsWorkerOfChild(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "read", func() bool { return r.writers.Load() > 0 })
+	slowtest.Await(t, "read", func() bool { return r.writers.Load() > 0 })
 	hold.Close()
 	cmd.Wait()
 	if tail := r.Take(cmd.Process.Pid, begun); !strings.HasPrefix(tail, "child ") {
@@ -149,7 +141,7 @@ func TestRelayForgets(t *testing.T) {
 	}
 	begun := time.Now()
 	pid = run(t, r, "printf two >&2")
-	until(t, "read", func() bool { return r.writers.Load() > 0 })
+	slowtest.Await(t, "read", func() bool { return r.writers.Load() > 0 })
 	r.Forget(pid)
 	if tail := r.Take(pid, begun); tail != "" || to.text() != "one\ntwo\n" {
 		t.Errorf("%q, forwarded %q", tail, to.text())
@@ -173,7 +165,7 @@ func TestRelayAfterTheEnd(t *testing.T) {
 	pid := run(t, r, "printf words >&2")
 	r.mu.Unlock()
 	r.Forget(pid)
-	until(t, "passed on", func() bool { return to.text() == "words\n" })
+	slowtest.Await(t, "passed on", func() bool { return to.text() == "words\n" })
 }
 
 // While workers flood the socket with empty lines, those who want the relay for a
@@ -211,7 +203,7 @@ func TestRelayIsFlooded(t *testing.T) {
 		}
 	}()
 	defer func() { close(stop); <-done }()
-	until(t, "read", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return lines > piece })
+	slowtest.Await(t, "read", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return lines > piece })
 	r.mu.Lock()
 	before := lines
 	if r.read(maxTake); lines-before > maxTake+piece {
@@ -232,12 +224,12 @@ func TestRelayIsShutDown(t *testing.T) {
 	if err := unix.Shutdown(int(number), unix.SHUT_RDWR); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "reopened", func() bool { _, err := unix.Write(int(r.File().Fd()), nil); return err == nil })
+	slowtest.Await(t, "reopened", func() bool { _, err := unix.Write(int(r.File().Fd()), nil); return err == nil })
 	if now := r.File().Fd(); now != number {
 		t.Errorf("descriptor %d became %d", number, now)
 	}
 	run(t, r, "echo later >&2")
-	until(t, "read", func() bool { return to.text() == "later\n" })
+	slowtest.Await(t, "read", func() bool { return to.text() == "later\n" })
 }
 
 // The end of the Relay ends nobody who writes.
@@ -287,7 +279,7 @@ func TestRelayIsClosedWhileRead(t *testing.T) {
 func TestRelayTakesAnything(t *testing.T) {
 	r, to := open(t, itself)
 	fd := int(r.File().Fd())
-	before := openFDs(t)
+	before := fdtest.Open(t)
 	for range 10 {
 		if err := unix.Sendmsg(fd, []byte("fds\n"), unix.UnixRights(0, 1, 2), nil, 0); err != nil {
 			t.Fatal(err)
@@ -304,18 +296,9 @@ func TestRelayTakesAnything(t *testing.T) {
 	if got := strings.ReplaceAll(strings.TrimPrefix(to.text(), strings.Repeat("fds\n", 10)), "\n", ""); got != string(long) {
 		t.Errorf("%d bytes of the long line, want %d", len(got), len(long))
 	}
-	if after := openFDs(t); after != before {
+	if after := fdtest.Open(t); after != before {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
-}
-
-func openFDs(t *testing.T) int {
-	t.Helper()
-	list, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(list)
 }
 
 // A Tail has the last lines within its bounds.

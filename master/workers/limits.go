@@ -2,8 +2,10 @@ package workers
 
 import (
 	"slices"
+	"strings"
 	"time"
 
+	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/master/config"
@@ -44,6 +46,32 @@ type Outcome struct {
 	MemoryPeak uint64 // bytes; 0 is unknown
 	TasksPeak  int    // 0 is unknown
 	CPUTime    time.Duration
+}
+
+// Fields are the fields of the event of the connection's end.
+func (o *Outcome) Fields() (fields []zap.Field) {
+	if len(o.Limits) > 0 {
+		fields = append(fields, zap.String("limit", strings.Join(o.Limits, ",")))
+	}
+	switch {
+	case len(o.Denied) > 0:
+		fields = append(fields, zap.String("denied", strings.Join(o.Denied, ",")))
+	case slices.Contains(o.Limits, LimitDenied):
+		fields = append(fields, zap.String("denied", "system call")) // the kernel does not tell which
+	}
+	if o.OOMKills > 0 {
+		fields = append(fields, zap.Uint64("oom", o.OOMKills))
+	}
+	if o.MemoryPeak > 0 {
+		fields = append(fields, zap.Uint64("memory_peak", o.MemoryPeak))
+	}
+	if o.TasksPeak > 0 {
+		fields = append(fields, zap.Int("tasks_peak", o.TasksPeak))
+	}
+	if o.CPUTime > 0 {
+		fields = append(fields, zap.Duration("cpu_time", o.CPUTime))
+	}
+	return fields
 }
 
 // Outcome returns what a worker has met that has ended with a status.

@@ -1,20 +1,16 @@
 package boxview
 
 import (
-	"flag"
 	"math"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/preforkd/preforkd/cmd/internal/goldentest"
 	"github.com/preforkd/preforkd/master/config"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // strictBox is a strict box with some keys changed and some missing.
 func strictReport() Report {
@@ -42,19 +38,7 @@ func TestReport(t *testing.T) {
 		if err := c.report.Write(&out, c.width); err != nil {
 			t.Fatal(err)
 		}
-		path := filepath.Join("testdata", name+".txt")
-		if *update {
-			if err := os.WriteFile(path, []byte(out.String()), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(string(want), out.String()); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", name, diff)
-		}
+		goldentest.Compare(t, name, out.String())
 	}
 	for width := 60; width <= 100; width++ {
 		var out strings.Builder

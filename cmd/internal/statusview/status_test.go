@@ -2,10 +2,7 @@ package statusview
 
 import (
 	"errors"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,12 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/preforkd/preforkd/cmd/internal/goldentest"
 	"github.com/preforkd/preforkd/master/control"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-func pointer[T any](v T) *T { return &v }
 
 // statusTime is the time of every status in these tests.
 var statusTime = time.Date(2026, 11, 21, 2, 0, 0, 0, time.UTC)
@@ -43,7 +37,7 @@ func busy() control.Status {
 			Spares:       &control.Spares{Ready: 2, Starting: 1, Min: 2, Max: 8},
 			Box:          &control.Box{Summary: "strict"},
 			SpawnLatency: &control.Latency{P50: 0.00121, P99: 0.0049},
-			Listeners:    []control.Listener{{Local: "127.0.0.1:7007", Queue: pointer(0), Backlog: pointer(4096)}, {Local: "unix:/run/preforkd/echo.sock"}}},
+			Listeners:    []control.Listener{{Local: "127.0.0.1:7007", Queue: new(0), Backlog: new(4096)}, {Local: "unix:/run/preforkd/echo.sock"}}},
 		{Name: "old", Handler: "/usr/bin/date", Handoff: "stdio", State: "draining", Live: 1, Limit: 10, Slots: 1,
 			Counts: control.Counts{Accepted: 7, Reaped: 6}},
 		{Name: "web", Handler: "/usr/lib/web/worker", Handoff: "worker", State: "serving", Live: 256, Limit: 256, Slots: 256,
@@ -51,22 +45,22 @@ func busy() control.Status {
 			RefusedByReason: map[string]uint64{"rate-per-source": 1500, "penalty": 3, "denied": 0},
 			Sources:         88, Penalized: 1,
 			SpawnLatency: &control.Latency{P50: 0.0021, P99: 0.0123},
-			Listeners:    []control.Listener{{Local: "[::]:8080", Queue: pointer(17), Backlog: pointer(128)}}},
+			Listeners:    []control.Listener{{Local: "[::]:8080", Queue: new(17), Backlog: new(128)}}},
 		{Name: "git", Handler: "/usr/bin/git", Handoff: "stdio", State: "serving", Limit: 20,
 			Counts:        control.Counts{Accepted: 2, Failed: 2},
 			FailedByCause: map[string]uint64{"spawn": 2},
 			Box: &control.Box{Summary: "strict, private-tmp off, limit-nofile 64", Missing: []control.MissingKey{
 				{Key: "private-network", Reason: "needs CAP_SYS_ADMIN, and no filter that forbids namespaces (unshare: operation not permitted): give it to the master"},
 			}},
-			Listeners: []control.Listener{{Local: "[::]:9418", Queue: pointer(0), Backlog: pointer(128)}}},
+			Listeners: []control.Listener{{Local: "[::]:9418", Queue: new(0), Backlog: new(128)}}},
 	}
 	s.Connections = []control.Connection{
 		{ID: "mwpr0gd0-1", Service: "echo", PID: 4720, Peer: "127.0.0.1:41090", Local: "127.0.0.1:7007", State: "serving",
-			Age: 11000, CPU: pointer(0.0021), RSS: pointer(uint64(4_100_000)), BytesIn: pointer(uint64(6)), BytesOut: pointer(uint64(6))},
+			Age: 11000, CPU: new(0.0021), RSS: new(uint64(4_100_000)), BytesIn: new(uint64(6)), BytesOut: new(uint64(6))},
 		{ID: "mwpr0gd0-7", Service: "echo", PID: 4722, Peer: "unix:uid=1000", Local: "unix:/run/preforkd/echo.sock", State: "serving",
-			Age: 9000, CPU: pointer(0.0021), RSS: pointer(uint64(4_200_000))},
+			Age: 9000, CPU: new(0.0021), RSS: new(uint64(4_200_000))},
 		{ID: "mwpr0gd0-129803", Service: "web", PID: 131072, Peer: "[2001:db8:85a3:1111:2222:8a2e:370:7334]:50312", Local: "[::]:8080", Via: "10.0.0.7:41002", State: "serving",
-			Age: 63, CPU: pointer(48.3), RSS: pointer(uint64(512 << 20)), BytesIn: pointer(uint64(5 << 20)), BytesOut: pointer(uint64(3 << 30))},
+			Age: 63, CPU: new(48.3), RSS: new(uint64(512 << 20)), BytesIn: new(uint64(5 << 20)), BytesOut: new(uint64(3 << 30))},
 		{ID: "mwpr0gd0-129804", Service: "web", PID: 131080, Peer: "\x1b]0;owned\a\x1b[2J\u009b31m", Local: "[::]:8080", State: "assigned", Age: 0.004},
 	}
 	return s
@@ -79,7 +73,7 @@ func manyConnections() control.Status {
 	for i := range 3000 {
 		s.Connections = append(s.Connections, control.Connection{
 			ID: fmt.Sprintf("mwpr0gd0-%d", i), Service: "web", PID: 5000 + i, Peer: fmt.Sprintf("10.0.%d.%d:40000", i/250, i%250),
-			State: "serving", Age: float64(3000 - i), CPU: pointer(float64(i % 7)), RSS: pointer(uint64(i) << 10),
+			State: "serving", Age: float64(3000 - i), CPU: new(float64(i % 7)), RSS: new(uint64(i) << 10),
 		})
 	}
 	return s
@@ -107,20 +101,7 @@ func TestStatus(t *testing.T) {
 		"busy-60": {busy(), 60}, "busy-80": {busy(), 80}, "busy-132": {busy(), 132}, "busy-wide": {busy(), 0},
 		"empty-80": {empty(), 80}, "empty-20": {empty(), 20},
 	} {
-		got := render(t, test.status, test.width)
-		path := filepath.Join("testdata", name+".txt")
-		if *update {
-			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(string(want), got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", name, diff)
-		}
+		goldentest.Compare(t, name, render(t, test.status, test.width))
 	}
 }
 
@@ -187,7 +168,7 @@ func TestStatusFitsAndIsPrintable(t *testing.T) {
 		for i := range s.Connections {
 			c := &s.Connections[i]
 			c.ID, c.Peer, c.Service, c.Via = text.Draw(t, "id"), text.Draw(t, "peer"), text.Draw(t, "of"), text.Draw(t, "via")
-			c.State, c.CPU = text.Draw(t, "state"), pointer(rapid.Float64().Draw(t, "cpu"))
+			c.State, c.CPU = text.Draw(t, "state"), new(rapid.Float64().Draw(t, "cpu"))
 		}
 		width := rapid.IntRange(0, 200).Draw(t, "width")
 		var out strings.Builder

@@ -4,20 +4,11 @@ import (
 	"os"
 	"testing"
 
-	"github.com/creack/pty"
+	"github.com/preforkd/preforkd/cmd/internal/windowtest"
 )
 
 func TestTerminalWidth(t *testing.T) {
-	near, far, err := pty.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer near.Close()
-	defer far.Close()
-	if err := pty.Setsize(near, &pty.Winsize{Cols: 97, Rows: 30}); err != nil {
-		t.Fatal(err)
-	}
-	if got := TerminalWidth(far); got != 97 {
+	if got := TerminalWidth(windowtest.Open(t, 97, 30).Terminal()); got != 97 {
 		t.Errorf("a terminal of 97 columns has %d", got)
 	}
 	r, w, err := os.Pipe()

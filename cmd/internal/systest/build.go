@@ -184,7 +184,13 @@ func coverDir() string {
 // whose path is short enough for a unix socket. It is removed after the test.
 func Dir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "systest-")
+	return DirIn(t, "")
+}
+
+// DirIn is Dir in another directory than that for temporary files.
+func DirIn(t testing.TB, parent string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(parent, "systest-")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,7 +43,7 @@ func talk(t *testing.T, args ...string) (listening, connecting *window) {
 func (w *window) address(t *testing.T) string {
 	t.Helper()
 	w.waitShown(t, ", for one peer")
-	_, after, _ := strings.Cut(w.shown(), "listening on ")
+	_, after, _ := strings.Cut(w.Output(), "listening on ")
 	address, _, _ := strings.Cut(after, ",")
 	return address
 }
@@ -65,30 +65,30 @@ func TestChat(t *testing.T) {
 
 	a.editing(t)
 	b.editing(t)
-	a.keys(t, "hello\r")
+	a.Type(t, "hello\r")
 	b.waitRows(t, "peer> hello", "you>")
 	a.waitRows(t, "you> hello", "you>")
 
 	// An incoming line does not break the line being typed.
-	a.keys(t, "I am still ty")
+	a.Type(t, "I am still ty")
 	a.waitRows(t, "you> I am still ty")
-	b.keys(t, "a question\r")
+	b.Type(t, "a question\r")
 	a.waitRows(t, "you> hello", "peer> a question", "you> I am still ty")
-	a.keys(t, "ping\r")
+	a.Type(t, "ping\r")
 	a.waitRows(t, "peer> a question", "you> I am still typing", "you>")
 	b.waitRows(t, "peer> hello", "you> a question", "peer> I am still typing", "you>")
 
 	// This also holds for an input line of several rows.
 	long := strings.Repeat("typing ", 30)
-	b.keys(t, long)
+	b.Type(t, long)
 	b.waitShown(t, "typing typing")
-	a.keys(t, "second line\r")
+	a.Type(t, "second line\r")
 	b.waitShown(t, "second line")
 	b.waitRows(t, "peer> second line",
 		("you> " + long)[:80], ("you> " + long)[80:160], strings.TrimRight(("you> " + long)[160:], " "))
-	b.keys(t, "\x15bye\r")
+	b.Type(t, "\x15bye\r")
 	a.waitRows(t, "peer> bye", "you>")
-	b.keys(t, "\x04")
+	b.Type(t, "\x04")
 	b.wantExit(t, "0")
 	a.wantExit(t, "0")
 	a.waitShown(t, "the peer closed the connection")
@@ -105,9 +105,9 @@ func TestChatEnd(t *testing.T) {
 		}
 		senders := []int{senderOf(t, a.receiver), senderOf(t, b.receiver)}
 		b.editing(t)
-		b.keys(t, "half a li")
+		b.Type(t, "half a li")
 		b.waitRows(t, "you> half a li")
-		a.keys(t, "\x04")
+		a.Type(t, "\x04")
 		a.wantExit(t, "0")
 		b.wantExit(t, "0")
 		b.waitShown(t, "not sent: half a li")
@@ -127,7 +127,7 @@ func TestChatHalfClose(t *testing.T) {
 		io.WriteString(conn, "you said "+got)
 	}))
 	w.editing(t)
-	w.keys(t, "all I say\r\x04")
+	w.Type(t, "all I say\r\x04")
 	<-ended
 	w.waitRows(t, "you> all I say", "peer> you said all I say", "the peer closed the connection", "[exit 0]")
 	w.wantExit(t, "0")
@@ -187,7 +187,7 @@ func TestChatSIGUSR1(t *testing.T) {
 		systest.Preforkd(t), "chat", address)}
 	p.Stdout, p.Stderr = &p.stdout, &p.stderr
 	near := newWindow(t)
-	p.run(t, near.far)
+	p.run(t, near.Terminal())
 	var receiver int
 	systest.Until(t, "the receiver", func() bool {
 		for _, c := range systest.Children(p.Process.Pid) {
@@ -234,13 +234,13 @@ func TestChatInterrupt(t *testing.T) {
 		a, b := talk(t)
 		a.editing(t)
 		sender := senderOf(t, a.receiver)
-		a.keys(t, "half a li")
+		a.Type(t, "half a li")
 		a.waitRows(t, "you> half a li")
-		a.keys(t, key.key)
+		a.Type(t, key.key)
 		a.wantExit(t, key.exit)
 		wantGone(t, "the sender", sender)
 		b.wantExit(t, "0")
-		if strings.Contains(a.shown(), "goroutine") {
+		if strings.Contains(a.Output(), "goroutine") {
 			t.Error("the user was shown a stack")
 		}
 	}
@@ -251,7 +251,7 @@ func TestChatInterruptListening(t *testing.T) {
 	t.Parallel()
 	w := open(t, "chat", "--listen", "127.0.0.1:0")
 	w.address(t)
-	w.keys(t, "\x03")
+	w.Type(t, "\x03")
 	w.wantExit(t, "130")
 }
 
@@ -264,16 +264,16 @@ func TestChatNames(t *testing.T) {
 	b.editing(t)
 	a.waitShown(t, "the peer is bob")
 	b.waitShown(t, "the peer is alice")
-	a.keys(t, "hi\r")
+	a.Type(t, "hi\r")
 	b.waitRows(t, "alice> hi", "bob>")
 	a.waitRows(t, "alice> hi", "alice>")
-	b.keys(t, "\x04")
+	b.Type(t, "\x04")
 	a.wantExit(t, "0")
 
 	a, b = talk(t, "--name", "alice", "--", "--name", "Alice")
 	a.editing(t)
 	b.editing(t)
-	b.keys(t, "hi\r")
+	b.Type(t, "hi\r")
 	a.waitRows(t, "peer> hi", "alice>")
 }
 
@@ -284,14 +284,14 @@ func TestChatColour(t *testing.T) {
 	a, b := talk(t, "NO_COLOR=1", "--", "TERM=xterm")
 	a.editing(t)
 	b.editing(t)
-	a.keys(t, "hi\r")
+	a.Type(t, "hi\r")
 	b.waitRows(t, "peer> hi", "you>")
-	b.keys(t, "hi\r")
+	b.Type(t, "hi\r")
 	a.waitRows(t, "you> hi", "peer> hi", "you>")
-	if shown := a.shown(); strings.Contains(shown, cyan) || strings.Contains(shown, green) {
+	if shown := a.Output(); strings.Contains(shown, cyan) || strings.Contains(shown, green) {
 		t.Error("NO_COLOR is set, and there is colour")
 	}
-	if shown := b.shown(); !strings.Contains(shown, cyan+"peer> ") || !strings.Contains(shown, green+"you> ") {
+	if shown := b.Output(); !strings.Contains(shown, cyan+"peer> ") || !strings.Contains(shown, green+"you> ") {
 		t.Error("the lines are not told apart by colour")
 	}
 }
@@ -321,11 +321,11 @@ func TestChatDumb(t *testing.T) {
 	a, b := talk(t, "TERM=dumb", "--", "TERM=dumb")
 	a.editing(t)
 	b.editing(t)
-	a.keys(t, "half a li")
+	a.Type(t, "half a li")
 	a.waitRows(t, "you> half a li")
-	b.keys(t, "one\r")
+	b.Type(t, "one\r")
 	a.waitRows(t, "peer> one", "you> half a li")
-	if strings.Contains(a.shown(), "\x1b") {
+	if strings.Contains(a.Output(), "\x1b") {
 		t.Error("a dumb terminal got an escape sequence")
 	}
 }

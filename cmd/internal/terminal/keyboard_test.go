@@ -20,15 +20,15 @@ func TestConnectTerminal(t *testing.T) {
 		w.editing(t)
 		sender := w.sender(t)
 		for _, line := range []string{"one", "two", "three"} {
-			w.keys(t, line+"\r")
+			w.Type(t, line+"\r")
 			w.waitRows(t, "> "+line, line, ">")
 		}
 		w.waitRows(t, "> one", "one", "> two", "two", "> three", "three", ">")
-		w.keys(t, end)
+		w.Type(t, end)
 		w.wantExit(t, "0")
 		w.waitShown(t, "the server closed the connection")
 		wantGone(t, "the sender", sender)
-		if strings.Contains(w.shown(), "sender") {
+		if strings.Contains(w.Output(), "sender") {
 			t.Error("the second process showed itself")
 		}
 	}
@@ -39,9 +39,9 @@ func TestConnectTerminalNoQuitWord(t *testing.T) {
 	t.Parallel()
 	w := open(t, "connect", "--no-quit-word", echo(t))
 	w.editing(t)
-	w.keys(t, "q\r")
+	w.Type(t, "q\r")
 	w.waitRows(t, "> q", "q", ">")
-	w.keys(t, "\x04")
+	w.Type(t, "\x04")
 	w.wantExit(t, "0")
 }
 
@@ -50,7 +50,7 @@ func TestConnectTerminalNoQuitWord(t *testing.T) {
 func TestConnectTypeAhead(t *testing.T) {
 	t.Parallel()
 	w := newWindow(t)
-	w.keys(t, "early\rbird\r\x04")
+	w.Type(t, "early\rbird\r\x04")
 	w.start(t, "NO_COLOR=1", "connect", echo(t))
 	w.wantExit(t, "0")
 	w.waitShown(t, "> early\r")
@@ -64,7 +64,7 @@ func TestConnectLongLine(t *testing.T) {
 	got := make(chan string, 1)
 	w := open(t, "connect", serve(t, func(conn *net.TCPConn) { got <- readAll(conn) }))
 	w.editing(t)
-	w.keys(t, line+"\r\x04")
+	w.Type(t, line+"\r\x04")
 	w.wantExit(t, "0")
 	if sent := <-got; sent != line+"\n" {
 		t.Errorf("of a line of %d bytes the server got %d", len(line), len(sent))
@@ -83,7 +83,7 @@ func TestConnectPrompt(t *testing.T) {
 		<-rest
 	}))
 	w.editing(t)
-	w.keys(t, "me")
+	w.Type(t, "me")
 	w.waitRows(t, "login: me")
 	close(typed)
 	w.waitRows(t, "login: (30 s left)", "login: me")
@@ -98,9 +98,9 @@ func TestConnectEditing(t *testing.T) {
 	w.set(t, "erase", "^X")
 	w.start(t, "connect", echo(t))
 	w.editing(t)
-	w.keys(t, "nonsense\x15some wrds\x17words\x18\x18\x18\x18\x18text\r")
+	w.Type(t, "nonsense\x15some wrds\x17words\x18\x18\x18\x18\x18text\r")
 	w.waitRows(t, "> some text", "some text", ">")
-	w.keys(t, "\x04")
+	w.Type(t, "\x04")
 	w.wantExit(t, "0")
 }
 
@@ -111,21 +111,21 @@ func TestConnectOwnMode(t *testing.T) {
 	w.set(t, "-echo")
 	w.start(t, "connect", echo(t))
 	w.sender(t)
-	w.keys(t, "secret\r")
+	w.Type(t, "secret\r")
 	w.waitRows(t, "secret") // from the echo service only
-	if strings.Count(w.shown(), "secret") != 1 || w.stty(t) != w.before {
-		t.Errorf("shown: %q", w.shown())
+	if strings.Count(w.Output(), "secret") != 1 || w.Modes(t) != w.before {
+		t.Errorf("shown: %q", w.Output())
 	}
-	w.keys(t, "\x04")
+	w.Type(t, "\x04")
 	w.wantExit(t, "0")
 
 	w = newWindow(t)
 	w.set(t, "raw", "-echo")
 	w.start(t, "connect", "--raw", echo(t))
 	w.sender(t)
-	w.keys(t, "x") // without Enter
+	w.Type(t, "x") // without Enter
 	w.waitRows(t, "x")
-	if w.stty(t) != w.before {
+	if w.Modes(t) != w.before {
 		t.Error("the terminal was changed")
 	}
 }
@@ -136,12 +136,12 @@ func TestConnectTerminalChangedMeanwhile(t *testing.T) {
 	t.Parallel()
 	w := open(t, "connect", echo(t))
 	w.editing(t)
-	stty(t, w, "-ixon")
-	w.keys(t, "\x04")
+	w.SetModes(t, "-ixon")
+	w.Type(t, "\x04")
 	w.waitShown(t, "[exit 0]")
-	after := w.stty(t)
-	stty(t, w, "ixon")
-	if w.stty(t) != w.before || after == w.before {
+	after := w.Modes(t)
+	w.SetModes(t, "ixon")
+	if w.Modes(t) != w.before || after == w.before {
 		t.Errorf("before %s after %s", w.before, after)
 	}
 }
@@ -175,7 +175,7 @@ func TestConnectHalfTerminal(t *testing.T) {
 	// stdout is the terminal
 	w := newWindow(t)
 	p := &program{Cmd: exec.Command(systest.Preforkd(t), "connect", echo(t))}
-	p.Stdout, p.Stderr = w.far, &p.stderr
+	p.Stdout, p.Stderr = w.Terminal(), &p.stderr
 	p.run(t, fileOf(t, evil))
 	p.wantExit(t, 0, "the server closed the connection")
 	w.waitShown(t, "^[[2J\r")
@@ -183,8 +183,8 @@ func TestConnectHalfTerminal(t *testing.T) {
 	w = newWindow(t)
 	p = &program{Cmd: exec.Command(systest.Preforkd(t), "connect", echo(t))}
 	p.Stdout, p.Stderr = &p.stdout, &p.stderr
-	p.run(t, w.far)
-	w.keys(t, "\x16\x1b[2J\r\x04")
+	p.run(t, w.Terminal())
+	w.Type(t, "\x16\x1b[2J\r\x04")
 	p.wantExit(t, 0)
 	if got := p.stdout.String(); got != "\x1b[2J\n" {
 		t.Errorf("stdout is %q", got)
@@ -204,7 +204,7 @@ func TestConnectBlockingTerminal(t *testing.T) {
 			}
 		}
 	}
-	w.keys(t, "\x04")
+	w.Type(t, "\x04")
 	w.wantExit(t, "0")
 }
 
@@ -215,27 +215,27 @@ func TestConnectSuspend(t *testing.T) {
 	w := newWindow(t)
 	w.run(t, exec.Command(bash, "--norc", "--noediting", "-i"))
 	address := echo(t)
-	w.keys(t, systest.Preforkd(t)+" connect "+address+"\r")
+	w.Type(t, systest.Preforkd(t)+" connect "+address+"\r")
 	w.waitShown(t, "connected to")
 	w.editing(t)
-	w.keys(t, "half")
+	w.Type(t, "half")
 	w.waitRows(t, "> half")
-	w.keys(t, "\x1a")
+	w.Type(t, "\x1a")
 	w.waitShown(t, "Stopped")
 	w.wantTerminal(t)
-	w.keys(t, "echo between; fg\r")
+	w.Type(t, "echo between; fg\r")
 	w.waitShown(t, "\nbetween")
 	w.editing(t)
-	w.keys(t, " a line\r")
+	w.Type(t, " a line\r")
 	w.waitRows(t, "> half a line", "half a line", ">")
 	// A client that is stopped and killed in the background leaves nothing behind, and
 	// the shell keeps the terminal.
-	w.keys(t, "\x1a")
-	systest.Until(t, "stopped again", func() bool { return strings.Count(w.shown(), "Stopped") == 2 }, w.shown)
-	w.keys(t, "kill %1; fg\r")
+	w.Type(t, "\x1a")
+	systest.Until(t, "stopped again", func() bool { return strings.Count(w.Output(), "Stopped") == 2 }, w.Output)
+	w.Type(t, "kill %1; fg\r")
 	w.waitShown(t, "Terminated")
 	w.wantTerminal(t)
-	w.keys(t, "exit\r")
+	w.Type(t, "exit\r")
 }
 
 // A client that is started in the background waits until it may use the terminal.
@@ -250,7 +250,7 @@ func TestConnectBackground(t *testing.T) {
 		if busy {
 			line += " read -r line <" + gate.Path
 		}
-		w.keys(t, line+"\r")
+		w.Type(t, line+"\r")
 		var job int
 		systest.Until(t, "stopped", func() bool {
 			for _, p := range systest.Children(w.shell.Process.Pid) {
@@ -258,24 +258,24 @@ func TestConnectBackground(t *testing.T) {
 				return p.State == 'T' && systest.Executable(p.PID) == systest.Preforkd(t)
 			}
 			return false
-		}, w.shown)
+		}, w.Output)
 		if busy {
 			gate.Open(t)
 		}
 		// A shell that has not noticed the stop would not continue the job.
-		for !strings.Contains(w.shown(), "Stopped") {
-			before := strings.Count(w.shown(), "[1]+")
-			w.keys(t, "jobs\r")
-			systest.Until(t, "the job is listed", func() bool { return strings.Count(w.shown(), "[1]+") > before }, w.shown)
+		for !strings.Contains(w.Output(), "Stopped") {
+			before := strings.Count(w.Output(), "[1]+")
+			w.Type(t, "jobs\r")
+			systest.Until(t, "the job is listed", func() bool { return strings.Count(w.Output(), "[1]+") > before }, w.Output)
 		}
-		w.keys(t, "fg\r")
+		w.Type(t, "fg\r")
 		senderOf(t, job)
 		w.waitRows(t, ">")
-		w.keys(t, "typed\r")
+		w.Type(t, "typed\r")
 		w.waitRows(t, "> typed", "typed", ">")
-		w.keys(t, "\x04")
+		w.Type(t, "\x04")
 		wantGone(t, "the job", job)
-		w.keys(t, "echo al''ive\r")
+		w.Type(t, "echo al''ive\r")
 		w.waitShown(t, "alive")
 	}
 }
@@ -285,11 +285,11 @@ func TestConnectResize(t *testing.T) {
 	t.Parallel()
 	w := open(t, "connect", echo(t))
 	w.editing(t)
-	w.keys(t, "half")
+	w.Type(t, "half")
 	w.waitRows(t, "> half")
-	before := len(w.shown())
+	before := len(w.Output())
 	syscall.Kill(w.receiver, syscall.SIGWINCH)
-	systest.Until(t, "painted", func() bool { return len(w.shown()) > before }, nil)
-	w.keys(t, " a line\r")
+	systest.Until(t, "painted", func() bool { return len(w.Output()) > before }, nil)
+	w.Type(t, " a line\r")
 	w.waitRows(t, "> half a line", "half a line", ">")
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/hinshun/vt10x"
+	"github.com/preforkd/preforkd/cmd/internal/windowtest"
 )
 
 // A testScreen is a screen on an emulated terminal.
@@ -53,19 +54,7 @@ func (s *testScreen) Write(p []byte) (int, error) {
 func (s *testScreen) rows() []string { return screenRows(s.vt) }
 
 func screenRows(vt vt10x.Terminal) []string {
-	columns, height := vt.Size()
-	var rows []string
-	for y := range height {
-		var row strings.Builder
-		for x := range columns {
-			if c := vt.Cell(x, y).Char; c != 0 {
-				row.WriteRune(c)
-			} else {
-				row.WriteByte(' ')
-			}
-		}
-		rows = append(rows, strings.TrimRight(row.String(), " "))
-	}
+	rows := windowtest.RowsOf(vt)
 	for len(rows) > 0 && rows[len(rows)-1] == "" {
 		rows = rows[:len(rows)-1]
 	}

@@ -3,10 +3,7 @@ package top
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -17,13 +14,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/preforkd/preforkd/cmd/internal/goldentest"
 	"github.com/preforkd/preforkd/cmd/internal/statusview"
 	"github.com/preforkd/preforkd/master/control"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-func pointer[T any](v T) *T { return &v }
 
 // masterStart is the start of the master in these tests.
 var masterStart = time.Date(2026, 11, 21, 2, 0, 0, 0, time.UTC)
@@ -42,9 +36,9 @@ func statusAt(seconds int) control.Status {
 		{Name: "echo", Handler: "echo", State: "serving", Live: 8, Limit: 256, Slots: 8, Counts: control.Counts{Accepted: uint64(15 * seconds)},
 			SpawnLatency: &control.Latency{P50: 0.0012, P99: 0.0049},
 			Spares:       &control.Spares{Ready: 2, Min: 2, Max: 8},
-			Listeners:    []control.Listener{{Local: "127.0.0.1:7007", Queue: pointer(0), Backlog: pointer(4096)}}},
+			Listeners:    []control.Listener{{Local: "127.0.0.1:7007", Queue: new(0), Backlog: new(4096)}}},
 		{Name: "git", Handler: "/usr/bin/git", State: "serving", Live: 4, Limit: 4, Slots: 4, Counts: control.Counts{Accepted: uint64(5 * seconds)},
-			Listeners: []control.Listener{{Local: "[::]:9418", Queue: pointer(3), Backlog: pointer(128)}}},
+			Listeners: []control.Listener{{Local: "[::]:9418", Queue: new(3), Backlog: new(128)}}},
 	}
 	for i := range min(seconds, 12) {
 		age := seconds - i
@@ -53,8 +47,8 @@ func statusAt(seconds int) control.Status {
 			ID: fmt.Sprintf("mwpr0gd0-%d", i+1), Service: service, PID: 5000 + i, State: "serving",
 			Peer: fmt.Sprintf("10.0.0.%d:%d", 200-10*i, 40000+i), Local: "127.0.0.1:7007",
 			Since: masterStart.Add(time.Duration(i) * time.Second), Age: float64(age),
-			CPU: pointer(float64(age*(i%5)) / 10), RSS: pointer(uint64(4+i%3) << 20),
-			BytesIn: pointer(uint64(age * i * 1000)), BytesOut: pointer(uint64(age)),
+			CPU: new(float64(age*(i%5)) / 10), RSS: new(uint64(4+i%3) << 20),
+			BytesIn: new(uint64(age * i * 1000)), BytesOut: new(uint64(age)),
 		}
 		s.Connections = append(s.Connections, c)
 	}
@@ -130,24 +124,7 @@ func (s *modelTest) text() string {
 
 func (s *modelTest) golden(name string) {
 	s.t.Helper()
-	golden(s.t, name, s.text())
-}
-
-func golden(t rapid.TB, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name+".txt")
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", name, diff)
-	}
+	goldentest.Compare(s.t, name, s.text())
 }
 
 func (s *modelTest) order() []string {

@@ -8,71 +8,43 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/creack/pty"
 	"github.com/google/go-cmp/cmp"
-	"github.com/hinshun/vt10x"
-	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/cmd/internal/systest"
+	"github.com/preforkd/preforkd/cmd/internal/windowtest"
 	"github.com/preforkd/preforkd/master/control"
 )
 
-// A terminalWindow is a pseudo-terminal in which top runs.
+// A terminalWindow is a window in which top runs.
 type terminalWindow struct {
-	t          *testing.T
-	path       string // file with the status
-	near       *os.File
-	far        *os.File
-	sttyBefore string // output of stty -g before top started
-	cmd        *exec.Cmd
-	stderr     strings.Builder
-	ended      chan error
-
-	mu     sync.Mutex
-	screen vt10x.Terminal
-	record strings.Builder // every byte of the output
+	*windowtest.Window
+	t      *testing.T
+	path   string // file with the status
+	before string // modes of the terminal before top started
+	cmd    *exec.Cmd
+	stderr strings.Builder
+	ended  chan error
 }
 
 func open(t *testing.T, columns, rows int, env ...string) *terminalWindow {
 	t.Helper()
-	near, far, err := pty.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	near = pollable(t, near)
 	w := &terminalWindow{
-		t: t, path: filepath.Join(t.TempDir(), "status"), near: near, far: far,
-		screen: vt10x.New(vt10x.WithSize(columns, rows)), ended: make(chan error, 1),
+		Window: windowtest.Open(t, columns, rows),
+		t:      t, path: filepath.Join(t.TempDir(), "status"), ended: make(chan error, 1),
 	}
-	w.resize(columns, rows)
-	w.sttyBefore = w.stty()
+	w.before = w.Modes(t)
 	w.write(statusAt(60))
 	w.cmd = exec.Command(os.Args[0])
 	w.cmd.Env = append(os.Environ(), append([]string{"TERM=xterm-256color", "NO_COLOR=", "GORACE=atexit_sleep_ms=0", envStatusFile + "=" + w.path}, env...)...)
-	w.cmd.Stdin, w.cmd.Stdout, w.cmd.Stderr = far, far, &w.stderr
+	w.cmd.Stdin, w.cmd.Stdout, w.cmd.Stderr = w.Terminal(), w.Terminal(), &w.stderr
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := w.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var reading sync.WaitGroup
-	reading.Go(func() {
-		buffer := make([]byte, 4096)
-		for {
-			n, err := near.Read(buffer)
-			if err != nil {
-				return
-			}
-			w.mu.Lock()
-			w.record.Write(buffer[:n])
-			w.screen.Write(buffer[:n])
-			w.mu.Unlock()
-		}
-	})
 	exited := make(chan struct{})
 	go func() {
 		w.ended <- w.cmd.Wait()
@@ -81,29 +53,11 @@ func open(t *testing.T, columns, rows int, env ...string) *terminalWindow {
 	t.Cleanup(func() {
 		w.cmd.Process.Kill()
 		<-exited
-		far.Close()
-		near.Close()
-		reading.Wait()
 		if t.Failed() {
-			t.Logf("shown: %q\nstderr: %s", w.record.String(), w.stderr.String())
+			t.Logf("stderr: %s", w.stderr.String())
 		}
 	})
 	return w
-}
-
-// pollable returns the near side of a pseudo-terminal as a file whose Close ends a
-// Read.
-func pollable(t *testing.T, near *os.File) *os.File {
-	t.Helper()
-	defer near.Close()
-	fd, err := unix.FcntlInt(near.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-	if err == nil {
-		err = unix.SetNonblock(fd, true)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return os.NewFile(uintptr(fd), near.Name())
 }
 
 // write replaces the master's status. top never reads a part of it.
@@ -121,60 +75,15 @@ func (w *terminalWindow) write(s control.Status) {
 	}
 }
 
-func (w *terminalWindow) resize(columns, rows int) {
-	w.t.Helper()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.screen.Resize(columns, rows)
-	size := &unix.Winsize{Col: uint16(columns), Row: uint16(rows)}
-	if err := unix.IoctlSetWinsize(int(w.far.Fd()), unix.TIOCSWINSZ, size); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// stty returns the modes of the terminal.
-func (w *terminalWindow) stty() string {
-	w.t.Helper()
-	cmd := exec.Command("stty", "-g")
-	cmd.Stdin = w.far
-	out, err := cmd.Output()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return string(out)
-}
-
 func (w *terminalWindow) press(keys string) {
 	w.t.Helper()
-	if _, err := w.near.WriteString(keys); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// text returns what the terminal shows, without blanks at the ends of rows.
-func (w *terminalWindow) text() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	columns, rows := w.screen.Size()
-	var text strings.Builder
-	for y := range rows {
-		var row strings.Builder
-		for x := range columns {
-			if c := w.screen.Cell(x, y).Char; c != 0 {
-				row.WriteRune(c)
-			} else {
-				row.WriteByte(' ')
-			}
-		}
-		text.WriteString(strings.TrimRight(row.String(), " ") + "\n")
-	}
-	return text.String()
+	w.Type(w.t, keys)
 }
 
 func (w *terminalWindow) waitFor(what string, pattern string) {
 	w.t.Helper()
 	expression := regexp.MustCompile(pattern)
-	systest.Until(w.t, what, func() bool { return expression.MatchString(w.text()) }, w.text)
+	systest.Until(w.t, what, func() bool { return expression.MatchString(w.Text()) }, w.Text)
 }
 
 // golden waits until the terminal shows the frame of that name. The output arrives in
@@ -185,8 +94,8 @@ func (w *terminalWindow) golden(name string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	systest.Until(w.t, "the frame "+name, func() bool { return w.text() == string(want) }, func() string {
-		return "(-want +got):\n" + cmp.Diff(string(want), w.text())
+	systest.Until(w.t, "the frame "+name, func() bool { return w.Text() == string(want) }, func() string {
+		return "(-want +got):\n" + cmp.Diff(string(want), w.Text())
 	})
 }
 
@@ -201,16 +110,14 @@ func (w *terminalWindow) expectEnd() {
 	case <-time.After(systest.Deadline()):
 		w.t.Fatal("it does not end")
 	}
-	if after := w.stty(); after != w.sttyBefore {
-		w.t.Errorf("the terminal was\n%sand is\n%s", w.sttyBefore, after)
+	if after := w.Modes(w.t); after != w.before {
+		w.t.Errorf("the terminal was\n%sand is\n%s", w.before, after)
 	}
 	// The reader may not have read everything yet.
 	systest.Until(w.t, "the screen from before and a cursor", func() bool {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		record := w.record.String()
-		return strings.LastIndex(record, "\x1b[?1049l") > strings.LastIndex(record, "\x1b[?1049h") &&
-			strings.LastIndex(record, "\x1b[?25h") > strings.LastIndex(record, "\x1b[?25l")
+		output := w.Output()
+		return strings.LastIndex(output, "\x1b[?1049l") > strings.LastIndex(output, "\x1b[?1049h") &&
+			strings.LastIndex(output, "\x1b[?25h") > strings.LastIndex(output, "\x1b[?25l")
 	}, nil)
 }
 
@@ -265,9 +172,9 @@ func TestKeys(t *testing.T) {
 func TestResize(t *testing.T) {
 	w := open(t, 120, 24)
 	w.waitFor("wide tables", `LISTENERS`)
-	w.resize(60, 12)
+	w.Resize(t, 60, 12)
 	w.waitFor("narrow tables", `(?s)^preforkd 1.4.0   serving   pid 4711   up 1m00s\n.*SERVICE  STATE     LIVE  ACCEPTED  REFUSED  FAILED   QUEUE\n`)
-	w.resize(120, 24)
+	w.Resize(t, 120, 24)
 	w.golden("first")
 	w.press("q")
 	w.expectEnd()
@@ -303,7 +210,7 @@ func TestSignals(t *testing.T) {
 func TestHangup(t *testing.T) {
 	w := open(t, 80, 24)
 	w.waitFor("connections", `mwpr0gd0-1 `)
-	w.near.Close()
+	w.HangUp()
 	select {
 	case err := <-w.ended:
 		var exit *exec.ExitError
@@ -325,7 +232,7 @@ func TestWithoutColour(t *testing.T) {
 		w.waitFor("connections", `mwpr0gd0-1 `)
 		w.press("qq")
 		w.expectEnd()
-		if found := regexp.MustCompile(`\x1b\[[0-9;]*\b[349][0-7][;m]`).FindString(w.record.String()); found != "" {
+		if found := regexp.MustCompile(`\x1b\[[0-9;]*\b[349][0-7][;m]`).FindString(w.Output()); found != "" {
 			t.Errorf("%s: %q", env, found)
 		}
 	}
@@ -335,13 +242,13 @@ func TestDumbTerminal(t *testing.T) {
 	for _, kind := range []string{"dumb", ""} {
 		w := open(t, 80, 24, "TERM="+kind)
 		err := <-w.ended
-		if err == nil || w.record.Len() > 0 {
-			t.Errorf("TERM=%q: ended with %v, shown: %q", kind, err, w.record.String())
+		if err == nil || w.Output() != "" {
+			t.Errorf("TERM=%q: ended with %v, shown: %q", kind, err, w.Output())
 		}
 		if text := w.stderr.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "preforkd status") {
 			t.Errorf("TERM=%q: it says %q", kind, text)
 		}
-		if after := w.stty(); after != w.sttyBefore {
+		if after := w.Modes(t); after != w.before {
 			t.Errorf("TERM=%q: the terminal was changed", kind)
 		}
 	}

@@ -82,6 +82,11 @@ type Excess struct {
 	Limit
 }
 
+// String says what is above: "calls close: 9.00, at most 8.25".
+func (e Excess) String() string {
+	return fmt.Sprintf("%s: %.4g, recorded %.4g, at most %.4g", e.Name, e.Count, e.Value, e.Most)
+}
+
 // Excesses compares counts of a subject with what was recorded of it. A system
 // call that was never recorded is one of which there should be none.
 func (r *Recorded) Excesses(subject string, c Counts) ([]Excess, error) {

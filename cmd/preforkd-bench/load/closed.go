@@ -28,8 +28,8 @@ func ClosedFrom(ctx context.Context, addr netip.AddrPort, sources *Sources, clie
 	defer e.close()
 	err = quiet(func() error {
 		start := time.Now()
-		e.last = start
-		begun, check := 0, start.Add(time.Second)
+		e.begins(start)
+		begun := 0
 		for {
 			now := time.Now()
 			over := now.Sub(start) >= d || (count > 0 && begun >= count) || e.result.Failed() >= maxFailures
@@ -42,11 +42,7 @@ func ClosedFrom(ctx context.Context, addr netip.AddrPort, sources *Sources, clie
 			if over && e.busy() == 0 {
 				break
 			}
-			if now.After(check) {
-				e.expire(now)
-				check = now.Add(time.Second)
-			}
-			if err := e.turn(ctx); err != nil {
+			if err := e.turn(ctx, now); err != nil {
 				return err
 			}
 		}

@@ -40,6 +40,7 @@ type engine struct {
 	result  *Result
 	buffer  [4096]byte
 	last    time.Time // of the last echo
+	check   time.Time // when expire is due again
 
 	// keep takes over a connection whose message came back. Without it the
 	// connection is closed.
@@ -193,8 +194,16 @@ func (e *engine) expire(now time.Time) {
 	}
 }
 
-// turn waits for events once and handles them.
-func (e *engine) turn(ctx context.Context) error {
+// begins notes when the load begins.
+func (e *engine) begins(start time.Time) { e.last, e.check = start, start.Add(time.Second) }
+
+// turn waits for events once and handles them. Once a second it fails what has taken too
+// long.
+func (e *engine) turn(ctx context.Context, now time.Time) error {
+	if now.After(e.check) {
+		e.expire(now)
+		e.check = now.Add(time.Second)
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

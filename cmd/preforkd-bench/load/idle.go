@@ -52,8 +52,7 @@ func OpenIdle(ctx context.Context, addr netip.AddrPort, count int, pace func(ope
 	e.keep = func(fd int) { idle.fds = append(idle.fds, fd) }
 	err = quiet(func() error {
 		start := time.Now()
-		e.last = start
-		check := start.Add(time.Second)
+		e.begins(start)
 		for begun := 0; begun < count || e.busy() > 0; {
 			now := time.Now()
 			if now.Sub(start) > idleLimit || e.result.Failed() >= maxFailures {
@@ -64,11 +63,7 @@ func OpenIdle(ctx context.Context, addr netip.AddrPort, count int, pace func(ope
 				begun++
 				now = time.Now()
 			}
-			if now.After(check) {
-				e.expire(now)
-				check = now.Add(time.Second)
-			}
-			if err := e.turn(ctx); err != nil {
+			if err := e.turn(ctx, now); err != nil {
 				return err
 			}
 		}

@@ -20,8 +20,8 @@ func Open(ctx context.Context, addr netip.AddrPort, rate float64, d time.Duratio
 	defer e.close()
 	err = quiet(func() error {
 		start := time.Now()
-		e.last = start
-		total, check := int(rate*d.Seconds()), start.Add(time.Second)
+		e.begins(start)
+		total := int(rate * d.Seconds())
 		due := func(i int) time.Time { return start.Add(time.Duration(float64(i) / rate * float64(time.Second))) }
 		for next := 0; ; {
 			now := time.Now()
@@ -42,11 +42,7 @@ func Open(ctx context.Context, addr netip.AddrPort, rate float64, d time.Duratio
 					return err
 				}
 			}
-			if now.After(check) {
-				e.expire(now)
-				check = now.Add(time.Second)
-			}
-			if err := e.turn(ctx); err != nil {
+			if err := e.turn(ctx, now); err != nil {
 				return err
 			}
 		}

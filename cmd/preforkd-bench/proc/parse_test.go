@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
 // A look at all processes has this one, its parent, and a child of it that has
@@ -21,7 +23,7 @@ func TestReadTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	pid := cmd.Process.Pid
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+	slowtest.Await(t, "the child has ended", func() bool {
 		processes, err := readTable()
 		if err != nil {
 			t.Fatal(err)
@@ -29,15 +31,12 @@ func TestReadTable(t *testing.T) {
 		if parent := processes[os.Getpid()].parent; parent != os.Getppid() {
 			t.Fatalf("the parent is %d, want %d", parent, os.Getppid())
 		}
-		if s, there := processes[pid]; !there || s.parent != os.Getpid() {
+		s, there := processes[pid]
+		if !there || s.parent != os.Getpid() {
 			t.Fatalf("the child is %+v, %v", s, there)
-		} else if s.zombie {
-			break
 		}
-		if time.Now().After(deadline) {
-			t.Fatal("the child has not ended")
-		}
-	}
+		return s.zombie
+	})
 	if err := cmd.Wait(); err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/preforkd/preforkd/ipc/slowtest"
 	"golang.org/x/sys/unix"
 )
 
@@ -71,12 +72,7 @@ func TestOrphansAreAccounted(t *testing.T) {
 	if err := children.Run(exec.Command("/bin/sh", "-c", script)); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); children.orphanTime() == 0; {
-		if time.Now().After(deadline) {
-			t.Fatal("the orphan's time never arrived")
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	slowtest.Await(t, "the orphan's time has arrived", func() bool { return children.orphanTime() > 0 })
 }
 
 // What is started beside a server is not the server's, as an orphan is.
@@ -270,13 +266,13 @@ func TestServeWhen(t *testing.T) {
 	if err := s.Signal(unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
-		if stopped, err := s.Stopped(); stopped {
-			break
-		} else if err != nil || time.Now().After(deadline) {
-			t.Fatalf("it was not stopped: %v", err)
+	slowtest.Await(t, "it is stopped", func() bool {
+		stopped, err := s.Stopped()
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
+		return stopped
+	})
 	s.Stop()
 	if err := s.Signal(unix.SIGCONT); err == nil {
 		t.Error("a server that has ended was signalled")

@@ -9,6 +9,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/preforkd/preforkd/ipc/fdtest"
+	"github.com/preforkd/preforkd/ipc/slowtest"
 	"github.com/preforkd/preforkd/master/fdpark"
 )
 
@@ -120,7 +122,7 @@ func TestCPUQuota(t *testing.T) {
 	if err := startIn(leaf, cmd); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "three periods are throttled", func() bool { return result(t, leaf).CPUThrottled >= 3 })
+	slowtest.Await(t, "three periods are throttled", func() bool { return result(t, leaf).CPUThrottled >= 3 })
 	kill(t, leaf)
 	cmd.Wait()
 	begin(t, leaf)
@@ -139,13 +141,13 @@ func TestKillEndsDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	var pid string
-	eventually(t, "the daemon runs", func() bool {
+	slowtest.Await(t, "the daemon runs", func() bool {
 		out, _ := exec.Command("cat", daemon).Output()
 		pid = strings.TrimSpace(string(out))
 		return pid != ""
 	})
-	if populated, err := leaf.Populated(); !populated || err != nil || gone(pid) {
-		t.Fatalf("before Kill: populated %v, %v; process %s has ended: %v", populated, err, pid, gone(pid))
+	if populated, err := leaf.Populated(); !populated || err != nil || ended(t, pid) {
+		t.Fatalf("before Kill: populated %v, %v; process %s has ended: %v", populated, err, pid, ended(t, pid))
 	}
 	events, err := leaf.directory.openFile("cgroup.events", unix.O_RDONLY)
 	if err != nil {
@@ -156,7 +158,7 @@ func TestKillEndsDaemon(t *testing.T) {
 		t.Fatalf("before Kill: empty %v, %v", empty, err)
 	}
 	kill(t, leaf)
-	if !gone(pid) {
+	if !ended(t, pid) {
 		t.Errorf("process %s is left", pid)
 	}
 	kill(t, leaf) // of nothing
@@ -202,7 +204,7 @@ func TestManyLeaves(t *testing.T) {
 		n = 100
 	}
 	leaves, cmds := make([]*Leaf, n), make([]*exec.Cmd, n)
-	fds := openFDs(t)
+	fds := fdtest.Open(t)
 	for i := range leaves {
 		leaves[i] = newLeaf(t, s, Limits{TasksMax: 5, MemoryMax: 64 * megabyte})
 	}
@@ -217,7 +219,7 @@ func TestManyLeaves(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if now := openFDs(t); round == 0 && now > fds+n { // os/exec has one for each process
+		if now := fdtest.Open(t); round == 0 && now > fds+n { // os/exec has one for each process
 			t.Errorf("%d leaves in use have %d descriptors", n, now-fds)
 		}
 		for i, leaf := range leaves {
@@ -257,9 +259,9 @@ func TestParkIn(t *testing.T) {
 	if _, err := runIn(t, leaf, "exit 0"); err != nil {
 		t.Fatal(err)
 	}
-	before := openFDs(t)
+	before := fdtest.Open(t)
 	begin(t, leaf)
-	if now := openFDs(t); now != before {
+	if now := fdtest.Open(t); now != before {
 		t.Errorf("%d descriptors after Begin, %d before", now, before)
 	}
 	if _, err := runIn(t, leaf, "exit 0"); err != nil {

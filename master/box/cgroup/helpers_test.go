@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,8 +14,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/preforkd/preforkd/ipc/fdtest"
 	"github.com/preforkd/preforkd/ipc/needtest"
 	"github.com/preforkd/preforkd/ipc/slowtest"
+	"github.com/preforkd/preforkd/master/box/boxtest"
 )
 
 // The tests that call located or prepared run where this process has a delegated cgroup:
@@ -43,7 +46,7 @@ func prepared(t *testing.T, controllers ...string) *Root {
 	if err := root.Missing(controllers); err != nil {
 		needtest.SkipAnywhere(t, err.Error())
 	}
-	fds := openFDs(t)
+	fds := fdtest.Open(t)
 	if _, err := root.Prepare(controllers); err != nil {
 		t.Fatal(err)
 	}
@@ -52,20 +55,11 @@ func prepared(t *testing.T, controllers ...string) *Root {
 		if left, err := filepath.Glob(root.Path() + "/" + servicePrefix + "*"); len(left) > 0 || err != nil {
 			t.Errorf("left: %q, %v", left, err)
 		}
-		if now := openFDs(t); now != fds {
+		if now := fdtest.Open(t); now != fds {
 			t.Errorf("%d descriptors, %d before", now, fds)
 		}
 	})
 	return root
-}
-
-func openFDs(t *testing.T) int {
-	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(entries)
 }
 
 func newService(t *testing.T, root *Root, l Limits) *Service {
@@ -158,12 +152,12 @@ func begin(t *testing.T, leaf *Leaf) {
 // Then it waits until the kernel has taken back what they had of memory.
 func empty(t *testing.T, leaf *Leaf) {
 	t.Helper()
-	eventually(t, "the leaf is empty", func() bool {
+	slowtest.Await(t, "the leaf is empty", func() bool {
 		populated, err := leaf.Populated()
 		return !populated && err == nil
 	})
 	if slices.Contains(leaf.controllers, "memory") {
-		eventually(t, "memory was taken back", func() bool {
+		slowtest.Await(t, "memory was taken back", func() bool {
 			used, err := leaf.directory.value("memory.current")
 			return err == nil && used < 8*megabyte
 		})
@@ -180,21 +174,14 @@ func kill(t *testing.T, leaf *Leaf) {
 	}
 }
 
-// eventually waits until a condition holds.
-func eventually(t *testing.T, what string, holds func() bool) {
+// ended reports whether a process has ended, of which a file tells.
+func ended(t *testing.T, pid string) bool {
 	t.Helper()
-	for deadline := time.Now().Add(slowtest.Scale(time.Minute)); !holds(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in time: %s", what)
-		}
+	n, err := strconv.Atoi(pid)
+	if err != nil {
+		t.Fatal(err)
 	}
-}
-
-// gone reports whether a process has ended. It may be a zombie.
-func gone(pid string) bool {
-	stat, err := os.ReadFile("/proc/" + pid + "/stat")
-	_, after, _ := strings.Cut(string(stat), ") ")
-	return err != nil || strings.HasPrefix(after, "Z") || strings.HasPrefix(after, "X")
+	return boxtest.Ended(n)
 }
 
 func wasKilled(err error) bool {

@@ -176,7 +176,7 @@ func TestLeftovers(t *testing.T) {
 	}
 	defer root.Close()
 	for _, pid := range pids {
-		if pid == "" || !gone(pid) {
+		if !ended(t, pid) {
 			t.Errorf("process %q is left", pid)
 		}
 	}

@@ -181,7 +181,11 @@ func TestInChroot(t *testing.T) {
 	cmd.Env = []string{envBuild + "=" + string(config), envLook + "=/"}
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root}
-	if got, want := output(cmd), listing(t, root)+"\nbuilt"; got != want {
+	names, err := listing(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := output(cmd), names+"\nbuilt"; got != want {
 		t.Errorf("the root of the box has %s, want %s", got, want)
 	}
 }

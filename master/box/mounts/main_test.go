@@ -12,13 +12,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/ipc/needtest"
-	"github.com/preforkd/preforkd/ipc/slowtest"
-	"github.com/preforkd/preforkd/master/osthread"
+	"github.com/preforkd/preforkd/master/box/boxtest"
 )
 
 // What this program is, beside the tests.
@@ -100,23 +98,28 @@ func builderProcess() int {
 	}
 	defer template.Close()
 	if dir := os.Getenv(envLook); dir != "" {
-		inside(nil, template, func() { fmt.Println(listing(nil, dir)) })
+		err := inside(template, func() error {
+			names, err := listing(dir)
+			fmt.Println(names)
+			return err
+		})
+		if err != nil {
+			fmt.Println(err)
+			return 1
+		}
 	}
 	fmt.Println("built")
 	return 0
 }
 
 // listing returns the names in a directory.
-func listing(t testing.TB, dir string) string {
+func listing(dir string) (string, error) {
 	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var names []string
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	return strings.Join(names, " ")
+	return strings.Join(names, " "), err
 }
 
 func build(t *testing.T, c Config) *Template {
@@ -150,18 +153,8 @@ func mountTable(t *testing.T) string {
 
 // inside runs f on a thread that has entered the template. What f starts is in the
 // template, too.
-func inside(t testing.TB, template *Template, f func()) {
-	thread, err := osthread.Start(func() error {
-		if err := unix.Unshare(unix.CLONE_FS); err != nil {
-			return err
-		}
-		return unix.Setns(template.FD(), unix.CLONE_NEWNS)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer thread.Close()
-	thread.Do(f)
+func inside(template *Template, f func() error) error {
+	return boxtest.Inside(template.FD(), unix.CLONE_NEWNS, f)
 }
 
 // nobody is a user without any rights.
@@ -172,13 +165,17 @@ const nobody = 61184
 func run(t *testing.T, template *Template, uid uint32, script string) string {
 	t.Helper()
 	var out string
-	inside(t, template, func() {
+	err := inside(template, func() error {
 		cmd := exec.Command("/bin/sh", "-c", script)
 		cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 		cmd.Dir = "/"
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 		out = output(cmd)
+		return nil
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	return out
 }
 
@@ -231,8 +228,7 @@ func startCell(t testing.TB, template *Template, program string) *testCell {
 	if err != nil {
 		t.Fatal(err)
 	}
-	inside(t, template, func() { err = cmd.Start() })
-	if err != nil {
+	if err := inside(template, cmd.Start); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { stdin.Close(); cmd.Wait() })
@@ -251,16 +247,6 @@ func (c *testCell) run(t *testing.T, uid int, script string) string {
 	cmd := exec.Command(nsenter, "-t", strconv.Itoa(c.pid), "-m", "-p", "-S", id, "-G", id, "--", "/bin/sh", "-c", script)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	return output(cmd)
-}
-
-// waitFor waits until something is true.
-func waitFor(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(slowtest.Scale(time.Minute)); !is(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
 }
 
 func writeFile(t *testing.T, path, text string) {

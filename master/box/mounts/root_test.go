@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/preforkd/preforkd/ipc/fdtest"
+	"github.com/preforkd/preforkd/ipc/slowtest"
 	"golang.org/x/sys/unix"
 )
 
@@ -124,12 +126,12 @@ func TestClose(t *testing.T) {
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
 		t.Fatal(err)
 	}
-	fds := openFDs(t)
+	fds := fdtest.Open(t)
 	template, err := Build(everything)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if now := openFDs(t); now != fds+1 {
+	if now := fdtest.Open(t); now != fds+1 {
 		t.Errorf("Build has opened %d descriptors, want 1", now-fds)
 	}
 	// An inotify watch ends with the file system.
@@ -154,25 +156,16 @@ func TestClose(t *testing.T) {
 	if err := template.Close(); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the namespace ends", ended)
-	if now := openFDs(t); now != fds+1 { // with the watch
+	slowtest.Await(t, "the namespace ends", ended)
+	if now := fdtest.Open(t); now != fds+1 { // with the watch
 		t.Errorf("%d descriptors are left", now-fds-1)
 	}
-}
-
-func openFDs(t *testing.T) int {
-	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(entries)
 }
 
 func TestManyAtOnce(t *testing.T) {
 	needMounts(t)
 	const n = 100
-	table, fds := mountTable(t), openFDs(t)
+	table, fds := mountTable(t), fdtest.Open(t)
 	templates := make([]*Template, n)
 	var all sync.WaitGroup
 	for i := range templates {
@@ -190,7 +183,7 @@ func TestManyAtOnce(t *testing.T) {
 			template.Close()
 		}
 	}
-	if now := openFDs(t); now != fds {
+	if now := fdtest.Open(t); now != fds {
 		t.Errorf("%d descriptors, want %d", now, fds)
 	}
 	if now := mountTable(t); now != table {
@@ -200,7 +193,7 @@ func TestManyAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "no thread is in another namespace", func() bool {
+	slowtest.Await(t, "no thread is in another namespace", func() bool {
 		entries, err := os.ReadDir("/proc/self/task")
 		if err != nil {
 			t.Fatal(err)

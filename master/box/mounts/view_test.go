@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/preforkd/preforkd/ipc/fdtest"
 	"golang.org/x/sys/unix"
 )
 
@@ -105,7 +106,7 @@ func TestViewCheckExecutable(t *testing.T) {
 
 // All mistakes are told at once, and each says which key and which path it is about.
 func TestViewTellsAll(t *testing.T) {
-	before := openFiles(t)
+	before := fdtest.Open(t)
 	v, errs := NewView(Config{
 		Binds: []Bind{{Source: "/no/source", Target: "/no/target"}}, ReadOnlyPaths: []string{"/no/1", "-/no/2"}, InaccessiblePaths: []string{"/no/3"},
 		ReadWritePaths: []string{"/dev/null/x"},
@@ -122,16 +123,7 @@ func TestViewTellsAll(t *testing.T) {
 	if want := "bind-paths /no/source, inaccessible-paths /no/3, read-only-paths /no/1, read-write-paths /dev/null/x"; v != nil || strings.Join(got, ", ") != want {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if after := openFiles(t); after != before {
+	if after := fdtest.Open(t); after != before {
 		t.Errorf("open are %d files, and were %d", after, before)
 	}
-}
-
-func openFiles(t *testing.T) int {
-	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(entries)
 }

@@ -15,8 +15,6 @@ import (
 	"github.com/preforkd/preforkd/ipc/needtest"
 )
 
-func pointerTo(n int) *int { return &n }
-
 // field returns a line of /proc/PID/status or limits, without the name and with
 // single spaces.
 func field(t *testing.T, text, name string) string {
@@ -104,13 +102,13 @@ func TestNoArguments(t *testing.T) {
 // Each step has its effect on the program. It runs from a file as well as from
 // memory.
 func TestEffects(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	cat := needtest.Program(t, "cat")
 	e := Entry{
 		Report:          3,
 		Limits:          []Limit{{unix.RLIMIT_NOFILE, 33, 44}, {unix.RLIMIT_CORE, 0, 0}, {unix.RLIMIT_FSIZE, 1 << 40, 1<<64 - 1}},
-		Nice:            pointerTo(7),
-		IOPriority:      pointerTo(2<<13 | 6),
+		Nice:            new(7),
+		IOPriority:      new(2<<13 | 6),
 		Affinity:        []byte{1, 0, 0, 0, 0, 0, 0, 0},
 		DropBounding:    []int{unix.CAP_SYS_ADMIN, unix.CAP_NET_RAW, 40},
 		SetCapabilities: true,
@@ -172,7 +170,7 @@ func ownBounding(t *testing.T) (bounding uint64) {
 func TestIOPriority(t *testing.T) {
 	ionice := needtest.Program(t, "ionice")
 	eachTarget(t, func(t *testing.T, m target) {
-		r := m.run(t, Entry{Path: ionice, IOPriority: pointerTo(2<<13 | 6)}, nil, "ionice")
+		r := m.run(t, Entry{Path: ionice, IOPriority: new(2<<13 | 6)}, nil, "ionice")
 		if r.out != "best-effort: prio 6\n" {
 			t.Errorf("%+v", r)
 		}
@@ -182,7 +180,7 @@ func TestIOPriority(t *testing.T) {
 // All capabilities can be taken away: the program of user 0 has none either, and
 // ambient ones do not stay.
 func TestNoCapabilities(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	e := Entry{SetCapabilities: true, Path: needtest.Program(t, "cat")}
 	for c := range 64 {
 		if ownBounding(t)>>c&1 != 0 {
@@ -203,7 +201,7 @@ func TestNoCapabilities(t *testing.T) {
 
 // What the entry was given for its own steps is not the program's, which keeps the rest.
 func TestClearAmbient(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	for _, clear := range []bool{false, true} {
 		e := Entry{ClearAmbient: clear, Path: needtest.Program(t, "cat")}
 		eachTarget(t, func(t *testing.T, m target) {

@@ -18,7 +18,7 @@ import (
 // What the kernel refuses arrives as that step with its errno. The program is
 // not executed, and the exit code says that there is a report.
 func TestFailures(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	directory := t.TempDir()
 	script := filepath.Join(directory, "script")
 	if err := os.WriteFile(script, []byte("\x00"), 0o755); err != nil {
@@ -33,8 +33,8 @@ func TestFailures(t *testing.T) {
 	}{
 		{Entry{Limits: []Limit{{unix.RLIMIT_CORE, 0, 0}, {unix.RLIMIT_NOFILE, 5, 4}}}, nil, Failure{Step{SetLimit, unix.RLIMIT_NOFILE}, unix.EINVAL}, false},
 		{Entry{Limits: []Limit{{99, 0, 0}}}, nil, Failure{Step{SetLimit, 99}, unix.EINVAL}, false},
-		{Entry{Nice: pointerTo(-5)}, nobody, Failure{Step{Action: SetNice}, unix.EACCES}, false},
-		{Entry{IOPriority: pointerTo(7 << 13)}, nil, Failure{Step{Action: SetIOPriority}, unix.EINVAL}, false},
+		{Entry{Nice: new(-5)}, nobody, Failure{Step{Action: SetNice}, unix.EACCES}, false},
+		{Entry{IOPriority: new(7 << 13)}, nil, Failure{Step{Action: SetIOPriority}, unix.EINVAL}, false},
 		{Entry{Affinity: make([]byte, 8)}, nil, Failure{Step{Action: SetAffinity}, unix.EINVAL}, false},
 		{Entry{DropBounding: []int{200}}, nil, Failure{Step{DropBounding, 200}, unix.EINVAL}, false},
 		{Entry{DropBounding: []int{unix.CAP_KILL}}, nobody, Failure{Step{DropBounding, unix.CAP_KILL}, unix.EPERM}, false},
@@ -85,8 +85,8 @@ func TestNoReport(t *testing.T) {
 func wholeEntry(path string) Entry {
 	return Entry{
 		Limits:          []Limit{{unix.RLIMIT_CORE, 0, 0}, {unix.RLIMIT_NOFILE, 99, 99}},
-		Nice:            pointerTo(1),
-		IOPriority:      pointerTo(2<<13 | 6),
+		Nice:            new(1),
+		IOPriority:      new(2<<13 | 6),
 		Affinity:        []byte{1, 0, 0, 0, 0, 0, 0, 0},
 		DropBounding:    []int{unix.CAP_NET_RAW, unix.CAP_SYS_BOOT},
 		SetCapabilities: true,
@@ -101,7 +101,7 @@ func wholeEntry(path string) Entry {
 // Whichever step fails, its report is told from the others'. A filter of another
 // entry makes them fail.
 func TestEveryStep(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	e := wholeEntry(needtest.Program(t, "echo"))
 	// The report descriptor of the outer entry is closed when the inner one runs.
 	twice := func(cmd *exec.Cmd) { cmd.ExtraFiles = append(cmd.ExtraFiles, cmd.ExtraFiles...) }
@@ -325,7 +325,7 @@ func FuzzParse(f *testing.F) {
 func TestNumbers(t *testing.T) {
 	m, err := machineOf(runtime.GOARCH)
 	if err != nil {
-		t.Skip(err)
+		needtest.SkipAnywhere(t, "is for machines that images are made for: "+err.Error())
 	}
 	for name, want := range map[string]uint64{
 		"read": unix.SYS_READ, "write": unix.SYS_WRITE, "rt_sigaction": unix.SYS_RT_SIGACTION, "nanosleep": unix.SYS_NANOSLEEP,

@@ -18,7 +18,7 @@ import (
 
 	"github.com/preforkd/preforkd/ipc/needtest"
 	"github.com/preforkd/preforkd/ipc/slowtest"
-	"github.com/preforkd/preforkd/master/osthread"
+	"github.com/preforkd/preforkd/master/box/boxtest"
 )
 
 // A cell is an Init with its namespaces.
@@ -112,25 +112,8 @@ func newCell(t *testing.T, m target, mounts ...Mount) *cell {
 // kernel waits for everything in the namespace.
 func (c *cell) enter(t *testing.T, out io.Writer, env []string, args ...string) *exec.Cmd {
 	t.Helper()
-	thread, err := osthread.Start(func() error {
-		if err := unix.Unshare(unix.CLONE_FS); err != nil {
-			return err
-		}
-		fd, err := unix.PidfdOpen(c.cmd.Process.Pid, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		return unix.Setns(fd, unix.CLONE_NEWPID|unix.CLONE_NEWNS|unix.CLONE_NEWUTS)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer thread.Close()
-	path := needtest.Program(t, args[0])
-	cmd := &exec.Cmd{Path: path, Args: args, Env: env, Stdout: out}
-	thread.Do(func() { err = cmd.Start() })
-	if err != nil {
+	cmd := &exec.Cmd{Path: needtest.Program(t, args[0]), Args: args, Env: env, Stdout: out}
+	if err := boxtest.InsideProcess(c.cmd.Process.Pid, unix.CLONE_NEWPID|unix.CLONE_NEWNS|unix.CLONE_NEWUTS, cmd.Start); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -153,17 +136,13 @@ func (c *cell) output(t *testing.T, args ...string) string {
 // waitEmpty waits until nothing is left.
 func (c *cell) waitEmpty(t *testing.T) {
 	t.Helper()
-	for deadline := time.Now().Add(slowtest.Scale(time.Minute)); !c.ask(t, RequestCheck); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("something is left")
-		}
-	}
+	slowtest.Await(t, "nothing is left", func() bool { return c.ask(t, RequestCheck) })
 }
 
 // The Init makes the mounts and sets the host name, for its cell only. It keeps
 // no descriptor but its control socket.
 func TestCell(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	eachTarget(t, func(t *testing.T, m target) {
 		directory := t.TempDir()
 		c, first := m.start(t, Init{Hostname: "cell-of-a-test", Mounts: []Mount{
@@ -213,7 +192,7 @@ func descriptors(t *testing.T, pid int) (fds []string) {
 
 // The answers say whether anything is left, and a kill leaves nothing.
 func TestAnswers(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	eachTarget(t, func(t *testing.T, m target) {
 		c := newCell(t, m)
 		for range 3 {
@@ -241,7 +220,7 @@ func TestAnswers(t *testing.T) {
 // Orphans are children of the Init. They leave no zombie, whether they end
 // or are killed.
 func TestOrphans(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	eachTarget(t, func(t *testing.T, m target) {
 		c := newCell(t, m)
 		c.output(t, "sh", "-c", "sleep 0.01 >/dev/null & sleep 0.02 >/dev/null & setsid sleep 0.03 >/dev/null &")
@@ -259,20 +238,20 @@ func TestOrphans(t *testing.T) {
 // A program can make a process that is nobody's child in the cell: clone(2) with
 // CLONE_PARENT makes it a child of the master. The Init sees and kills it as well.
 func TestCloneParent(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	eachTarget(t, func(t *testing.T, m target) {
 		c := newCell(t, m)
-		before := children(t)
+		before := boxtest.Children(t)
 		program := c.enter(t, nil, []string{helper + "=escape"}, self)
 		if err := program.Wait(); err != nil {
 			t.Fatal(err)
 		}
 		var escaped []int
-		for _, pid := range children(t) {
+		for _, pid := range boxtest.Children(t) {
 			if !slices.Contains(before, pid) {
 				escaped = append(escaped, pid)
 			}
@@ -302,29 +281,6 @@ func TestCloneParent(t *testing.T) {
 	})
 }
 
-// children returns the children of this process, those that are zombies, too.
-func children(t *testing.T) (pids []int) {
-	t.Helper()
-	paths, err := filepath.Glob("/proc/self/task/*/children")
-	if err != nil || len(paths) == 0 {
-		needtest.Skip(t, "needs /proc/PID/task/TID/children (CONFIG_PROC_CHILDREN)")
-	}
-	for _, path := range paths {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			continue // the thread has ended
-		}
-		for word := range strings.FieldsSeq(string(text)) {
-			var pid int
-			if _, err := fmt.Sscan(word, &pid); err != nil {
-				t.Fatal(err)
-			}
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
-
 // escape makes a process that waits for ever, a child of this one's parent.
 func escape() {
 	pid, _, _ := unix.RawSyscall6(unix.SYS_CLONE, unix.CLONE_PARENT|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
@@ -335,7 +291,7 @@ func escape() {
 
 // No signal from within the cell does anything to the Init.
 func TestSignalsFromWithin(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	// The emulator has handlers, which are not the stub's.
 	c := newCell(t, own)
 	c.output(t, "sh", "-c", "s=1; while [ $s -le 64 ]; do kill -$s 1; s=$((s+1)); done 2>/dev/null; true")
@@ -347,7 +303,7 @@ func TestSignalsFromWithin(t *testing.T) {
 // Without a master an Init stays until nothing is left: neither a child of the master
 // nor an orphan. Then it ends.
 func TestEnd(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	eachTarget(t, func(t *testing.T, m target) {
 		for _, wrong := range []string{"", "x", "\x00"} {
 			c := newCell(t, m)
@@ -377,7 +333,7 @@ func TestEnd(t *testing.T) {
 
 // Whoever has a descriptor of a mount of the cell is in it, as long as he has it.
 func TestMountInUse(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	eachTarget(t, func(t *testing.T, m target) {
 		directory := t.TempDir()
 		c := newCell(t, m, Mount{"private", directory, "tmpfs", 0, ""}, Mount{"proc", "/proc", "proc", 0, ""})
@@ -404,7 +360,7 @@ func TestMountInUse(t *testing.T) {
 
 // A tmpfs is new after a renewal, and there is none while anybody is there.
 func TestRenew(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	eachTarget(t, func(t *testing.T, m target) {
 		directory := t.TempDir()
 		c := newCell(t, m, Mount{"private", directory, "tmpfs", unix.MS_NOSUID, "size=64k,mode=1777"})
@@ -434,7 +390,7 @@ func TestRenew(t *testing.T) {
 
 // A step that fails arrives with its errno, and there is no cell.
 func TestInitFailures(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	for _, c := range []struct {
 		init Init
 		want Failure

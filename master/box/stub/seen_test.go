@@ -1,19 +1,18 @@
 package stub
 
 import (
-	"fmt"
 	"os"
 	"strconv"
 	"testing"
 
+	"github.com/preforkd/preforkd/ipc/needtest"
+	"github.com/preforkd/preforkd/master/box/boxtest"
 	"golang.org/x/sys/unix"
-
-	"github.com/preforkd/preforkd/master/osthread"
 )
 
 // An Init sees what somebody has left in a directory, and whether anybody uses it.
 func TestSeen(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	eachTarget(t, func(t *testing.T, m target) {
 		directory := t.TempDir()
 		i := Init{Mounts: []Mount{private, {"private", directory, "tmpfs", 0, "nr_inodes=100"}}, Directories: []string{directory, "/"}, IPC: true}
@@ -95,34 +94,17 @@ func TestParseSeen(t *testing.T) {
 // An Init looks for users of mounts when no process is left that could make others users,
 // and changes nothing before: a second mark would unmount what somebody has marked.
 func TestLookWhenAlone(t *testing.T) {
-	needRoot(t)
+	needtest.Root(t)
 	eachTarget(t, func(t *testing.T, m target) {
 		directory := t.TempDir()
 		c := newCell(t, m, Mount{"private", directory, "tmpfs", 0, ""})
 		sleep := c.enter(t, nil, nil, "sleep", "1000000")
 		defer sleep.Wait()
 		defer sleep.Process.Kill()
-		thread, err := osthread.Start(func() error {
-			if err := unix.Unshare(unix.CLONE_FS); err != nil {
-				return err
-			}
-			fd, err := unix.PidfdOpen(c.cmd.Process.Pid, 0)
-			if err != nil {
-				return err
-			}
-			defer unix.Close(fd)
-			if err := unix.Setns(fd, unix.CLONE_NEWNS); err != nil {
-				return err
-			}
-			if err := unix.Unmount(directory, unix.MNT_EXPIRE); err != unix.EAGAIN {
-				return fmt.Errorf("mark: %v", err)
-			}
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
+		err := boxtest.InsideProcess(c.cmd.Process.Pid, unix.CLONE_NEWNS, func() error { return unix.Unmount(directory, unix.MNT_EXPIRE) })
+		if err != unix.EAGAIN {
+			t.Fatalf("mark: %v", err)
 		}
-		thread.Close()
 		if c.ask(t, RequestCheck) {
 			t.Error("empty with a program")
 		}

@@ -64,14 +64,6 @@ func eachTarget(t *testing.T, test func(*testing.T, target)) {
 // own is this machine.
 var own = target{goarch: runtime.GOARCH}
 
-// needRoot skips a test that needs to be root.
-func needRoot(t testing.TB) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		needtest.Skip(t, "needs to be root")
-	}
-}
-
 // memfd returns the path of an image in memory, for the children of this process.
 func memfd(t testing.TB, image []byte) string {
 	t.Helper()

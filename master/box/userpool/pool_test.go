@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/preforkd/preforkd/ipc/needtest"
 	"pgregory.net/rapid"
 )
 
@@ -91,14 +92,14 @@ func firstLineWithUID(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile("/etc/passwd")
 	if err != nil {
-		t.Skip(err)
+		needtest.Skip(t, "needs /etc/passwd: "+err.Error())
 	}
 	for line := range strings.Lines(string(text)) {
 		if fields := strings.Split(line, ":"); len(fields) == 7 && fields[2] != "0" {
 			return line
 		}
 	}
-	t.Skip("root is the only account")
+	needtest.Skip(t, "needs an account beside root in /etc/passwd")
 	return ""
 }
 
