@@ -24,7 +24,7 @@ func (b *Box) Without(key string) Box {
 	if err != nil {
 		panic("config: " + key + " prints what it cannot read: " + err.Error())
 	}
-	boxKeys[i].decode(&reader{at: positions{}, errs: &ConfigErrors{}}, &s, root.entries[key].value)
+	boxKeys[i].decode(&reader{errs: &ConfigErrors{}}, &s, root.entries[key].value)
 	if s.Box.ProtectSystem != ProtectSystemStrict && len(s.Box.ReadOnlyPaths) == 0 {
 		s.Box.ReadWritePaths = nil
 	}

@@ -45,6 +45,9 @@ type Config struct {
 	// at holds the positions of the master's keys. A key that a flag has set has
 	// the zero Position.
 	at positions
+
+	known   *lookups // of this load
+	setting setting
 }
 
 // A Run holds what only the command line can set, for this run of the program.
@@ -178,10 +181,14 @@ type Service struct {
 	SocketGroup  string
 
 	at positions
-	// boxAt holds the positions of the box's keys, or is nil with flags.
+	// boxAt holds the positions of the box's keys.
 	boxAt positions
 	// boxRequire is the key require, from which Box.Optional follows.
 	boxRequire []string
+
+	digest        digest // of its section of the file; zero if it has no single one
+	fromTextAlone bool   // see findFromTextAlone
+	kept          bool   // see Kept
 }
 
 // A Rule changes the policy of a service for some peers. The entry with the
@@ -281,7 +288,3 @@ const (
 	ActionAllow Action = "allow"
 	ActionDeny  Action = "deny"
 )
-
-// positions holds places in the file. The key of a value is its name, of an
-// item of a list "key[0]", and of the table "".
-type positions map[string]Position
