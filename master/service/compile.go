@@ -56,17 +56,25 @@ func (f *Files) stderr(s config.Stderr) (*os.File, error) {
 //
 // Files are the descriptors that workers inherit. The caller keeps them open.
 //
+// before returns the Specs in force by their names, and is nil without any. Those of
+// services that the load of cfg has kept (config.Service.Kept) are taken from there.
+//
 // An error names the service, and what of it cannot be had. One of the type
 // *box.LackError names all services whose boxes lack something.
-func Compile(cfg *config.Config, files Files) ([]*Spec, error) {
+func Compile(cfg *config.Config, files Files, before func(name string) *Spec) ([]*Spec, error) {
 	commands, err := cfg.Commands()
 	if err != nil {
 		return nil, err
 	}
 	specs := make([]*Spec, len(cfg.Services))
 	var lacking box.LackError
-	for i, configured := range cfg.Services {
-		specs[i], err = compile(cfg, configured, commands[i], files)
+	for i := range cfg.Services {
+		configured := &cfg.Services[i]
+		if configured.Kept() {
+			specs[i] = before(configured.Name)
+			continue
+		}
+		specs[i], err = compile(cfg, *configured, commands[i], files)
 		if lacks, ok := errors.AsType[box.Lacks](err); ok {
 			lacking.Add(configured.Name, lacks) // of all services: it may take a new unit to mend it
 		} else if err != nil {
@@ -76,7 +84,10 @@ func Compile(cfg *config.Config, files Files) ([]*Spec, error) {
 	if !lacking.IsEmpty() {
 		return nil, &lacking
 	}
-	for _, s := range specs {
+	for i, s := range specs {
+		if cfg.Services[i].Kept() {
+			continue
+		}
 		if s.Addresses, err = resolve(s.Listen); err != nil {
 			return nil, fmt.Errorf("bind service %s: %w", s.Name, err)
 		}

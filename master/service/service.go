@@ -26,7 +26,8 @@ import (
 //  5. the Spec in force;
 //  6. whether the log has said that its workers are not fully confined;
 //  7. whether the master cannot tell how long connections have been idle;
-//  8. of which keys of its box the log has said that they are missing here.
+//  8. of which keys of its box the log has said that they are missing here;
+//  9. which configuration it was part of last.
 type Service struct {
 	Name     string
 	Log      *zap.Logger // with the service's name
@@ -41,6 +42,10 @@ type Service struct {
 
 	// IdleUnknown belongs to the master's loop.
 	IdleUnknown IdleUnknown
+
+	// Generation is the number of the last configuration that the service was part of.
+	// It belongs to the master's loop.
+	Generation uint64
 
 	// missingTold holds keys of the box. It belongs to the master's loop.
 	missingTold map[string]bool
@@ -105,8 +110,13 @@ func (s *Service) Replace(spec *Spec) { s.spec.Store(spec) }
 // MissingNews returns what the box of the Spec in force lacks and did not lack when
 // it was last asked, for the log.
 func (s *Service) MissingNews() (news []*box.MissingError) {
+	missing := s.Spec().MissingFromBox()
+	if len(missing) == 0 {
+		s.missingTold = nil
+		return nil
+	}
 	told := map[string]bool{}
-	for _, m := range s.Spec().MissingFromBox() {
+	for _, m := range missing {
 		told[m.Key] = true
 		if !s.missingTold[m.Key] {
 			news = append(news, m)
