@@ -110,7 +110,14 @@ func (s *Service) findFromTextAlone() {
 		!slices.ContainsFunc(s.Listen, func(a Address) bool { return a.Host != "" || a.IP.Zone() != "" }) &&
 		!slices.ContainsFunc(slices.Concat(s.Allow, s.Deny, s.PenaltyExempt, s.ProxyProtocol), named) &&
 		!slices.ContainsFunc(s.Rules, func(r Rule) bool { return slices.ContainsFunc(r.From, named) }) &&
-		reflect.DeepEqual(s.Box, noBox)
+		s.Box == &noBox
+}
+
+// shareBox gives services that ask for no box the same one.
+func (s *Service) shareBox() {
+	if reflect.DeepEqual(*s.Box, noBox) {
+		s.Box = &noBox
+	}
 }
 
 // noBox is the box of a service that asks for none.

@@ -12,10 +12,10 @@ import (
 // read-write-paths goes with the last key that makes anything read-only: it means
 // nothing then. The result and the receiver share lists, which neither may change.
 func (b *Box) Without(key string) Box {
-	s, none := Service{Box: b.completed()}, Service{Box: PresetBox(BoxNone)}
+	s, none := Service{Box: new(b.completed())}, Service{Box: new(PresetBox(BoxNone))}
 	i := slices.IndexFunc(boxKeys, func(k boxKey) bool { return k.name == key })
 	if i < 0 || slices.Contains(alwaysThere, key) {
-		return s.Box
+		return *s.Box
 	}
 	s.Box.Limits = maps.Clone(s.Box.Limits) // the key changes it in place
 	// What a key prints it also reads.

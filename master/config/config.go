@@ -144,8 +144,9 @@ type Service struct {
 	HangUp      HangUp
 	HangUpGrace time.Duration
 
-	// Box is what a worker may see, do and use.
-	Box Box
+	// Box is what a worker may see, do and use. Services may share it, so it is not
+	// changed once they are loaded.
+	Box *Box
 
 	// Who may connect.
 	Allow []PeerSet

@@ -66,7 +66,7 @@ func DefaultService() Service {
 		// (tcp(7)).
 		Keepalive: time.Minute, UserTimeout: 2 * time.Minute,
 		V6Only: true,
-		Box:    PresetBox(BoxNone),
+		Box:    new(PresetBox(BoxNone)),
 	}
 }
 

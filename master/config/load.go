@@ -99,6 +99,7 @@ func (c *Config) finish(errs *ConfigErrors) {
 	c.validate(errs)
 	for i := range c.Services {
 		if s := &c.Services[i]; !s.kept {
+			s.shareBox()
 			s.findFromTextAlone()
 		}
 	}

@@ -68,13 +68,14 @@ func Compile(cfg *config.Config, files Files, before func(name string) *Spec) ([
 	}
 	specs := make([]*Spec, len(cfg.Services))
 	var lacking box.LackError
+	common := texts{}
 	for i := range cfg.Services {
 		configured := &cfg.Services[i]
 		if configured.Kept() {
 			specs[i] = before(configured.Name)
 			continue
 		}
-		specs[i], err = compile(cfg, *configured, commands[i], files)
+		specs[i], err = compile(cfg, *configured, commands[i], files, common)
 		if lacks, ok := errors.AsType[box.Lacks](err); ok {
 			lacking.Add(configured.Name, lacks) // of all services: it may take a new unit to mend it
 		} else if err != nil {
@@ -104,13 +105,13 @@ func Compile(cfg *config.Config, files Files, before func(name string) *Spec) ([
 	return specs, nil
 }
 
-func compile(cfg *config.Config, configured config.Service, commands config.Commands, files Files) (*Spec, error) {
+func compile(cfg *config.Config, configured config.Service, commands config.Commands, files Files, common texts) (*Spec, error) {
 	if cfg.Once {
 		// A single connection has no use for spares, and a debugger has none
 		// for workers that it did not ask for.
 		configured.MinSpares, configured.MaxSpares, configured.ConnectionsPerWorker = 0, 0, 1
 	}
-	s := &Spec{Service: configured, environment: baseEnvironment(configured.Name, configured.Env)}
+	s := &Spec{Service: configured, environment: common.environment(configured.Name, configured.Env)}
 	var ids lookups
 	var err error
 	if s.proxies, err = ids.peers(configured.ProxyProtocol); err != nil {
@@ -161,7 +162,7 @@ func compile(cfg *config.Config, configured config.Service, commands config.Comm
 			r.command = &c
 		}
 		if len(r.Env) > 0 {
-			r.environment = baseEnvironment(configured.Name, configured.Env, r.Env)
+			r.environment = common.environment(configured.Name, configured.Env, r.Env)
 		}
 		s.rules = append(s.rules, r)
 	}

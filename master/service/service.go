@@ -30,7 +30,7 @@ import (
 //  9. which configuration it was part of last.
 type Service struct {
 	Name     string
-	Log      *zap.Logger // with the service's name
+	Log      *zap.Logger // with the service's name, which takes a kilobyte from its first event on
 	Gate     *admit.Gate
 	Ledger   ledger.Ledger
 	Refusals admit.Refusals
@@ -50,11 +50,12 @@ type Service struct {
 	// missingTold holds keys of the box. It belongs to the master's loop.
 	missingTold map[string]bool
 
+	log  *zap.Logger // of the master
 	spec atomic.Pointer[Spec]
 
 	mu       sync.Mutex // guards what follows
 	draining bool
-	drained  chan struct{} // closed by Drain; another one after Resume
+	drained  chan struct{} // closed by Drain; another one after Resume; nil before somebody asks for it
 }
 
 // An IdleUnknown is why the master cannot tell how long connections of a service
@@ -78,11 +79,16 @@ func (u *IdleUnknown) Reason() error { return u.reason }
 // New returns a service that has no Spec in force yet.
 func New(name string, policy admit.Policy, log *zap.Logger) *Service {
 	return &Service{
-		Name:    name,
-		Log:     log.With(logging.Service(name)),
-		Gate:    admit.NewGate(policy, time.Now(), rand.Float64),
-		drained: make(chan struct{}),
+		Name: name,
+		Log:  log.WithLazy(logging.Service(name)),
+		log:  log,
+		Gate: admit.NewGate(policy, time.Now(), rand.Float64),
 	}
+}
+
+// LogOnce logs what every service has an event of, also those that have none after it.
+func (s *Service) LogOnce(event string, fields ...zap.Field) {
+	s.log.Info(event, append([]zap.Field{logging.Service(s.Name)}, fields...)...)
 }
 
 // SetOwner makes the service the one that a Spec belongs to. It comes before anybody
@@ -99,7 +105,7 @@ func (s *Service) Install(spec *Spec, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.draining {
-		s.draining, s.drained = false, make(chan struct{})
+		s.draining, s.drained = false, nil
 	}
 }
 
@@ -135,6 +141,9 @@ func (s *Service) Drain() bool {
 		return false
 	}
 	s.draining = true
+	if s.drained == nil {
+		s.drained = make(chan struct{})
+	}
 	close(s.drained)
 	return true
 }
@@ -150,6 +159,9 @@ func (s *Service) Draining() bool {
 func (s *Service) Drained() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.drained == nil {
+		s.drained = make(chan struct{})
+	}
 	return s.drained
 }
 
