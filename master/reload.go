@@ -191,6 +191,7 @@ func (m *Master) finishReload(r compileResult) {
 	m.notify.ready()
 	m.notifyStatus()
 	notifyAll(waiters, o)
+	go m.services.memory.now()
 }
 
 // How often and after which pause a configuration is tried again that could not

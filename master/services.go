@@ -37,6 +37,7 @@ type services struct {
 	byName     map[string]*service.Service // those that there are and were
 	retired    ledger.Totals               // of those that were deleted
 	learning   learnings
+	memory     *memoryReturn
 }
 
 func newServices(cfg config.Config, log *logging.Logger) (services, error) {
@@ -47,7 +48,7 @@ func newServices(cfg config.Config, log *logging.Logger) (services, error) {
 	}
 	return services{
 		null: null, stderr: stderr.NewOutputs(os.Stderr, log.Raw, process.LeaderOf, reopened),
-		log: log.Logger, cfg: cfg, byName: map[string]*service.Service{}, generation: 1, learning: learnings{},
+		log: log.Logger, cfg: cfg, byName: map[string]*service.Service{}, generation: 1, learning: learnings{}, memory: &memoryReturn{},
 	}, err
 }
 
