@@ -41,6 +41,9 @@ type Plan struct {
 func (s *Set) Plan(specs []*service.Spec, others ...listen.Controller) (plan *Plan, err error) {
 	p := &Plan{set: s, specs: specs, listeners: map[string][]*Listener{}, others: others, heirs: map[*Listener]*Listener{}}
 	p.changed, p.removed = s.changes(specs)
+	if err := s.checkLimits(p.changed); err != nil {
+		return nil, fmt.Errorf("bind: %w", err)
+	}
 	defer func() {
 		if err != nil {
 			p.Discard()
