@@ -49,7 +49,7 @@ func (s *services) logMissing() {
 	var lacks []*lack
 	byDefault := map[string]*lack{} // by needs
 	for _, svc := range s.inForce {
-		b := &svc.Spec().Box
+		b := svc.Spec().Box
 		var implied []*box.MissingError
 		for _, missing := range svc.MissingNews() {
 			if slices.Contains(b.Implied, missing.Key) {

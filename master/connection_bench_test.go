@@ -58,7 +58,7 @@ func BenchmarkConnection(b *testing.B) {
 			}
 			cfg := servicetest.Config(b, "[service.test]\n"+listenText+"program = ['/bin/cat']\nhandoff = '"+string(handoff)+"'\nmax-connections = 1\n")
 			cfg.Control = config.ControlNone
-			c, err := m.services.compile(&cfg)
+			c, err := m.services.compile(&cfg, nil)
 			if err == nil {
 				_, err = m.install(c)
 			}

@@ -139,17 +139,18 @@ func (st *stage) install(text string) {
 	st.t.Helper()
 	cfg := servicetest.Config(st.t, text)
 	cfg.Control = config.ControlNone
-	c, err := st.services.compile(&cfg)
+	now := st.services.present()
+	now.find()
+	c, err := st.services.compile(&cfg, now)
 	if err != nil {
 		st.t.Fatal(err)
 	}
-	before := st.services.inForce
 	ch, err := st.Master.install(c)
 	if err != nil {
 		st.t.Fatal(err)
 	}
 	ch.opened = nil // nobody is to accept
-	st.serveChange(ch, before)
+	st.serveChange(ch)
 }
 
 // spec returns the Spec of the last configuration that had the service.

@@ -156,7 +156,7 @@ func (m *Master) bind(cfg config.Config, sockets []systemd.Socket) error {
 	// bound, and a signal may simply end it.
 	var c *compiled
 	sig, err := m.loop.signals.During(func() (err error) {
-		c, err = m.services.compile(&cfg)
+		c, err = m.services.compile(&cfg, nil)
 		return err
 	})
 	if sig != 0 {

@@ -124,7 +124,7 @@ func (m *Master) startReload(waiters []chan<- reloadOutcome) {
 	m.reloads.begin(time.Now())
 	m.notify.reloading()
 	attempt, file := m.reloads.attempt, m.reloads.file
-	run, barrier := m.services.cfg.Run, m.endpoints.TakeBarrier()
+	now, barrier := m.services.present(), m.endpoints.TakeBarrier()
 	m.reloads.background(func() {
 		if barrier { // the addresses may be wanted again
 			if err := m.endpoints.AwaitRemoval(); err != nil && !m.loop.isStopping() {
@@ -132,9 +132,10 @@ func (m *Master) startReload(waiters []chan<- reloadOutcome) {
 			}
 		}
 		r := compileResult{attempt: attempt}
-		cfg, err := file.Load(run)
+		now.find()
+		cfg, err := file.LoadAgain(now.base())
 		if r.err = err; err == nil {
-			r.compiled, r.err = m.services.compile(&cfg)
+			r.compiled, r.err = m.services.compile(&cfg, now)
 		}
 		select {
 		case m.loop.compiled <- r:
@@ -190,6 +191,7 @@ func (m *Master) finishReload(r compileResult) {
 	m.notify.ready()
 	m.notifyStatus()
 	notifyAll(waiters, o)
+	go m.services.memory.now()
 }
 
 // How often and after which pause a configuration is tried again that could not
@@ -214,12 +216,11 @@ func (m *Master) retryReload(r compileResult) {
 
 // applyConfig puts a configuration in force and serves what it has changed.
 func (m *Master) applyConfig(c *compiled) (control.Reloaded, error) {
-	before := m.services.inForce
 	ch, err := m.install(c)
 	if err != nil {
 		return control.Reloaded{}, err
 	}
-	m.serveChange(ch, before)
+	m.serveChange(ch)
 	m.endpoints.WarnUnusedPassed(c.specs)
 
 	name := func(s *service.Service) string { return s.Name }

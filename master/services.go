@@ -29,12 +29,15 @@ type services struct {
 	stderr   *stderr.Outputs // for workers
 	boxes    *box.Manager    // for workers; nil in tests without processes
 	log      *zap.Logger
-	cfg      config.Config               // in force
-	inForce  []*service.Service          // in the order of the configuration
-	current  map[*service.Service]bool   // the same, for look-ups: there may be thousands
-	byName   map[string]*service.Service // those that there are and were
-	retired  ledger.Totals               // of those that were deleted
-	learning learnings
+	cfg      config.Config      // in force, without its services
+	inForce  []*service.Service // in the order of the configuration
+	// generation is how many configurations were put in force. Services in force have
+	// it, too: there may be thousands to be looked up.
+	generation uint64
+	byName     map[string]*service.Service // those that there are and were
+	retired    ledger.Totals               // of those that were deleted
+	learning   learnings
+	memory     *memoryReturn
 }
 
 func newServices(cfg config.Config, log *logging.Logger) (services, error) {
@@ -45,7 +48,7 @@ func newServices(cfg config.Config, log *logging.Logger) (services, error) {
 	}
 	return services{
 		null: null, stderr: stderr.NewOutputs(os.Stderr, log.Raw, process.LeaderOf, reopened),
-		log: log.Logger, cfg: cfg, byName: map[string]*service.Service{}, learning: learnings{},
+		log: log.Logger, cfg: cfg, byName: map[string]*service.Service{}, generation: 1, learning: learnings{}, memory: &memoryReturn{},
 	}, err
 }
 
@@ -60,47 +63,55 @@ type compiled struct {
 	cfg   config.Config
 	specs []*service.Spec
 	admin adminPlan
+	// insteadOf holds for Specs that differ from one in force which one that was.
+	insteadOf map[*service.Spec]*service.Spec
 }
 
 // compile makes a configuration ready. It may take as long as name servers and
-// file systems do, and does not belong on the loop.
-func (s *services) compile(cfg *config.Config) (*compiled, error) {
+// file systems do, and does not belong on the loop. before is what was in force
+// when the configuration was loaded, nil for nothing: its Specs take the place of
+// those that mean the same.
+func (s *services) compile(cfg *config.Config, before *before) (*compiled, error) {
 	files := service.Files{Null: s.null, Stderr: s.stderr}
 	if s.boxes != nil {
 		files.Boxes = s.boxes
 	}
-	specs, err := service.Compile(cfg, files)
+	specs, err := service.Compile(cfg, files, before.spec)
 	if err != nil {
 		return nil, err
 	}
-	for _, spec := range specs {
+	c := &compiled{specs: specs, insteadOf: map[*service.Spec]*service.Spec{}}
+	for i, spec := range specs {
 		if spec.Umask.Set && s.umaskErr != nil {
 			return nil, fmt.Errorf("service %s: umask: %w", spec.Name, s.umaskErr)
 		}
+		switch old := before.spec(spec.Name); {
+		case old == nil:
+		case old.Equal(spec):
+			specs[i] = old
+		default:
+			c.insteadOf[spec] = old
+		}
 	}
-	admin, err := planAdmin(cfg)
-	if err != nil {
+	if c.admin, err = planAdmin(cfg); err != nil {
 		return nil, err
 	}
-	return &compiled{*cfg, specs, admin}, nil
+	c.cfg = cfg.InForce()
+	return c, nil
 }
 
 // isInForce reports whether a service is part of the configuration in force.
-func (s *services) isInForce(svc *service.Service) bool { return s.current[svc] }
+func (s *services) isInForce(svc *service.Service) bool { return svc.Generation == s.generation }
 
 // use puts the services of a configuration in force, and returns those before.
 func (s *services) use(cfg config.Config, inForce []*service.Service) (before []*service.Service) {
 	before = s.inForce
-	s.cfg, s.inForce, s.current = cfg, inForce, setOf(inForce)
-	return before
-}
-
-func setOf(services []*service.Service) map[*service.Service]bool {
-	set := make(map[*service.Service]bool, len(services))
-	for _, svc := range services {
-		set[svc] = true
+	s.cfg, s.inForce = cfg, inForce
+	s.generation++
+	for _, svc := range inForce {
+		svc.Generation = s.generation
 	}
-	return set
+	return before
 }
 
 // unused returns the services that are no longer in force.
@@ -137,29 +148,32 @@ func (s *services) named(name string) (*service.Service, error) {
 // assign gives each Spec to the service of its name, which is made if there is
 // none. A Spec that says what the one in force says already is replaced by that
 // one, so that its spares and workers stay; after a drain there are none.
-func (s *services) assign(specs []*service.Spec) []*service.Service {
-	assigned := make([]*service.Service, len(specs))
-	for i, spec := range specs {
+func (s *services) assign(c *compiled) []*service.Service {
+	assigned := make([]*service.Service, len(c.specs))
+	for i, spec := range c.specs {
 		svc := s.byName[spec.Name]
 		if svc == nil {
 			svc = service.New(spec.Name, spec.Policy(), s.log)
 		}
-		if s.isInForce(svc) && !svc.Draining() && svc.Spec().Equal(spec) {
-			specs[i] = svc.Spec()
-		} else {
-			svc.SetOwner(spec)
-		}
 		assigned[i] = svc
+		now := svc.Spec()
+		switch {
+		case s.isInForce(svc) && !svc.Draining() && c.insteadOf[spec] != now && now.Equal(spec):
+			c.specs[i] = now
+			continue
+		case spec.Owner() != nil: // it was in force
+			c.specs[i] = spec.Renew()
+		}
+		svc.SetOwner(c.specs[i])
 	}
 	return assigned
 }
 
 // dropUnused deletes the services that were in neither of the last two
 // configurations and have no live connection. Their totals are kept.
-func (s *services) dropUnused(before []*service.Service) (dropped []*service.Service) {
-	recent := setOf(before)
+func (s *services) dropUnused() (dropped []*service.Service) {
 	for _, svc := range s.unused() {
-		if totals := svc.Totals(); totals.Live() == 0 && !recent[svc] {
+		if totals := svc.Totals(); totals.Live() == 0 && svc.Generation+1 != s.generation {
 			s.retired.Add(totals)
 			delete(s.byName, svc.Name)
 			dropped = append(dropped, svc)
@@ -178,7 +192,7 @@ type change struct {
 // and swaps, and does not wait: everything else was done when the configuration
 // was compiled. What can fail comes first, and on error nothing has changed.
 func (m *Master) install(c *compiled) (ch change, err error) {
-	assigned := m.services.assign(c.specs)
+	assigned := m.services.assign(c)
 	plan, err := m.endpoints.Plan(c.specs, m.admin.leaving(c.admin)...)
 	if err != nil {
 		return ch, err
@@ -191,31 +205,32 @@ func (m *Master) install(c *compiled) (ch change, err error) {
 	m.admin.swap(servers)
 
 	now := time.Now()
-	before := m.services.use(c.cfg, assigned)
-	wasInForce := setOf(before)
-	m.redact.Set(c.cfg.LogPeer)
 	var outdated []*service.Spec
+	var specs []*service.Spec // that are new
 	for i, svc := range assigned {
-		m.services.byName[svc.Name] = svc
 		switch old := svc.Spec(); {
-		case !wasInForce[svc]:
+		case !m.services.isInForce(svc):
 			ch.added = append(ch.added, svc)
+			m.services.byName[svc.Name] = svc
 		case old != c.specs[i]:
 			ch.changed = append(ch.changed, svc)
 			outdated = append(outdated, old)
 		default:
 			continue
 		}
+		specs = append(specs, c.specs[i])
 		m.dispatcher.Open(c.specs[i])
 	}
+	before := m.services.use(c.cfg, assigned)
+	m.redact.Set(c.cfg.LogPeer)
 	// Listeners change hands before limits change: whoever waits for a slot
 	// then looks for one of the service that the listener is for now.
 	var left []*service.Service
 	ch.opened = plan.Opened
 	ch.closed, left = m.endpoints.Commit(plan)
-	for i, svc := range assigned {
-		svc.Install(c.specs[i], now)
-		m.acceptor.Resume(svc)
+	for _, spec := range specs {
+		spec.Owner().Install(spec, now)
+		m.acceptor.Resume(spec.Owner())
 	}
 	m.services.useBoxes()
 	m.services.logMissing()
@@ -238,7 +253,7 @@ func (m *Master) install(c *compiled) (ch change, err error) {
 
 // serveChange begins to serve what a reload has changed. New listeners come
 // first: at no moment is there nobody to accept.
-func (m *Master) serveChange(ch change, before []*service.Service) {
+func (m *Master) serveChange(ch change) {
 	for _, l := range ch.opened {
 		m.acceptor.Start(l)
 	}
@@ -250,7 +265,7 @@ func (m *Master) serveChange(ch change, before []*service.Service) {
 		m.drainConnections(svc)
 	}
 	m.admin.serve()
-	for _, svc := range m.services.dropUnused(before) {
+	for _, svc := range m.services.dropUnused() {
 		logSuppressed(svc, time.Now().Add(time.Hour)) // all of them: nobody asks again
 		m.acceptor.Forget(svc)
 	}

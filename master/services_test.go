@@ -96,7 +96,7 @@ func TestInstallFails(t *testing.T) {
 		if want == "serve metrics: " {
 			cfg.Metrics = taken.Addr().String()
 		}
-		c, err := st.services.compile(&cfg)
+		c, err := st.services.compile(&cfg, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -157,7 +157,7 @@ func TestCompileLooksNamesUp(t *testing.T) {
 	defer st.end()
 	cfg := servicetest.Config(t, "[service.test]\n"+listenText+"program = ['/bin/cat']\n")
 	cfg.Metrics = "nobody.invalid:9107"
-	if _, err := st.services.compile(&cfg); err == nil || !strings.HasPrefix(err.Error(), "serve metrics: listen nobody.invalid:9107: ") {
+	if _, err := st.services.compile(&cfg, nil); err == nil || !strings.HasPrefix(err.Error(), "serve metrics: listen nobody.invalid:9107: ") {
 		t.Error(err)
 	}
 	for address, want := range map[string]string{"": "", ":0": ":0", "127.0.0.1:9": "127.0.0.1:9", "localhost:9": "127.0.0.1:9"} {
@@ -166,7 +166,7 @@ func TestCompileLooksNamesUp(t *testing.T) {
 		}
 	}
 	cfg.Metrics, cfg.ControlOwner = "", "nobody-at-all"
-	if _, err := st.services.compile(&cfg); err == nil || !strings.HasPrefix(err.Error(), "control socket: ") {
+	if _, err := st.services.compile(&cfg, nil); err == nil || !strings.HasPrefix(err.Error(), "control socket: ") {
 		t.Error(err)
 	}
 }
@@ -178,7 +178,7 @@ func TestInstallLooksNothingUp(t *testing.T) {
 	defer st.end()
 	cfg := servicetest.Config(t, "[service.test]\nlisten = ['127.0.0.1:0']\nprogram = ['/bin/cat']\n")
 	cfg.Control, cfg.Metrics = config.ControlNone, "127.0.0.1:0"
-	c, err := st.services.compile(&cfg)
+	c, err := st.services.compile(&cfg, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,13 +186,13 @@ func TestInstallLooksNothingUp(t *testing.T) {
 	a := &c.specs[0].Addresses[0]
 	a.Host, a.IP = "nobody.invalid", netip.Addr{}
 	c.admin.metricsAddress = "nobody.invalid:0"
-	started, before := time.Now(), st.services.inForce
+	started := time.Now()
 	ch, err := st.Master.install(c)
 	if err != nil {
 		t.Fatalf("after %v: %v", time.Since(started), err)
 	}
 	ch.opened = nil // nobody is to accept
-	st.serveChange(ch, before)
+	st.serveChange(ch)
 	defer st.admin.servers.metrics.Close()
 	if l := st.endpoints.Of("test"); len(l) != 1 || !strings.HasPrefix(l[0].Local(), "127.0.0.1:") {
 		t.Errorf("%v", l)
@@ -206,7 +206,7 @@ func TestNothingIsBoundAtTheEnd(t *testing.T) {
 	defer st.end()
 	cfg := servicetest.Config(t, "[service.test]\nlisten = ['127.0.0.1:0']\nprogram = ['/bin/cat']\n")
 	cfg.Control = config.ControlNone
-	c, err := st.services.compile(&cfg)
+	c, err := st.services.compile(&cfg, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -118,7 +118,7 @@ func runInBox(s *config.Service, program []string) error {
 	if s.Umask.Set {
 		c.Umask = &s.Umask.Bits
 	}
-	own, missing, err := room.boxes.Fit(s.Name, &s.Box, "")
+	own, missing, err := room.boxes.Fit(s.Name, s.Box, "")
 	switch {
 	case err != nil:
 		return boxError(s, err)

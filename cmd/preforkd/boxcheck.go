@@ -22,7 +22,7 @@ func checkBox(w io.Writer, cfg *config.Config, name string) error {
 	if err != nil {
 		return err
 	}
-	report := boxview.Report{Service: s.Name, Box: s.Box, As: whoami(), User: boxview.User{Root: os.Geteuid() == 0}}
+	report := boxview.Report{Service: s.Name, Box: *s.Box, As: whoami(), User: boxview.User{Root: os.Geteuid() == 0}}
 	if id != nil {
 		report.User.Root = id.UID == 0
 	}
@@ -35,7 +35,7 @@ func checkBox(w io.Writer, cfg *config.Config, name string) error {
 	if err != nil {
 		return err
 	}
-	_, missing, err := room.boxes.Probe(s.Name, &s.Box, handler)
+	_, missing, err := room.boxes.Probe(s.Name, s.Box, handler)
 	if err != nil {
 		return boxError(s, err)
 	}

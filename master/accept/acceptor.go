@@ -142,7 +142,7 @@ func (a *Acceptor) Wait() {
 func (a *Acceptor) Drain(s *service.Service) { a.queues.of(s).close() }
 
 // Resume lets connections of a service wait for a PROXY header again.
-func (a *Acceptor) Resume(s *service.Service) { a.queues.of(s).open() }
+func (a *Acceptor) Resume(s *service.Service) { a.queues.open(s) }
 
 // Forget drops what is kept of a service that is no more.
 func (a *Acceptor) Forget(s *service.Service) { a.queues.drop(s) }

@@ -92,6 +92,7 @@ func (q *proxyQueue) close() {
 	q.readers = nil
 }
 
+// open lets readers of the queue wait again.
 func (q *proxyQueue) open() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -117,6 +118,15 @@ func (p *proxyQueues) of(s *service.Service) *proxyQueue {
 		p.queues[s] = q
 	}
 	return q
+}
+
+// open opens the queue of a service. One that nobody has waited in is open.
+func (p *proxyQueues) open(s *service.Service) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if q := p.queues[s]; q != nil {
+		q.open()
+	}
 }
 
 func (p *proxyQueues) closeAll() {

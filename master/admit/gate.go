@@ -19,7 +19,7 @@ type Gate struct {
 	reserved      int           // slots for connections that are being accepted
 	held          int           // slots of connections
 	slots         *Slot         // the slots that are held, as a list
-	sources       *sources      // the live connections and the history of each source
+	sources       sources       // the live connections and the history of each source
 	bucket        bucket        // of the service
 	slotFreed     chan struct{} // closed when a slot may be free; nil when nobody waits
 	onSlotFreed   []func()      // called then
@@ -43,7 +43,7 @@ func (s *Slot) Source() Source { return s.source }
 // start. The function random must return numbers from 0 to less than 1, and
 // several goroutines may call it at once.
 func NewGate(p Policy, start time.Time, random func() float64) *Gate {
-	return &Gate{start: start, random: random, policy: p, sources: newSources()}
+	return &Gate{start: start, random: random, policy: p}
 }
 
 // An Outcome is what happens to a connection.

@@ -13,11 +13,14 @@ import (
 type Refusals struct {
 	mu      sync.Mutex
 	start   time.Time
-	reasons [Reasons]struct {
-		bucket     bucket
-		suppressed uint64
-		first      int64 // the time of the first suppressed one
-	}
+	reasons *[Reasons]refusalsOf // nil before the first one
+}
+
+// refusalsOf are the refusals for one reason.
+type refusalsOf struct {
+	bucket     bucket
+	suppressed uint64
+	first      int64 // the time of the first suppressed one
 }
 
 // refusalRate is how often a reason may appear in the log.
@@ -31,6 +34,9 @@ func (l *Refusals) Note(reason Reason, now time.Time) (suppressed uint64, log bo
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t := l.now(now)
+	if l.reasons == nil {
+		l.reasons = new([Reasons]refusalsOf)
+	}
 	r := &l.reasons[reason]
 	if r.bucket.ready(refusalRate, t) > t {
 		if r.suppressed == 0 {
@@ -49,7 +55,7 @@ func (l *Refusals) Pending() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for reason := range Reasons {
-		if l.reasons[reason].suppressed > 0 {
+		if l.reasons != nil && l.reasons[reason].suppressed > 0 {
 			return true
 		}
 	}
@@ -62,6 +68,9 @@ func (l *Refusals) Pending() bool {
 func (l *Refusals) Rest(now time.Time) map[Reason]uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.reasons == nil {
+		return nil
+	}
 	t := l.now(now)
 	var rest map[Reason]uint64
 	for reason := range Reasons {

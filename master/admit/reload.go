@@ -41,7 +41,7 @@ func (g *Gate) wakeAll() {
 // smaller, the rest of the old source has no penalty. All buckets are full.
 func (g *Gate) rebuildSources(old Policy, now int64) {
 	before := g.sources
-	g.sources = newSources()
+	g.sources = sources{}
 	copyPenalty := func(st *sourceState, from *sourceState) {
 		if from.until <= now || from.until <= st.until {
 			return

@@ -32,12 +32,13 @@ const (
 	lists
 )
 
-// sources holds the states of one gate's sources. The time of each operation
+// sources holds the states of one gate's sources. The zero sources is empty, and takes
+// no memory. The time of each operation
 // does not depend on their number. Each operation also checks a few states for
 // expired penalties.
 type sources struct {
-	index  map[Source]int32
-	states []sourceState // states[0] is not used, so the number 0 means no state
+	index  map[Source]int32 // nil before the first source
+	states []sourceState    // states[0] is not used, so the number 0 means no state
 	free   []int32
 	head   [lists]int32
 	tail   [lists]int32
@@ -49,15 +50,14 @@ type sources struct {
 	penalized int
 }
 
-func newSources() *sources {
-	return &sources{index: map[Source]int32{}, states: make([]sourceState, 1)}
-}
-
 // find returns the number of a source's state, or 0 if there is none.
 func (t *sources) find(s Source) int32 { return t.index[s] }
 
 // add makes a state for a source that has none. The state is in no list.
 func (t *sources) add(s Source) int32 {
+	if t.index == nil {
+		t.index, t.states = map[Source]int32{}, make([]sourceState, 1)
+	}
 	var i int32
 	if n := len(t.free); n > 0 {
 		i, t.free = t.free[n-1], t.free[:n-1]

@@ -69,7 +69,7 @@ func TestDefaultBox(t *testing.T) {
 		if c.Services[0].Handler != "" {
 			want = c.Services[0].defaultBox()
 		}
-		if diff := cmp.Diff(want, c.Services[0].Box); diff != "" || strings.Contains(c.TOML(), "box") {
+		if diff := cmp.Diff(want, *c.Services[0].Box); diff != "" || strings.Contains(c.TOML(), "box") {
 			t.Errorf("%s\n%s", diff, c.TOML())
 		}
 	}

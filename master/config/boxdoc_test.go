@@ -79,7 +79,7 @@ func TestHandlerBoxDocument(t *testing.T) {
 	}
 	want := PresetBox(BoxDefault)
 	want.Preset = BoxStrict
-	if diff := cmp.Diff(want, c.Services[0].Box); diff != "" {
+	if diff := cmp.Diff(want, *c.Services[0].Box); diff != "" {
 		t.Errorf("the default and the document differ (-is +shown):\n%s", diff)
 	}
 }

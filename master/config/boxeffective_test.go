@@ -47,7 +47,7 @@ func TestEffective(t *testing.T) {
 	strict := PresetBox(BoxStrict)
 	for _, key := range missableKeys() {
 		s, _ := parseBox(t, "preset = 'strict'\n"+key+" = "+samples[key].toml)
-		if asks := boxValue(keyOf(key), &s.Box) != boxValue(keyOf(key), &strict); asks == cmp.Equal(strict.Effective(), s.Box.Effective()) {
+		if asks := boxValue(keyOf(key), s.Box) != boxValue(keyOf(key), &strict); asks == cmp.Equal(strict.Effective(), s.Box.Effective()) {
 			t.Errorf("%s: makes another box: %v", key, !asks)
 		}
 	}

@@ -63,7 +63,7 @@ func (s *Service) defaultBox() Box {
 
 // imply finds out which keys of the box ask for something by default only.
 func (s *Service) imply(given func(key string) bool) {
-	b := &s.Box
+	b := s.Box
 	b.Implied = nil
 	if b.Preset == BoxDefault {
 		b.Implied = slices.DeleteFunc(b.asked(), given)
@@ -92,7 +92,7 @@ func (c *Config) settleHandlerBoxes() {
 	for i := range c.Services {
 		s := &c.Services[i]
 		if len(s.Box.Implied) > 0 && !c.ServesHandler(s) {
-			s.Box = s.Box.Written()
+			s.Box = new(s.Box.Written())
 		}
 		if !s.Box.DynamicUser || s.Box.UserPool != handlerUserPool || !slices.Contains(s.Box.Implied, "dynamic-user") {
 			continue
@@ -100,7 +100,7 @@ func (c *Config) settleHandlerBoxes() {
 		if n := s.MaxConnections + s.MaxSpares; n <= left {
 			left -= n
 		} else {
-			s.Box = s.Box.withoutUsers()
+			s.Box = new(s.Box.withoutUsers())
 		}
 	}
 }

@@ -136,7 +136,7 @@ func TestHandlerBoxFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &c.Services[0].Box
+	b := c.Services[0].Box
 	if b.Preset != BoxDefault || b.MayLack("private-network") || !b.MayLack("dynamic-user") {
 		t.Errorf("%+v", b)
 	}

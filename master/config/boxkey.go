@@ -8,7 +8,7 @@ import (
 
 // boxed makes an access to a field of a service's box.
 func boxed[V any](field func(*Box) *V) func(*Service) *V {
-	return func(s *Service) *V { return field(&s.Box) }
+	return func(s *Service) *V { return field(s.Box) }
 }
 
 func boxBool(name, usage string, field func(*Box) *bool) key[Service] {
@@ -55,7 +55,7 @@ func boxNames(name, value, usage, word string, field func(*Box) *[]string, parse
 	k := listKey(name, value, usage, boxed(field), parse, formatText)
 	decode, format := k.decode, k.format
 	k.decode = func(r *reader, to *Service, n *node) {
-		list := field(&to.Box)
+		list := field(to.Box)
 		if len(n.items) == 1 && n.items[0].kind == kindText && n.items[0].text == word {
 			*list = nil
 			return
@@ -66,7 +66,7 @@ func boxNames(name, value, usage, word string, field func(*Box) *[]string, parse
 		}
 	}
 	k.format = func(s *Service) (string, bool) {
-		if *field(&s.Box) == nil {
+		if *field(s.Box) == nil {
 			return "[" + tomlString(word) + "]", true
 		}
 		return format(s)
@@ -84,7 +84,7 @@ func boxPresetKey() key[Service] {
 		before := len(*r.errs)
 		decode(r, to, n)
 		if len(*r.errs) == before {
-			to.Box = PresetBox(to.Box.Preset)
+			*to.Box = PresetBox(to.Box.Preset)
 		}
 	}
 	return k

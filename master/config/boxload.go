@@ -13,7 +13,7 @@ var sharedKeys = map[string]string{"runtime-max": "max-lifetime", "oom-score-adj
 // decodeBox decodes the table of a service's box, or sets the default if n is
 // nil. The keys of the service itself must have been decoded.
 func (s *Service) decodeBox(scope string, n *node, errs *ConfigErrors) {
-	s.Box, s.boxAt = s.defaultBox(), positions{"": s.at[""]}
+	s.Box, s.boxAt = new(s.defaultBox()), s.at.table()
 	if n == nil {
 		return
 	}
@@ -31,8 +31,8 @@ func (s *Service) decodeBox(scope string, n *node, errs *ConfigErrors) {
 	s.boxAt = decodeTable(scope, boxKeys, s, &ordered, errs, nil)
 	s.resolveBox(scope, s.at.has, s.boxAt.has, errs)
 	for inBox, name := range sharedKeys {
-		if at, ok := s.boxAt[inBox]; ok {
-			s.at[name] = at
+		if at, ok := s.boxAt.lookup(inBox); ok {
+			s.at.set(name, at)
 		}
 	}
 }
@@ -40,7 +40,7 @@ func (s *Service) decodeBox(scope string, n *node, errs *ConfigErrors) {
 // setBoxFlags sets what the flags of the box say.
 func (s *Service) setBoxFlags(flags map[string][]string, errs *ConfigErrors) {
 	given := func(flag string) bool { return len(flags[flag]) > 0 }
-	s.Box = s.defaultBox()
+	s.Box = new(s.defaultBox())
 	setFlags(boxPrefix, boxKeys, s, flags, errs)
 	s.resolveBox(boxPrefix, given, func(key string) bool { return given(boxPrefix + key) }, errs)
 }
@@ -100,7 +100,7 @@ func (b *Box) asked() []string {
 
 // boxValue returns the value that a key has in a box, as TOML.
 func boxValue(k key[Service], b *Box) string {
-	text, _ := k.format(&Service{Box: *b})
+	text, _ := k.format(&Service{Box: b})
 	return text
 }
 
@@ -124,7 +124,7 @@ func (s *Service) printsBox() bool {
 // boxScope returns the start of messages about the box, as decodeBox and
 // setBoxFlags have it.
 func (s *Service) boxScope() string {
-	if s.at == nil {
+	if !s.at.inFile() {
 		return boxPrefix
 	}
 	return fmt.Sprintf("%sbox: ", s.scope())

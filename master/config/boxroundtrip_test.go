@@ -191,7 +191,7 @@ func TestBoxPresetUndone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for where, b := range map[string]Box{"file": s.Box, "flags": byFlags.Services[0].Box, "printed": printed.Services[0].Box} {
+	for where, b := range map[string]Box{"file": *s.Box, "flags": *byFlags.Services[0].Box, "printed": *printed.Services[0].Box} {
 		if !b.IsZero() || b.Preset != BoxStrict {
 			t.Errorf("%s: %+v", where, b)
 		}

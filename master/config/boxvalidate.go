@@ -37,7 +37,7 @@ var broughtBy = map[string]string{"user-pool": "dynamic-user", "private-tmp-size
 // paths are wrong; the caller must close it.
 func (s *Service) validateBox(errs *ConfigErrors) *finder {
 	v := boxValidator{s.boxScope(), s.boxAt, errs}
-	b := &s.Box
+	b := s.Box
 	s.validateBoxUser(v)
 	s.validateBoxService(v)
 	b.validateLists(v, s.boxRequire)
@@ -85,7 +85,7 @@ func readNumber(path string) (uint64, bool) {
 
 // validateBoxUser checks the user of a connection's own.
 func (s *Service) validateBoxUser(v boxValidator) {
-	b := &s.Box
+	b := s.Box
 	if !b.DynamicUser {
 		if b.UserPool != DefaultUserPool && b.UserPool != (UserRange{}) {
 			v.report("user-pool", b.UserPool.String(), "there is no dynamic-user")
@@ -108,7 +108,7 @@ func (s *Service) validateBoxUser(v boxValidator) {
 
 // validateBoxService checks keys of the service that a box is against.
 func (s *Service) validateBoxService(v boxValidator) {
-	b := &s.Box
+	b := s.Box
 	if s.Leftovers == LeftoversKeep {
 		for _, k := range []struct {
 			name string

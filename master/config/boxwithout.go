@@ -12,10 +12,10 @@ import (
 // read-write-paths goes with the last key that makes anything read-only: it means
 // nothing then. The result and the receiver share lists, which neither may change.
 func (b *Box) Without(key string) Box {
-	s, none := Service{Box: b.completed()}, Service{Box: PresetBox(BoxNone)}
+	s, none := Service{Box: new(b.completed())}, Service{Box: new(PresetBox(BoxNone))}
 	i := slices.IndexFunc(boxKeys, func(k boxKey) bool { return k.name == key })
 	if i < 0 || slices.Contains(alwaysThere, key) {
-		return s.Box
+		return *s.Box
 	}
 	s.Box.Limits = maps.Clone(s.Box.Limits) // the key changes it in place
 	// What a key prints it also reads.
@@ -24,7 +24,7 @@ func (b *Box) Without(key string) Box {
 	if err != nil {
 		panic("config: " + key + " prints what it cannot read: " + err.Error())
 	}
-	boxKeys[i].decode(&reader{at: positions{}, errs: &ConfigErrors{}}, &s, root.entries[key].value)
+	boxKeys[i].decode(&reader{errs: &ConfigErrors{}}, &s, root.entries[key].value)
 	if s.Box.ProtectSystem != ProtectSystemStrict && len(s.Box.ReadOnlyPaths) == 0 {
 		s.Box.ReadWritePaths = nil
 	}

@@ -34,15 +34,19 @@ type Commands struct{ Worker, Spare Command }
 // handlers.
 const workerName = "preforkd-worker"
 
-// Commands returns the commands of each service, in the order of Services. It
-// looks for every program in the file system. It returns an error for programs
-// that cannot be started, so that this does not happen at the first connection.
+// Commands returns the commands of each service that is not kept, in the order of
+// Services. It looks for every program in the file system. It returns an error for
+// programs that cannot be started, so that this does not happen at the first
+// connection.
 func (c *Config) Commands() ([]Commands, error) {
 	commands := make([]Commands, len(c.Services))
 	var errs []error
 	for i := range c.Services {
 		s := &c.Services[i]
-		err := s.find(func(f *finder) (err error) {
+		if s.kept {
+			continue
+		}
+		err := s.find(c.known, func(f *finder) (err error) {
 			commands[i], err = c.commands(f, s, s.Program)
 			return err
 		})
@@ -59,7 +63,7 @@ func (c *Config) HandlerPath(s *Service) (string, error) {
 	if !c.ServesHandler(s) {
 		return "", nil
 	}
-	return c.findWorker(&finder{})
+	return c.findWorker(c.onMachine())
 }
 
 // ServesHandler reports whether preforkd's own worker binary serves the connections of a
@@ -72,7 +76,7 @@ func (c *Config) ServesHandler(s *Service) bool {
 // RuleCommand returns the command for a connection under a rule that has a
 // program of its own.
 func (c *Config) RuleCommand(s *Service, r *Rule) (command Command, err error) {
-	err = s.find(func(f *finder) error {
+	err = s.find(c.known, func(f *finder) error {
 		both, err := c.commands(f, s, r.Program)
 		command = both.Worker
 		return err
@@ -91,7 +95,7 @@ func (c *Config) commands(f *finder, s *Service, argv []string) (Commands, error
 		}
 	}
 	if c.ServesHandler(s) {
-		f = &finder{} // it is passed into the box
+		f = c.onMachine() // it is passed into the box
 	}
 	if s.Handler != "" || s.Handoff == HandoffSystemd || s.Handoff == HandoffStdio && s.MaxSpares > 0 {
 		if worker, err = c.findWorker(f); err != nil {

@@ -45,6 +45,9 @@ type Config struct {
 	// at holds the positions of the master's keys. A key that a flag has set has
 	// the zero Position.
 	at positions
+
+	known   *lookups // of this load
+	setting setting
 }
 
 // A Run holds what only the command line can set, for this run of the program.
@@ -141,8 +144,9 @@ type Service struct {
 	HangUp      HangUp
 	HangUpGrace time.Duration
 
-	// Box is what a worker may see, do and use.
-	Box Box
+	// Box is what a worker may see, do and use. Services may share it, so it is not
+	// changed once they are loaded.
+	Box *Box
 
 	// Who may connect.
 	Allow []PeerSet
@@ -178,10 +182,14 @@ type Service struct {
 	SocketGroup  string
 
 	at positions
-	// boxAt holds the positions of the box's keys, or is nil with flags.
+	// boxAt holds the positions of the box's keys.
 	boxAt positions
 	// boxRequire is the key require, from which Box.Optional follows.
 	boxRequire []string
+
+	digest        digest // of its section of the file; zero if it has no single one
+	fromTextAlone bool   // see findFromTextAlone
+	kept          bool   // see Kept
 }
 
 // A Rule changes the policy of a service for some peers. The entry with the
@@ -281,7 +289,3 @@ const (
 	ActionAllow Action = "allow"
 	ActionDeny  Action = "deny"
 )
-
-// positions holds places in the file. The key of a value is its name, of an
-// item of a list "key[0]", and of the table "".
-type positions map[string]Position

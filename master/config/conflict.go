@@ -10,13 +10,29 @@ import (
 // A listing is one entry of a list of addresses in the configuration, or the
 // address of the metrics.
 type listing struct {
+	config    *Config
 	service   *Service // nil: the metrics
-	key       string   // as messages begin
+	nth       int      // among those of the service
 	address   Address  // as it is written
 	order     int
 	reusePort bool
 	v6Only    bool
-	at        Position
+}
+
+// at returns where it is written.
+func (l *listing) at() Position {
+	if l.service == nil {
+		return l.config.at.find("metrics")
+	}
+	return l.service.at.find("listen["+strconv.Itoa(l.nth)+"]", "listen")
+}
+
+// key returns how messages about it begin.
+func (l *listing) key() string {
+	if l.service == nil {
+		return l.config.scope() + "metrics"
+	}
+	return l.service.scope() + "listen"
 }
 
 // owner names whose address it is, and where it is written if it is in a file.
@@ -25,8 +41,8 @@ func (l *listing) owner() string {
 	if l.service != nil {
 		name = "service " + l.service.Name
 	}
-	if l.at.IsValid() {
-		name += ", " + l.at.String()
+	if at := l.at(); at.IsValid() {
+		name += ", " + at.String()
 	}
 	return name
 }
@@ -186,27 +202,24 @@ func (c *Config) findConflicts(errs *ConfigErrors, resolved func(service, nth in
 		switch {
 		case other == nil:
 		case other.address == l.address:
-			errs.add(l.at, "%s %v: listed twice, first for %s", l.key, l.address, other.owner())
+			errs.add(l.at(), "%s %v: listed twice, first for %s", l.key(), l.address, other.owner())
 		default:
 			text := l.address.String()
 			if at != l.address {
 				text += fmt.Sprintf(" (%v)", at)
 			}
-			errs.add(l.at, "%s %s: is taken by %v of %s", l.key, text, other.address, other.owner())
+			errs.add(l.at(), "%s %s: is taken by %v of %s", l.key(), text, other.address, other.owner())
 		}
 	}
 	for i := range c.Services {
 		s := &c.Services[i]
 		for j, a := range s.Listen {
-			check(&listing{
-				service: s, key: s.scope() + "listen", address: a, reusePort: s.ReusePort, v6Only: s.V6Only,
-				at: s.at.find("listen["+strconv.Itoa(j)+"]", "listen"),
-			}, resolved(i, j, a))
+			check(&listing{config: c, service: s, nth: j, address: a, reusePort: s.ReusePort, v6Only: s.V6Only}, resolved(i, j, a))
 		}
 	}
 	if a, err := ParseAddress(c.Metrics); err == nil && !a.IsUnix() {
 		if found := resolved(-1, 0, a); len(found) > 0 {
-			check(&listing{key: c.scope() + "metrics", address: a, at: c.at.find("metrics")}, []Address{PreferIPv4(found)})
+			check(&listing{config: c, address: a}, []Address{PreferIPv4(found)})
 		}
 	}
 }

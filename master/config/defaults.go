@@ -66,7 +66,7 @@ func DefaultService() Service {
 		// (tcp(7)).
 		Keepalive: time.Minute, UserTimeout: 2 * time.Minute,
 		V6Only: true,
-		Box:    PresetBox(BoxNone),
+		Box:    new(PresetBox(BoxNone)),
 	}
 }
 
@@ -92,7 +92,7 @@ func (s *Service) complete() {
 			s.Handoff = HandoffStdio
 		}
 	}
-	if len(s.Listen) == 0 && s.at == nil {
+	if len(s.Listen) == 0 && !s.at.inFile() {
 		// In a file, a service lists its addresses or has sockets passed to it.
 		address, err := ParseAddress(DefaultListen)
 		if err != nil {

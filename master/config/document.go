@@ -50,14 +50,19 @@ func (t *table) put(name string, key Position, value *node) {
 	t.order = append(t.order, name)
 }
 
-// parseDocument parses a whole TOML document. It returns the first syntax error
-// only, because what follows cannot be parsed reliably.
+// parseDocument parses the text of a file as a TOML document.
 func parseDocument(file string, text []byte) (*table, error) {
 	source, err := newFileText(file, text)
 	if err != nil {
 		return nil, err
 	}
-	text = source.bytes
+	return source.parse()
+}
+
+// parse parses a whole TOML document. It returns the first syntax error only,
+// because what follows cannot be parsed reliably.
+func (source *fileText) parse() (*table, error) {
+	text := source.bytes
 	// The decoder of go-toml also checks rules beyond the syntax, for instance
 	// that no key is defined twice.
 	var discard map[string]any

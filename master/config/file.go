@@ -53,12 +53,19 @@ func Load(path string, run Run) (Config, error) { return NewFile(path).Load(run)
 
 // Load does what the function Load does. Reading takes at most some 10 seconds;
 // what comes after it takes as long as file systems do that programs are on.
-func (f *File) Load(run Run) (Config, error) {
+func (f *File) Load(run Run) (Config, error) { return f.load(run, nil) }
+
+// LoadAgain does what Load does, with the same Run, after another load. What the
+// file says as it did then, and nothing else goes into that may have changed, it
+// takes from there.
+func (f *File) LoadAgain(base *Base) (Config, error) { return f.load(base.Config.Run, base) }
+
+func (f *File) load(run Run, base *Base) (Config, error) {
 	text, err := f.text()
 	if err != nil {
 		return Config{}, fmt.Errorf("read configuration: %w", err)
 	}
-	return Parse(f.path, text, run)
+	return parse(f.path, text, run, base)
 }
 
 // Stalled reports whether a read has been under way for longer than it may be,

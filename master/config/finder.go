@@ -24,6 +24,7 @@ type finder struct {
 	// blind says that the box cannot be looked into from here. Nothing is said of
 	// its files then.
 	blind bool
+	known *lookups // of programs on this machine
 }
 
 // newFinder returns the finder of a service. It returns no finder if there can be no
@@ -106,7 +107,7 @@ func (f *finder) program(name string) (string, error) {
 	case name == "":
 		return "", errors.New(`"": the name is empty`)
 	case f.view == nil && !(f.blind && filepath.IsAbs(name)):
-		return findProgram(name)
+		return f.known.program(name)
 	case f.blind:
 		return name, nil
 	}
@@ -194,19 +195,20 @@ func findProgram(name string) (string, error) {
 }
 
 // find calls a function with the finder of a service.
-func (s *Service) find(do func(f *finder) error) error {
+func (s *Service) find(known *lookups, do func(f *finder) error) error {
 	f, errs := s.newFinder()
 	if errs != nil {
 		return fmt.Errorf("box: %w", errors.Join(errs...))
 	}
 	defer f.close()
+	f.known = known
 	return do(f)
 }
 
 // FindProgram returns the absolute path that the workers of the service have a program
 // at, as Commands looks for it. The error starts with the name.
 func (s *Service) FindProgram(name string) (path string, err error) {
-	err = s.find(func(f *finder) error {
+	err = s.find(nil, func(f *finder) error {
 		path, err = f.program(name)
 		return err
 	})

@@ -73,7 +73,7 @@ func FromFlags(flags map[string][]string, handler string, program []string, run 
 // override sets the master's keys that Run.Flags give. An error about one of them
 // names the flag and has no place in the file.
 func (c *Config) override(errs *ConfigErrors) {
-	r := reader{scope: "--", at: positions{}, errs: errs}
+	r := reader{scope: "--", errs: errs}
 	for _, k := range masterKeys {
 		texts := c.Flags[k.name]
 		if len(texts) == 0 {
@@ -84,16 +84,13 @@ func (c *Config) override(errs *ConfigErrors) {
 		if after, _ := k.format(c); c.at.has(k.name) && before != after {
 			c.Overridden = append(c.Overridden, k.name)
 		}
-		if c.at == nil {
-			c.at = positions{}
-		}
-		c.at[k.name] = Position{}
+		c.at.set(k.name, Position{})
 	}
 }
 
 // setFlags sets what flags say that are named like the keys, with a prefix.
 func setFlags[T any](prefix string, keys []key[T], to *T, flags map[string][]string, errs *ConfigErrors) {
-	r := reader{scope: prefix, at: positions{}, errs: errs}
+	r := reader{scope: prefix, errs: errs}
 	for _, k := range keys {
 		if texts := flags[prefix+k.name]; len(texts) > 0 {
 			k.decode(&r, to, flagsNode(k.kind, k.list, texts))

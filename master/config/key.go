@@ -52,7 +52,7 @@ func (r *reader) items(key string, n *node) []*node {
 		return nil
 	}
 	for i, item := range n.items {
-		r.at[key+"["+strconv.Itoa(i)+"]"] = item.at
+		r.at.add(key, int32(i), item.at)
 	}
 	return n.items
 }

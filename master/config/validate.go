@@ -49,15 +49,19 @@ func (c *Config) validate(errs *ConfigErrors) {
 	workerMissing := false
 	for i := range c.Services {
 		s := &c.Services[i]
+		if s.kept {
+			continue
+		}
 		v := validator{s.scope(), s.at, errs}
-		if s.at != nil && !s.at.has("listen") && !c.Activated {
-			errs.add(s.at[""], "%slisten is missing, and no socket was passed by a service manager", v.scope)
+		if s.at.inFile() && !s.at.has("listen") && !c.Activated {
+			errs.add(s.at.find(), "%slisten is missing, and no socket was passed by a service manager", v.scope)
 		}
 		s.validate(v)
 		f := s.validateBox(errs)
 		if f == nil {
 			continue // what workers find is not known
 		}
+		f.known = c.known
 		s.validateDirectory(v, f)
 		// One error about the worker binary is enough for all services.
 		if s.Handler == "" || !workerMissing || f.view != nil {
@@ -110,7 +114,7 @@ func (c *Config) validateCommands(s *Service, v validator, f *finder) error {
 // scope returns the start of messages about a service. It is empty with flags,
 // because then there is only one service.
 func (s *Service) scope() string {
-	if s.at == nil {
+	if !s.at.inFile() {
 		return ""
 	}
 	return "service." + tomlKey(s.Name) + ": "
@@ -118,7 +122,7 @@ func (s *Service) scope() string {
 
 // scope returns the start of messages about the master's table.
 func (c *Config) scope() string {
-	if c.at == nil {
+	if !c.at.inFile() {
 		return ""
 	}
 	return "master: "

@@ -57,7 +57,7 @@ func (s *Service) validateHandler(v validator) {
 		v.report("handler", s.Handler, "there is a program as well; only one of them can serve")
 	} else if s.Handler != "" && !slices.Contains(Handlers, s.Handler) {
 		v.report("handler", s.Handler, "there is no such built-in handler (there is: %s); %s",
-			strings.Join(Handlers, ", "), handlerHint(s.Handler, s.at != nil))
+			strings.Join(Handlers, ", "), handlerHint(s.Handler, s.at.inFile()))
 	}
 	switch s.Handoff {
 	case HandoffWorker:

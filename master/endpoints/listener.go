@@ -43,7 +43,7 @@ func (l *Listener) OnClose(f func()) { l.onClose = f }
 
 // LogListening says that connections are accepted from now on.
 func (l *Listener) LogListening() {
-	l.Spec().Owner().Log.Info(logging.EventListening, logging.Local(l.Local()), logging.From(l.origin))
+	l.Spec().Owner().LogOnce(logging.EventListening, logging.Local(l.Local()), logging.From(l.origin))
 }
 
 // close ends accepting. For a socket that the service manager has a copy of it

@@ -3,6 +3,8 @@ package endpoints
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -21,7 +23,9 @@ type Plan struct {
 
 	set       *Set
 	specs     []*service.Spec
-	listeners map[string][]*Listener // by service
+	changed   []*service.Spec        // those whose listeners do not serve them yet
+	removed   []string               // services that have no Spec any more
+	listeners map[string][]*Listener // of those that change, by service
 	leaving   []*Listener            // present ones that are not kept
 	rebound   map[*Listener]bool     // present ones of which each gets a new socket in its place
 	others    []listen.Controller    // of this process, and about to be closed
@@ -36,15 +40,19 @@ type Plan struct {
 // others, which are sockets of this process that the caller is going to close.
 func (s *Set) Plan(specs []*service.Spec, others ...listen.Controller) (plan *Plan, err error) {
 	p := &Plan{set: s, specs: specs, listeners: map[string][]*Listener{}, others: others, heirs: map[*Listener]*Listener{}}
+	p.changed, p.removed = s.changes(specs)
+	if err := s.checkLimits(p.changed); err != nil {
+		return nil, fmt.Errorf("bind: %w", err)
+	}
 	defer func() {
 		if err != nil {
 			p.Discard()
 		}
 	}()
-	present := s.byEndpoint()
-	p.leaving = s.leavingWithout(specs, present)
-	p.rebound = s.reboundBy(specs, present)
-	for _, spec := range specs {
+	present := s.byEndpoint(p)
+	p.leaving = s.leavingWithout(p.changed, present)
+	p.rebound = s.reboundBy(p.changed, present)
+	for _, spec := range p.changed {
 		for i, at := range s.endpointsOf(spec) {
 			if listeners := present[at]; len(listeners) > 0 {
 				if err := p.keep(spec, listeners); err != nil {
@@ -69,6 +77,31 @@ func (s *Set) Plan(specs []*service.Spec, others ...listen.Controller) (plan *Pl
 	}
 	p.findHeirs()
 	return p, nil
+}
+
+// changes returns the Specs whose listeners have to change, and the services that
+// have listeners and no Spec. Of thousands of services a reload leaves most alone.
+func (s *Set) changes(specs []*service.Spec) (changed []*service.Spec, removed []string) {
+	stay := make(map[string]bool, len(specs))
+	for _, spec := range specs {
+		stay[spec.Name] = true
+		if !s.serves(spec) {
+			changed = append(changed, spec)
+		}
+	}
+	for _, name := range s.order {
+		if !stay[name] && len(s.listeners[name]) > 0 {
+			removed = append(removed, name)
+		}
+	}
+	return changed, removed
+}
+
+// serves reports whether all listeners of a Spec are there already, and clients
+// reach them.
+func (s *Set) serves(spec *service.Spec) bool {
+	listeners := s.listeners[spec.Name]
+	return len(listeners) > 0 && !slices.ContainsFunc(listeners, func(l *Listener) bool { return l.Spec() != spec || l.Lost() != nil })
 }
 
 // keep takes the present listeners of an endpoint into the plan. Those that get a
@@ -121,6 +154,23 @@ func (p *Plan) makingRoom(port uint16) []listen.Controller {
 		}
 	}
 	return sockets
+}
+
+// names returns the services whose listeners change.
+func (p *Plan) names() []string {
+	names := slices.Clone(p.removed)
+	for _, spec := range p.changed {
+		names = append(names, spec.Name)
+	}
+	return names
+}
+
+// of returns the listeners that a Spec is to have.
+func (p *Plan) of(spec *service.Spec) []*Listener {
+	if listeners := p.listeners[spec.Name]; listeners != nil {
+		return listeners
+	}
+	return p.set.listeners[spec.Name]
 }
 
 // Discard closes what the plan has opened.
@@ -212,7 +262,7 @@ func (p *Plan) bind(at config.Address, resolved []config.Address, o listen.Optio
 // again for which service that is.
 func (s *Set) Commit(p *Plan) (closed []*Listener, left []*service.Service) {
 	kept := map[*Listener]bool{}
-	for _, spec := range p.specs {
+	for _, spec := range p.changed {
 		for _, l := range p.listeners[spec.Name] {
 			kept[l] = true
 			if l.options != spec.Options {
@@ -227,12 +277,23 @@ func (s *Set) Commit(p *Plan) (closed []*Listener, left []*service.Service) {
 		}
 	}
 	left = append(left, s.inherit(p)...)
-	for _, l := range s.All() {
-		if !kept[l] {
-			closed = append(closed, l)
-		}
+	changes := map[string]bool{}
+	for _, name := range p.names() {
+		changes[name] = true
 	}
-	s.listeners, s.order = p.listeners, nil
+	for _, name := range s.order {
+		if !changes[name] {
+			continue
+		}
+		for _, l := range s.listeners[name] {
+			if !kept[l] {
+				closed = append(closed, l)
+			}
+		}
+		delete(s.listeners, name)
+	}
+	maps.Copy(s.listeners, p.listeners)
+	s.order = make([]string, 0, len(p.specs))
 	for _, spec := range p.specs {
 		s.order = append(s.order, spec.Name)
 	}

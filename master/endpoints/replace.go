@@ -35,11 +35,12 @@ func (l *Listener) reopen(o listen.Options, others []listen.Controller) (*Listen
 	return &Listener{Listener: socket, endpoint: l.endpoint, options: o, closed: make(chan struct{})}, nil
 }
 
-// byEndpoint returns the listeners in force by what they were opened for.
-func (s *Set) byEndpoint() map[endpoint][]*Listener {
+// byEndpoint returns the listeners of the services that a plan changes or removes,
+// by what they were opened for.
+func (s *Set) byEndpoint(p *Plan) map[endpoint][]*Listener {
 	present := map[endpoint][]*Listener{}
-	for _, listeners := range s.listeners {
-		for _, l := range listeners {
+	for _, name := range p.names() {
+		for _, l := range s.listeners[name] {
 			present[l.endpoint] = append(present[l.endpoint], l)
 		}
 	}
@@ -86,11 +87,14 @@ func (s *Set) reboundBy(specs []*service.Spec, present map[endpoint][]*Listener)
 // one of another service that has all of its addresses. A client that came to
 // one address is never given to a service that listens at other ones only.
 func (p *Plan) findHeirs() {
+	if !slices.ContainsFunc(p.leaving, func(l *Listener) bool { return l.AddrPort().IsValid() }) {
+		return
+	}
 	equal := map[netip.AddrPort]*Listener{}
 	wild, all := map[uint16][]*Listener{}, map[uint16][]*Listener{} // by port
 	service := map[*Listener]string{}
 	for _, spec := range p.specs {
-		for _, l := range p.listeners[spec.Name] {
+		for _, l := range p.of(spec) {
 			at := l.AddrPort()
 			if !at.IsValid() {
 				continue

@@ -11,10 +11,10 @@ func (s *Spec) fitBox(handler string, boxes Boxes) (made process.Box, confines b
 	if boxes == nil {
 		return nil, false, nil
 	}
-	if made, s.missing, err = boxes.Fit(s.Name, &s.Box, handler); err != nil || made == nil {
+	if made, s.missing, err = boxes.Fit(s.Name, s.Box, handler); err != nil || made == nil {
 		return nil, false, err
 	}
-	left := s.Box
+	left := *s.Box
 	for _, m := range s.missing {
 		left = left.Without(m.Key)
 	}

@@ -56,17 +56,26 @@ func (f *Files) stderr(s config.Stderr) (*os.File, error) {
 //
 // Files are the descriptors that workers inherit. The caller keeps them open.
 //
+// before returns the Specs in force by their names, and is nil without any. Those of
+// services that the load of cfg has kept (config.Service.Kept) are taken from there.
+//
 // An error names the service, and what of it cannot be had. One of the type
 // *box.LackError names all services whose boxes lack something.
-func Compile(cfg *config.Config, files Files) ([]*Spec, error) {
+func Compile(cfg *config.Config, files Files, before func(name string) *Spec) ([]*Spec, error) {
 	commands, err := cfg.Commands()
 	if err != nil {
 		return nil, err
 	}
 	specs := make([]*Spec, len(cfg.Services))
 	var lacking box.LackError
-	for i, configured := range cfg.Services {
-		specs[i], err = compile(cfg, configured, commands[i], files)
+	common := texts{}
+	for i := range cfg.Services {
+		configured := &cfg.Services[i]
+		if configured.Kept() {
+			specs[i] = before(configured.Name)
+			continue
+		}
+		specs[i], err = compile(cfg, *configured, commands[i], files, common)
 		if lacks, ok := errors.AsType[box.Lacks](err); ok {
 			lacking.Add(configured.Name, lacks) // of all services: it may take a new unit to mend it
 		} else if err != nil {
@@ -76,7 +85,10 @@ func Compile(cfg *config.Config, files Files) ([]*Spec, error) {
 	if !lacking.IsEmpty() {
 		return nil, &lacking
 	}
-	for _, s := range specs {
+	for i, s := range specs {
+		if cfg.Services[i].Kept() {
+			continue
+		}
 		if s.Addresses, err = resolve(s.Listen); err != nil {
 			return nil, fmt.Errorf("bind service %s: %w", s.Name, err)
 		}
@@ -93,13 +105,13 @@ func Compile(cfg *config.Config, files Files) ([]*Spec, error) {
 	return specs, nil
 }
 
-func compile(cfg *config.Config, configured config.Service, commands config.Commands, files Files) (*Spec, error) {
+func compile(cfg *config.Config, configured config.Service, commands config.Commands, files Files, common texts) (*Spec, error) {
 	if cfg.Once {
 		// A single connection has no use for spares, and a debugger has none
 		// for workers that it did not ask for.
 		configured.MinSpares, configured.MaxSpares, configured.ConnectionsPerWorker = 0, 0, 1
 	}
-	s := &Spec{Service: configured, environment: baseEnvironment(configured.Name, configured.Env)}
+	s := &Spec{Service: configured, environment: common.environment(configured.Name, configured.Env)}
 	var ids lookups
 	var err error
 	if s.proxies, err = ids.peers(configured.ProxyProtocol); err != nil {
@@ -150,7 +162,7 @@ func compile(cfg *config.Config, configured config.Service, commands config.Comm
 			r.command = &c
 		}
 		if len(r.Env) > 0 {
-			r.environment = baseEnvironment(configured.Name, configured.Env, r.Env)
+			r.environment = common.environment(configured.Name, configured.Env, r.Env)
 		}
 		s.rules = append(s.rules, r)
 	}

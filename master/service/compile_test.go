@@ -58,7 +58,7 @@ func TestCompileErrors(t *testing.T) {
 	} {
 		cfg := servicetest.Config(t, "[service.test]\n"+cat)
 		change(&cfg.Services[0])
-		if _, err := service.Compile(&cfg, files); err == nil || !strings.HasPrefix(err.Error(), want) {
+		if _, err := service.Compile(&cfg, files, nil); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
@@ -76,11 +76,11 @@ func TestEqualComparesAccounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	after.Services[0].ProxyProtocol = []config.PeerSet{other}
-	a, err := service.Compile(&before, files)
+	a, err := service.Compile(&before, files, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := service.Compile(&after, files)
+	b, err := service.Compile(&after, files, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func TestEqual(t *testing.T) {
 func TestCompileOnce(t *testing.T) {
 	cfg := servicetest.Config(t, "[service.test]\n"+cat+"handoff = 'worker'\nspares = 4\nconnections-per-worker = 9\nmax-connections = 50\noverflow = 'refuse'\n")
 	cfg.Once = true
-	specs, err := service.Compile(&cfg, files)
+	specs, err := service.Compile(&cfg, files, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

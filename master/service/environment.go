@@ -10,10 +10,21 @@ import (
 	"github.com/preforkd/preforkd/master/listen"
 )
 
-// baseEnvironment returns the part of a service's environment that is the same
+// texts holds strings that thousands of services may have in common, each once.
+type texts map[string]string
+
+func (t texts) shared(s string) string {
+	if known, ok := t[s]; ok {
+		return known
+	}
+	t[s] = s
+	return s
+}
+
+// environment returns the part of a service's environment that is the same
 // for every connection. Entries of the lists are "NAME=value", or "NAME" for
 // the master's own value. A later list wins over an earlier one.
-func baseEnvironment(service string, lists ...[]string) []string {
+func (t texts) environment(service string, lists ...[]string) []string {
 	var env []string
 	for _, list := range append([][]string{ipc.InheritedEnv}, lists...) {
 		for _, entry := range list {
@@ -29,10 +40,11 @@ func baseEnvironment(service string, lists ...[]string) []string {
 			env = append(env, entry)
 		}
 	}
-	return append(env,
-		ipc.EnvService+"="+service,
-		ipc.EnvVersion+"="+ipc.Version,
-	)
+	for i := range env {
+		env[i] = t.shared(env[i])
+	}
+	env = append(env, ipc.EnvService+"="+service, t.shared(ipc.EnvVersion+"="+ipc.Version))
+	return slices.Clone(env)
 }
 
 // connectionEnvironment returns base and what is known of a connection. live is

@@ -77,6 +77,9 @@ func (l *lookups) rules(s *config.Service, effects []*Rule) (*admit.Rules, error
 			return nil, fmt.Errorf("rule %d: %w", i+1, err)
 		}
 	}
+	if len(s.Allow)+len(s.Deny)+len(s.Rules) == 0 {
+		return nil, nil // everybody
+	}
 	return &rules, nil
 }
 

@@ -26,10 +26,11 @@ import (
 //  5. the Spec in force;
 //  6. whether the log has said that its workers are not fully confined;
 //  7. whether the master cannot tell how long connections have been idle;
-//  8. of which keys of its box the log has said that they are missing here.
+//  8. of which keys of its box the log has said that they are missing here;
+//  9. which configuration it was part of last.
 type Service struct {
 	Name     string
-	Log      *zap.Logger // with the service's name
+	Log      *zap.Logger // with the service's name, which takes a kilobyte from its first event on
 	Gate     *admit.Gate
 	Ledger   ledger.Ledger
 	Refusals admit.Refusals
@@ -42,14 +43,19 @@ type Service struct {
 	// IdleUnknown belongs to the master's loop.
 	IdleUnknown IdleUnknown
 
+	// Generation is the number of the last configuration that the service was part of.
+	// It belongs to the master's loop.
+	Generation uint64
+
 	// missingTold holds keys of the box. It belongs to the master's loop.
 	missingTold map[string]bool
 
+	log  *zap.Logger // of the master
 	spec atomic.Pointer[Spec]
 
 	mu       sync.Mutex // guards what follows
 	draining bool
-	drained  chan struct{} // closed by Drain; another one after Resume
+	drained  chan struct{} // closed by Drain; another one after Resume; nil before somebody asks for it
 }
 
 // An IdleUnknown is why the master cannot tell how long connections of a service
@@ -73,11 +79,16 @@ func (u *IdleUnknown) Reason() error { return u.reason }
 // New returns a service that has no Spec in force yet.
 func New(name string, policy admit.Policy, log *zap.Logger) *Service {
 	return &Service{
-		Name:    name,
-		Log:     log.With(logging.Service(name)),
-		Gate:    admit.NewGate(policy, time.Now(), rand.Float64),
-		drained: make(chan struct{}),
+		Name: name,
+		Log:  log.WithLazy(logging.Service(name)),
+		log:  log,
+		Gate: admit.NewGate(policy, time.Now(), rand.Float64),
 	}
+}
+
+// LogOnce logs what every service has an event of, also those that have none after it.
+func (s *Service) LogOnce(event string, fields ...zap.Field) {
+	s.log.Info(event, append([]zap.Field{logging.Service(s.Name)}, fields...)...)
 }
 
 // SetOwner makes the service the one that a Spec belongs to. It comes before anybody
@@ -94,7 +105,7 @@ func (s *Service) Install(spec *Spec, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.draining {
-		s.draining, s.drained = false, make(chan struct{})
+		s.draining, s.drained = false, nil
 	}
 }
 
@@ -105,8 +116,13 @@ func (s *Service) Replace(spec *Spec) { s.spec.Store(spec) }
 // MissingNews returns what the box of the Spec in force lacks and did not lack when
 // it was last asked, for the log.
 func (s *Service) MissingNews() (news []*box.MissingError) {
+	missing := s.Spec().MissingFromBox()
+	if len(missing) == 0 {
+		s.missingTold = nil
+		return nil
+	}
 	told := map[string]bool{}
-	for _, m := range s.Spec().MissingFromBox() {
+	for _, m := range missing {
 		told[m.Key] = true
 		if !s.missingTold[m.Key] {
 			news = append(news, m)
@@ -125,6 +141,9 @@ func (s *Service) Drain() bool {
 		return false
 	}
 	s.draining = true
+	if s.drained == nil {
+		s.drained = make(chan struct{})
+	}
 	close(s.drained)
 	return true
 }
@@ -140,6 +159,9 @@ func (s *Service) Draining() bool {
 func (s *Service) Drained() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.drained == nil {
+		s.drained = make(chan struct{})
+	}
 	return s.drained
 }
 

@@ -82,6 +82,9 @@ func (s *Spec) InBox(b process.Box) *Spec {
 	return again
 }
 
+// IsCopy reports whether the Spec was made by InBox.
+func (s *Spec) IsCopy() bool { return s.original != nil }
+
 // Original returns a Spec that means the same as the one that InBox was called of, or nil.
 func (s *Spec) Original() *Spec {
 	if s.original == nil {
@@ -168,6 +171,9 @@ func (s *Spec) MayRefuse() bool {
 // have another number by now. Resolved addresses do not count, because the
 // listeners of an address stay what they are.
 func (s *Spec) Equal(other *Spec) bool {
+	if s == other {
+		return true
+	}
 	if s.original != nil {
 		return s.original.Equal(other)
 	}

@@ -1,12 +1,13 @@
 package threads
 
 import (
+	"os"
 	"runtime"
 	"sync"
 )
 
-// Preallocate makes the Go runtime hold at least n threads, most of them
-// idle.
+// Preallocate makes this process hold n threads, most of them idle. Those count
+// that it has already, such as the runtime's own.
 //
 // Go makes a thread when it needs one, and it ends the whole process when the
 // system refuses. Where RLIMIT_NPROC or the pids controller of a cgroup refuses
@@ -14,16 +15,29 @@ import (
 // it makes its threads at the start. The runtime reuses threads that exist and
 // never gives them back.
 func Preallocate(n int) {
-	var all, done sync.WaitGroup
-	all.Add(n)
-	for range n {
+	release := make(chan struct{})
+	var done sync.WaitGroup
+	// Where the threads cannot be counted there are n at least.
+	for made := 0; made < n && count() < n; made++ {
+		begun := make(chan struct{})
 		done.Go(func() {
 			// Each locked goroutine that waits needs a thread of its own.
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
-			all.Done()
-			all.Wait()
+			close(begun)
+			<-release
 		})
+		<-begun
 	}
+	close(release)
 	done.Wait()
+}
+
+// count returns how many threads this process has, 0 if the kernel does not tell.
+func count() int {
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return 0
+	}
+	return len(tasks)
 }

@@ -40,7 +40,7 @@ func (p *Pool) Assign(c *service.Connection, now time.Time) *Worker {
 		}
 		// It is dead or dying, or has stopped reading. The reaper hears of its
 		// exit; a live one is ended when it has been broken for too long.
-		p.leaving[w] = true
+		p.noteLeaving(w)
 	}
 	if p.max > 0 {
 		p.lastMiss = now
@@ -157,7 +157,7 @@ func (p *Pool) ChannelClosed(w *Worker, now time.Time) {
 	case Idle:
 		p.remove(w)
 		w.enter(Broken, now)
-		p.leaving[w] = true
+		p.noteLeaving(w)
 	case Assigned:
 		if w.hungUpAt.IsZero() {
 			w.hungUpAt = now

@@ -24,7 +24,7 @@ import (
 type Pool struct {
 	spec     *service.Spec
 	min, max int
-	wake     chan struct{} // of the goroutine that fills the pool; holds one
+	wake     chan struct{} // of the goroutine that fills the pool; holds one; nil if the Spec has no spares
 
 	mu           sync.Mutex       // guards what follows
 	idle         []*Worker        // ready, the longest waiting first
@@ -40,10 +40,11 @@ type Pool struct {
 
 // NewPool returns an empty pool for the spares of a Spec.
 func NewPool(spec *service.Spec) *Pool {
-	return &Pool{
-		spec: spec, min: spec.MinSpares, max: spec.MaxSpares, target: spec.MinSpares,
-		wake: make(chan struct{}, 1), leaving: map[*Worker]bool{},
+	p := &Pool{spec: spec, min: spec.MinSpares, max: spec.MaxSpares, target: spec.MinSpares}
+	if p.max > 0 {
+		p.wake = make(chan struct{}, 1)
 	}
+	return p
 }
 
 // Spec returns what the spares of the pool are started by.
@@ -183,8 +184,16 @@ func (p *Pool) retire(w *Worker, now time.Time) {
 // that connection's slot stands for it. Both locks are held.
 func (p *Pool) markLeaving(w *Worker) {
 	if w.conn == nil {
-		p.leaving[w] = true
+		p.noteLeaving(w)
 	}
+}
+
+// noteLeaving counts a worker among those that leave. The lock is held.
+func (p *Pool) noteLeaving(w *Worker) {
+	if p.leaving == nil {
+		p.leaving = map[*Worker]bool{}
+	}
+	p.leaving[w] = true
 }
 
 // remove takes a worker out of the idle ones, if it is there. The lock is held.

@@ -22,7 +22,7 @@ const (
 	servicesClients = 4
 
 	// otherFiles is what a master has open besides a descriptor for each service.
-	otherFiles = 100
+	otherFiles = 200
 )
 
 // services returns a row for each number of services.

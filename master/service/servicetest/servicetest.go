@@ -50,7 +50,7 @@ func Specs(t rapid.TB, text string) []*service.Spec {
 	if err != nil {
 		t.Fatal(err)
 	}
-	specs, err := service.Compile(&cfg, service.Files{Null: file, Stderr: Stderr{file}})
+	specs, err := service.Compile(&cfg, service.Files{Null: file, Stderr: Stderr{file}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
