@@ -33,6 +33,7 @@ var serviceKeys = []key[Service]{
 	oomScoreAdjustKey(),
 	textKey("directory", "PATH", "start workers in the directory `PATH`", func(s *Service) *string { return &s.Directory }),
 	envKey(func(s *Service) *[]string { return &s.Env }),
+	processorsKey(),
 	choiceKey("stderr", "where workers' fd 2 leads: `STDERR` is inherit (to the master's), null, or log (into the log, line by line)",
 		func(s *Service) *Stderr { return &s.Stderr }, StderrInherit, StderrNull, StderrLog),
 	logKey(func(s *Service) *ConnectionLog { return &s.Log }),
