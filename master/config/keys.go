@@ -279,6 +279,10 @@ func autoKey[T any](k key[T], field func(*T) *OptionalInt) key[T] {
 			*field(to) = OptionalInt{}
 			return
 		}
+		if n.kind == kindText {
+			r.report(k.name, n, "must be %s or %s", kindInteger, auto)
+			return
+		}
 		field(to).Set = true
 		decode(r, to, n)
 	}

@@ -27,7 +27,7 @@ func processorsKey() key[Service] {
 // completeProcessors decides what auto means. What env says is left alone, and so is a
 // worker binary of somebody's own.
 func (c *Config) completeProcessors(s *Service) {
-	if s.Handler != "" && c.hasOwnWorkerBinary() && !setsProcessors(s.Env) {
+	if !s.WorkerProcessors.Set && s.Handler != "" && c.hasOwnWorkerBinary() && !setsProcessors(s.Env) {
 		s.WorkerProcessors = OptionalInt{true, handlerProcessors}
 	}
 }
