@@ -113,6 +113,9 @@
 //	//go:debug containermaxprocs=0
 //	//go:debug updatemaxprocs=0
 //
+// One processor is enough for a handler that waits for one client. worker-processors = 1
+// of the service gives it as many, and the runtime starts and waits for less.
+//
 // # What it owns
 //
 // The package owns the connection and the control channel for the whole life of the

@@ -165,7 +165,7 @@ func tellDenied(r *process.Remains) {
 // boxEnvironment returns this process's environment with what the service adds.
 func boxEnvironment(s *config.Service) []string {
 	env := os.Environ()
-	for _, entry := range s.Env {
+	for _, entry := range s.Environment() {
 		if strings.Contains(entry, "=") {
 			env = append(env, entry) // of two, the last one counts
 		}

@@ -25,6 +25,7 @@ func boxFile(t *testing.T) string {
 listen = ["127.0.0.1:0"]
 program = ["/bin/cat"]
 env = ["GREETING=hello"]
+worker-processors = 3
 umask = "027"
 box.preset = "strict"
 [service.two]
@@ -55,7 +56,7 @@ func TestBoxCommand(t *testing.T) {
 	}{
 		{"nothing", []string{"one", "--", "true"}, 0, "", ""},
 		{"the user's number", []string{"one", "--", "sh", "-c", `[ "$(id -u)" -ge 61184 ] && [ "$(id -u)" -le 61439 ] && [ "$(id -u)" = "$(id -g)" ] && echo pool`}, 0, "pool\n", ""},
-		{"environment and umask", []string{"one", "--", "sh", "-c", `echo "$GREETING"; umask; echo "$PATH" | grep -c /`}, 0, "hello\n0027\n1\n", ""},
+		{"environment and umask", []string{"one", "--", "sh", "-c", `echo "$GREETING $GOMAXPROCS"; umask; echo "$PATH" | grep -c /`}, 0, "hello 3\n0027\n1\n", ""},
 		{"private files", []string{"one", "--", "sh", "-c", `echo x >/tmp/x && echo /tmp/*; ls /home; echo x >/etc/x || echo denied`}, 0, "/tmp/x\ndenied\n", "*cannot create /etc/x"},
 		{"private processes", []string{"one", "--", "sh", "-c", `for p in /proc/[0-9]*; do echo "${p#/proc/}"; done; exit 0`}, 0, "2\n", ""},
 		{"own code", []string{"one", "--", "sh", "-c", "exit 7"}, 7, "", ""},

@@ -69,6 +69,9 @@ func TestEnvironment(t *testing.T) {
 			}.Start(t)
 			m.StopSignal = syscall.SIGQUIT
 			common := []string{"LANG=C.UTF-8", "TZ=Antarctica/Troll", "PATH=" + os.Getenv("PATH"), "PREFORKD_SERVICE=" + m.Listeners[0].Service}
+			if name == "worker" {
+				common = append(common, "GOMAXPROCS=1")
+			}
 
 			// What systemd's handoff adds to it, with the program's own pid.
 			listen := func(pid int) []string {

@@ -67,10 +67,9 @@ func (c *Config) HandlerPath(s *Service) (string, error) {
 }
 
 // ServesHandler reports whether preforkd's own worker binary serves the connections of a
-// service by itself: no tool is put in front of it, and worker-binary names no program of
-// another name, which is somebody's own.
+// service by itself: no tool is put in front of it.
 func (c *Config) ServesHandler(s *Service) bool {
-	return s.Handler != "" && len(c.Wrap) == 0 && (c.WorkerBinary == "" || filepath.Base(c.WorkerBinary) == workerName)
+	return s.Handler != "" && len(c.Wrap) == 0 && c.hasOwnWorkerBinary()
 }
 
 // RuleCommand returns the command for a connection under a rule that has a

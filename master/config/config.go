@@ -99,7 +99,8 @@ type Service struct {
 	Umask               FileMode
 	OOMScoreAdjust      OptionalInt
 	Directory           string
-	Env                 []string // "NAME=value", or "NAME" for the master's own value
+	Env                 []string    // "NAME=value", or "NAME" for the master's own value
+	WorkerProcessors    OptionalInt // GOMAXPROCS of workers
 	Stderr              Stderr
 
 	// Log is of which connections the log tells.

@@ -79,6 +79,7 @@ func DefaultRule() Rule { return Rule{Action: ActionAllow} }
 func (c *Config) Complete() {
 	for i := range c.Services {
 		c.Services[i].complete()
+		c.completeProcessors(&c.Services[i])
 	}
 }
 

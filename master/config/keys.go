@@ -33,6 +33,7 @@ var serviceKeys = []key[Service]{
 	oomScoreAdjustKey(),
 	textKey("directory", "PATH", "start workers in the directory `PATH`", func(s *Service) *string { return &s.Directory }),
 	envKey(func(s *Service) *[]string { return &s.Env }),
+	processorsKey(),
 	choiceKey("stderr", "where workers' fd 2 leads: `STDERR` is inherit (to the master's), null, or log (into the log, line by line)",
 		func(s *Service) *Stderr { return &s.Stderr }, StderrInherit, StderrNull, StderrLog),
 	logKey(func(s *Service) *ConnectionLog { return &s.Log }),
@@ -276,6 +277,10 @@ func autoKey[T any](k key[T], field func(*T) *OptionalInt) key[T] {
 	k.decode = func(r *reader, to *T, n *node) {
 		if n.text == auto {
 			*field(to) = OptionalInt{}
+			return
+		}
+		if n.kind == kindText {
+			r.report(k.name, n, "must be %s or %s", kindInteger, auto)
 			return
 		}
 		field(to).Set = true

@@ -117,6 +117,11 @@ func TestMistakesInFiles(t *testing.T) {
 		{"mode as a number", service + "umask = 22\n", `umask 22: must be a string`, false},
 		{"variable", service + "env = ['A=1', '=2']\n", `f:4:15: service.a: env "=2": must be "NAME=value"`, false},
 		{"variable twice", service + "env = ['A=1', 'A']\n", `f:4:15: service.a: env "A": A is set twice`, false},
+		{"no processors", service + "worker-processors = 0\n", `f:4:21: service.a: worker-processors 0: must be at least 1`, false},
+		{"too many processors", service + "worker-processors = 1025\n", `f:4:21: service.a: worker-processors 1025: must be at most 1024`, false},
+		{"processors in words", service + "worker-processors = 'all'\n", `f:4:21: service.a: worker-processors "all": must be an integer or auto`, false},
+		{"processors twice", service + "env = ['GOMAXPROCS=2']\nworker-processors = 2\n", `f:5:21: service.a: worker-processors 2: sets GOMAXPROCS, which env sets as well; only one of them can be given`, false},
+		{"processors twice, master's own", program + "env = ['GOMAXPROCS']\nworker-processors = 2\n", `f:5:21: service.a: worker-processors 2: sets GOMAXPROCS`, false},
 		{"reserved variable", service + "env = ['PROTO=x']\n", `env "PROTO=x": PROTO is set by preforkd`, false},
 		{"exit code", service + "penalty-exit-codes = [0]\n", `f:4:23: service.a: penalty-exit-codes 0: must be at least 1`, false},
 		{"signal", service + "penalty-signals = ['SEGFAULT']\n", `penalty-signals "SEGFAULT": must be the name of a signal`, false},
@@ -232,6 +237,7 @@ handoff = "worker"
 ` + others + `umask = "027"
 directory = "/"
 env = ["A=1", "B", "C="]
+worker-processors = 3
 min-spares = 1
 max-spares = 3
 connections-per-worker = 5

@@ -87,7 +87,7 @@ func (c *Config) validateCommands(s *Service, v validator, f *finder) error {
 		}
 		v.errs.add(at, "%s%v", v.scope, err)
 	} else {
-		v.validateSize(commands, spares, s.Env)
+		v.validateSize(commands, spares, s.Environment())
 	}
 	for i := range s.Rules {
 		r := &s.Rules[i]
@@ -105,7 +105,7 @@ func (c *Config) validateCommands(s *Service, v validator, f *finder) error {
 		}
 		if len(r.Env)+len(r.Program) > 0 {
 			// A rule's program is no spare's.
-			of.validateSize(changed, spares && len(r.Program) == 0, s.Env, r.Env)
+			of.validateSize(changed, spares && len(r.Program) == 0, s.Environment(), r.Env)
 		}
 	}
 	return err

@@ -31,6 +31,7 @@ func (s *Service) validate(v validator) {
 	s.validateName(v)
 	s.validateHandler(v)
 	s.validateProcess(v)
+	s.validateProcessors(v)
 	s.validateSpares(v)
 	s.validateLimits(v)
 	s.validateSockets(v)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -19,7 +20,7 @@ import (
 const monitorSlack = 200 * time.Microsecond
 
 // usualSlack is what the threads have that are no children of a relaxed monitor, in ns; 0
-// until RelaxMonitor.
+// until RelaxMonitor, and where that leaves the slack of this program alone.
 var usualSlack atomic.Int64
 
 // RelaxMonitor lets the thread of Go's runtime that watches the others (sysmon) nap for
@@ -28,10 +29,12 @@ var usualSlack atomic.Int64
 // millisecond that is a quarter of what a master does. The monitor starts no processes,
 // but threads, when others are in system calls that wait, and these and what they start
 // inherit its timer slack (PR_SET_TIMERSLACK, prctl(2)). So what Start returns gets back
-// what is usual. Threads that a program will need should be there before.
+// what is usual, and so does what StartUsual starts. Threads that a program will need
+// should be there before.
 //
 // It takes CAP_SYS_NICE to change another thread's (proc_pid_timerslack_ns(5)). The error
-// says why it stays as it was.
+// says why it stays as it was. StartRelaxed does without. Who started this program with a
+// slack of as much, or with none (a real-time policy), has decided, and nothing changes.
 func RelaxMonitor() error {
 	tid, err := monitor()
 	if err != nil {
@@ -43,20 +46,58 @@ func RelaxMonitor() error {
 		return err
 	}
 	slack, err := strconv.ParseInt(strings.TrimSpace(string(usual)), 10, 64)
-	if err != nil {
+	if err != nil || slack == 0 || slack >= monitorSlack.Nanoseconds() {
 		return err
 	}
 	usualSlack.Store(slack)
 	return os.WriteFile(fmt.Sprintf("/proc/%d/timerslack_ns", tid), fmt.Append(nil, monitorSlack.Nanoseconds()), 0)
 }
 
-// resetSlack gives the calling thread the usual timer slack.
-func resetSlack() error {
-	slack := usualSlack.Load()
-	if slack == 0 {
-		return nil
+// StartUsual calls start, which starts a process on its thread, and that process has the
+// usual timer slack, whoever has started the thread. It returns what start returns.
+func StartUsual(start func() error) error {
+	usual := usualSlack.Load()
+	if usual == 0 {
+		return start()
 	}
-	return os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(slack), 0, 0, 0))
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	setSlack(usual)
+	return start()
+}
+
+// StartRelaxed is StartUsual for a process of Go that starts no other: its threads have
+// the slack of a relaxed monitor, all of them, because its monitor gets it from the main
+// thread before main begins, and may change no other thread without CAP_SYS_NICE. What is
+// a fifth of a millisecond to threads that wait for a client is an eighth of the worker's
+// CPU time to the monitor.
+//
+// It is not for programs that may start others. There, any thread may be the one that
+// forks, and may have been started by the monitor.
+func StartRelaxed(start func() error) error {
+	usual := usualSlack.Load()
+	if usual == 0 {
+		return start()
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	setSlack(monitorSlack.Nanoseconds())
+	defer setSlack(usual)
+	return start()
+}
+
+// setSlack gives the calling thread a timer slack in ns. The kernel refuses no value. A
+// filter of system calls may: then the thread keeps what it has, which costs some
+// precision and no more. It does not wait, so Go need not be ready for that.
+func setSlack(slack int64) {
+	_, _, _ = unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, uintptr(slack), 0)
+}
+
+// resetSlack gives the calling thread the usual timer slack.
+func resetSlack() {
+	if usual := usualSlack.Load(); usual != 0 {
+		setSlack(usual)
+	}
 }
 
 // monitor returns the thread id of the monitor. The runtime starts it before anything of

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -121,6 +122,78 @@ func TestNobodyInheritsSlack(t *testing.T) {
 		}
 		if slack := strings.TrimSpace(string(out)); slack != fmt.Sprint(usualSlack.Load()) {
 			t.Fatalf("a child has a slack of %s ns, want %d", slack, usualSlack.Load())
+		}
+	}
+}
+
+// childSlack returns the timer slack of a process that start starts, in ns.
+func childSlack(t *testing.T, start func(func() error) error) string {
+	t.Helper()
+	var out strings.Builder
+	cmd := exec.Cmd{Path: "/bin/cat", Args: []string{"cat", "/proc/self/timerslack_ns"}, Stdout: &out}
+	if err := start(cmd.Start); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(out.String())
+}
+
+// What a process has depends on how it was started, and not on the thread, and the
+// thread has the usual slack afterwards.
+func TestStartOnAThreadOfTheMonitor(t *testing.T) {
+	own, err := os.ReadFile("/proc/self/timerslack_ns")
+	if err != nil {
+		t.Fatal(err)
+	}
+	usual := strings.TrimSpace(string(own))
+	if err := RelaxMonitor(); err == nil { // without CAP_SYS_NICE processes are started so all the same
+		tid, err := monitor()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tighten(t, tid)
+	} else {
+		defer usualSlack.Store(0)
+	}
+	relaxed := fmt.Sprint(monitorSlack.Nanoseconds())
+	for name, c := range map[string]struct {
+		start func(func() error) error
+		want  string
+	}{
+		"usual":   {StartUsual, usual},
+		"relaxed": {StartRelaxed, relaxed},
+		"failed": {func(start func() error) error {
+			if err := StartRelaxed(func() error { return os.ErrNotExist }); err != os.ErrNotExist {
+				t.Errorf("StartRelaxed returned %v", err)
+			}
+			return start()
+		}, usual},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			setSlack(monitorSlack.Nanoseconds())
+			if got := childSlack(t, c.start); got != c.want {
+				t.Errorf("a child has a slack of %s ns, want %s", got, c.want)
+			}
+			if got := slacks(t)[fmt.Sprint(unix.Gettid())]; got != usual {
+				t.Errorf("the thread has a slack of %s ns afterwards, want %s", got, usual)
+			}
+		})
+	}
+}
+
+// A slack that somebody else has given this program is handed on as it is.
+func TestNothingIsRelaxed(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer setSlack(0) // what the thread has inherited
+	for _, start := range []func(func() error) error{StartUsual, StartRelaxed} {
+		setSlack(12345)
+		if got := childSlack(t, start); got != "12345" {
+			t.Errorf("a child has a slack of %s ns", got)
 		}
 	}
 }

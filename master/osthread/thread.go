@@ -45,10 +45,8 @@ func (t *Thread) run(setup func() error, ready chan<- error) {
 		ready <- err
 		return
 	}
-	err := resetSlack()
-	if err == nil {
-		err = setup()
-	}
+	resetSlack()
+	err := setup()
 	ready <- err
 	if err != nil {
 		return

@@ -12,6 +12,7 @@ import (
 
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/executable"
+	"github.com/preforkd/preforkd/master/osthread"
 )
 
 // A Command is the program that serves the connections of a service. Its fields
@@ -25,8 +26,8 @@ type Command struct {
 	// executes once it has its connection. It is empty where Path is the program.
 	Program string
 
-	// Handler says that Path is the worker binary, which serves by itself. A box passes it
-	// the open file: the binary need not be there in the box.
+	// Handler says that Path is the worker binary, which serves by itself and starts no
+	// process. A box passes it the open file: the binary need not be there in the box.
 	Handler bool
 
 	// Control selects the worker handoff. The program then gets the connection
@@ -90,7 +91,8 @@ type Child struct {
 // Start returns when the exec has succeeded or failed. A failed exec also
 // leaves a child to reap, and Start does not return its pid.
 //
-// The child inherits the umask and the capabilities of the calling thread.
+// The child inherits the umask, the capabilities and the timer slack of the calling
+// thread. Only a Handler has the slack that osthread.StartRelaxed gives.
 //
 // The caller must call ReleaseHandle on the child as soon as the goroutine that
 // reaps knows its pid.
@@ -157,7 +159,11 @@ func (c *Command) start(conn *os.File, env []string, message []byte, in *Inside)
 		cmd.Stdin, cmd.Stdout = connection, connection
 	}
 	in.apply(&cmd)
-	err = cmd.Start()
+	if c.Handler {
+		err = osthread.StartRelaxed(cmd.Start)
+	} else {
+		err = cmd.Start()
+	}
 	if err != nil {
 		return nil, err
 	}

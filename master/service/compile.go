@@ -111,7 +111,7 @@ func compile(cfg *config.Config, configured config.Service, commands config.Comm
 		// for workers that it did not ask for.
 		configured.MinSpares, configured.MaxSpares, configured.ConnectionsPerWorker = 0, 0, 1
 	}
-	s := &Spec{Service: configured, environment: common.environment(configured.Name, configured.Env)}
+	s := &Spec{Service: configured, environment: common.environment(configured.Name, configured.Environment())}
 	var ids lookups
 	var err error
 	if s.proxies, err = ids.peers(configured.ProxyProtocol); err != nil {
@@ -162,7 +162,7 @@ func compile(cfg *config.Config, configured config.Service, commands config.Comm
 			r.command = &c
 		}
 		if len(r.Env) > 0 {
-			r.environment = common.environment(configured.Name, configured.Env, r.Env)
+			r.environment = common.environment(configured.Name, configured.Environment(), r.Env)
 		}
 		s.rules = append(s.rules, r)
 	}

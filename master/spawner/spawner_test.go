@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/ipc/needtest"
+	"github.com/preforkd/preforkd/master/osthread"
 	"github.com/preforkd/preforkd/master/process"
 )
 
@@ -30,13 +33,19 @@ func newSpawner(t *testing.T) *Spawner {
 // run starts a shell by the Spawner and returns what it writes to its connection.
 func run(t *testing.T, s *Spawner, umask *uint32, script string) string {
 	t.Helper()
+	return runCommand(t, s, &process.Command{Umask: umask}, script)
+}
+
+// runCommand is run for a command, which it completes.
+func runCommand(t *testing.T, s *Spawner, c *process.Command, script string) string {
+	t.Helper()
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	peer := os.NewFile(uintptr(ends[1]), "peer")
 	defer peer.Close()
-	c := &process.Command{Path: "/bin/sh", Args: []string{"sh", "-c", script}, Stderr: os.Stderr, Umask: umask}
+	c.Path, c.Args, c.Stderr = "/bin/sh", []string{"sh", "-c", script}, os.Stderr
 	conn := os.NewFile(uintptr(ends[0]), "connection")
 	child, err := s.Start(c, conn, nil, nil)
 	conn.Close()
@@ -134,5 +143,59 @@ func TestBareThreads(t *testing.T) {
 		if !strings.HasSuffix(line, "\t0000000000000000") {
 			t.Errorf("a bare thread's child has %q", line)
 		}
+	}
+}
+
+// A program has the usual timer slack, and a built-in handler that of a relaxed monitor,
+// also when the monitor has started the thread that starts them.
+func TestTimerSlack(t *testing.T) {
+	usual := slackOfMainThread(t)
+	if err := osthread.RelaxMonitor(); err != nil {
+		t.Logf("this process keeps its own: %v", err)
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer setSlack(t, 0) // what the thread has inherited
+	const relaxed = 200_000
+	umask := uint32(0o027)
+	for _, all := range []bool{false, true} {
+		s := newSpawner(t)
+		s.allOnThreads = all
+		for _, c := range []struct {
+			name    string
+			command process.Command
+			want    int
+		}{
+			{"program", process.Command{}, usual},
+			{"handler", process.Command{Handler: true}, relaxed},
+			{"program with a umask", process.Command{Umask: &umask}, usual},
+			{"handler with a umask", process.Command{Umask: &umask, Handler: true}, relaxed},
+			{"program after a handler", process.Command{}, usual},
+		} {
+			setSlack(t, relaxed)
+			if got := runCommand(t, s, &c.command, "cat /proc/self/timerslack_ns"); got != fmt.Sprint(c.want) {
+				t.Errorf("all on threads %v, %s: a slack of %s ns, want %d", all, c.name, got, c.want)
+			}
+		}
+	}
+}
+
+// slackOfMainThread returns the timer slack that nobody has changed, in ns.
+func slackOfMainThread(t *testing.T) (ns int) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/timerslack_ns")
+	if err == nil {
+		ns, err = strconv.Atoi(strings.TrimSpace(string(text)))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ns
+}
+
+func setSlack(t *testing.T, ns uintptr) {
+	t.Helper()
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, ns, 0, 0, 0); err != nil {
+		t.Fatal(err)
 	}
 }
