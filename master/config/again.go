@@ -23,6 +23,7 @@ type setting struct {
 	mostBytes    int    // maxTotal
 	oomScore     int    // of the master
 	inPath       map[string]string
+	accounts     map[accountName]account
 }
 
 // settle finds out what services depend on. The master's keys must be there.
@@ -40,7 +41,7 @@ func (c *Config) onMachine() *finder { return &finder{known: c.known} }
 // all but the services.
 func (c Config) InForce() Config {
 	if c.known != nil {
-		c.setting.inPath = c.known.inPath()
+		c.setting.inPath, c.setting.accounts = c.known.inPath(), c.known.accounts
 	}
 	c.Services, c.known = nil, nil
 	return c
@@ -60,13 +61,8 @@ func (c *Config) take(base *Base, of *section, d digest) (s Service, ok bool) {
 		was.mostBytes != is.mostBytes || was.oomScore != is.oomScore {
 		return s, false
 	}
-	if !c.findsSame(base, before.Program) {
+	if !c.findsSame(base, before) {
 		return s, false
-	}
-	for i := range before.Rules {
-		if !c.findsSame(base, before.Rules[i].Program) {
-			return s, false
-		}
 	}
 	s = *before
 	s.moveTo(of.line)
@@ -74,14 +70,55 @@ func (c *Config) take(base *Base, of *section, d digest) (s Service, ok bool) {
 	return s, true
 }
 
-// findsSame reports whether a program is there and where the Base has it.
-func (c *Config) findsSame(base *Base, argv []string) bool {
+// findsSame reports whether all that a service names is on this machine what it was
+// for the Base.
+func (c *Config) findsSame(base *Base, s *Service) bool {
+	was := &base.Config.setting
+	for _, n := range s.accounts() {
+		if c.known.account(n) != was.accounts[n] {
+			return false
+		}
+	}
+	if s.Directory != "" && !c.known.isDirectory(s.Directory) {
+		return false
+	}
+	return c.findsProgram(was, s.Program) && !slices.ContainsFunc(s.Rules, func(r Rule) bool { return !c.findsProgram(was, r.Program) })
+}
+
+// findsProgram reports whether a program is there and where it was.
+func (c *Config) findsProgram(was *setting, argv []string) bool {
 	if len(argv) == 0 {
 		return true
 	}
 	path, err := c.known.program(argv[0])
-	before, inPath := base.Config.setting.inPath[argv[0]]
+	before, inPath := was.inPath[argv[0]]
 	return err == nil && (!inPath || path == before)
+}
+
+// accounts returns the users and groups that the service names.
+func (s *Service) accounts() (names []accountName) {
+	add := func(group bool, list ...string) {
+		for _, name := range list {
+			if name != "" {
+				names = append(names, accountName{group, name})
+			}
+		}
+	}
+	add(false, s.User, s.SocketOwner)
+	add(true, s.Group, s.SocketGroup)
+	add(true, s.SupplementaryGroups...)
+	peers := func(list []PeerSet) {
+		for _, p := range list {
+			add(p.Unix == UnixGID, p.Account)
+		}
+	}
+	for _, list := range [][]PeerSet{s.Allow, s.Deny, s.PenaltyExempt, s.ProxyProtocol} {
+		peers(list)
+	}
+	for i := range s.Rules {
+		peers(s.Rules[i].From)
+	}
+	return names
 }
 
 // Kept reports whether the service means what the one of its name in the Base of
@@ -101,16 +138,11 @@ func (s *Service) moveTo(line int) {
 }
 
 // findFromTextAlone finds out whether nothing outside of the file goes into the
-// service but its programs and the setting: no account, no name of a host, no
-// directory, no box.
+// service but what findsSame looks at, and the setting: no name of a host and no
+// box.
 func (s *Service) findFromTextAlone() {
-	named := func(p PeerSet) bool { return p.Account != "" }
-	s.fromTextAlone = s.User == "" && s.Group == "" && len(s.SupplementaryGroups) == 0 && s.SocketOwner == "" && s.SocketGroup == "" &&
-		s.Directory == "" && !s.OOMScoreAdjust.Set &&
-		!slices.ContainsFunc(s.Listen, func(a Address) bool { return a.Host != "" || a.IP.Zone() != "" }) &&
-		!slices.ContainsFunc(slices.Concat(s.Allow, s.Deny, s.PenaltyExempt, s.ProxyProtocol), named) &&
-		!slices.ContainsFunc(s.Rules, func(r Rule) bool { return slices.ContainsFunc(r.From, named) }) &&
-		s.Box == &noBox
+	s.fromTextAlone = !s.OOMScoreAdjust.Set && s.Box == &noBox &&
+		!slices.ContainsFunc(s.Listen, func(a Address) bool { return a.Host != "" || a.IP.Zone() != "" })
 }
 
 // shareBox gives services that ask for no box the same one.

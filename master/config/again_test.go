@@ -136,8 +136,11 @@ func TestLoadAgain(t *testing.T) {
 	}
 }
 
-// makeProgram makes a program.
+// makeProgram makes a program, and a directory beside it that may be gone as well.
 func makeProgram(t rapid.TB, path string) {
+	if err := os.MkdirAll(path+".d", 0o755); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(path, []byte("#!/bin/sh\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +156,7 @@ type randomFile struct {
 // edit changes something.
 func (f *randomFile) edit(t *rapid.T) {
 	n := len(f.parts)
-	what := rapid.SampledFrom([]string{"insert", "insert", "insert", "delete", "replace", "swap", "comment", "program"}).Draw(t, "edit")
+	what := rapid.SampledFrom([]string{"insert", "insert", "insert", "delete", "replace", "swap", "comment", "program", "directory"}).Draw(t, "edit")
 	switch at := rapid.IntRange(0, max(n-1, 0)).Draw(t, "at"); {
 	case what == "insert":
 		f.parts = slices.Insert(f.parts, at, f.part(t))
@@ -162,6 +165,8 @@ func (f *randomFile) edit(t *rapid.T) {
 		if os.Remove(path) != nil {
 			makeProgram(t, path)
 		}
+	case what == "directory":
+		os.Remove(f.programs[0] + ".d") // until there is a mistake
 	case n == 0:
 	case what == "delete":
 		f.parts = slices.Delete(f.parts, at, at+1)
@@ -196,7 +201,7 @@ func (f *randomFile) part(t *rapid.T) string {
 	for range rapid.IntRange(0, 2).Draw(t, "keys") {
 		keys = append(keys, rapid.SampledFrom([]string{
 			"max-connections = 7\n", "max-connections = 0\n", "nodelay = false\n", "rate = '5/s'\n", "burst = 4\n", "handoff = 'systemd'\n", "spares = 2\n",
-			"user = 'root'\n", "user = 'nobody-at-all'\n", "directory = '/'\n", "directory = '/nonexistent'\n", "oom-score-adjust = 5\n",
+			"user = 'root'\n", "user = 'nobody-at-all'\n", "directory = '/'\n", "directory = '" + f.programs[0] + ".d'\n", "directory = '/nonexistent'\n", "oom-score-adjust = 5\n",
 			"allow = ['10.0.0.0/8', 'uid:0']\n", "deny = ['10.0.0.0/8',\n  '10.1.0.0/16']\n", "env = ['A=1', 'A=2']\n", "refuse-message = \"\"\"\n[service.b]\n\"\"\"\n",
 			"max-conections = 7\n", "listen = ['127.0.0.1:8']\n", "idle-timeout = '5s'\n", "socket-mode = '0600'\n",
 		}).Draw(t, "key"))
@@ -208,4 +213,35 @@ func (f *randomFile) part(t *rapid.T) string {
 		"[[service.NAME.rule]]\nfrom = ['192.0.2.0/24', '192.0.2.0/24']\n", "[service.b.box]\npreset = 'none'\n",
 	}).Draw(t, "tables")
 	return fmt.Sprintf("[service.%s]\n%s%s", name, strings.Join(keys, ""), strings.ReplaceAll(tables, "NAME", name))
+}
+
+// A service is not kept whose user has another number by now, though the file says
+// the same.
+func TestLoadAgainComparesAccounts(t *testing.T) {
+	var l reload
+	text := worker(t)
+	for i, key := range []string{"user = 'root'", "socket-group = 'root'", "allow = ['uid:root']", "supplementary-groups = ['0']", ""} {
+		text += fmt.Sprintf("[service.s%d]\nlisten = ['unix:@preforkd-test-%d']\nprogram = ['/bin/cat']\n%s\n", i, i, key)
+	}
+	load := func() string {
+		t.Helper()
+		c, err := l.load(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(kept(&c), " ")
+	}
+	load()
+	if got := load(); got != "s0 s1 s2 s3 s4" {
+		t.Errorf("without a change %s are kept", got)
+	}
+	accounts := l.base.Config.setting.accounts
+	accounts[accountName{name: "root"}] = account{there: true, id: 1000}
+	if got := load(); got != "s1 s3 s4" {
+		t.Errorf("with another user %s are kept", got)
+	}
+	delete(l.base.Config.setting.accounts, accountName{group: true, name: "root"})
+	if got := load(); got != "s0 s2 s3 s4" {
+		t.Errorf("with another group %s are kept", got)
+	}
 }

@@ -98,9 +98,14 @@ func (c *Config) finish(errs *ConfigErrors) {
 	c.settleHandlerBoxes()
 	c.validate(errs)
 	for i := range c.Services {
-		if s := &c.Services[i]; !s.kept {
-			s.shareBox()
-			s.findFromTextAlone()
+		s := &c.Services[i]
+		if s.kept {
+			continue
+		}
+		s.shareBox()
+		s.findFromTextAlone()
+		for _, n := range s.accounts() {
+			c.known.account(n) // for the next load
 		}
 	}
 }
