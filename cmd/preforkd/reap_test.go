@@ -58,6 +58,7 @@ func TestTwoThousandConnections(t *testing.T) {
 func startBurst(t *testing.T, n int) (*systest.Master, []*systest.Client) {
 	t.Helper()
 	m := systest.Start(t, append([]string{"--max-connections", "600"}, program("/bin/cat")...)...)
+	m.Parks = true // where it takes more than a second until all of them are there
 	clients := m.DialAll(t, n)
 	for _, c := range clients {
 		c.Echo(t, "x")
