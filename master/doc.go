@@ -74,4 +74,9 @@
 // A reload compiles the configuration off the loop, where name servers and file
 // systems may keep it waiting. The loop then binds and swaps (services.go). One that
 // does not come to an end is given up for the next one (stalledreload.go).
+//
+// There may be ten thousand services, of which a reload changes one. What says what
+// it said before is neither decoded (config/again.go) nor compiled (compile.go) again,
+// and the loop only sees that it stays. If the file is wrong, all of it is read, so
+// that the mistakes and their places are the same.
 package master

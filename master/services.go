@@ -1,7 +1,6 @@
 package master
 
 import (
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -55,49 +54,6 @@ func newServices(cfg config.Config, log *logging.Logger) (services, error) {
 func (s *services) close() {
 	s.null.Close()
 	s.stderr.Close()
-}
-
-// A compiled is a configuration that is ready to be put in force: nothing is left
-// to be looked up.
-type compiled struct {
-	cfg   config.Config
-	specs []*service.Spec
-	admin adminPlan
-	// insteadOf holds for Specs that differ from one in force which one that was.
-	insteadOf map[*service.Spec]*service.Spec
-}
-
-// compile makes a configuration ready. It may take as long as name servers and
-// file systems do, and does not belong on the loop. before is what was in force
-// when the configuration was loaded, nil for nothing: its Specs take the place of
-// those that mean the same.
-func (s *services) compile(cfg *config.Config, before *before) (*compiled, error) {
-	files := service.Files{Null: s.null, Stderr: s.stderr}
-	if s.boxes != nil {
-		files.Boxes = s.boxes
-	}
-	specs, err := service.Compile(cfg, files, before.spec)
-	if err != nil {
-		return nil, err
-	}
-	c := &compiled{specs: specs, insteadOf: map[*service.Spec]*service.Spec{}}
-	for i, spec := range specs {
-		if spec.Umask.Set && s.umaskErr != nil {
-			return nil, fmt.Errorf("service %s: umask: %w", spec.Name, s.umaskErr)
-		}
-		switch old := before.spec(spec.Name); {
-		case old == nil:
-		case old.Equal(spec):
-			specs[i] = old
-		default:
-			c.insteadOf[spec] = old
-		}
-	}
-	if c.admin, err = planAdmin(cfg); err != nil {
-		return nil, err
-	}
-	c.cfg = cfg.InForce()
-	return c, nil
 }
 
 // isInForce reports whether a service is part of the configuration in force.

@@ -6,4 +6,8 @@
 // binds nothing, starts nothing and changes nothing. Every error that it
 // returns is for the person who wrote the configuration. It says what was
 // found, what is allowed, and where.
+//
+// A load after another one takes from there what the file says as it did, unless
+// something else goes into it that has changed. It returns what a load by itself
+// would, and the same errors.
 package config

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -79,31 +78,6 @@ func (s *Set) Plan(specs []*service.Spec, others ...listen.Controller) (plan *Pl
 	return p, nil
 }
 
-// changes returns the Specs whose listeners have to change, and the services that
-// have listeners and no Spec. Of thousands of services a reload leaves most alone.
-func (s *Set) changes(specs []*service.Spec) (changed []*service.Spec, removed []string) {
-	stay := make(map[string]bool, len(specs))
-	for _, spec := range specs {
-		stay[spec.Name] = true
-		if !s.serves(spec) {
-			changed = append(changed, spec)
-		}
-	}
-	for _, name := range s.order {
-		if !stay[name] && len(s.listeners[name]) > 0 {
-			removed = append(removed, name)
-		}
-	}
-	return changed, removed
-}
-
-// serves reports whether all listeners of a Spec are there already, and clients
-// reach them.
-func (s *Set) serves(spec *service.Spec) bool {
-	listeners := s.listeners[spec.Name]
-	return len(listeners) > 0 && !slices.ContainsFunc(listeners, func(l *Listener) bool { return l.Spec() != spec || l.Lost() != nil })
-}
-
 // keep takes the present listeners of an endpoint into the plan. Those that get a
 // new socket are replaced.
 func (p *Plan) keep(spec *service.Spec, listeners []*Listener) error {
@@ -154,23 +128,6 @@ func (p *Plan) makingRoom(port uint16) []listen.Controller {
 		}
 	}
 	return sockets
-}
-
-// names returns the services whose listeners change.
-func (p *Plan) names() []string {
-	names := slices.Clone(p.removed)
-	for _, spec := range p.changed {
-		names = append(names, spec.Name)
-	}
-	return names
-}
-
-// of returns the listeners that a Spec is to have.
-func (p *Plan) of(spec *service.Spec) []*Listener {
-	if listeners := p.listeners[spec.Name]; listeners != nil {
-		return listeners
-	}
-	return p.set.listeners[spec.Name]
 }
 
 // Discard closes what the plan has opened.
