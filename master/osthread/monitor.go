@@ -6,7 +6,6 @@ import (
 	"os"
 	"runtime"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -40,16 +39,14 @@ func RelaxMonitor() error {
 	if err != nil {
 		return err
 	}
-	// Nobody starts the main thread.
-	usual, err := os.ReadFile("/proc/self/timerslack_ns")
-	if err != nil {
-		return err
+	if usualSlack.Load() == 0 {
+		// The file of /proc would tell of another thread only with the capability.
+		slack, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
+		if err != nil || slack == 0 || slack >= int(monitorSlack) {
+			return os.NewSyscallError("prctl", err)
+		}
+		usualSlack.Store(int64(slack))
 	}
-	slack, err := strconv.ParseInt(strings.TrimSpace(string(usual)), 10, 64)
-	if err != nil || slack == 0 || slack >= monitorSlack.Nanoseconds() {
-		return err
-	}
-	usualSlack.Store(slack)
 	return os.WriteFile(fmt.Sprintf("/proc/%d/timerslack_ns", tid), fmt.Append(nil, monitorSlack.Nanoseconds()), 0)
 }
 

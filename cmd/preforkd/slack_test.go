@@ -1,0 +1,187 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/cmd/internal/systest"
+)
+
+func init() {
+	systest.Register("slack", slack)
+}
+
+// slack runs a command with a timer slack, whose nanoseconds are the first argument.
+func slack(args []string) int {
+	runtime.LockOSThread()
+	ns, err := strconv.ParseUint(args[0], 10, 64)
+	if err == nil {
+		err = unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(ns), 0, 0, 0)
+	}
+	if err != nil {
+		return fail("set the timer slack: %v", err)
+	}
+	return execute(args[1:])
+}
+
+// slacksOf returns the timer slacks of all threads of a process, in ns, each once.
+func slacksOf(t *testing.T, pid int) string {
+	t.Helper()
+	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil && systest.Alive(pid) {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, task := range tasks {
+		text, err := os.ReadFile("/proc/" + task.Name() + "/timerslack_ns")
+		if err == nil { // it may have ended
+			seen[strings.TrimSpace(string(text))] = true
+		}
+	}
+	return strings.Join(slices.Sorted(maps.Keys(seen)), " ")
+}
+
+const (
+	usualSlack   = "50000"  // init_task.c of the kernel
+	relaxedSlack = "200000" // package osthread
+)
+
+// withSlack starts a master whose own slack is ns, with these arguments.
+func withSlack(t *testing.T, ns, args string, o systest.Options) *systest.Master {
+	t.Helper()
+	o.Wrap = append(systest.Helper("slack", ns), o.Wrap...)
+	o.Args = strings.Fields(args)
+	m := o.Start(t)
+	m.StopSignal = syscall.SIGQUIT
+	// Not WaitSpares, for which the first process of a box would be one.
+	systest.Until(t, "spares", func() bool { return len(workersOf(m)) >= m.Spares }, nil)
+	return m
+}
+
+// workersOf returns the children of a master that run preforkd's own worker binary, or
+// the SDK's program of tests: spares, and those that have a connection.
+func workersOf(m *systest.Master) (pids []int) {
+	for _, p := range systest.Children(m.PID) {
+		if command := commandOf(p.PID); strings.Contains(command, "preforkd-worker") || strings.Contains(command, "testworker") && !strings.Contains(command, "serve") {
+			pids = append(pids, p.PID)
+		}
+	}
+	return pids
+}
+
+// commandOf returns the arguments of a process, "" if it has ended.
+func commandOf(pid int) string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return string(text)
+}
+
+// expectSlack waits until a worker has executed what it is to be, and checks all of its
+// threads.
+func expectSlack(t *testing.T, pid int, want string) {
+	t.Helper()
+	systest.Until(t, "a program", func() bool { return systest.Getenv(pid, "PREFORKD_SERVICE") != "" || !systest.Alive(pid) }, nil)
+	if got := slacksOf(t, pid); got != want {
+		t.Errorf("the threads of process %d have slacks of %q, want %s", pid, got, want)
+	}
+}
+
+// Built-in handlers have the slack of a relaxed monitor, however they start, and nobody
+// else has, nor what that starts.
+func TestSlackOfWorkers(t *testing.T) {
+	t.Parallel()
+	systest.NeedRoot(t) // who may look at others' slack
+	testworker := systest.Program(t, "cmd/internal/systest/testworker")
+	for name, c := range map[string]struct{ args, want string }{
+		"handler":                {"echo", relaxedSlack},
+		"handler, without a box": {"--box-preset none echo", relaxedSlack},
+		"handler, strict":        {"--box-preset strict echo", relaxedSlack},
+		"handler, umask":         {"--box-preset none --umask 027 echo", relaxedSlack},
+		"handler, two threads":   {"--worker-processors 2 echo", relaxedSlack},
+		"spare handler":          {"--spares 2 echo", relaxedSlack},
+		"reused handler":         {"--spares 2 --connections-per-worker 5 echo", relaxedSlack},
+		"wrapped handler":        {"--wrap env echo", usualSlack},
+		"stdio":                  {"-- cat", usualSlack},
+		"stdio, umask":           {"--umask 027 -- cat", usualSlack},
+		"spare stdio":            {"--spares 2 -- cat", usualSlack},
+		"wrapped stdio":          {"--wrap env -- cat", usualSlack},
+		"SDK":                    {"--handoff worker -- " + testworker + " lines", usualSlack},
+		"spare SDK":              {"--spares 2 --handoff worker -- " + testworker + " lines", usualSlack},
+		"systemd":                {"--handoff systemd -- sleep 1000", usualSlack},
+		"spare systemd":          {"--spares 2 --handoff systemd -- sleep 1000", usualSlack},
+		"basic box":              {"--box-preset basic -- cat", usualSlack},
+		"strict box":             {"--box-preset strict -- cat", usualSlack},
+		"spare in a box":         {"--spares 2 --box-preset basic --box-private-pids -- cat", usualSlack},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := withSlack(t, usualSlack, c.args, systest.Options{})
+			for range 3 { // each start leaves the thread as it was
+				expectSlack(t, m.Dial(t).Worker(t), c.want)
+			}
+			for _, pid := range workersOf(m) {
+				if got := slacksOf(t, pid); systest.Alive(pid) && got != c.want {
+					t.Errorf("process %d of the worker binary has slacks of %q, want %s", pid, got, c.want)
+				}
+			}
+			for _, p := range systest.Children(m.PID) { // the first processes of boxes
+				if got := slacksOf(t, p.PID); strings.HasPrefix(commandOf(p.PID), "preforkd-cell") && got != usualSlack {
+					t.Errorf("%s has slacks of %q, want %s", commandOf(p.PID), got, usualSlack)
+				}
+			}
+		})
+	}
+}
+
+// What a handler has takes no capability, as a master in the unit has none.
+func TestSlackWithoutCapabilities(t *testing.T) {
+	t.Parallel()
+	systest.NeedRoot(t)
+	nobody := systest.Options{Wrap: []string{systest.Need(t, "setpriv"), "--reuid", "65534", "--regid", "65534", "--clear-groups", "--"}}
+	for args, want := range map[string]string{"--spares 1 echo": relaxedSlack, "-- cat": usualSlack} {
+		m := withSlack(t, usualSlack, args, nobody)
+		expectSlack(t, m.Dial(t).Worker(t), want)
+		if got := slacksOf(t, m.PID); got != usualSlack {
+			t.Errorf("the threads of the master have slacks of %q, want %s", got, usualSlack)
+		}
+	}
+}
+
+// Who starts the master with a slack decides: it is everybody's, and where it is as much
+// as that of a relaxed monitor, nobody has another.
+func TestSlackOfTheMasterIsHandedOn(t *testing.T) {
+	t.Parallel()
+	systest.NeedRoot(t)
+	for _, c := range []struct{ ns, args, want string }{
+		{"70000", "echo", relaxedSlack},
+		{"70000", "-- cat", "70000"},
+		{"1", "-- cat", "1"},
+		{"200000", "-- cat", "200000"},
+		{"3000000", "echo", "3000000"},
+		{"3000000", "-- cat", "3000000"},
+	} {
+		m := withSlack(t, c.ns, c.args, systest.Options{})
+		expectSlack(t, m.Dial(t).Worker(t), c.want)
+	}
+}
+
+// preforkd box runs a program with the slack that it has itself.
+func TestSlackOfBoxCommand(t *testing.T) {
+	t.Parallel()
+	systest.NeedRoot(t)
+	args := systest.Helper("slack", "70000", systest.Preforkd(t), "box", "--box-preset", "basic", "--", "cat", "/proc/self/timerslack_ns")
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), "GOCOVERDIR="+t.TempDir())
+	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "70000\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+}
