@@ -22,6 +22,7 @@ type setting struct {
 	worker       string // where it is; "" if there is none
 	mostBytes    int    // maxTotal
 	oomScore     int    // of the master
+	boxes        *defaultBoxes
 	inPath       map[string]string
 	accounts     map[accountName]account
 }
@@ -29,7 +30,7 @@ type setting struct {
 // settle finds out what services depend on. The master's keys must be there.
 func (c *Config) settle() {
 	c.known = newLookups()
-	c.setting = setting{workerBinary: c.WorkerBinary, mostBytes: maxTotal()}
+	c.setting = setting{workerBinary: c.WorkerBinary, mostBytes: maxTotal(), boxes: c.defaultBoxes()}
 	c.setting.worker, _ = c.findWorker(c.onMachine())
 	c.setting.oomScore, _ = oomscore.Own()
 }
@@ -58,7 +59,7 @@ func (c *Config) take(base *Base, of *section, d digest) (s Service, ok bool) {
 		return s, false
 	}
 	if was, is := &base.Config.setting, &c.setting; was.workerBinary != is.workerBinary || was.worker != is.worker ||
-		was.mostBytes != is.mostBytes || was.oomScore != is.oomScore {
+		was.mostBytes != is.mostBytes || was.oomScore != is.oomScore || was.boxes != is.boxes {
 		return s, false
 	}
 	if !c.findsSame(base, before) {
@@ -66,8 +67,18 @@ func (c *Config) take(base *Base, of *section, d digest) (s Service, ok bool) {
 	}
 	s = *before
 	s.moveTo(of.line)
-	s.kept = true
+	s.kept, s.inForce = true, s.Box
+	if c.defaultBoxes().has(s.Box) {
+		s.Box = c.defaultBoxes().of(&s) // and settleHandlerBoxes decides
+	}
 	return s, true
+}
+
+// takeBoxes has the load use the default boxes of the Base, if they are the same.
+func (c *Config) takeBoxes(base *Base) {
+	if base != nil && base.Config.setting.boxes != nil && reflect.DeepEqual(base.Config.setting.boxes, c.defaultBoxes()) {
+		c.setting.boxes = base.Config.setting.boxes
+	}
 }
 
 // findsSame reports whether all that a service names is on this machine what it was
@@ -125,6 +136,17 @@ func (s *Service) accounts() (names []accountName) {
 // the load means: its section says the same, and so does the machine.
 func (s *Service) Kept() bool { return s.kept }
 
+// Renew has the service be one that was not kept.
+func (s *Service) Renew() { s.kept = false }
+
+// SameText reports whether two services say the same. Defaults are said, too.
+func (s *Service) SameText(other *Service) bool {
+	if s.digest != (digest{}) && s.digest == other.digest && (s.Box == other.Box || reflect.DeepEqual(s.Box, other.Box)) {
+		return true
+	}
+	return s.TOML() == other.TOML()
+}
+
 // moveTo says at which line of the file the section of the service begins.
 func (s *Service) moveTo(line int) {
 	if s.at.first == line {
@@ -139,9 +161,9 @@ func (s *Service) moveTo(line int) {
 
 // findFromTextAlone finds out whether nothing outside of the file goes into the
 // service but what findsSame looks at, and the setting: no name of a host and no
-// box.
-func (s *Service) findFromTextAlone() {
-	s.fromTextAlone = !s.OOMScoreAdjust.Set && s.Box == &noBox &&
+// box that somebody has asked for.
+func (s *Service) findFromTextAlone(byDefault *defaultBoxes) {
+	s.fromTextAlone = !s.OOMScoreAdjust.Set && (s.Box == &noBox || byDefault.has(s.Box)) &&
 		!slices.ContainsFunc(s.Listen, func(a Address) bool { return a.Host != "" || a.IP.Zone() != "" })
 }
 

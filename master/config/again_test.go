@@ -195,12 +195,12 @@ func (f *randomFile) part(t *rapid.T) string {
 		fmt.Sprintf("listen = ['127.0.0.1:%d']\n", port),
 		fmt.Sprintf("program = [%s]\n", rapid.SampledFrom([]string{"'/bin/cat'", "'named'", "'" + f.programs[0] + "', 'x'", "'cat'", "'/nonexistent'"}).Draw(t, "program")),
 	}
-	if rapid.IntRange(0, 5).Draw(t, "handler") == 0 {
+	if rapid.IntRange(0, 2).Draw(t, "handler") == 0 {
 		keys[1] = "handler = 'echo'\n"
 	}
 	for range rapid.IntRange(0, 2).Draw(t, "keys") {
 		keys = append(keys, rapid.SampledFrom([]string{
-			"max-connections = 7\n", "max-connections = 0\n", "nodelay = false\n", "rate = '5/s'\n", "burst = 4\n", "handoff = 'systemd'\n", "spares = 2\n",
+			"max-connections = 7\n", "max-connections = 0\n", fmt.Sprintf("max-connections = %d\n", handlerUserPool.Size()), "max-connections = 7\nleftovers = 'keep'\n", "nodelay = false\n", "rate = '5/s'\n", "burst = 4\n", "handoff = 'systemd'\n", "spares = 2\n",
 			"user = 'root'\n", "user = 'nobody-at-all'\n", "directory = '/'\n", "directory = '" + f.programs[0] + ".d'\n", "directory = '/nonexistent'\n", "oom-score-adjust = 5\n",
 			"allow = ['10.0.0.0/8', 'uid:0']\n", "deny = ['10.0.0.0/8',\n  '10.1.0.0/16']\n", "env = ['A=1', 'A=2']\n", "refuse-message = \"\"\"\n[service.b]\n\"\"\"\n",
 			"max-conections = 7\n", "listen = ['127.0.0.1:8']\n", "idle-timeout = '5s'\n", "socket-mode = '0600'\n",
@@ -243,5 +243,44 @@ func TestLoadAgainComparesAccounts(t *testing.T) {
 	delete(l.base.Config.setting.accounts, accountName{group: true, name: "root"})
 	if got := load(); got != "s0 s2 s3 s4" {
 		t.Errorf("with another group %s are kept", got)
+	}
+}
+
+// A handler is kept that has the default box, as long as the services before it leave it
+// the same users.
+func TestLoadAgainKeepsHandlers(t *testing.T) {
+	var l reload
+	master := worker(t)
+	load := func(most int) string {
+		t.Helper()
+		text := master
+		for i := range 3 {
+			text += fmt.Sprintf("[service.s%d]\nlisten = ['unix:@preforkd-test-%d']\nhandler = 'echo'\n", i, i)
+			if i == 0 {
+				text += fmt.Sprintf("max-connections = %d\n", most)
+			}
+		}
+		c, err := l.load(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(kept(&c), " ")
+	}
+	load(7)
+	if got := load(7); got != "s0 s1 s2" {
+		t.Errorf("without a change %s are kept", got)
+	}
+	if got := load(8); got != "s1 s2" {
+		t.Errorf("where there are enough users %s are kept", got)
+	}
+	if got := load(handlerUserPool.Size()); got != "" {
+		t.Errorf("with no users left %s are kept", got)
+	}
+	if got := load(handlerUserPool.Size() + 1); got != "" {
+		t.Errorf("with all users free again %s are kept", got)
+	}
+	l.base.Config.setting.boxes.noUsers = true // they were somebody else's
+	if got := load(handlerUserPool.Size() + 1); got != "" {
+		t.Errorf("on another machine %s are kept", got)
 	}
 }

@@ -46,19 +46,47 @@ func handlerBox() Box {
 	return b
 }
 
+// defaultBoxes are what built-in handlers have where the configuration asks for nothing:
+// with a user of their own for each connection, and without. They depend on this machine.
+// Nobody changes them: thousands of services may have the same one.
+type defaultBoxes struct {
+	users, plain *Box
+	noUsers      bool // the users are taken
+}
+
+func newDefaultBoxes() *defaultBoxes {
+	b := PresetBox(BoxDefault)
+	b.Implied = b.asked()
+	return &defaultBoxes{&b, new(b.withoutUsers()), userpool.Check(b.UserPool.First, b.UserPool.Last) != nil}
+}
+
+// of returns the default box of a service with a handler.
+func (d *defaultBoxes) of(s *Service) *Box {
+	// A default is in nobody's way.
+	if s.User != "" || s.Group != "" || s.Leftovers == LeftoversKeep || d.noUsers {
+		return d.plain
+	}
+	return d.users
+}
+
+// has reports whether a box is one of them.
+func (d *defaultBoxes) has(b *Box) bool { return b == d.users || b == d.plain }
+
+// defaultBoxes returns the default boxes on this machine, the same for all of a load.
+func (c *Config) defaultBoxes() *defaultBoxes {
+	if c.setting.boxes == nil {
+		c.setting.boxes = newDefaultBoxes()
+	}
+	return c.setting.boxes
+}
+
 // defaultBox returns the box that a service starts from if it names no preset. The other
 // keys of the service must be there.
 func (s *Service) defaultBox() Box {
 	if len(s.Program) > 0 {
 		return PresetBox(DefaultProgramBox)
 	}
-	b := PresetBox(BoxDefault)
-	// A default is in nobody's way.
-	if s.User != "" || s.Group != "" || s.Leftovers == LeftoversKeep || userpool.Check(b.UserPool.First, b.UserPool.Last) != nil {
-		b = b.withoutUsers()
-	}
-	b.Implied = b.asked()
-	return b
+	return *newDefaultBoxes().of(s)
 }
 
 // imply finds out which keys of the box ask for something by default only.
@@ -91,17 +119,18 @@ func (c *Config) settleHandlerBoxes() {
 	left := handlerUserPool.Size()
 	for i := range c.Services {
 		s := &c.Services[i]
-		if len(s.Box.Implied) > 0 && !c.ServesHandler(s) {
+		switch n := s.MaxConnections + s.MaxSpares; {
+		case len(s.Box.Implied) > 0 && !c.ServesHandler(s):
 			s.Box = new(s.Box.Written())
-		}
-		if !s.Box.DynamicUser || s.Box.UserPool != handlerUserPool || !slices.Contains(s.Box.Implied, "dynamic-user") {
-			continue
-		}
-		if n := s.MaxConnections + s.MaxSpares; n <= left {
+		case !s.Box.DynamicUser, s.Box.UserPool != handlerUserPool, !slices.Contains(s.Box.Implied, "dynamic-user"):
+		case n <= left:
 			left -= n
-		} else {
+		case s.Box == c.defaultBoxes().users:
+			s.Box = c.defaultBoxes().plain
+		default:
 			s.Box = new(s.Box.withoutUsers())
 		}
+		s.kept = s.kept && s.Box == s.inForce
 	}
 }
 

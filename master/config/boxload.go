@@ -12,11 +12,17 @@ var sharedKeys = map[string]string{"runtime-max": "max-lifetime", "oom-score-adj
 
 // decodeBox decodes the table of a service's box, or sets the default if n is
 // nil. The keys of the service itself must have been decoded.
-func (s *Service) decodeBox(scope string, n *node, errs *ConfigErrors) {
-	s.Box, s.boxAt = new(s.defaultBox()), s.at.table()
-	if n == nil {
+func (s *Service) decodeBox(scope string, n *node, byDefault *defaultBoxes, errs *ConfigErrors) {
+	s.boxAt = s.at.table()
+	switch {
+	case n == nil && len(s.Program) > 0:
+		s.Box = &noBox
+		return
+	case n == nil:
+		s.Box = byDefault.of(s)
 		return
 	}
+	s.Box = new(s.defaultBox())
 	if n.kind != kindTable {
 		errs.add(n.at, "%sbox %s: must be a table, written [service.NAME.box]", scope, n.describe())
 		return

@@ -191,6 +191,7 @@ type Service struct {
 	digest        digest // of its section of the file; zero if it has no single one
 	fromTextAlone bool   // see findFromTextAlone
 	kept          bool   // see Kept
+	inForce       *Box   // of the one in the Base, if it is kept
 }
 
 // A Rule changes the policy of a service for some peers. The entry with the

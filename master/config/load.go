@@ -53,6 +53,7 @@ func parseSections(source *fileText, run Run, base *Base) (Config, bool) {
 	var errs ConfigErrors
 	c := Default()
 	c.Run = run
+	c.takeBoxes(base)
 	// The services depend on keys of the master, wherever they are written.
 	if i := slices.IndexFunc(sections, func(s section) bool { return s.service == "" }); i >= 0 {
 		c.decodeSection(source.file, &sections[i], &errs)
@@ -103,7 +104,7 @@ func (c *Config) finish(errs *ConfigErrors) {
 			continue
 		}
 		s.shareBox()
-		s.findFromTextAlone()
+		s.findFromTextAlone(c.defaultBoxes())
 		for _, n := range s.accounts() {
 			c.known.account(n) // for the next load
 		}
@@ -152,7 +153,7 @@ func decodeServices(c *Config, services *table, errs *ConfigErrors) {
 			return slices.Contains(nestedTables, key)
 		})
 		s.resolveSpares(s.at.has, s.at.find("spares"), scope, errs)
-		s.decodeBox(scope, box, errs)
+		s.decodeBox(scope, box, c.defaultBoxes(), errs)
 		if !s.at.has("handler") && !s.at.has("program") {
 			errs.add(e.value.table.at, "%shandler or program is missing", scope)
 		}

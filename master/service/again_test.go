@@ -14,11 +14,14 @@ import (
 )
 
 // countedBoxes counts the services that are compiled: each asks for its box once.
-type countedBoxes struct{ asked []string }
+type countedBoxes struct {
+	asked   []string
+	missing []*box.MissingError
+}
 
 func (b *countedBoxes) Fit(service string, _ *config.Box, _ string) (process.Box, []*box.MissingError, error) {
 	b.asked = append(b.asked, service)
-	return nil, nil, nil
+	return nil, b.missing, nil
 }
 
 // Of many services a reload compiles the one that was changed, wherever it stands in
@@ -84,5 +87,67 @@ func TestCompileOnlyWhatChanged(t *testing.T) {
 	// A key of the master that every service depends on.
 	if asked := load("[master]\nworker-binary = '/bin/true'\n\n"+changed, base); len(asked) != services {
 		t.Errorf("with another worker binary %d are compiled", len(asked))
+	}
+}
+
+// Services whose box lacks something are compiled again once it does not, and until then
+// one of them is looked at for all that have the same box.
+func TestCompileAgainWhatLacksSomething(t *testing.T) {
+	const services = 20
+	var text strings.Builder
+	for i := range services {
+		fmt.Fprintf(&text, "[service.s%d]\nlisten = ['unix:@preforkd-test-%d']\nhandler = 'echo'\n\n", i, i)
+	}
+	dir := t.TempDir()
+	worker := filepath.Join(dir, "preforkd-worker")
+	if err := os.WriteFile(worker, []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "preforkd.toml")
+	if err := os.WriteFile(path, fmt.Appendf(nil, "[master]\nworker-binary = '%s'\n\n%s", worker, &text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file := config.NewFile(path)
+	var now config.Config
+	inForce := map[string]*service.Spec{}
+	base := &config.Base{Config: &now, Service: func(name string) *config.Service { return &inForce[name].Service }}
+	load := func(missing ...*box.MissingError) (compiled, asked int) {
+		t.Helper()
+		cfg, err := file.Load(config.Run{})
+		if len(inForce) > 0 {
+			cfg, err = file.LoadAgain(base)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		counted := &countedBoxes{missing: missing}
+		counting := files
+		counting.Boxes = counted
+		specs, err := service.Compile(&cfg, counting, func(name string) *service.Spec { return inForce[name] })
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, spec := range specs {
+			if inForce[spec.Name] != spec {
+				compiled++
+			}
+			inForce[spec.Name] = spec
+		}
+		now = cfg.InForce()
+		return compiled, len(counted.asked)
+	}
+	users := func() *box.MissingError { return &box.MissingError{Key: "dynamic-user", Missing: "CAP_SETUID"} }
+	if compiled, _ := load(users()); compiled != services {
+		t.Errorf("at first %d are compiled", compiled)
+	}
+	// Those that have users of their own by default have one box, and the others another.
+	if compiled, asked := load(users()); compiled != 0 || asked > 2 {
+		t.Errorf("while the same is missing %d are compiled, and %d boxes are tried", compiled, asked)
+	}
+	if compiled, _ := load(); compiled != services {
+		t.Errorf("when nothing is missing any more %d are compiled", compiled)
+	}
+	if compiled, asked := load(); compiled != 0 || asked != 0 {
+		t.Errorf("then %d are compiled, and %d boxes are tried", compiled, asked)
 	}
 }

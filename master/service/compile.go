@@ -62,6 +62,7 @@ func (f *Files) stderr(s config.Stderr) (*os.File, error) {
 // An error names the service, and what of it cannot be had. One of the type
 // *box.LackError names all services whose boxes lack something.
 func Compile(cfg *config.Config, files Files, before func(name string) *Spec) ([]*Spec, error) {
+	renewUnfit(cfg, files.Boxes, before)
 	commands, err := cfg.Commands()
 	if err != nil {
 		return nil, err
