@@ -7,8 +7,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/preforkd/preforkd/master/service"
 )
 
 // otherFiles is how many descriptors a master needs at least beside one for each
@@ -16,16 +14,15 @@ import (
 const otherFiles = 100
 
 // checkLimits returns an error if this machine does not allow as many listeners as
-// there will be for a moment: the present ones, and those that Specs want. Few
-// listeners are not counted. With them it shows when they are opened.
-func (s *Set) checkLimits(changed []*service.Spec) error {
-	wanted := 0
-	for _, spec := range changed {
+// there will be for a moment: those that are there, and those that the plan opens.
+// Few listeners are not counted. With them it shows when they are opened.
+func (s *Set) checkLimits(p *Plan, present map[endpoint][]*Listener) error {
+	wanted := len(p.rebound)
+	for _, spec := range p.changed {
 		for i, at := range s.endpointsOf(spec) {
-			if at.passed {
-				continue // it is there
+			if !at.passed && len(present[at]) == 0 {
+				wanted += max(1, len(spec.Addresses[i].Resolved))
 			}
-			wanted += max(1, len(spec.Addresses[i].Resolved))
 		}
 	}
 	if wanted == 0 {
@@ -44,7 +41,7 @@ func (s *Set) checkLimits(changed []*service.Spec) error {
 			files.Cur, wanted+otherFiles, wanted)
 	}
 	// The listeners of all processes of a user count (epoll(7)).
-	if most, ok := mostWatches(); ok && most < wanted {
+	if most, ok := s.watches(); ok && most < wanted {
 		return fmt.Errorf("fs.epoll.max_user_watches is %d, and %d listening sockets need one each (sysctl)", most, wanted)
 	}
 	return nil

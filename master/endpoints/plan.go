@@ -40,9 +40,6 @@ type Plan struct {
 func (s *Set) Plan(specs []*service.Spec, others ...listen.Controller) (plan *Plan, err error) {
 	p := &Plan{set: s, specs: specs, listeners: map[string][]*Listener{}, others: others, heirs: map[*Listener]*Listener{}}
 	p.changed, p.removed = s.changes(specs)
-	if err := s.checkLimits(p.changed); err != nil {
-		return nil, fmt.Errorf("bind: %w", err)
-	}
 	defer func() {
 		if err != nil {
 			p.Discard()
@@ -51,6 +48,9 @@ func (s *Set) Plan(specs []*service.Spec, others ...listen.Controller) (plan *Pl
 	present := s.byEndpoint(p)
 	p.leaving = s.leavingWithout(p.changed, present)
 	p.rebound = s.reboundBy(p.changed, present)
+	if err := s.checkLimits(p, present); err != nil {
+		return nil, fmt.Errorf("bind: %w", err)
+	}
 	for _, spec := range p.changed {
 		for i, at := range s.endpointsOf(spec) {
 			if listeners := present[at]; len(listeners) > 0 {

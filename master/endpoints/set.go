@@ -23,7 +23,8 @@ type Set struct {
 	// barrierPending says that the manager may still hold sockets that it was
 	// told to remove.
 	barrierPending bool
-	closed         bool // CloseAll was called
+	closed         bool                       // CloseAll was called
+	watches        func() (most int, ok bool) // mostWatches
 }
 
 // A Manager keeps sockets for the next process. *systemd.Manager is one, and a
@@ -38,7 +39,7 @@ type Manager interface {
 // left with the manager, so that connections which come while the service
 // restarts wait for the next process.
 func NewSet(manager Manager, store bool, log *zap.Logger) *Set {
-	return &Set{log: log, manager: manager, store: store, listeners: map[string][]*Listener{}}
+	return &Set{log: log, manager: manager, store: store, listeners: map[string][]*Listener{}, watches: mostWatches}
 }
 
 // Of returns the listeners of a service.
