@@ -154,3 +154,23 @@ func (s *Service) shareBox() {
 
 // noBox is the box of a service that asks for none.
 var noBox = PresetBox(BoxNone)
+
+// Equal reports whether two services of the same name are configured the same,
+// wherever that stands. To print both takes long, so it is the last resort: TOML
+// does not tell an empty list from none.
+func (s *Service) Equal(other *Service) bool {
+	a, b := s.withoutPlaces(), other.withoutPlaces()
+	return reflect.DeepEqual(&a, &b) || s.TOML() == other.TOML()
+}
+
+// withoutPlaces returns the service without what a load notes about it.
+func (s *Service) withoutPlaces() Service {
+	t := *s
+	t.at, t.boxAt, t.boxRequire = positions{}, positions{}, nil
+	t.digest, t.fromTextAlone, t.kept = digest{}, false, false
+	t.Rules = slices.Clone(t.Rules)
+	for i := range t.Rules {
+		t.Rules[i].at = positions{}
+	}
+	return t
+}
