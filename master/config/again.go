@@ -139,14 +139,6 @@ func (s *Service) Kept() bool { return s.kept }
 // Renew has the service be one that was not kept.
 func (s *Service) Renew() { s.kept = false }
 
-// SameText reports whether two services say the same. Defaults are said, too.
-func (s *Service) SameText(other *Service) bool {
-	if s.digest != (digest{}) && s.digest == other.digest && (s.Box == other.Box || reflect.DeepEqual(s.Box, other.Box)) {
-		return true
-	}
-	return s.TOML() == other.TOML()
-}
-
 // moveTo says at which line of the file the section of the service begins.
 func (s *Service) moveTo(line int) {
 	if s.at.first == line {
@@ -176,3 +168,23 @@ func (s *Service) shareBox() {
 
 // noBox is the box of a service that asks for none.
 var noBox = PresetBox(BoxNone)
+
+// Equal reports whether two services of the same name are configured the same,
+// wherever that stands. To print both takes long, so it is the last resort: TOML
+// does not tell an empty list from none.
+func (s *Service) Equal(other *Service) bool {
+	a, b := s.withoutPlaces(), other.withoutPlaces()
+	return reflect.DeepEqual(&a, &b) || s.TOML() == other.TOML()
+}
+
+// withoutPlaces returns the service without what a load notes about it.
+func (s *Service) withoutPlaces() Service {
+	t := *s
+	t.at, t.boxAt, t.boxRequire = positions{}, positions{}, nil
+	t.digest, t.fromTextAlone, t.kept, t.inForce = digest{}, false, false, nil
+	t.Rules = slices.Clone(t.Rules)
+	for i := range t.Rules {
+		t.Rules[i].at = positions{}
+	}
+	return t
+}

@@ -177,7 +177,7 @@ func (s *Spec) Equal(other *Spec) bool {
 	if s.original != nil {
 		return s.original.Equal(other)
 	}
-	return s.Service.SameText(&other.Service) && s.Options == other.Options && slices.Equal(s.ids, other.ids) &&
+	return s.Service.Equal(&other.Service) && s.Options == other.Options && slices.Equal(s.ids, other.ids) &&
 		equalCommands(s.worker, other.worker) && equalCommands(s.spare, other.spare) &&
 		slices.Equal(s.environment, other.environment) && slices.EqualFunc(s.rules, other.rules, (*Rule).equal)
 }
