@@ -63,11 +63,11 @@ func StartUsual(start func() error) error {
 	return start()
 }
 
-// StartRelaxed is StartUsual for a process of Go that starts no other: its threads have
-// the slack of a relaxed monitor, all of them, because its monitor gets it from the main
-// thread before main begins, and may change no other thread without CAP_SYS_NICE. What is
-// a fifth of a millisecond to threads that wait for a client is an eighth of the worker's
-// CPU time to the monitor.
+// StartRelaxed is StartUsual for a process of Go that starts no other. All of its threads
+// have the slack of a relaxed monitor. The monitor can only inherit it, from the main
+// thread and before main begins, because most workers may not change another thread's
+// (CAP_SYS_NICE). The other threads wait for a client, and their timers are a fifth of a
+// millisecond late at most; the monitor saves an eighth of the worker's CPU time.
 //
 // It is not for programs that may start others. There, any thread may be the one that
 // forks, and may have been started by the monitor.
