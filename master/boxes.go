@@ -17,9 +17,6 @@ import (
 	"github.com/preforkd/preforkd/master/service"
 )
 
-// learnings are the observations of services, which services hold for the loop.
-type learnings = learning.Set
-
 func (s *services) closeBoxes() {
 	if s.boxes != nil {
 		s.boxes.Close()

@@ -33,7 +33,7 @@ var floors = []struct {
 	packages []string
 }{
 	// Each of these packages knows one subject and nothing of services.
-	{0, []string{"box/userpool", "epoll", "executable", "oomscore", "osthread", "signals", "spelling"}},
+	{0, []string{"box/userpool", "epoll", "executable", "memory", "oomscore", "osthread", "signals", "spelling"}},
 	{0, []string{"box/boxtest", "box/mounts", "box/syscalls"}}, // boxtest for tests only
 	{0, []string{"admit", "backoff", "coalesce", "config", "human", "logging/human", "proxy", "sockdiag", "stderr"}},
 	{0, []string{"box/stub", "fdpark", "linger", "listen", "logging", "process", "systemd", "threads"}},
@@ -212,7 +212,7 @@ func TestUpwardImportsAreFound(t *testing.T) {
 }
 
 // rooms are the packages that own state of the running master.
-var rooms = []string{"accept", "status", "dispatch", "workers", "endpoints", "learning", "service", "ledger", "redact", "coalesce", "backoff", "osthread", "fdpark", "linger", "signals", "spawner", "threads", "stderr", "box"}
+var rooms = []string{"accept", "status", "dispatch", "workers", "endpoints", "learning", "service", "ledger", "redact", "coalesce", "backoff", "osthread", "fdpark", "linger", "memory", "signals", "spawner", "threads", "stderr", "box"}
 
 // plainData are the types of rooms whose fields others may read: values that do not
 // change once they are made, and what a caller fills in. Two are more than that. A

@@ -191,7 +191,7 @@ func (m *Master) finishReload(r compileResult) {
 	m.notify.ready()
 	m.notifyStatus()
 	notifyAll(waiters, o)
-	go m.services.memory.now()
+	go m.services.memory.Now()
 }
 
 // How often and after which pause a configuration is tried again that could not

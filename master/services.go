@@ -12,8 +12,10 @@ import (
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/control"
 	"github.com/preforkd/preforkd/master/endpoints"
+	"github.com/preforkd/preforkd/master/learning"
 	"github.com/preforkd/preforkd/master/ledger"
 	"github.com/preforkd/preforkd/master/logging"
+	"github.com/preforkd/preforkd/master/memory"
 	"github.com/preforkd/preforkd/master/process"
 	"github.com/preforkd/preforkd/master/service"
 	"github.com/preforkd/preforkd/master/stderr"
@@ -35,8 +37,8 @@ type services struct {
 	generation uint64
 	byName     map[string]*service.Service // those that there are and were
 	retired    ledger.Totals               // of those that were deleted
-	learning   learnings
-	memory     *memoryReturn
+	learning   learning.Set
+	memory     *memory.Return
 }
 
 func newServices(cfg config.Config, log *logging.Logger) (services, error) {
@@ -47,7 +49,7 @@ func newServices(cfg config.Config, log *logging.Logger) (services, error) {
 	}
 	return services{
 		null: null, stderr: stderr.NewOutputs(os.Stderr, log.Raw, process.LeaderOf, reopened),
-		log: log.Logger, cfg: cfg, byName: map[string]*service.Service{}, generation: 1, learning: learnings{}, memory: &memoryReturn{},
+		log: log.Logger, cfg: cfg, byName: map[string]*service.Service{}, generation: 1, learning: learning.Set{}, memory: &memory.Return{},
 	}, err
 }
 

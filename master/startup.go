@@ -42,7 +42,7 @@ func (m *Master) begin() (unix.Signal, error) {
 			return sig, err
 		}
 	}
-	m.services.memory.now() // nobody is served yet who would notice
+	m.services.memory.Now() // nobody is served yet who would notice
 	listeners := m.endpoints.All()
 	for _, s := range m.services.inForce {
 		for _, l := range m.endpoints.Of(s.Name) {

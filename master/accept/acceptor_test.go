@@ -556,10 +556,14 @@ func TestWatchFails(t *testing.T) {
 	if in.holds != 1 {
 		t.Errorf("%d reasons to wait, want one", in.holds)
 	}
+	if n := st.logs.FilterMessage("accept failed").Len(); n != 1 {
+		t.Errorf("the log tells of it %d times", n)
+	}
 	in.set = good
 	in.mu.Unlock()
 	st.dial()
 	(<-st.given).File.Close()
+	until(t, "the log says that it has passed", func() bool { return st.logs.FilterMessage("accept recovered").Len() == 1 })
 	in.hold()
 	st.stop()
 	in.release()

@@ -1,12 +1,15 @@
 package accept
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/preforkd/preforkd/master/endpoints"
 	"github.com/preforkd/preforkd/master/epoll"
+	"github.com/preforkd/preforkd/master/listen"
+	"github.com/preforkd/preforkd/master/logging"
 )
 
 // An intake is a listener from which connections are accepted, and what keeps them from
@@ -39,18 +42,25 @@ func (i *intake) open() {
 
 // watch watches the listener if nothing speaks against it. The lock is held.
 func (i *intake) watch() {
-	if i.holds > 0 || i.Watch(i.set, i.key) == nil {
+	if i.holds > 0 {
 		return
 	}
-	// It is closed, or the kernel has no memory for it.
-	select {
-	case <-i.Closed():
-	case <-i.stopping:
-	default:
-		i.holds++
-		wait, _ := i.shortage.met(time.Now())
-		time.AfterFunc(wait, i.release)
+	err := i.Watch(i.set, i.key)
+	if err == nil || errors.Is(err, listen.ErrClosed) {
+		return
 	}
+	// The kernel has no memory for it, or the master stops.
+	select {
+	case <-i.stopping:
+		return
+	default:
+	}
+	i.holds++
+	wait, first := i.shortage.met(time.Now())
+	if first {
+		i.Spec().Owner().Log.Warn("accept failed", logging.Local(i.Local()), logging.Error(err))
+	}
+	time.AfterFunc(wait, i.release)
 }
 
 // hold keeps connections waiting until release.
