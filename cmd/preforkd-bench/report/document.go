@@ -189,28 +189,75 @@ var (
 	}
 )
 
-// Compared is the short table of a run of servers, that of a run of boxes, a
-// sentence about the machine of each, and the goals of boxes. The README has them between the markers.
-func Compared(servers, boxes *result.Record) string {
+// Compared is the short table of a run of servers, that of a run of boxes, a sentence
+// about the machine of each, and all goals. The README has them between the markers.
+func Compared(servers, boxes *result.Record, runs []*result.Record) string {
 	return compared(servers, comparedServers, comparedColumns) + "\nWith a box for each connection, in another run:\n\n" +
-		compared(boxes, comparedBoxes, boxColumns) + "\n" + boxGoals(boxes)
+		compared(boxes, comparedBoxes, boxColumns) + "\nGoals, and what was reached, bold where that is what is wanted:\n\n" +
+		goals(evaluate(runs))
 }
 
-// boxGoals says in a line each what boxes are to cost, and what they cost in a run.
-func boxGoals(r *result.Record) string {
+// goalsAbout says what each goal is about.
+var goalsAbout = map[string]string{
+	"P1": "a program linked with musl", "P1g": "one linked with glibc", "P2": "built-in echo", "P3": "spares, at a fixed rate",
+	"P4": "reuse", "P5": "one stream", "P6": "10,000 idle connections", "P7": "10,000 live beside 10", "P8": "10,000 services",
+	"P9": "refusals", "B1": "a box", "B1m": "a box, musl", "B2": "a box, spares", "B3": "a box", "B4": "a box", "B5": "a box",
+	"B6": "2,000 boxes beside 10",
+}
+
+// clients says how many clients a scenario has, where goals of several stand beside each
+// other.
+var clients = map[string]string{"musl1": "1 client:", "musl16": "16 clients:", "closed1": "1 client:", "closed16": "16 clients:"}
+
+// goals says what preforkd is to reach and has reached: of the goals of one name, which
+// stand beside each other, in one line. What stands in the item before is not repeated.
+func goals(evaluations []result.Evaluation) string {
 	var w strings.Builder
-	fmt.Fprintln(&w, "| goals of boxes | goal | reached |\n|---|---|---|")
-	for _, e := range result.Evaluate(r, result.Targets) {
-		if !strings.HasPrefix(e.ID, "B") {
-			continue
-		}
-		reached := "not measured"
-		if e.Measured {
-			reached = number(e.Reached.Median) + map[bool]string{true: ", met"}[e.Met]
-		}
-		fmt.Fprintf(&w, "| %v | %s | %s |\n", e.Target, sign(e.Limit()), reached)
+	servers, several := make(map[string]string), make(map[string]bool)
+	for _, e := range evaluations {
+		several[e.ID] = several[e.ID] || servers[e.ID] != "" && servers[e.ID] != e.Server
+		servers[e.ID] = e.Server
 	}
-	return w.String()
+	fmt.Fprint(&w, "| | what | reached |\n|---|---|---")
+	var last result.Target
+	for _, e := range evaluations {
+		if e.ID == last.ID {
+			fmt.Fprint(&w, "; ")
+		} else {
+			last = result.Target{}
+			fmt.Fprintf(&w, " |\n| %s | %s | ", e.ID, goalsAbout[e.ID])
+		}
+		var words []string
+		if e.Scenario != last.Scenario && clients[e.Scenario] != "" {
+			words = append(words, clients[e.Scenario])
+		}
+		if e.Scenario != last.Scenario || e.Metric != last.Metric {
+			words = append(words, e.Quantity())
+		}
+		if e.Server != last.Server && several[e.ID] {
+			words = append(words, "of "+strings.TrimPrefix(e.Server, "preforkd-"))
+		}
+		if e.Peer != "" {
+			words = append(words, "/ "+strings.TrimPrefix(e.Peer, "preforkd-"))
+		}
+		fmt.Fprintf(&w, "%s %s: %s", strings.Join(words, " "), sign(e.Limit()), reached(e))
+		last = e.Target
+	}
+	return w.String() + " |\n"
+}
+
+// reached is the median that was reached, or why there is none.
+func reached(e result.Evaluation) string {
+	switch {
+	case len(e.Failed) > 0:
+		return "fails"
+	case !e.Measured:
+		return "not measured"
+	case e.Met:
+		return "**" + number(e.Reached.Median) + "**"
+	default:
+		return number(e.Reached.Median)
+	}
 }
 
 // A name is how a server is called in a short table.

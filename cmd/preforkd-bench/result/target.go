@@ -69,20 +69,25 @@ func (t Target) holds(value float64) bool {
 
 // String says what is compared: "closed16 conn/s of preforkd-stdio / tcpserver".
 func (t Target) String() string {
-	s := fmt.Sprintf("%s %s of %s", t.Scenario, t.Metric.Title(), t.Server)
-	switch t.Metric {
-	case CPUMaster:
-		s = fmt.Sprintf("%s master's CPU of %s", t.Scenario, t.Server)
-		if t.Peer == "" {
-			s = fmt.Sprintf("%s master's CPU us of %s", t.Scenario, t.Server)
-		}
-	case CPUWorkers:
-		s = fmt.Sprintf("%s workers' CPU of %s", t.Scenario, t.Server)
-	}
+	s := fmt.Sprintf("%s %s of %s", t.Scenario, t.Quantity(), t.Server)
 	if t.Peer != "" {
 		s += " / " + t.Peer
 	}
 	return s
+}
+
+// Quantity says what is compared, with its unit, if that is not a ratio's: "conn/s".
+func (t Target) Quantity() string {
+	switch {
+	case t.Metric == CPUMaster && t.Peer == "":
+		return "master's CPU us"
+	case t.Metric == CPUMaster:
+		return "master's CPU"
+	case t.Metric == CPUWorkers:
+		return "workers' CPU"
+	default:
+		return t.Metric.Title()
+	}
 }
 
 // Limit returns what is wanted with its direction: ">= 1.1".
