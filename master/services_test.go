@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/preforkd/preforkd/ipc/fdtest"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/service/servicetest"
 	"github.com/preforkd/preforkd/master/status"
@@ -86,7 +87,7 @@ func TestInstallFails(t *testing.T) {
 	st := newStage(t, spareKeys)
 	defer st.end()
 	before, spec := slices.Clone(st.services.inForce), st.spec()
-	fds := servicetest.OpenFDs(t)
+	fds := fdtest.Open(t)
 	for want, text := range map[string]string{
 		"address already in use": "[service.test]\nlisten = ['" + taken.Addr().String() + "']\nprogram = ['/bin/cat']\n",
 		"serve metrics: ":        "[service.test]\n" + listenText + "program = ['/bin/true']\n",
@@ -107,7 +108,7 @@ func TestInstallFails(t *testing.T) {
 	if !slices.Equal(st.services.inForce, before) || st.spec() != spec || spec.Owner().Spec() != spec || st.dispatcher.Pool(spec).Closed() {
 		t.Error("the services have changed")
 	}
-	if after := servicetest.OpenFDs(t); after != fds {
+	if after := fdtest.Open(t); after != fds {
 		t.Errorf("%d descriptors before, %d after", fds, after)
 	}
 }
@@ -213,10 +214,10 @@ func TestNothingIsBoundAtTheEnd(t *testing.T) {
 	st.stopAccepting() // as takeOutcome does with Once, which changes no phase
 	waiter := make(chan reloadOutcome, 1)
 	st.reloads.underWay, st.reloads.waiters = true, []chan<- reloadOutcome{waiter}
-	before := servicetest.OpenFDs(t)
+	before := fdtest.Open(t)
 	st.finishReload(compileResult{compiled: c})
-	if o := <-waiter; o.err != errReloadWhileStopping || servicetest.OpenFDs(t) != before {
-		t.Errorf("%+v, %d descriptors before and %d after", o, before, servicetest.OpenFDs(t))
+	if o := <-waiter; o.err != errReloadWhileStopping || fdtest.Open(t) != before {
+		t.Errorf("%+v, %d descriptors before and %d after", o, before, fdtest.Open(t))
 	}
 	if len(st.endpoints.Of("test")) != 1 {
 		t.Error("a status would not show the listener")
