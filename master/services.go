@@ -58,6 +58,24 @@ func (s *services) close() {
 	s.stderr.Close()
 }
 
+func (s *services) closeBoxes() {
+	if s.boxes != nil {
+		s.boxes.Close()
+	}
+}
+
+// useBoxes tells which boxes the services in force have.
+func (s *services) useBoxes() {
+	if s.boxes == nil {
+		return
+	}
+	var used []process.Box
+	for _, svc := range s.inForce {
+		used = append(used, svc.Spec().ProcessBoxes()...)
+	}
+	s.boxes.Use(used)
+}
+
 // isInForce reports whether a service is part of the configuration in force.
 func (s *services) isInForce(svc *service.Service) bool { return svc.Generation == s.generation }
 
@@ -191,7 +209,7 @@ func (m *Master) install(c *compiled) (ch change, err error) {
 		m.acceptor.Resume(spec.Owner())
 	}
 	m.services.useBoxes()
-	m.services.logMissing()
+	service.LogMissing(m.services.inForce, m.log.Logger)
 	for _, svc := range left {
 		svc.Gate.WakeAll()
 	}

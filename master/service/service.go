@@ -9,7 +9,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/preforkd/preforkd/master/admit"
-	"github.com/preforkd/preforkd/master/box"
 	"github.com/preforkd/preforkd/master/ledger"
 	"github.com/preforkd/preforkd/master/logging"
 )
@@ -112,25 +111,6 @@ func (s *Service) Install(spec *Spec, now time.Time) {
 // Replace puts a Spec in force that differs from the present one in its box only. A
 // service that drains goes on draining.
 func (s *Service) Replace(spec *Spec) { s.spec.Store(spec) }
-
-// MissingNews returns what the box of the Spec in force lacks and did not lack when
-// it was last asked, for the log.
-func (s *Service) MissingNews() (news []*box.MissingError) {
-	missing := s.Spec().MissingFromBox()
-	if len(missing) == 0 {
-		s.missingTold = nil
-		return nil
-	}
-	told := map[string]bool{}
-	for _, m := range missing {
-		told[m.Key] = true
-		if !s.missingTold[m.Key] {
-			news = append(news, m)
-		}
-	}
-	s.missingTold = told
-	return news
-}
 
 // Drain makes the service one whose connections come to an end. It reports
 // whether it was not before.
