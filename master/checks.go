@@ -193,3 +193,30 @@ func (m *Master) updateSocketTicker() {
 		m.loop.sockets.Stop()
 	}
 }
+
+// notifyWatchdog tells the manager that the master makes progress. It is a step
+// of the loop, so a loop that hangs is silent. It reaps first, so one that does
+// not come to an end with that is silent, too.
+func (m *Master) notifyWatchdog() {
+	m.reap()
+	m.notify.Alive()
+	if m.phase.is() != running {
+		m.notify.Extend(stopExtension)
+	}
+	m.notifyStatus()
+}
+
+// notifyStatus tells the manager how the master is, if that has changed.
+func (m *Master) notifyStatus() {
+	if !m.notify.HasManager() {
+		return
+	}
+	all := m.services.totals()
+	status := fmt.Sprintf("%v: %d connections live, %d spawned, %d refused", m.phase.is(), all.Live(), m.workers.Started(), all.Refused)
+	if problem := m.reloads.problem(); problem != "" {
+		status += "; " + problem
+	} else if m.reloads.failed != "" {
+		status += "; not reloaded: " + m.reloads.failed
+	}
+	m.notify.Status(status)
+}

@@ -106,8 +106,8 @@ func (m *Master) Run() (Result, error) {
 	defer m.dispatcher.End()
 	defer m.services.closeBoxes()
 	defer close(stopped)
-	defer m.notify.stopWatchdog()
-	m.notify.startWatchdog()
+	defer m.notify.Stop()
+	m.notify.Start()
 	m.updateLimitTicker()
 	m.updateSocketTicker()
 	m.reap() // what this process had for children before it became the master
@@ -154,7 +154,7 @@ func (m *Master) serve(accepting <-chan struct{}) (Result, error) {
 			m.checkLimits(now)
 		case now := <-m.loop.sockets.C:
 			m.checkSockets(now)
-		case <-m.notify.watchdog():
+		case <-m.notify.Due():
 			m.notifyWatchdog()
 		case <-m.acceptor.Suppressed():
 			m.startLimitTicker()

@@ -39,7 +39,7 @@ type Master struct {
 	phase   phases
 	reloads reloads
 	admin   admin
-	notify  notifier
+	notify  *systemd.Notifier
 	status  *statusQueries
 }
 
@@ -139,7 +139,7 @@ func assemble(cfg config.Config, file string, manager *systemd.Manager, caught *
 		m.discard()
 		return nil, err
 	}
-	m.notify = notifier{manager: manager}
+	m.notify = systemd.NewNotifier(manager)
 	m.admin = newAdmin(m, logger.Logger)
 	m.status = newStatusQueries(m)
 	m.reloads = newReloads(file)

@@ -104,8 +104,8 @@ func (m *Master) reload(waiters ...chan<- reloadOutcome) {
 	case m.reloads.file == nil:
 		m.log.Warn("nothing to reload", logging.Reason("started without a configuration file"))
 		notifyAll(waiters, reloadOutcome{err: errNothingToReload})
-		m.notify.reloading()
-		m.notify.ready()
+		m.notify.Reloading()
+		m.notify.Ready()
 		return
 	case m.reloads.underWay && m.reloads.overdue:
 		m.supersedeReload(waiters, nil)
@@ -122,7 +122,7 @@ func (m *Master) reload(waiters ...chan<- reloadOutcome) {
 func (m *Master) startReload(waiters []chan<- reloadOutcome) {
 	m.reloads.underWay, m.reloads.waiters = true, waiters
 	m.reloads.begin(time.Now())
-	m.notify.reloading()
+	m.notify.Reloading()
 	attempt, file := m.reloads.attempt, m.reloads.file
 	now, barrier := m.services.present(), m.endpoints.TakeBarrier()
 	m.reloads.background(func() {
@@ -188,7 +188,7 @@ func (m *Master) finishReload(r compileResult) {
 		m.reloads.failed = errs[0].Error()
 		o.err = reloadError(r.err)
 	}
-	m.notify.ready()
+	m.notify.Ready()
 	m.notifyStatus()
 	notifyAll(waiters, o)
 	go m.services.memory.Now()

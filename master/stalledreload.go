@@ -108,7 +108,7 @@ func (m *Master) reloadOverdue() {
 	notifyAll(r.waiters, reloadOutcome{err: control.Errorf(control.Unavailable, "not reloaded yet: %s; the log will say what becomes of it", stalledText(r.since))})
 	r.waiters = nil
 	if !r.queued {
-		m.notify.ready()
+		m.notify.Ready()
 		m.notifyStatus()
 		return
 	}
@@ -134,8 +134,8 @@ func (m *Master) supersedeReload(waiters []chan<- reloadOutcome, later []pending
 		err := control.Errorf(control.Unavailable, "not reloaded: %s", stalledText(since))
 		m.log.Error("not reloaded", logging.Error(errors.New(stalledText(since))))
 		notifyAll(waiters, reloadOutcome{err: err})
-		m.notify.reloading()
-		m.notify.ready()
+		m.notify.Reloading()
+		m.notify.Ready()
 		m.notifyStatus()
 		return
 	}
