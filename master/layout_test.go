@@ -51,7 +51,7 @@ var floors = []struct {
 	// A connection gets its worker.
 	{3, []string{"dispatch"}},
 	// Connections arrive, operators see them, topics spread, a new version takes over.
-	{4, []string{"accept", "hub", "status", "upgrade"}},
+	{4, []string{"accept", "admin", "hub", "status", "upgrade"}},
 	// The loop.
 	{5, []string{"."}},
 }
@@ -212,7 +212,7 @@ func TestUpwardImportsAreFound(t *testing.T) {
 }
 
 // rooms are the packages that own state of the running master.
-var rooms = []string{"accept", "status", "dispatch", "workers", "endpoints", "learning", "service", "ledger", "redact", "coalesce", "backoff", "osthread", "fdpark", "linger", "memory", "signals", "spawner", "threads", "stderr", "box"}
+var rooms = []string{"accept", "admin", "status", "dispatch", "workers", "endpoints", "learning", "service", "ledger", "redact", "coalesce", "backoff", "osthread", "fdpark", "linger", "memory", "signals", "spawner", "threads", "stderr", "box"}
 
 // plainData are the types of rooms whose fields others may read: values that do not
 // change once they are made, and what a caller fills in. Two are more than that. A

@@ -178,7 +178,7 @@ func (m *Master) serve(accepting <-chan struct{}) (Result, error) {
 		}
 	}
 	m.awaitLingering()
-	m.closeAdmin()
+	m.endLoop()
 	m.services.stderr.Flush()
 	m.log.Info(logging.EventStopped, m.services.totals().Fields()...)
 	return m.once.result, m.once.failure
@@ -197,6 +197,13 @@ func (m *Master) runOnLoop(ctx context.Context, f func()) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// endLoop tells those who want something of the loop that it does nothing any more, and
+// lets operators reach the master no longer.
+func (m *Master) endLoop() {
+	close(m.loop.done)
+	m.admin.Close()
 }
 
 // takeOutcomes takes all starts into account of which there is an outcome.

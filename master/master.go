@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/master/accept"
+	"github.com/preforkd/preforkd/master/admin"
 	"github.com/preforkd/preforkd/master/box"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/dispatch"
@@ -38,7 +39,7 @@ type Master struct {
 	loop    *loop
 	phase   phases
 	reloads reloads
-	admin   admin
+	admin   *admin.Servers
 	notify  *systemd.Notifier
 	status  *statusQueries
 }
@@ -140,7 +141,7 @@ func assemble(cfg config.Config, file string, manager *systemd.Manager, caught *
 		return nil, err
 	}
 	m.notify = systemd.NewNotifier(manager)
-	m.admin = newAdmin(m, logger.Logger)
+	m.admin = admin.New(m, logger.Logger)
 	m.status = newStatusQueries(m)
 	m.reloads = newReloads(file)
 	return m, nil

@@ -192,7 +192,7 @@ func (m *Master) signalWorker(w *workers.Worker, sig unix.Signal) {
 // abandon gives up on what SIGKILL did not end: a process in uninterruptible
 // sleep, or a start that does not return. Waiting for it could take for ever.
 func (m *Master) abandon() (Result, error) {
-	m.closeAdmin()
+	m.endLoop()
 	orphans := m.orphans()
 	err := fmt.Errorf("%d workers, %d of their children and %d spawns did not end",
 		m.workers.Len(), len(orphans), m.dispatcher.InFlight())

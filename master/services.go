@@ -169,16 +169,16 @@ type change struct {
 // was compiled. What can fail comes first, and on error nothing has changed.
 func (m *Master) install(c *compiled) (ch change, err error) {
 	assigned := m.services.assign(c)
-	plan, err := m.endpoints.Plan(c.specs, m.admin.leaving(c.admin)...)
+	plan, err := m.endpoints.Plan(c.specs, m.admin.Leaving(c.admin)...)
 	if err != nil {
 		return ch, err
 	}
-	servers, err := m.admin.open(c.admin, plan.Leaving())
+	servers, err := m.admin.Open(c.admin, plan.Leaving())
 	if err != nil {
 		plan.Discard()
 		return ch, err
 	}
-	m.admin.swap(servers)
+	m.admin.Swap(servers)
 
 	now := time.Now()
 	var outdated []*service.Spec
@@ -240,7 +240,7 @@ func (m *Master) serveChange(ch change) {
 	for _, svc := range ch.removed {
 		m.drainConnections(svc)
 	}
-	m.admin.serve()
+	m.admin.Serve()
 	for _, svc := range m.services.dropUnused() {
 		logSuppressed(svc, time.Now().Add(time.Hour)) // all of them: nobody asks again
 		m.acceptor.Forget(svc)

@@ -152,7 +152,7 @@ func TestDrainAgainDuringReload(t *testing.T) {
 }
 
 // Names are looked up when a configuration is compiled, that of the metrics'
-// address, too. This one is nobody's (RFC 6761, section 6.4).
+// address, too (admin.NewPlan). This one is nobody's (RFC 6761, section 6.4).
 func TestCompileLooksNamesUp(t *testing.T) {
 	st := newStage(t, spareKeys)
 	defer st.end()
@@ -161,11 +161,6 @@ func TestCompileLooksNamesUp(t *testing.T) {
 	if _, err := st.services.compile(&cfg, nil); err == nil || !strings.HasPrefix(err.Error(), "serve metrics: listen nobody.invalid:9107: ") {
 		t.Error(err)
 	}
-	for address, want := range map[string]string{"": "", ":0": ":0", "127.0.0.1:9": "127.0.0.1:9", "localhost:9": "127.0.0.1:9"} {
-		if got, err := resolveMetrics(address); got != want || err != nil {
-			t.Errorf("%q: %q, %v", address, got, err)
-		}
-	}
 	cfg.Metrics, cfg.ControlOwner = "", "nobody-at-all"
 	if _, err := st.services.compile(&cfg, nil); err == nil || !strings.HasPrefix(err.Error(), "control socket: ") {
 		t.Error(err)
@@ -173,7 +168,8 @@ func TestCompileLooksNamesUp(t *testing.T) {
 }
 
 // Installing waits for nothing: no name is looked up on the loop. The names of
-// this configuration are gone by the time that it is installed.
+// this configuration are gone by the time that it is installed. For the metrics'
+// address package admin has the same test.
 func TestInstallLooksNothingUp(t *testing.T) {
 	st := newStage(t, spareKeys)
 	defer st.end()
@@ -186,7 +182,6 @@ func TestInstallLooksNothingUp(t *testing.T) {
 	// What was looked up is kept; the names stand for nothing any more.
 	a := &c.specs[0].Addresses[0]
 	a.Host, a.IP = "nobody.invalid", netip.Addr{}
-	c.admin.metricsAddress = "nobody.invalid:0"
 	started := time.Now()
 	ch, err := st.Master.install(c)
 	if err != nil {
@@ -194,7 +189,7 @@ func TestInstallLooksNothingUp(t *testing.T) {
 	}
 	ch.opened = nil // nobody is to accept
 	st.serveChange(ch)
-	defer st.admin.servers.metrics.Close()
+	defer st.admin.Close()
 	if l := st.endpoints.Of("test"); len(l) != 1 || !strings.HasPrefix(l[0].Local(), "127.0.0.1:") {
 		t.Errorf("%v", l)
 	}

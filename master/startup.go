@@ -50,7 +50,7 @@ func (m *Master) begin() (unix.Signal, error) {
 		}
 		m.dispatcher.Fill(s.Spec())
 	}
-	m.admin.serve()
+	m.admin.Serve()
 	m.endpoints.Store(listeners)
 	m.notify.Ready()
 	m.notifyStatus()
@@ -64,7 +64,7 @@ func (m *Master) failStartup(err error) (Result, error) {
 	m.services.close()
 	m.workers.Close()
 	m.dispatcher.End()
-	m.closeAdmin()
+	m.endLoop()
 	m.log.Error("not started", logging.Error(err))
 	m.log.Info(logging.EventStopped, m.services.totals().Fields()...)
 	return Result{ExitCode: 1}, err
