@@ -130,6 +130,9 @@ func (m *Master) reloadOverdue() {
 func (m *Master) supersedeReload(waiters []chan<- reloadOutcome, later []pendingDrain) {
 	r := &m.reloads
 	if !r.giveUp() {
+		for i := range r.drains {
+			r.drains[i].queued = false // there is none any more that was asked for before
+		}
 		since, _ := r.stalledSince()
 		err := control.Errorf(control.Unavailable, "not reloaded: %s", stalledText(since))
 		m.log.Error("not reloaded", logging.Error(errors.New(stalledText(since))))

@@ -148,3 +148,27 @@ func TestStalledReloadWithAnotherQueued(t *testing.T) {
 		t.Errorf("%d begun, %d reloaded", len(st.begun), st.events("reloaded"))
 	}
 }
+
+// A reload that was asked for and refused, because too many hang, has no part in what
+// becomes of drains: the next one is asked for after them, and brings services back.
+func TestDrainAfterRefusedReload(t *testing.T) {
+	st := newReloadStage(t)
+	other := st.services.byName["other"]
+	st.ask()
+	st.reloadOverdue()
+	st.ask() // in the place of the first one, which hangs
+	refused := st.ask()
+	st.drainService(other, "test")
+	st.reloadOverdue()
+	wantError(t, refused, "not reloaded: ")
+	st.finish(1)
+	if !other.Draining() {
+		t.Error("a reload that was asked for before the drain has undone it")
+	}
+	last := st.ask()
+	st.finish(2)
+	wantReloaded(t, last)
+	if other.Draining() {
+		t.Error("a reload that was asked for after the drain has not brought the service back")
+	}
+}
