@@ -77,7 +77,7 @@ func (m *Master) rooms() *status.Rooms {
 		Services: m.services.inForce, Totals: m.services.retired, Unused: m.services.unused(),
 		Workers: m.workers, Endpoints: m.endpoints, Dispatcher: m.dispatcher,
 		State: m.phase.is().String(), Stopping: m.phase.is() != running, Signal: m.phase.signal(),
-		NotReloaded: m.reloads.failed, ReloadProblem: m.reloads.problem(),
+		NotReloaded: m.reloads.Failure(), ReloadProblem: m.reloads.Problem(),
 		Control: server, ControlError: controlError,
 	}
 }

@@ -213,10 +213,10 @@ func (m *Master) notifyStatus() {
 	}
 	all := m.services.totals()
 	status := fmt.Sprintf("%v: %d connections live, %d spawned, %d refused", m.phase.is(), all.Live(), m.workers.Started(), all.Refused)
-	if problem := m.reloads.problem(); problem != "" {
+	if problem := m.reloads.Problem(); problem != "" {
 		status += "; " + problem
-	} else if m.reloads.failed != "" {
-		status += "; not reloaded: " + m.reloads.failed
+	} else if why := m.reloads.Failure(); why != "" {
+		status += "; not reloaded: " + why
 	}
 	m.notify.Status(status)
 }

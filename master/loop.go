@@ -22,14 +22,15 @@ type loop struct {
 	// started.
 	children chan os.Signal
 
-	calls    chan func()        // what others want to be done on the loop
-	compiled chan compileResult // configurations that a reload has compiled
-	limits   *time.Ticker       // of checkLimits
-	limitsOn bool               // limits ticks
-	sockets  *time.Ticker       // of checkSockets
-	outcomes []dispatch.Outcome // memory for takeOutcomes
-	stopping chan struct{}      // closed when the master accepts no more
-	done     chan struct{}      // closed when the loop does nothing any more
+	calls      chan func()        // what others want to be done on the loop
+	compiled   chan compileResult // configurations that a reload has compiled
+	limits     *time.Ticker       // of checkLimits
+	limitsOn   bool               // limits ticks
+	sockets    *time.Ticker       // of checkSockets
+	outcomes   []dispatch.Outcome // memory for takeOutcomes
+	background func(func())       // runs what would keep the loop waiting
+	stopping   chan struct{}      // closed when the master accepts no more
+	done       chan struct{}      // closed when the loop does nothing any more
 }
 
 func newLoop(caught *signals.Queue) *loop {
@@ -37,14 +38,15 @@ func newLoop(caught *signals.Queue) *loop {
 		signals: caught,
 		// One place is enough: a signal says that there is something to reap,
 		// and one that is not read yet says it for all that ended since.
-		children: make(chan os.Signal, 1),
-		calls:    make(chan func()),
-		compiled: make(chan compileResult),
-		limits:   time.NewTicker(limitInterval),
-		limitsOn: true,
-		sockets:  time.NewTicker(limitInterval),
-		stopping: make(chan struct{}),
-		done:     make(chan struct{}),
+		children:   make(chan os.Signal, 1),
+		calls:      make(chan func()),
+		compiled:   make(chan compileResult),
+		limits:     time.NewTicker(limitInterval),
+		limitsOn:   true,
+		sockets:    time.NewTicker(limitInterval),
+		background: func(f func()) { go f() },
+		stopping:   make(chan struct{}),
+		done:       make(chan struct{}),
 	}
 }
 
@@ -162,7 +164,7 @@ func (m *Master) serve(accepting <-chan struct{}) (Result, error) {
 			call()
 		case r := <-m.loop.compiled:
 			m.finishReload(r)
-		case <-m.reloads.timeout:
+		case <-m.reloads.Timeout():
 			m.reloadOverdue()
 		case sig := <-m.loop.signals.Next():
 			m.handleSignal(sig)
@@ -281,7 +283,7 @@ func (m *Master) handleSignal(sig unix.Signal) {
 	case unix.SIGQUIT:
 		m.advance(quitRequested, unix.SignalName(sig))
 	case unix.SIGHUP:
-		m.reload()
+		m.reload(nil)
 	case unix.SIGUSR1:
 		m.logSummary()
 	}

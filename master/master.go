@@ -15,6 +15,7 @@ import (
 	"github.com/preforkd/preforkd/master/listen"
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/redact"
+	"github.com/preforkd/preforkd/master/reloading"
 	"github.com/preforkd/preforkd/master/service"
 	"github.com/preforkd/preforkd/master/signals"
 	"github.com/preforkd/preforkd/master/spawner"
@@ -38,7 +39,7 @@ type Master struct {
 
 	loop    *loop
 	phase   phases
-	reloads reloads
+	reloads *reloading.Queue
 	admin   *admin.Servers
 	notify  *systemd.Notifier
 	status  *statusQueries
@@ -143,7 +144,7 @@ func assemble(cfg config.Config, file string, manager *systemd.Manager, caught *
 	m.notify = systemd.NewNotifier(manager)
 	m.admin = admin.New(m, logger.Logger)
 	m.status = newStatusQueries(m)
-	m.reloads = newReloads(file)
+	m.reloads = reloading.New(file)
 	return m, nil
 }
 

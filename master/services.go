@@ -254,7 +254,7 @@ func (m *Master) drainService(svc *service.Service, reason string) {
 	if m.phase.is() != running {
 		return
 	}
-	m.reloads.noteDrain(svc.Name, reason) // also of one that drains: the reload would bring it back
+	m.reloads.NoteDrain(svc.Name, reason) // also of one that drains: the reload would bring it back
 	if svc.Draining() {
 		return
 	}

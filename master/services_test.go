@@ -10,6 +10,7 @@ import (
 
 	"github.com/preforkd/preforkd/ipc/fdtest"
 	"github.com/preforkd/preforkd/master/config"
+	"github.com/preforkd/preforkd/master/reloading"
 	"github.com/preforkd/preforkd/master/service/servicetest"
 	"github.com/preforkd/preforkd/master/status"
 	"github.com/preforkd/preforkd/master/workers"
@@ -118,9 +119,11 @@ func TestDrainDuringReload(t *testing.T) {
 	st := newStage(t, spareKeys)
 	defer st.end()
 	s := st.spec().Owner()
-	st.reloads.underWay, st.reloads.queued = true, true
+	st.reloads.Begin(nil, time.Now())
+	st.reloads.Enqueue(nil)
 	st.drainService(s, "test")
-	st.reloads.underWay, st.reloads.queued = false, false
+	st.reloads.End()
+	st.reloads.TakeQueued()
 	for range 2 { // the one that was under way, and the one after it
 		st.reload(len(st.specs))
 		if s.Draining() {
@@ -142,9 +145,9 @@ func TestDrainAgainDuringReload(t *testing.T) {
 	defer st.end()
 	s := st.spec().Owner()
 	st.drainService(s, "test")
-	st.reloads.underWay = true
+	st.reloads.Begin(nil, time.Now())
 	st.drainService(s, "test")
-	st.reloads.underWay = false
+	st.reloads.End()
 	st.reload(len(st.specs))
 	if st.reapplyDrains(); !s.Draining() {
 		t.Error("the reload has undone the drain that was asked for after it")
@@ -207,11 +210,11 @@ func TestNothingIsBoundAtTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	st.stopAccepting() // as takeOutcome does with Once, which changes no phase
-	waiter := make(chan reloadOutcome, 1)
-	st.reloads.underWay, st.reloads.waiters = true, []chan<- reloadOutcome{waiter}
+	waiter := make(chan reloading.Outcome, 1)
+	st.reloads.Begin(reloading.Waiters{waiter}, time.Now())
 	before := fdtest.Open(t)
 	st.finishReload(compileResult{compiled: c})
-	if o := <-waiter; o.err != errReloadWhileStopping || fdtest.Open(t) != before {
+	if o := <-waiter; o.Err != errReloadWhileStopping || fdtest.Open(t) != before {
 		t.Errorf("%+v, %d descriptors before and %d after", o, before, fdtest.Open(t))
 	}
 	if len(st.endpoints.Of("test")) != 1 {
