@@ -10,7 +10,6 @@ import (
 	"github.com/preforkd/preforkd/master/endpoints"
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/process"
-	"github.com/preforkd/preforkd/master/service"
 	"github.com/preforkd/preforkd/master/sockdiag"
 	"github.com/preforkd/preforkd/master/workers"
 )
@@ -48,7 +47,7 @@ func (m *Master) checkLimits(now time.Time) {
 		}
 	}
 	for _, s := range m.services.byName {
-		logSuppressed(s, now)
+		s.LogSuppressed(now)
 	}
 	m.updateLimitTicker()
 }
@@ -82,14 +81,6 @@ func idleTime(w *workers.Worker, pid int) (time.Duration, error) {
 
 // errNotTCP says that the kernel does not count how long a connection is idle.
 var errNotTCP = errors.New("not a TCP connection")
-
-// logSuppressed says how many refusals of a service were not logged, for reasons
-// that have ceased by then.
-func logSuppressed(s *service.Service, now time.Time) {
-	for reason, n := range s.Refusals.Rest(now) {
-		s.Log.Info(logging.EventRefused, logging.Reason(reason.String()), logging.Suppressed(n))
-	}
-}
 
 // reasonHangUp is the reason for the end of a worker whose client has gone.
 const reasonHangUp = "hang-up"

@@ -242,7 +242,7 @@ func (m *Master) serveChange(ch change) {
 	}
 	m.admin.Serve()
 	for _, svc := range m.services.dropUnused() {
-		logSuppressed(svc, time.Now().Add(time.Hour)) // all of them: nobody asks again
+		svc.LogSuppressed(time.Now().Add(time.Hour)) // all of them: nobody asks again
 		m.acceptor.Forget(svc)
 	}
 	m.updateLimitTicker()

@@ -36,9 +36,6 @@ type Service struct {
 	// Congestion is when it was full and clients had to wait.
 	Congestion admit.Congestion
 
-	// Unconfined says so once.
-	Unconfined sync.Once
-
 	// IdleUnknown belongs to the master's loop.
 	IdleUnknown IdleUnknown
 
@@ -48,6 +45,8 @@ type Service struct {
 
 	// missingTold holds keys of the box. It belongs to the master's loop.
 	missingTold map[string]bool
+
+	unconfined sync.Once // the event of it, in TakeUnconfinedNote
 
 	log  *zap.Logger // of the master
 	spec atomic.Pointer[Spec]
