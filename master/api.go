@@ -72,12 +72,13 @@ func (m *Master) view(now time.Time, connections bool) *status.View {
 }
 
 func (m *Master) rooms() *status.Rooms {
+	server, controlError := m.admin.Control()
 	return &status.Rooms{
 		Services: m.services.inForce, Totals: m.services.retired, Unused: m.services.unused(),
 		Workers: m.workers, Endpoints: m.endpoints, Dispatcher: m.dispatcher,
 		State: m.phase.is().String(), Stopping: m.phase.is() != running, Signal: m.phase.signal(),
-		NotReloaded: m.reloads.failed, ReloadProblem: m.reloads.problem(),
-		Control: m.admin.servers.control, ControlError: m.admin.servers.controlError,
+		NotReloaded: m.reloads.Failure(), ReloadProblem: m.reloads.Problem(),
+		Control: server, ControlError: controlError,
 	}
 }
 

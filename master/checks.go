@@ -10,7 +10,6 @@ import (
 	"github.com/preforkd/preforkd/master/endpoints"
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/process"
-	"github.com/preforkd/preforkd/master/service"
 	"github.com/preforkd/preforkd/master/sockdiag"
 	"github.com/preforkd/preforkd/master/workers"
 )
@@ -48,7 +47,7 @@ func (m *Master) checkLimits(now time.Time) {
 		}
 	}
 	for _, s := range m.services.byName {
-		logSuppressed(s, now)
+		s.LogSuppressed(now)
 	}
 	m.updateLimitTicker()
 }
@@ -82,14 +81,6 @@ func idleTime(w *workers.Worker, pid int) (time.Duration, error) {
 
 // errNotTCP says that the kernel does not count how long a connection is idle.
 var errNotTCP = errors.New("not a TCP connection")
-
-// logSuppressed says how many refusals of a service were not logged, for reasons
-// that have ceased by then.
-func logSuppressed(s *service.Service, now time.Time) {
-	for reason, n := range s.Refusals.Rest(now) {
-		s.Log.Info(logging.EventRefused, logging.Reason(reason.String()), logging.Suppressed(n))
-	}
-}
 
 // reasonHangUp is the reason for the end of a worker whose client has gone.
 const reasonHangUp = "hang-up"
@@ -192,4 +183,31 @@ func (m *Master) updateSocketTicker() {
 	} else {
 		m.loop.sockets.Stop()
 	}
+}
+
+// notifyWatchdog tells the manager that the master makes progress. It is a step
+// of the loop, so a loop that hangs is silent. It reaps first, so one that does
+// not come to an end with that is silent, too.
+func (m *Master) notifyWatchdog() {
+	m.reap()
+	m.notify.Alive()
+	if m.phase.is() != running {
+		m.notify.Extend(stopExtension)
+	}
+	m.notifyStatus()
+}
+
+// notifyStatus tells the manager how the master is, if that has changed.
+func (m *Master) notifyStatus() {
+	if !m.notify.HasManager() {
+		return
+	}
+	all := m.services.totals()
+	status := fmt.Sprintf("%v: %d connections live, %d spawned, %d refused", m.phase.is(), all.Live(), m.workers.Started(), all.Refused)
+	if problem := m.reloads.Problem(); problem != "" {
+		status += "; " + problem
+	} else if why := m.reloads.Failure(); why != "" {
+		status += "; not reloaded: " + why
+	}
+	m.notify.Status(status)
 }

@@ -3,6 +3,7 @@ package master
 import (
 	"fmt"
 
+	"github.com/preforkd/preforkd/master/admin"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/service"
 )
@@ -12,7 +13,7 @@ import (
 type compiled struct {
 	cfg   config.Config
 	specs []*service.Spec
-	admin adminPlan
+	admin admin.Plan
 	// insteadOf holds for Specs that differ from one in force which one that was.
 	insteadOf map[*service.Spec]*service.Spec
 }
@@ -43,7 +44,7 @@ func (s *services) compile(cfg *config.Config, before *before) (*compiled, error
 			c.insteadOf[spec] = old
 		}
 	}
-	if c.admin, err = planAdmin(cfg); err != nil {
+	if c.admin, err = admin.NewPlan(cfg); err != nil {
 		return nil, err
 	}
 	c.cfg = cfg.InForce()

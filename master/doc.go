@@ -40,10 +40,12 @@
 //
 //	master       Master: the loop, phases, reload, what the control socket asks for
 //	accept       Acceptor: accept, admit or refuse
+//	admin        Servers: how operators reach the master
 //	status       View: what operators see
 //	dispatch     Dispatcher: a spare or a new process; keeps the pools filled
 //	workers      Set, Worker, Pool: processes that are not reaped yet
 //	endpoints    Set: listening sockets, bound, passed or stored
+//	reloading    Queue: the reload under way, the one after it, who waits for them
 //	learning     Set: services whose workers are observed
 //	service      Spec, Service, Connection: what a service is
 //	ledger       Ledger: counts, latencies, usage
@@ -51,8 +53,9 @@
 //	admit listen proxy process signals systemd control config logging metrics ...
 //
 // Calls go up only through interfaces that the lower room declares: workers.Sink,
-// control.Backend and metrics.Master, which Master implements (messages.go,
-// exits.go, api.go), listen.Slots (accept) and workers.Starter (dispatch).
+// control.Backend and metrics.Master, which Master implements (messages.go and
+// exits.go; api.go, reload.go, resume.go and learn.go), listen.Slots (accept) and
+// workers.Starter (dispatch).
 //
 // # The loop
 //
@@ -73,7 +76,7 @@
 //
 // A reload compiles the configuration off the loop, where name servers and file
 // systems may keep it waiting. The loop then binds and swaps (services.go). One that
-// does not come to an end is given up for the next one (stalledreload.go).
+// does not come to an end is given up for the next one (package reloading).
 //
 // There may be ten thousand services, of which a reload changes one. What says what
 // it said before is neither decoded (config/again.go) nor compiled (compile.go) again,

@@ -131,7 +131,7 @@ func (m *Master) closeConnection(w *workers.Worker, c *service.Connection, exit 
 
 	var values []ipc.Pair
 	if report != nil {
-		values = takeUnconfinedNote(s, c.Spec, report.Values)
+		values = s.TakeUnconfinedNote(c.Spec, report.Values)
 	}
 	if !c.LogsEnd(hasFailed(w, c, exit)) {
 		return
@@ -245,22 +245,6 @@ func (m *Master) penalize(w *workers.Worker, c *service.Connection, status unix.
 		s.Log.Info(logging.EventPenalized, logging.Conn(c.ID), c.Peer(), c.Source(penalty.Source),
 			zap.Duration("penalty", penalty.Length), zap.Bool("dry_run", spec.PenaltyDryRun))
 	}
-}
-
-// takeUnconfinedNote takes out of a report what a built-in handler's worker says
-// of its confinement. The first such note is worth a warning; what the kernel
-// lacks it lacks for all workers of the service.
-func takeUnconfinedNote(s *service.Service, spec *service.Spec, values []ipc.Pair) []ipc.Pair {
-	if spec.Handler == "" {
-		return values
-	}
-	return slices.DeleteFunc(values, func(v ipc.Pair) bool {
-		if v.Key != ipc.ValueUnconfined {
-			return false
-		}
-		s.Unconfined.Do(func() { s.Log.Warn("workers are not fully confined", logging.Reason(v.Value)) })
-		return true
-	})
 }
 
 // dropEarlyExits reports the children that have turned out to be nobody's worker.

@@ -46,12 +46,13 @@ var floors = []struct {
 	{1, []string{"ledger", "redact"}},
 	{1, []string{"service"}},
 	{1, []string{"service/servicetest"}}, // for tests only
-	// The processes, the listening sockets, and which services are observed.
-	{2, []string{"endpoints", "learning", "workers"}},
+	// The processes, the listening sockets, which services are observed, and which
+	// reloads there are.
+	{2, []string{"endpoints", "learning", "reloading", "workers"}},
 	// A connection gets its worker.
 	{3, []string{"dispatch"}},
 	// Connections arrive, operators see them, topics spread, a new version takes over.
-	{4, []string{"accept", "hub", "status", "upgrade"}},
+	{4, []string{"accept", "admin", "hub", "status", "upgrade"}},
 	// The loop.
 	{5, []string{"."}},
 }
@@ -212,7 +213,7 @@ func TestUpwardImportsAreFound(t *testing.T) {
 }
 
 // rooms are the packages that own state of the running master.
-var rooms = []string{"accept", "status", "dispatch", "workers", "endpoints", "learning", "service", "ledger", "redact", "coalesce", "backoff", "osthread", "fdpark", "linger", "memory", "signals", "spawner", "threads", "stderr", "box"}
+var rooms = []string{"accept", "admin", "status", "dispatch", "workers", "endpoints", "learning", "reloading", "service", "ledger", "redact", "coalesce", "backoff", "osthread", "fdpark", "linger", "memory", "signals", "spawner", "systemd", "threads", "stderr", "box"}
 
 // plainData are the types of rooms whose fields others may read: values that do not
 // change once they are made, and what a caller fills in. Two are more than that. A
@@ -221,7 +222,7 @@ var rooms = []string{"accept", "status", "dispatch", "workers", "endpoints", "le
 // at that moment closes.
 var plainData = []string{
 	"accept.Config", "dispatch.Config", "dispatch.Outcome", "endpoints.Plan", "ledger.Totals", "ledger.Trouble",
-	"service.Address", "service.Connection", "service.Files", "service.Rule", "service.Service", "service.Spec", "spawner.Config", "spawner.Stall", "status.Master", "status.Rooms", "stderr.Lines", "workers.Outcome", "box.MissingError",
+	"reloading.Drain", "reloading.Outcome", "service.Address", "service.Connection", "service.Files", "service.Rule", "service.Service", "service.Spec", "spawner.Config", "spawner.Stall", "status.Master", "status.Rooms", "stderr.Lines", "systemd.Socket", "workers.Outcome", "box.MissingError",
 }
 
 // TestRoomsKeepTheirFields fails when the fields of a room's type can be read by
@@ -282,9 +283,20 @@ func exportedFields(t ast.Expr) (n int) {
 	return n
 }
 
+// mostFiles is how many files the root of package master may have, without its tests.
+const mostFiles = 14
+
 // TestMasterIsSmall holds the master to what it is: a composition of rooms.
 func TestMasterIsSmall(t *testing.T) {
 	if n := reflect.TypeFor[master.Master]().NumField(); n > 15 {
 		t.Errorf("Master has %d fields: which room owns the new one?", n)
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files = slices.DeleteFunc(files, func(name string) bool { return strings.HasSuffix(name, "_test.go") })
+	if n := len(files); n > mostFiles {
+		t.Errorf("master has %d files, at most %d are meant: which room owns what is new? %q", n, mostFiles, files)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/preforkd/preforkd/ipc"
+	"github.com/preforkd/preforkd/ipc/fdtest"
 	"github.com/preforkd/preforkd/ipc/slowtest"
 	"github.com/preforkd/preforkd/master/admit"
 	"github.com/preforkd/preforkd/master/config"
@@ -315,11 +316,11 @@ func TestEveryConnectionIsServedOrFailed(t *testing.T) {
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		spares := rapid.IntRange(1, 3).Draw(t, "spares")
-		before := servicetest.OpenFDs(t)
+		before := fdtest.Open(t)
 		st := newStage(t, fmt.Sprintf("program = ['/bin/cat']\nhandoff = 'worker'\nspares = %d\nconnections-per-worker = %d\n",
 			spares, rapid.IntRange(1, 3).Draw(t, "connections per worker")))
 		defer st.end()
-		base := servicetest.OpenFDs(t)
+		base := fdtest.Open(t)
 		s := st.spec().Owner()
 		now := time.Now()
 		accepted, inForce := 0, true
@@ -525,7 +526,7 @@ func TestEveryConnectionIsServedOrFailed(t *testing.T) {
 func openFDs(t *rapid.T, limit int) int {
 	deadline := time.Now().Add(slowtest.Scale(10 * time.Second))
 	for {
-		n := servicetest.OpenFDs(t)
+		n := fdtest.Open(t)
 		if n <= limit || time.Now().After(deadline) {
 			return n
 		}

@@ -22,14 +22,15 @@ type loop struct {
 	// started.
 	children chan os.Signal
 
-	calls    chan func()        // what others want to be done on the loop
-	compiled chan compileResult // configurations that a reload has compiled
-	limits   *time.Ticker       // of checkLimits
-	limitsOn bool               // limits ticks
-	sockets  *time.Ticker       // of checkSockets
-	outcomes []dispatch.Outcome // memory for takeOutcomes
-	stopping chan struct{}      // closed when the master accepts no more
-	done     chan struct{}      // closed when the loop does nothing any more
+	calls      chan func()        // what others want to be done on the loop
+	compiled   chan compileResult // configurations that a reload has compiled
+	limits     *time.Ticker       // of checkLimits
+	limitsOn   bool               // limits ticks
+	sockets    *time.Ticker       // of checkSockets
+	outcomes   []dispatch.Outcome // memory for takeOutcomes
+	background func(func())       // runs what would keep the loop waiting
+	stopping   chan struct{}      // closed when the master accepts no more
+	done       chan struct{}      // closed when the loop does nothing any more
 }
 
 func newLoop(caught *signals.Queue) *loop {
@@ -37,14 +38,15 @@ func newLoop(caught *signals.Queue) *loop {
 		signals: caught,
 		// One place is enough: a signal says that there is something to reap,
 		// and one that is not read yet says it for all that ended since.
-		children: make(chan os.Signal, 1),
-		calls:    make(chan func()),
-		compiled: make(chan compileResult),
-		limits:   time.NewTicker(limitInterval),
-		limitsOn: true,
-		sockets:  time.NewTicker(limitInterval),
-		stopping: make(chan struct{}),
-		done:     make(chan struct{}),
+		children:   make(chan os.Signal, 1),
+		calls:      make(chan func()),
+		compiled:   make(chan compileResult),
+		limits:     time.NewTicker(limitInterval),
+		limitsOn:   true,
+		sockets:    time.NewTicker(limitInterval),
+		background: func(f func()) { go f() },
+		stopping:   make(chan struct{}),
+		done:       make(chan struct{}),
 	}
 }
 
@@ -106,8 +108,8 @@ func (m *Master) Run() (Result, error) {
 	defer m.dispatcher.End()
 	defer m.services.closeBoxes()
 	defer close(stopped)
-	defer m.notify.stopWatchdog()
-	m.notify.startWatchdog()
+	defer m.notify.Stop()
+	m.notify.Start()
 	m.updateLimitTicker()
 	m.updateSocketTicker()
 	m.reap() // what this process had for children before it became the master
@@ -154,7 +156,7 @@ func (m *Master) serve(accepting <-chan struct{}) (Result, error) {
 			m.checkLimits(now)
 		case now := <-m.loop.sockets.C:
 			m.checkSockets(now)
-		case <-m.notify.watchdog():
+		case <-m.notify.Due():
 			m.notifyWatchdog()
 		case <-m.acceptor.Suppressed():
 			m.startLimitTicker()
@@ -162,7 +164,7 @@ func (m *Master) serve(accepting <-chan struct{}) (Result, error) {
 			call()
 		case r := <-m.loop.compiled:
 			m.finishReload(r)
-		case <-m.reloads.timeout:
+		case <-m.reloads.Timeout():
 			m.reloadOverdue()
 		case sig := <-m.loop.signals.Next():
 			m.handleSignal(sig)
@@ -178,7 +180,7 @@ func (m *Master) serve(accepting <-chan struct{}) (Result, error) {
 		}
 	}
 	m.awaitLingering()
-	m.closeAdmin()
+	m.endLoop()
 	m.services.stderr.Flush()
 	m.log.Info(logging.EventStopped, m.services.totals().Fields()...)
 	return m.once.result, m.once.failure
@@ -197,6 +199,13 @@ func (m *Master) runOnLoop(ctx context.Context, f func()) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// endLoop tells those who want something of the loop that it does nothing any more, and
+// lets operators reach the master no longer.
+func (m *Master) endLoop() {
+	close(m.loop.done)
+	m.admin.Close()
 }
 
 // takeOutcomes takes all starts into account of which there is an outcome.
@@ -274,7 +283,7 @@ func (m *Master) handleSignal(sig unix.Signal) {
 	case unix.SIGQUIT:
 		m.advance(quitRequested, unix.SignalName(sig))
 	case unix.SIGHUP:
-		m.reload()
+		m.reload(nil)
 	case unix.SIGUSR1:
 		m.logSummary()
 	}

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/master/accept"
+	"github.com/preforkd/preforkd/master/admin"
 	"github.com/preforkd/preforkd/master/box"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/dispatch"
@@ -14,6 +15,7 @@ import (
 	"github.com/preforkd/preforkd/master/listen"
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/redact"
+	"github.com/preforkd/preforkd/master/reloading"
 	"github.com/preforkd/preforkd/master/service"
 	"github.com/preforkd/preforkd/master/signals"
 	"github.com/preforkd/preforkd/master/spawner"
@@ -37,9 +39,9 @@ type Master struct {
 
 	loop    *loop
 	phase   phases
-	reloads reloads
-	admin   admin
-	notify  notifier
+	reloads *reloading.Queue
+	admin   *admin.Servers
+	notify  *systemd.Notifier
 	status  *statusQueries
 }
 
@@ -139,10 +141,10 @@ func assemble(cfg config.Config, file string, manager *systemd.Manager, caught *
 		m.discard()
 		return nil, err
 	}
-	m.notify = notifier{manager: manager}
-	m.admin = newAdmin(m, logger.Logger)
+	m.notify = systemd.NewNotifier(manager)
+	m.admin = admin.New(m, logger.Logger)
 	m.status = newStatusQueries(m)
-	m.reloads = newReloads(file)
+	m.reloads = reloading.New(file)
 	return m, nil
 }
 

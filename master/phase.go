@@ -56,6 +56,10 @@ func (p phase) next(e phaseEvent) phase {
 // finish, and may be nothing.
 const killTime = 5 * time.Second
 
+// stopExtension is how much time the service manager is asked for at once while the
+// master stops. The stop itself is bounded by drain-timeout and kill-delay.
+const stopExtension = 15 * time.Second
+
 // phases is the progress of a stop.
 type phases struct {
 	now     phase
@@ -103,8 +107,8 @@ func (m *Master) advance(e phaseEvent, reason string) {
 func (m *Master) drain(reason string) {
 	m.phase.now = draining
 	m.phase.timeout = time.After(m.services.cfg.DrainTimeout)
-	m.notify.stopping()
-	m.notify.extend(stopExtension)
+	m.notify.Stopping()
+	m.notify.Extend(stopExtension)
 	m.notifyStatus()
 	m.log.Info(logging.EventDraining, logging.Reason(reason),
 		zap.Uint64("live", m.services.totals().Live()), zap.Duration("timeout", m.services.cfg.DrainTimeout))
@@ -188,7 +192,7 @@ func (m *Master) signalWorker(w *workers.Worker, sig unix.Signal) {
 // abandon gives up on what SIGKILL did not end: a process in uninterruptible
 // sleep, or a start that does not return. Waiting for it could take for ever.
 func (m *Master) abandon() (Result, error) {
-	m.closeAdmin()
+	m.endLoop()
 	orphans := m.orphans()
 	err := fmt.Errorf("%d workers, %d of their children and %d spawns did not end",
 		m.workers.Len(), len(orphans), m.dispatcher.InFlight())
@@ -227,7 +231,7 @@ func (m *Master) awaitLingering() {
 			m.workers.ReapAll()
 		case call := <-m.loop.calls:
 			call()
-		case <-m.notify.watchdog():
+		case <-m.notify.Due():
 			m.notifyWatchdog()
 		}
 	}

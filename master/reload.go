@@ -14,71 +14,30 @@ import (
 	"github.com/preforkd/preforkd/master/endpoints"
 	"github.com/preforkd/preforkd/master/listen"
 	"github.com/preforkd/preforkd/master/logging"
+	"github.com/preforkd/preforkd/master/reloading"
 	"github.com/preforkd/preforkd/master/service"
 )
-
-// reloads is the queue of reloads: at most one is under way, and at most one
-// waits, which stands for all that were asked for meanwhile.
-type reloads struct {
-	underWay    bool                   // a configuration is being compiled
-	queued      bool                   // one more is to be compiled after it
-	progress                           // whether it comes to an end
-	waiters     []chan<- reloadOutcome // for what becomes of the one under way
-	nextWaiters []chan<- reloadOutcome // for the one after it
-	drains      []pendingDrain
-	failed      string       // why the last reload has changed nothing, or ""
-	file        *config.File // that is read again; nil for none
-	background  func(func()) // runs what would keep the loop waiting
-}
-
-func newReloads(file string) reloads {
-	r := reloads{background: func(f func()) { go f() }, progress: progress{limit: reloadLimit}}
-	if file != "" {
-		r.file = config.NewFile(file)
-	}
-	return r
-}
 
 // A compileResult is a configuration that was read again and compiled, or why it
 // could not be.
 type compileResult struct {
-	attempt  int // see progress
+	attempt  int // see reloading.Queue.Begin
 	compiled *compiled
 	err      error
 	tries    int // how often it could not be put in force because of listen.ErrBusy
-}
-
-// A reloadOutcome is what a reload has changed, or why it changed nothing.
-type reloadOutcome struct {
-	changes control.Reloaded
-	err     error
-}
-
-// A pendingDrain is the drain of a service that was asked for after a reload and
-// before that was installed: the reload is not to undo it.
-type pendingDrain struct {
-	service, reason string
-	queued          bool // the reload after that had been asked for, too
-}
-
-// noteDrain remembers a drain if a reload is under way.
-func (r *reloads) noteDrain(service, reason string) {
-	if r.underWay {
-		r.drains = append(r.drains, pendingDrain{service, reason, r.queued})
-	}
 }
 
 // Reload reads the configuration again, and returns what that has changed, or
 // why nothing has. It may be called by anybody while Run runs.
 func (m *Master) Reload(ctx context.Context) (control.Reloaded, error) {
 	// Room for the outcome: who has asked may be gone by then.
-	outcome := make(chan reloadOutcome, 1)
-	if err := m.runOnLoop(ctx, func() { m.reload(outcome) }); err != nil {
+	outcome := make(chan reloading.Outcome, 1)
+	if err := m.runOnLoop(ctx, func() { m.reload(reloading.Waiters{outcome}) }); err != nil {
 		return control.Reloaded{}, err
 	}
 	select {
 	case o := <-outcome:
-		return o.changes, o.err
+		return o.Changes, o.Err
 	case <-m.loop.stopping:
 		return control.Reloaded{}, errReloadWhileStopping
 	case <-ctx.Done():
@@ -95,37 +54,34 @@ var (
 // systems and name servers do, so the loop does not wait for them. Who asks
 // meanwhile asks for what is in the file then: one more reload follows. The
 // outcome goes to those who wait for it; a signal has nobody waiting.
-func (m *Master) reload(waiters ...chan<- reloadOutcome) {
+func (m *Master) reload(waiters reloading.Waiters) {
 	switch {
 	case m.isEnding():
 		m.log.Warn("not reloaded", logging.Reason("stopping"))
-		notifyAll(waiters, reloadOutcome{err: errReloadWhileStopping})
+		waiters.Tell(reloading.Outcome{Err: errReloadWhileStopping})
 		return
-	case m.reloads.file == nil:
+	case m.reloads.File() == nil:
 		m.log.Warn("nothing to reload", logging.Reason("started without a configuration file"))
-		notifyAll(waiters, reloadOutcome{err: errNothingToReload})
-		m.notify.reloading()
-		m.notify.ready()
+		waiters.Tell(reloading.Outcome{Err: errNothingToReload})
+		m.notify.Reloading()
+		m.notify.Ready()
 		return
-	case m.reloads.underWay && m.reloads.overdue:
-		m.supersedeReload(waiters, nil)
+	case m.reloads.Overdue():
+		m.supersedeReload(waiters)
 		return
-	case m.reloads.underWay:
-		m.reloads.queued = true
-		m.reloads.nextWaiters = append(m.reloads.nextWaiters, waiters...)
+	case m.reloads.UnderWay():
+		m.reloads.Enqueue(waiters)
 		return
 	}
 	m.startReload(waiters)
 }
 
 // startReload begins a reload while none is under way.
-func (m *Master) startReload(waiters []chan<- reloadOutcome) {
-	m.reloads.underWay, m.reloads.waiters = true, waiters
-	m.reloads.begin(time.Now())
-	m.notify.reloading()
-	attempt, file := m.reloads.attempt, m.reloads.file
+func (m *Master) startReload(waiters reloading.Waiters) {
+	attempt, file := m.reloads.Begin(waiters, time.Now()), m.reloads.File()
+	m.notify.Reloading()
 	now, barrier := m.services.present(), m.endpoints.TakeBarrier()
-	m.reloads.background(func() {
+	m.loop.background(func() {
 		if barrier { // the addresses may be wanted again
 			if err := m.endpoints.AwaitRemoval(); err != nil && !m.loop.isStopping() {
 				m.log.Warn("service manager", logging.Error(err))
@@ -144,53 +100,74 @@ func (m *Master) startReload(waiters []chan<- reloadOutcome) {
 	})
 }
 
-func notifyAll(waiters []chan<- reloadOutcome, o reloadOutcome) {
-	for _, w := range waiters {
-		w <- o
+// reloadOverdue says that the reload under way takes too long. If another one was
+// asked for meanwhile it takes its place: the file may be a better one by now.
+func (m *Master) reloadOverdue() {
+	if m.isEnding() {
+		return // who waits for the reload knows already
 	}
+	m.log.Warn("reload overdue", zap.Time("since", m.reloads.MarkOverdue()), logging.Reason(reloading.Reason))
+	m.reloads.TellOverdue()
+	if next, queued := m.reloads.TakeQueued(); queued {
+		m.supersedeReload(next)
+		return
+	}
+	m.notify.Ready()
+	m.notifyStatus()
+}
+
+// supersedeReload gives up the reload under way, which is overdue, and begins
+// another one. While an earlier reload hangs that was given up, nothing happens, and
+// those who wait are told.
+func (m *Master) supersedeReload(waiters reloading.Waiters) {
+	err := m.reloads.GiveUp()
+	if err == nil {
+		m.startReload(waiters)
+		return
+	}
+	m.log.Error("not reloaded", logging.Error(err))
+	waiters.Tell(reloading.Outcome{Err: control.Errorf(control.Unavailable, "not reloaded: %v", err)})
+	m.notify.Reloading()
+	m.notify.Ready()
+	m.notifyStatus()
 }
 
 // finishReload makes a compiled configuration the one in force, or says why it
 // cannot be; then nothing has changed.
 func (m *Master) finishReload(r compileResult) {
-	if m.reloads.wasGivenUp(r.attempt) {
-		m.reloads.ended(r.attempt)
+	if m.reloads.EndGivenUp(r.attempt) {
 		return
 	}
-	var o reloadOutcome
+	var o reloading.Outcome
 	if r.err == nil && !m.isEnding() {
-		o.changes, r.err = m.applyConfig(r.compiled)
+		o.Changes, r.err = m.applyConfig(r.compiled)
 	}
 	if errors.Is(r.err, listen.ErrBusy) && r.tries < busyTries {
 		m.retryReload(r)
 		return
 	}
-	m.reloads.ended(r.attempt)
-	waiters := m.reloads.waiters
-	m.reloads.underWay, m.reloads.waiters = false, nil
-	if m.reloads.queued {
-		next := m.reloads.nextWaiters
-		m.reloads.queued, m.reloads.nextWaiters = false, nil
-		defer m.reload(next...)
+	waiters := m.reloads.End()
+	if next, queued := m.reloads.TakeQueued(); queued {
+		defer m.reload(next)
 	}
 	if m.isEnding() {
-		notifyAll(waiters, reloadOutcome{err: errReloadWhileStopping})
+		waiters.Tell(reloading.Outcome{Err: errReloadWhileStopping})
 		return
 	}
 	m.reapplyDrains()
-	m.reloads.failed = ""
+	m.reloads.SetFailure("")
 	if r.err != nil {
 		errs := splitErrors(r.err)
 		for _, err := range errs {
 			m.log.Error("not reloaded", logging.Error(err))
 		}
 		m.services.useBoxes() // and not those of the configuration that failed
-		m.reloads.failed = errs[0].Error()
-		o.err = reloadError(r.err)
+		m.reloads.SetFailure(errs[0].Error())
+		o.Err = reloadError(r.err)
 	}
-	m.notify.ready()
+	m.notify.Ready()
 	m.notifyStatus()
-	notifyAll(waiters, o)
+	waiters.Tell(o)
 	go m.services.memory.Now()
 }
 
@@ -205,7 +182,7 @@ const (
 // the reload is under way.
 func (m *Master) retryReload(r compileResult) {
 	r.err, r.tries = nil, r.tries+1
-	m.reloads.background(func() {
+	m.loop.background(func() {
 		time.Sleep(busyPause)
 		select {
 		case m.loop.compiled <- r:
@@ -238,14 +215,9 @@ func (m *Master) applyConfig(c *compiled) (control.Reloaded, error) {
 // reapplyDrains drains the services again that a reload has brought back which
 // had been asked for before they were drained.
 func (m *Master) reapplyDrains() {
-	drains := m.reloads.drains
-	m.reloads.drains = nil
-	for _, d := range drains {
-		if s, err := m.services.named(d.service); err == nil { // it may be gone by now
-			m.drainService(s, d.reason)
-		}
-		if d.queued {
-			m.reloads.drains = append(m.reloads.drains, pendingDrain{d.service, d.reason, false})
+	for _, d := range m.reloads.TakeDrains() {
+		if s, err := m.services.named(d.Service); err == nil { // it may be gone by now
+			m.drainService(s, d.Reason)
 		}
 	}
 }

@@ -3,7 +3,6 @@ package master
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"time"
 
@@ -68,7 +67,7 @@ func (m *Master) resumeService(svc *service.Service, reason string) error {
 	if m.isEnding() {
 		return control.Errorf(control.Conflict, "service %s is not resumed: preforkd is stopping", svc.Name)
 	}
-	m.reloads.drains = slices.DeleteFunc(m.reloads.drains, func(d pendingDrain) bool { return d.service == svc.Name })
+	m.reloads.ForgetDrain(svc.Name)
 	if !svc.Draining() {
 		return nil
 	}

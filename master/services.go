@@ -58,6 +58,24 @@ func (s *services) close() {
 	s.stderr.Close()
 }
 
+func (s *services) closeBoxes() {
+	if s.boxes != nil {
+		s.boxes.Close()
+	}
+}
+
+// useBoxes tells which boxes the services in force have.
+func (s *services) useBoxes() {
+	if s.boxes == nil {
+		return
+	}
+	var used []process.Box
+	for _, svc := range s.inForce {
+		used = append(used, svc.Spec().ProcessBoxes()...)
+	}
+	s.boxes.Use(used)
+}
+
 // isInForce reports whether a service is part of the configuration in force.
 func (s *services) isInForce(svc *service.Service) bool { return svc.Generation == s.generation }
 
@@ -151,16 +169,16 @@ type change struct {
 // was compiled. What can fail comes first, and on error nothing has changed.
 func (m *Master) install(c *compiled) (ch change, err error) {
 	assigned := m.services.assign(c)
-	plan, err := m.endpoints.Plan(c.specs, m.admin.leaving(c.admin)...)
+	plan, err := m.endpoints.Plan(c.specs, m.admin.Leaving(c.admin)...)
 	if err != nil {
 		return ch, err
 	}
-	servers, err := m.admin.open(c.admin, plan.Leaving())
+	servers, err := m.admin.Open(c.admin, plan.Leaving())
 	if err != nil {
 		plan.Discard()
 		return ch, err
 	}
-	m.admin.swap(servers)
+	m.admin.Swap(servers)
 
 	now := time.Now()
 	var outdated []*service.Spec
@@ -191,7 +209,7 @@ func (m *Master) install(c *compiled) (ch change, err error) {
 		m.acceptor.Resume(spec.Owner())
 	}
 	m.services.useBoxes()
-	m.services.logMissing()
+	service.LogMissing(m.services.inForce, m.log.Logger)
 	for _, svc := range left {
 		svc.Gate.WakeAll()
 	}
@@ -222,9 +240,9 @@ func (m *Master) serveChange(ch change) {
 	for _, svc := range ch.removed {
 		m.drainConnections(svc)
 	}
-	m.admin.serve()
+	m.admin.Serve()
 	for _, svc := range m.services.dropUnused() {
-		logSuppressed(svc, time.Now().Add(time.Hour)) // all of them: nobody asks again
+		svc.LogSuppressed(time.Now().Add(time.Hour)) // all of them: nobody asks again
 		m.acceptor.Forget(svc)
 	}
 	m.updateLimitTicker()
@@ -236,7 +254,7 @@ func (m *Master) drainService(svc *service.Service, reason string) {
 	if m.phase.is() != running {
 		return
 	}
-	m.reloads.noteDrain(svc.Name, reason) // also of one that drains: the reload would bring it back
+	m.reloads.NoteDrain(svc.Name, reason) // also of one that drains: the reload would bring it back
 	if svc.Draining() {
 		return
 	}

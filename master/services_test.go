@@ -8,7 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/preforkd/preforkd/ipc/fdtest"
 	"github.com/preforkd/preforkd/master/config"
+	"github.com/preforkd/preforkd/master/reloading"
 	"github.com/preforkd/preforkd/master/service/servicetest"
 	"github.com/preforkd/preforkd/master/status"
 	"github.com/preforkd/preforkd/master/workers"
@@ -86,7 +88,7 @@ func TestInstallFails(t *testing.T) {
 	st := newStage(t, spareKeys)
 	defer st.end()
 	before, spec := slices.Clone(st.services.inForce), st.spec()
-	fds := servicetest.OpenFDs(t)
+	fds := fdtest.Open(t)
 	for want, text := range map[string]string{
 		"address already in use": "[service.test]\nlisten = ['" + taken.Addr().String() + "']\nprogram = ['/bin/cat']\n",
 		"serve metrics: ":        "[service.test]\n" + listenText + "program = ['/bin/true']\n",
@@ -107,7 +109,7 @@ func TestInstallFails(t *testing.T) {
 	if !slices.Equal(st.services.inForce, before) || st.spec() != spec || spec.Owner().Spec() != spec || st.dispatcher.Pool(spec).Closed() {
 		t.Error("the services have changed")
 	}
-	if after := servicetest.OpenFDs(t); after != fds {
+	if after := fdtest.Open(t); after != fds {
 		t.Errorf("%d descriptors before, %d after", fds, after)
 	}
 }
@@ -117,9 +119,11 @@ func TestDrainDuringReload(t *testing.T) {
 	st := newStage(t, spareKeys)
 	defer st.end()
 	s := st.spec().Owner()
-	st.reloads.underWay, st.reloads.queued = true, true
+	st.reloads.Begin(nil, time.Now())
+	st.reloads.Enqueue(nil)
 	st.drainService(s, "test")
-	st.reloads.underWay, st.reloads.queued = false, false
+	st.reloads.End()
+	st.reloads.TakeQueued()
 	for range 2 { // the one that was under way, and the one after it
 		st.reload(len(st.specs))
 		if s.Draining() {
@@ -141,9 +145,9 @@ func TestDrainAgainDuringReload(t *testing.T) {
 	defer st.end()
 	s := st.spec().Owner()
 	st.drainService(s, "test")
-	st.reloads.underWay = true
+	st.reloads.Begin(nil, time.Now())
 	st.drainService(s, "test")
-	st.reloads.underWay = false
+	st.reloads.End()
 	st.reload(len(st.specs))
 	if st.reapplyDrains(); !s.Draining() {
 		t.Error("the reload has undone the drain that was asked for after it")
@@ -151,7 +155,7 @@ func TestDrainAgainDuringReload(t *testing.T) {
 }
 
 // Names are looked up when a configuration is compiled, that of the metrics'
-// address, too. This one is nobody's (RFC 6761, section 6.4).
+// address, too (admin.NewPlan). This one is nobody's (RFC 6761, section 6.4).
 func TestCompileLooksNamesUp(t *testing.T) {
 	st := newStage(t, spareKeys)
 	defer st.end()
@@ -160,11 +164,6 @@ func TestCompileLooksNamesUp(t *testing.T) {
 	if _, err := st.services.compile(&cfg, nil); err == nil || !strings.HasPrefix(err.Error(), "serve metrics: listen nobody.invalid:9107: ") {
 		t.Error(err)
 	}
-	for address, want := range map[string]string{"": "", ":0": ":0", "127.0.0.1:9": "127.0.0.1:9", "localhost:9": "127.0.0.1:9"} {
-		if got, err := resolveMetrics(address); got != want || err != nil {
-			t.Errorf("%q: %q, %v", address, got, err)
-		}
-	}
 	cfg.Metrics, cfg.ControlOwner = "", "nobody-at-all"
 	if _, err := st.services.compile(&cfg, nil); err == nil || !strings.HasPrefix(err.Error(), "control socket: ") {
 		t.Error(err)
@@ -172,7 +171,8 @@ func TestCompileLooksNamesUp(t *testing.T) {
 }
 
 // Installing waits for nothing: no name is looked up on the loop. The names of
-// this configuration are gone by the time that it is installed.
+// this configuration are gone by the time that it is installed. For the metrics'
+// address package admin has the same test.
 func TestInstallLooksNothingUp(t *testing.T) {
 	st := newStage(t, spareKeys)
 	defer st.end()
@@ -185,7 +185,6 @@ func TestInstallLooksNothingUp(t *testing.T) {
 	// What was looked up is kept; the names stand for nothing any more.
 	a := &c.specs[0].Addresses[0]
 	a.Host, a.IP = "nobody.invalid", netip.Addr{}
-	c.admin.metricsAddress = "nobody.invalid:0"
 	started := time.Now()
 	ch, err := st.Master.install(c)
 	if err != nil {
@@ -193,7 +192,7 @@ func TestInstallLooksNothingUp(t *testing.T) {
 	}
 	ch.opened = nil // nobody is to accept
 	st.serveChange(ch)
-	defer st.admin.servers.metrics.Close()
+	defer st.admin.Close()
 	if l := st.endpoints.Of("test"); len(l) != 1 || !strings.HasPrefix(l[0].Local(), "127.0.0.1:") {
 		t.Errorf("%v", l)
 	}
@@ -211,12 +210,12 @@ func TestNothingIsBoundAtTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	st.stopAccepting() // as takeOutcome does with Once, which changes no phase
-	waiter := make(chan reloadOutcome, 1)
-	st.reloads.underWay, st.reloads.waiters = true, []chan<- reloadOutcome{waiter}
-	before := servicetest.OpenFDs(t)
+	waiter := make(chan reloading.Outcome, 1)
+	st.reloads.Begin(reloading.Waiters{waiter}, time.Now())
+	before := fdtest.Open(t)
 	st.finishReload(compileResult{compiled: c})
-	if o := <-waiter; o.err != errReloadWhileStopping || servicetest.OpenFDs(t) != before {
-		t.Errorf("%+v, %d descriptors before and %d after", o, before, servicetest.OpenFDs(t))
+	if o := <-waiter; o.Err != errReloadWhileStopping || fdtest.Open(t) != before {
+		t.Errorf("%+v, %d descriptors before and %d after", o, before, fdtest.Open(t))
 	}
 	if len(st.endpoints.Of("test")) != 1 {
 		t.Error("a status would not show the listener")

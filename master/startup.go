@@ -37,7 +37,7 @@ func ReserveThreads() error {
 // is ready, a worker has proved before that it starts. begin returns the signal
 // that has ended it before, or 0.
 func (m *Master) begin() (unix.Signal, error) {
-	if m.notify.manager != nil && !m.once.enabled && len(m.services.cfg.Wrap) == 0 {
+	if m.notify.HasManager() && !m.once.enabled && len(m.services.cfg.Wrap) == 0 {
 		if sig, err := m.startupProbe(); sig != 0 || err != nil {
 			return sig, err
 		}
@@ -50,9 +50,9 @@ func (m *Master) begin() (unix.Signal, error) {
 		}
 		m.dispatcher.Fill(s.Spec())
 	}
-	m.admin.serve()
+	m.admin.Serve()
 	m.endpoints.Store(listeners)
-	m.notify.ready()
+	m.notify.Ready()
 	m.notifyStatus()
 	return 0, nil
 }
@@ -64,7 +64,7 @@ func (m *Master) failStartup(err error) (Result, error) {
 	m.services.close()
 	m.workers.Close()
 	m.dispatcher.End()
-	m.closeAdmin()
+	m.endLoop()
 	m.log.Error("not started", logging.Error(err))
 	m.log.Info(logging.EventStopped, m.services.totals().Fields()...)
 	return Result{ExitCode: 1}, err
@@ -83,7 +83,7 @@ func (m *Master) startupProbe() (unix.Signal, error) {
 		if s.Spec().SpareCommand().Path == "" {
 			continue // a program, and no worker binary to wait in its place
 		}
-		m.notify.extend(workers.ReadyTimeout + 2*killTime)
+		m.notify.Extend(workers.ReadyTimeout + 2*killTime)
 		sig, err := m.probeService(s.Spec())
 		if err != nil {
 			return 0, fmt.Errorf("service %s: no worker can be started: %w", s.Name, err)

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
+	"github.com/preforkd/preforkd/ipc/fdtest"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/service"
 	"github.com/preforkd/preforkd/master/service/servicetest"
@@ -129,7 +130,7 @@ func TestPlanFails(t *testing.T) {
 	first := specs(t, "[service.a]\nlisten = ['127.0.0.1:0']\n"+cat)
 	commit(t, s, first)
 	kept := s.Of("a")[0]
-	before := servicetest.OpenFDs(t)
+	before := fdtest.Open(t)
 	for text, want := range map[string]string{
 		"[service.a]\nlisten = ['unix:" + path + "', '" + taken.Addr().String() + "']\n" + cat: "bind service a: listen " + taken.Addr().String() + ": address already in use",
 		"[service.a]\nlisten = ['127.0.0.1:0']\nbind-to-device = 'nosuch0'\n" + cat:            "bind service a: listen " + kept.Local() + ": bind to device nosuch0: no such device",
@@ -150,7 +151,7 @@ func TestPlanFails(t *testing.T) {
 			t.Error("a discarded listener listens")
 		}
 	}
-	if after := servicetest.OpenFDs(t); after != before {
+	if after := fdtest.Open(t); after != before {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
 	if kept.Spec() != first[0] || dial(kept) != nil {
@@ -257,11 +258,11 @@ func TestInheritErrors(t *testing.T) {
 		"nobody": {listening(t, "nobody")},
 	} {
 		s, _ := newSet(t, true)
-		before := servicetest.OpenFDs(t)
+		before := fdtest.Open(t)
 		if err := s.Inherit(sockets, cfg.Services); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
 		}
-		if after := servicetest.OpenFDs(t); after != before-1 {
+		if after := fdtest.Open(t); after != before-1 {
 			t.Errorf("%d descriptors before, %d after", before, after)
 		}
 	}

@@ -1,6 +1,9 @@
 package service
 
 import (
+	"slices"
+	"time"
+
 	"go.uber.org/zap"
 
 	"github.com/preforkd/preforkd/ipc"
@@ -59,4 +62,28 @@ func (c *Connection) Origin() []zap.Field {
 		fields = append(fields, c.redact.Via(c.conn))
 	}
 	return fields
+}
+
+// LogSuppressed says how many refusals of the service were not logged, for reasons
+// that have ceased by then.
+func (s *Service) LogSuppressed(now time.Time) {
+	for reason, n := range s.Refusals.Rest(now) {
+		s.Log.Info(logging.EventRefused, logging.Reason(reason.String()), logging.Suppressed(n))
+	}
+}
+
+// TakeUnconfinedNote takes out of a report what the worker of a built-in handler says
+// of its confinement. spec is what the worker runs by. The first such note is worth a
+// warning; what the kernel lacks it lacks for all workers of the service.
+func (s *Service) TakeUnconfinedNote(spec *Spec, values []ipc.Pair) []ipc.Pair {
+	if spec.Handler == "" {
+		return values
+	}
+	return slices.DeleteFunc(values, func(v ipc.Pair) bool {
+		if v.Key != ipc.ValueUnconfined {
+			return false
+		}
+		s.unconfined.Do(func() { s.Log.Warn("workers are not fully confined", logging.Reason(v.Value)) })
+		return true
+	})
 }

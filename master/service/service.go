@@ -9,7 +9,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/preforkd/preforkd/master/admit"
-	"github.com/preforkd/preforkd/master/box"
 	"github.com/preforkd/preforkd/master/ledger"
 	"github.com/preforkd/preforkd/master/logging"
 )
@@ -37,9 +36,6 @@ type Service struct {
 	// Congestion is when it was full and clients had to wait.
 	Congestion admit.Congestion
 
-	// Unconfined says so once.
-	Unconfined sync.Once
-
 	// IdleUnknown belongs to the master's loop.
 	IdleUnknown IdleUnknown
 
@@ -49,6 +45,8 @@ type Service struct {
 
 	// missingTold holds keys of the box. It belongs to the master's loop.
 	missingTold map[string]bool
+
+	unconfined sync.Once // the event of it, in TakeUnconfinedNote
 
 	log  *zap.Logger // of the master
 	spec atomic.Pointer[Spec]
@@ -112,25 +110,6 @@ func (s *Service) Install(spec *Spec, now time.Time) {
 // Replace puts a Spec in force that differs from the present one in its box only. A
 // service that drains goes on draining.
 func (s *Service) Replace(spec *Spec) { s.spec.Store(spec) }
-
-// MissingNews returns what the box of the Spec in force lacks and did not lack when
-// it was last asked, for the log.
-func (s *Service) MissingNews() (news []*box.MissingError) {
-	missing := s.Spec().MissingFromBox()
-	if len(missing) == 0 {
-		s.missingTold = nil
-		return nil
-	}
-	told := map[string]bool{}
-	for _, m := range missing {
-		told[m.Key] = true
-		if !s.missingTold[m.Key] {
-			news = append(news, m)
-		}
-	}
-	s.missingTold = told
-	return news
-}
 
 // Drain makes the service one whose connections come to an end. It reports
 // whether it was not before.

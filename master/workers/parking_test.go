@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/ipc"
+	"github.com/preforkd/preforkd/ipc/fdtest"
 	"github.com/preforkd/preforkd/master/fdpark"
 	"github.com/preforkd/preforkd/master/process"
-	"github.com/preforkd/preforkd/master/service/servicetest"
 )
 
 const sdkProgram = "program = ['/bin/cat']\nhandoff = 'worker'\nmax-connections = 5000\n"
@@ -106,12 +106,12 @@ func TestParkReusedPID(t *testing.T) {
 	st.nextPID--
 	st.crowd(2 * mostNear)
 	young.since = time.Now().Add(-time.Minute)
-	before, near := servicetest.OpenFDs(t), st.near()
+	before, near := fdtest.Open(t), st.near()
 	st.crowd(1)
 	// Those that went, but for the socket to the thread, and what came: a pair
 	// for the control channel, and the client's end of the connection.
 	parked := near + 1 - st.near()
-	if now := servicetest.OpenFDs(t); parked == 0 || now != before-parked+4 {
+	if now := fdtest.Open(t); parked == 0 || now != before-parked+4 {
 		t.Errorf("%d descriptors are left of %d, and %d channels were parked", now, before, parked)
 	}
 	report, err := (&ipc.Report{Reason: ipc.ReasonEOF}).Append(nil)

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/ipc"
-	"github.com/preforkd/preforkd/master/service/servicetest"
+	"github.com/preforkd/preforkd/ipc/fdtest"
 )
 
 // A spare is not replaced at the expense of the connection that it was given,
@@ -64,10 +64,10 @@ func TestAssign(t *testing.T) {
 		t.Errorf("%d accepts are logged", n)
 	}
 	// The master's copy goes when the spare has acknowledged.
-	before := servicetest.OpenFDs(t)
+	before := fdtest.Open(t)
 	st.say(second, ipc.Ack)
 	st.set.Read(second)
-	if after := servicetest.OpenFDs(t); second.State() != Serving || after != before-1 {
+	if after := fdtest.Open(t); second.State() != Serving || after != before-1 {
 		t.Errorf("%v, %d descriptors before and %d after", second.State(), before, after)
 	}
 	// There is one spare left, and one that is not reaped.

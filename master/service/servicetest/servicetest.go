@@ -94,27 +94,3 @@ func Pair(t testing.TB) (conn *listen.Conn, client int) {
 	t.Cleanup(func() { unix.Close(fds[1]) })
 	return &listen.Conn{FD: fds[0], Credentials: &unix.Ucred{}}, fds[1]
 }
-
-// OpenFDs counts the descriptors of this process. It works beside goroutines that
-// wait in Go's poller.
-func OpenFDs(t rapid.TB) int {
-	t.Helper()
-	dir, err := unix.Open("/proc/self/fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(dir)
-	n := 0
-	buf := make([]byte, 64<<10)
-	for {
-		got, err := unix.ReadDirent(dir, buf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got == 0 {
-			return n
-		}
-		_, count, _ := unix.ParseDirent(buf[:got], -1, nil)
-		n += count
-	}
-}

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/control"
+	"github.com/preforkd/preforkd/master/reloading"
 )
 
 // A reloadStage is a stage whose reloads come to an end when the test says so.
@@ -24,15 +24,15 @@ func newReloadStage(t *testing.T) *reloadStage {
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	st.reloads.file = config.NewFile(path)
-	st.reloads.background = func(f func()) { st.begun = append(st.begun, f) }
+	st.reloads = reloading.New(path)
+	st.loop.background = func(f func()) { st.begun = append(st.begun, f) }
 	return st
 }
 
 // ask asks for a reload and returns where its outcome will be.
-func (st *reloadStage) ask() <-chan reloadOutcome {
-	w := make(chan reloadOutcome, 1)
-	st.Master.reload(w)
+func (st *reloadStage) ask() <-chan reloading.Outcome {
+	w := make(chan reloading.Outcome, 1)
+	st.Master.reload(reloading.Waiters{w})
 	return w
 }
 
@@ -42,30 +42,30 @@ func (st *reloadStage) finish(n int) {
 	st.finishReload(<-st.loop.compiled)
 }
 
-func (st *reloadStage) problem() string { return st.reloads.problem() }
+func (st *reloadStage) problem() string { return st.reloads.Problem() }
 
 func (st *reloadStage) events(msg string) int { return st.logs.FilterMessage(msg).Len() }
 
 // wantError expects an outcome that says this.
-func wantError(t *testing.T, w <-chan reloadOutcome, text string) {
+func wantError(t *testing.T, w <-chan reloading.Outcome, text string) {
 	t.Helper()
 	select {
 	case o := <-w:
-		e, ok := o.err.(*control.Error)
+		e, ok := o.Err.(*control.Error)
 		if !ok || e.Kind != control.Unavailable || !strings.HasPrefix(e.Text, text) {
-			t.Errorf("got %v, want %s", o.err, text)
+			t.Errorf("got %v, want %s", o.Err, text)
 		}
 	default:
 		t.Errorf("nothing was said, want %s", text)
 	}
 }
 
-func wantReloaded(t *testing.T, w <-chan reloadOutcome) {
+func wantReloaded(t *testing.T, w <-chan reloading.Outcome) {
 	t.Helper()
 	select {
 	case o := <-w:
-		if o.err != nil {
-			t.Error(o.err)
+		if o.Err != nil {
+			t.Error(o.Err)
 		}
 	default:
 		t.Error("nothing was said")
@@ -76,11 +76,11 @@ func wantReloaded(t *testing.T, w <-chan reloadOutcome) {
 // those that wait are told. Of reloads that were given up there is one at most.
 func TestStalledReload(t *testing.T) {
 	st := newReloadStage(t)
-	if st.problem() != "" || st.reloads.timeout != nil {
+	if st.problem() != "" || st.reloads.Timeout() != nil {
 		t.Fatal("there is a reload")
 	}
 	first := st.ask()
-	if st.problem() != "" || st.reloads.timeout == nil {
+	if st.problem() != "" || st.reloads.Timeout() == nil {
 		t.Errorf("problem %q at the beginning", st.problem())
 	}
 	st.reloadOverdue()
@@ -116,7 +116,7 @@ func TestStalledReload(t *testing.T) {
 		t.Errorf("%d reloaded, problem %q", st.events("reloaded"), st.problem())
 	}
 	st.finish(2)
-	if st.events("reloaded") != 2 || st.problem() != "" || st.reloads.timeout != nil {
+	if st.events("reloaded") != 2 || st.problem() != "" || st.reloads.Timeout() != nil {
 		t.Errorf("%d reloaded, problem %q", st.events("reloaded"), st.problem())
 	}
 	last := st.ask()
@@ -146,5 +146,29 @@ func TestStalledReloadWithAnotherQueued(t *testing.T) {
 	st.finish(0)
 	if len(st.begun) != 2 || st.events("reloaded") != 1 {
 		t.Errorf("%d begun, %d reloaded", len(st.begun), st.events("reloaded"))
+	}
+}
+
+// A reload that was asked for and refused, because too many hang, has no part in what
+// becomes of drains: the next one is asked for after them, and brings services back.
+func TestDrainAfterRefusedReload(t *testing.T) {
+	st := newReloadStage(t)
+	other := st.services.byName["other"]
+	st.ask()
+	st.reloadOverdue()
+	st.ask() // in the place of the first one, which hangs
+	refused := st.ask()
+	st.drainService(other, "test")
+	st.reloadOverdue()
+	wantError(t, refused, "not reloaded: ")
+	st.finish(1)
+	if !other.Draining() {
+		t.Error("a reload that was asked for before the drain has undone it")
+	}
+	last := st.ask()
+	st.finish(2)
+	wantReloaded(t, last)
+	if other.Draining() {
+		t.Error("a reload that was asked for after the drain has not brought the service back")
 	}
 }
