@@ -135,14 +135,17 @@ func withoutCapability(t *testing.T) []string {
 }
 
 // Built-in handlers have the slack of a relaxed monitor, however they start, and nobody
-// else has, nor what that starts. How the monitor has got it is of no account.
+// else has, nor what that starts. How the monitor has got it is of no account. What the
+// configuration says, all have.
 func TestSlackOfWorkers(t *testing.T) {
 	t.Parallel()
-	t.Run("by the capability", func(t *testing.T) { slackOfWorkers(t, nil) })
-	t.Run("by an exec", func(t *testing.T) { slackOfWorkers(t, withoutCapability(t)) })
+	t.Run("by the capability", func(t *testing.T) { slackOfWorkers(t, nil, "") })
+	t.Run("by an exec", func(t *testing.T) { slackOfWorkers(t, withoutCapability(t), "") })
+	t.Run("of their own", func(t *testing.T) { slackOfWorkers(t, nil, "1234567") })
 }
 
-func slackOfWorkers(t *testing.T, wrap []string) {
+// slackOfWorkers starts workers in each way, with timer-slack if that is not empty, in ns.
+func slackOfWorkers(t *testing.T, wrap []string, own string) {
 	t.Parallel()
 	systest.NeedRoot(t) // who may look at others' slack
 	testworker := systest.Program(t, "cmd/internal/systest/testworker")
@@ -169,6 +172,9 @@ func slackOfWorkers(t *testing.T, wrap []string) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if own != "" {
+				c.args, c.want = "--timer-slack "+own+"ns "+c.args, own
+			}
 			m := withSlack(t, usualSlack, c.args, systest.Options{Wrap: wrap})
 			expectMaster(t, m, usualSlack, relaxedSlack)
 			for range 3 { // each start leaves the thread as it was
@@ -280,7 +286,7 @@ func TestSlackAsPID1(t *testing.T) {
 }
 
 // Who starts the master with a slack decides: it is everybody's, and where it is as much
-// as that of a relaxed monitor, nobody has another.
+// as that of a relaxed monitor, nobody has another but by the configuration.
 func TestSlackOfTheMasterIsHandedOn(t *testing.T) {
 	t.Parallel()
 	systest.NeedRoot(t)
@@ -291,20 +297,73 @@ func TestSlackOfTheMasterIsHandedOn(t *testing.T) {
 		{"200000", "-- cat", "200000"},
 		{"3000000", "echo", "3000000"},
 		{"3000000", "-- cat", "3000000"},
+		{"3000000", "--timer-slack 200us echo", "200000"},
+		{"3000000", "--timer-slack 50us -- cat", "50000"},
+		{"70000", "--timer-slack auto -- cat", "70000"},
 	} {
 		m := withSlack(t, c.ns, c.args, systest.Options{})
 		expectSlack(t, m.Dial(t).Worker(t), c.want)
 	}
 }
 
-// preforkd box runs a program with the slack that it has itself.
+// A program that asks for another slack than it is started with has that.
+func TestProgramSetsItsSlack(t *testing.T) {
+	t.Parallel()
+	systest.NeedRoot(t)
+	m := systest.Options{Args: append([]string{"--timer-slack", "200us"}, program(systest.Helper("slack", "70000", "cat")...)...)}.Start(t)
+	c := m.Dial(t)
+	c.Echo(t, "it is cat by now")
+	expectSlack(t, c.Worker(t), "70000")
+}
+
+// A program of a rule has what the service says.
+func TestSlackOfARule(t *testing.T) {
+	t.Parallel()
+	systest.NeedRoot(t)
+	m := configured(t, 1, single(`program = ["/bin/false"]`, `timer-slack = "2ms"`, "[[service.one.rule]]", `from = ["127.0.0.1"]`, catting))
+	c := m.Dial(t)
+	c.Echo(t, "cat")
+	expectSlack(t, c.Worker(t), "2000000")
+}
+
+// A reload gives new workers another slack, spares too, and leaves the old ones alone.
+func TestReloadChangesTheSlack(t *testing.T) {
+	t.Parallel()
+	systest.NeedRoot(t)
+	for _, spares := range []string{"spares = 0", "spares = 2"} {
+		t.Run(spares, func(t *testing.T) {
+			t.Parallel()
+			text := func(slack string) string { return single(catting, spares, "timer-slack = \""+slack+"\"") }
+			m := systest.Options{Config: text("70us"), Wrap: systest.Helper("slack", usualSlack)}.Start(t)
+			m.StopSignal = syscall.SIGQUIT
+			var older int
+			for i, c := range []struct{ slack, want string }{{"70us", "70000"}, {"1ms", "1000000"}, {"auto", usualSlack}} {
+				if i > 0 {
+					reloaded(t, m, text(c.slack))
+				}
+				client := m.Dial(t)
+				client.Echo(t, "hello")
+				worker := client.Worker(t)
+				expectSlack(t, worker, c.want)
+				if i == 0 {
+					older = worker
+				}
+			}
+			expectSlack(t, older, "70000")
+		})
+	}
+}
+
+// preforkd box runs a program with the slack that it has itself, or that of the service.
 func TestSlackOfBoxCommand(t *testing.T) {
 	t.Parallel()
 	systest.NeedRoot(t)
-	args := systest.Helper("slack", "70000", systest.Preforkd(t), "box", "--box-preset", "basic", "--", "cat", "/proc/self/timerslack_ns")
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), "GOCOVERDIR="+t.TempDir())
-	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "70000\n" {
-		t.Errorf("%q, %v", out, err)
+	for slack, want := range map[string]string{"auto": "70000\n", "200us": "200000\n"} {
+		args := systest.Helper("slack", "70000", systest.Preforkd(t), "box", "--timer-slack", slack, "--box-preset", "basic", "--", "cat", "/proc/self/timerslack_ns")
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Env = append(os.Environ(), "GOCOVERDIR="+t.TempDir())
+		if out, err := cmd.CombinedOutput(); err != nil || string(out) != want {
+			t.Errorf("%s: %q, %v; want %q", slack, out, err, want)
+		}
 	}
 }

@@ -77,10 +77,19 @@ func StartUsual(start func() error) error {
 	if usual == 0 {
 		return start()
 	}
+	return startWith(usual, usual, start)
+}
+
+// StartWith is StartUsual for a process that has a timer slack of its own, which must be
+// more than nothing.
+func StartWith(slack time.Duration, start func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	setSlack(usual)
-	return start()
+	after := usualSlack.Load()
+	if after == 0 {
+		after, _ = ownSlack() // if that fails, 0 is what the thread was started with
+	}
+	return startWith(slack.Nanoseconds(), after, start)
 }
 
 // StartRelaxed is StartUsual for a process of Go that starts no other. All of its threads
@@ -96,10 +105,18 @@ func StartRelaxed(start func() error) error {
 	if usual == 0 {
 		return start()
 	}
+	return startWith(monitorSlack.Nanoseconds(), usual, start)
+}
+
+// startWith calls start on a thread with a timer slack, and gives the thread another one
+// afterwards. Both are in ns.
+func startWith(slack, after int64, start func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	setSlack(monitorSlack.Nanoseconds())
-	defer setSlack(usual)
+	setSlack(slack)
+	if after != slack {
+		defer setSlack(after)
+	}
 	return start()
 }
 
