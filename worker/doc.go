@@ -114,7 +114,9 @@
 //	//go:debug updatemaxprocs=0
 //
 // One processor is enough for a handler that waits for one client. worker-processors = 1
-// of the service gives it as many, and the runtime starts and waits for less.
+// of the service gives it as many, and the runtime starts and waits for less. A handler
+// that starts no process, and does not mind timers that are a fifth of a millisecond late,
+// waits for less still with timer-slack = "200us".
 //
 // # What it owns
 //

@@ -109,7 +109,7 @@ func runInBox(s *config.Service, program []string) error {
 	}
 	defer room.close()
 	c := process.Command{
-		Path: path, Args: program, Directory: s.Directory,
+		Path: path, Args: program, Directory: s.Directory, TimerSlack: s.TimerSlack,
 		Terminal: &[3]*os.File{os.Stdin, os.Stdout, os.Stderr}, Null: os.Stdin, Stderr: os.Stderr,
 	}
 	if id != nil {

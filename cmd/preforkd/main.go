@@ -9,6 +9,7 @@ import (
 
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/config"
+	"github.com/preforkd/preforkd/master/osthread"
 	"github.com/preforkd/preforkd/master/process"
 	"github.com/preforkd/preforkd/master/threads"
 )
@@ -44,8 +45,13 @@ func failure(err error) error { return &exitError{code: exitFailure, err: err} }
 // mainProgram is what main runs. With the tag manual it is another one.
 var mainProgram = run
 
-// The main thread forks nothing, so that what it has for children are orphans.
-func init() { process.LockMainThread() }
+func init() {
+	// Go gets ready for locked threads with a thread that this one starts, so this comes
+	// first.
+	osthread.TakeSlack()
+	// The main thread forks nothing, so that what it has for children are orphans.
+	process.LockMainThread()
+}
 
 func main() {
 	if threads.RunProbe(os.Args) { // a child that serve has started

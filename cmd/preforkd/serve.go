@@ -46,6 +46,9 @@ it is.`,
   preforkd serve --once --debug --wrap 'strace -f -o /tmp/w' -- /bin/cat`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			// This may execute the program again. Where it cannot, the master only takes
+			// more CPU time.
+			_ = osthread.ExecRelaxed()
 			// From here on a signal is acted on, if need be later, and does not
 			// end the process by itself.
 			caught := signals.Catch()
@@ -97,7 +100,7 @@ func serve(cfg config.Config, file string, sockets []systemd.Socket, caught *sig
 	if err := master.ReserveThreads(); err != nil {
 		return failure(fmt.Errorf("start: %w", err))
 	}
-	// Without the right to do so the master only takes more CPU time.
+	// Without the right to do so there was ExecRelaxed.
 	_ = osthread.RelaxMonitor()
 	logger, err := logging.New(options)
 	if err != nil {

@@ -52,6 +52,9 @@ func slacksOf(t *testing.T, pid int) string {
 }
 
 const (
+	// slackVariable is package osthread's.
+	slackVariable = "PREFORKD_USUAL_SLACK"
+
 	usualSlack   = "50000"  // init_task.c of the kernel
 	relaxedSlack = "200000" // package osthread
 )
@@ -93,11 +96,56 @@ func expectSlack(t *testing.T, pid int, want string) {
 	if got := slacksOf(t, pid); got != want {
 		t.Errorf("the threads of process %d have slacks of %q, want %s", pid, got, want)
 	}
+	if systest.Alive(pid) && slices.ContainsFunc(systest.Environ(pid), func(variable string) bool { return hasKey(variable, slackVariable) }) {
+		t.Errorf("process %d has %s", pid, slackVariable)
+	}
+}
+
+// expectMaster checks the main thread of a master and its monitor, the second thread.
+func expectMaster(t *testing.T, m *systest.Master, main, monitor string) {
+	t.Helper()
+	list, err := os.Open(fmt.Sprintf("/proc/%d/task", m.PID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer list.Close()
+	threads, err := list.Readdirnames(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{main, monitor} {
+		got, err := os.ReadFile("/proc/" + threads[i] + "/timerslack_ns")
+		if err != nil || strings.TrimSpace(string(got)) != want {
+			t.Errorf("thread %d of the master has a slack of %q, %v; want %s", i, got, err, want)
+		}
+	}
+	if comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", m.PID)); string(comm) != "preforkd\n" {
+		t.Errorf("the master is called %q, %v", comm, err)
+	}
+}
+
+// nobody runs a master as a user who may do nothing that others may not.
+func nobody(t *testing.T) []string {
+	return []string{systest.Need(t, "setpriv"), "--reuid", "65534", "--regid", "65534", "--clear-groups", "--"}
+}
+
+// withoutCapability runs a master as root who may not change the slack of another thread.
+func withoutCapability(t *testing.T) []string {
+	return []string{systest.Need(t, "setpriv"), "--bounding-set", "-sys_nice", "--"}
 }
 
 // Built-in handlers have the slack of a relaxed monitor, however they start, and nobody
-// else has, nor what that starts.
+// else has, nor what that starts. How the monitor has got it is of no account. What the
+// configuration says, all have.
 func TestSlackOfWorkers(t *testing.T) {
+	t.Parallel()
+	t.Run("by the capability", func(t *testing.T) { slackOfWorkers(t, nil, "") })
+	t.Run("by an exec", func(t *testing.T) { slackOfWorkers(t, withoutCapability(t), "") })
+	t.Run("of their own", func(t *testing.T) { slackOfWorkers(t, nil, "1234567") })
+}
+
+// slackOfWorkers starts workers in each way, with timer-slack if that is not empty, in ns.
+func slackOfWorkers(t *testing.T, wrap []string, own string) {
 	t.Parallel()
 	systest.NeedRoot(t) // who may look at others' slack
 	testworker := systest.Program(t, "cmd/internal/systest/testworker")
@@ -124,7 +172,11 @@ func TestSlackOfWorkers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := withSlack(t, usualSlack, c.args, systest.Options{})
+			if own != "" {
+				c.args, c.want = "--timer-slack "+own+"ns "+c.args, own
+			}
+			m := withSlack(t, usualSlack, c.args, systest.Options{Wrap: wrap})
+			expectMaster(t, m, usualSlack, relaxedSlack)
 			for range 3 { // each start leaves the thread as it was
 				expectSlack(t, m.Dial(t).Worker(t), c.want)
 			}
@@ -142,22 +194,99 @@ func TestSlackOfWorkers(t *testing.T) {
 	}
 }
 
-// What a handler has takes no capability, as a master in the unit has none.
-func TestSlackWithoutCapabilities(t *testing.T) {
+// A master without the capability executes itself once more, and is the same process with
+// what it was started with. Who sets its variable does not disturb it.
+func TestSlackWithoutCapability(t *testing.T) {
 	t.Parallel()
 	systest.NeedRoot(t)
-	nobody := systest.Options{Wrap: []string{systest.Need(t, "setpriv"), "--reuid", "65534", "--regid", "65534", "--clear-groups", "--"}}
-	for args, want := range map[string]string{"--spares 1 echo": relaxedSlack, "-- cat": usualSlack} {
-		m := withSlack(t, usualSlack, args, nobody)
-		expectSlack(t, m.Dial(t).Worker(t), want)
-		if got := slacksOf(t, m.PID); got != usualSlack {
-			t.Errorf("the threads of the master have slacks of %q, want %s", got, usualSlack)
-		}
+	for name, c := range map[string]struct {
+		args    string
+		wrap    []string // a helper would take the variable
+		worker  string   // the slack of a worker
+		monitor string   // that of the monitor
+	}{
+		"handler":          {"--spares 1 echo", nil, relaxedSlack, relaxedSlack},
+		"program":          {"-- cat", nil, usualSlack, relaxedSlack},
+		"signals blocked":  {"-- cat", systest.Helper("blocked"), usualSlack, relaxedSlack},
+		"strange variable": {"-- cat", []string{"env", slackVariable + "=x"}, usualSlack, relaxedSlack},
+		"empty variable":   {"-- cat", []string{"env", slackVariable + "="}, usualSlack, relaxedSlack},
+		"somebody's own":   {"-- cat", []string{"env", slackVariable + "=12345"}, usualSlack, usualSlack},
+		"worker asks":      {"--env " + slackVariable + " -- cat", []string{"env", slackVariable + "=x"}, usualSlack, relaxedSlack},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := withSlack(t, usualSlack, c.args, systest.Options{Wrap: append(nobody(t), c.wrap...)})
+			expectMaster(t, m, usualSlack, c.monitor)
+			expectSlack(t, m.Dial(t).Worker(t), c.worker)
+		})
 	}
 }
 
+// Nothing that a master is started with is lost on the way.
+func TestStartOfAMasterThatIsExecuted(t *testing.T) {
+	t.Parallel()
+	systest.NeedRoot(t)
+	dir := systest.Dir(t)
+	socket := newUnit(t, "tcp", "127.0.0.1:0")
+	wrap := append(sh(`ulimit -Sn 300; trap '' USR2 ALRM; exec "$@"`, "sh"), nobody(t)...)
+	m := systest.Options{Args: []string{"--listen", "127.0.0.1:1", "--", "cat"}, Dir: dir, Wrap: wrap,
+		Passed: []systest.Passed{{File: socket.file, Name: "cat"}}}.Start(t)
+	expectMaster(t, m, usualSlack, relaxedSlack)
+	for _, sig := range []syscall.Signal{syscall.SIGUSR2, syscall.SIGALRM} {
+		m.Signal(t, sig)
+	}
+	c := socket.dial(t, m)
+	c.Echo(t, "hello\n")
+	worker := c.Worker(t)
+	expectSlack(t, worker, usualSlack)
+	for pid, want := range map[int]string{m.PID: dir, worker: dir} {
+		if got, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid)); got != want {
+			t.Errorf("process %d is in %q, %v; want %s", pid, got, err, want)
+		}
+	}
+	if limit := openFiles(t, worker); limit != 300 {
+		t.Errorf("a worker may open %d descriptors, want 300", limit)
+	}
+	if limit := openFiles(t, m.PID); limit <= 300 {
+		t.Errorf("the master may open %d descriptors", limit)
+	}
+	if event := m.Events(systest.Is(systest.Listening))[0]; event.From != "passed" {
+		t.Errorf("a listener was not passed: %s", event.Line)
+	}
+}
+
+// openFiles returns how many descriptors a process may open (RLIMIT_NOFILE). To ask the
+// kernel itself takes a capability where the process is another user's.
+func openFiles(t *testing.T, pid int) (soft int) {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
+	if err == nil {
+		_, rest, _ := strings.Cut(string(text), "\nMax open files ")
+		_, err = fmt.Sscan(rest, &soft)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return soft
+}
+
+// In a container the first process has most likely no such capability.
+func TestSlackAsPID1(t *testing.T) {
+	t.Parallel()
+	systest.NeedRoot(t)
+	wrap := append([]string{systest.Need(t, "unshare"), "--mount-proc", "--"}, withoutCapability(t)...)
+	m := systest.Options{Attr: &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}, Wrap: wrap,
+		Args: program(sh(`echo $PPID; exec cat`)...)}.Start(t)
+	m.OwnPIDs = true
+	expectMaster(t, m, usualSlack, relaxedSlack)
+	c := m.Dial(t)
+	c.Expect(t, "1\n")
+	c.Close()
+	c.End(t)
+}
+
 // Who starts the master with a slack decides: it is everybody's, and where it is as much
-// as that of a relaxed monitor, nobody has another.
+// as that of a relaxed monitor, nobody has another but by the configuration.
 func TestSlackOfTheMasterIsHandedOn(t *testing.T) {
 	t.Parallel()
 	systest.NeedRoot(t)
@@ -168,20 +297,73 @@ func TestSlackOfTheMasterIsHandedOn(t *testing.T) {
 		{"200000", "-- cat", "200000"},
 		{"3000000", "echo", "3000000"},
 		{"3000000", "-- cat", "3000000"},
+		{"3000000", "--timer-slack 200us echo", "200000"},
+		{"3000000", "--timer-slack 50us -- cat", "50000"},
+		{"70000", "--timer-slack auto -- cat", "70000"},
 	} {
 		m := withSlack(t, c.ns, c.args, systest.Options{})
 		expectSlack(t, m.Dial(t).Worker(t), c.want)
 	}
 }
 
-// preforkd box runs a program with the slack that it has itself.
+// A program that asks for another slack than it is started with has that.
+func TestProgramSetsItsSlack(t *testing.T) {
+	t.Parallel()
+	systest.NeedRoot(t)
+	m := systest.Options{Args: append([]string{"--timer-slack", "200us"}, program(systest.Helper("slack", "70000", "cat")...)...)}.Start(t)
+	c := m.Dial(t)
+	c.Echo(t, "it is cat by now")
+	expectSlack(t, c.Worker(t), "70000")
+}
+
+// A program of a rule has what the service says.
+func TestSlackOfARule(t *testing.T) {
+	t.Parallel()
+	systest.NeedRoot(t)
+	m := configured(t, 1, single(`program = ["/bin/false"]`, `timer-slack = "2ms"`, "[[service.one.rule]]", `from = ["127.0.0.1"]`, catting))
+	c := m.Dial(t)
+	c.Echo(t, "cat")
+	expectSlack(t, c.Worker(t), "2000000")
+}
+
+// A reload gives new workers another slack, spares too, and leaves the old ones alone.
+func TestReloadChangesTheSlack(t *testing.T) {
+	t.Parallel()
+	systest.NeedRoot(t)
+	for _, spares := range []string{"spares = 0", "spares = 2"} {
+		t.Run(spares, func(t *testing.T) {
+			t.Parallel()
+			text := func(slack string) string { return single(catting, spares, "timer-slack = \""+slack+"\"") }
+			m := systest.Options{Config: text("70us"), Wrap: systest.Helper("slack", usualSlack)}.Start(t)
+			m.StopSignal = syscall.SIGQUIT
+			var older int
+			for i, c := range []struct{ slack, want string }{{"70us", "70000"}, {"1ms", "1000000"}, {"auto", usualSlack}} {
+				if i > 0 {
+					reloaded(t, m, text(c.slack))
+				}
+				client := m.Dial(t)
+				client.Echo(t, "hello")
+				worker := client.Worker(t)
+				expectSlack(t, worker, c.want)
+				if i == 0 {
+					older = worker
+				}
+			}
+			expectSlack(t, older, "70000")
+		})
+	}
+}
+
+// preforkd box runs a program with the slack that it has itself, or that of the service.
 func TestSlackOfBoxCommand(t *testing.T) {
 	t.Parallel()
 	systest.NeedRoot(t)
-	args := systest.Helper("slack", "70000", systest.Preforkd(t), "box", "--box-preset", "basic", "--", "cat", "/proc/self/timerslack_ns")
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), "GOCOVERDIR="+t.TempDir())
-	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "70000\n" {
-		t.Errorf("%q, %v", out, err)
+	for slack, want := range map[string]string{"auto": "70000\n", "200us": "200000\n"} {
+		args := systest.Helper("slack", "70000", systest.Preforkd(t), "box", "--timer-slack", slack, "--box-preset", "basic", "--", "cat", "/proc/self/timerslack_ns")
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Env = append(os.Environ(), "GOCOVERDIR="+t.TempDir())
+		if out, err := cmd.CombinedOutput(); err != nil || string(out) != want {
+			t.Errorf("%s: %q, %v; want %q", slack, out, err, want)
+		}
 	}
 }

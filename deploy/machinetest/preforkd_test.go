@@ -145,3 +145,28 @@ func TestService(t *testing.T) {
 		}
 	})
 }
+
+// TestMonitorOfTheUnit shows that the master of the unit, which has no capability, has made
+// Go's monitor nap for longer: it was executed once more, and systemd did not notice.
+func TestMonitorOfTheUnit(t *testing.T) {
+	Run(t, func(t *testing.T) {
+		startService(t)
+		dialEcho(t)
+		pid := show(t, "MainPID")
+		// The monitor is the second thread. ls sorts nothing with -U, and the kernel lists
+		// threads in the order in which they were made.
+		script := fmt.Sprintf(`for t in $(ls -U /proc/%s/task | head -n 2); do cat /proc/$t/timerslack_ns; done; cat /proc/%[1]s/comm`, pid)
+		if got := run(t, "sh", "-c", script); got != "50000\n200000\npreforkd\n" {
+			t.Errorf("the slack of the main thread and the monitor, and the name, are %q", got)
+		}
+		// Each start counts for systemd, and an exec is none.
+		if got := show(t, "NRestarts"); got != "0" {
+			t.Errorf("the unit was restarted %s times", got)
+		}
+		for _, worker := range workers(t) {
+			if got := run(t, "sh", "-c", "cat /proc/"+worker+"/timerslack_ns; tr '\\0' '\\n' </proc/"+worker+"/environ | grep -c SLACK || true"); got != "200000\n0\n" {
+				t.Errorf("a worker has the slack and this many variables about it: %q", got)
+			}
+		}
+	})
+}

@@ -99,8 +99,9 @@ type Service struct {
 	Umask               FileMode
 	OOMScoreAdjust      OptionalInt
 	Directory           string
-	Env                 []string    // "NAME=value", or "NAME" for the master's own value
-	WorkerProcessors    OptionalInt // GOMAXPROCS of workers
+	Env                 []string      // "NAME=value", or "NAME" for the master's own value
+	WorkerProcessors    OptionalInt   // GOMAXPROCS of workers
+	TimerSlack          time.Duration // of workers (prctl(2)); 0: the default of what runs
 	Stderr              Stderr
 
 	// Log is of which connections the log tells.

@@ -34,6 +34,8 @@ var serviceKeys = []key[Service]{
 	textKey("directory", "PATH", "start workers in the directory `PATH`", func(s *Service) *string { return &s.Directory }),
 	envKey(func(s *Service) *[]string { return &s.Env }),
 	processorsKey(),
+	parsedKey("timer-slack", "DURATION", "let timers of workers be up to `DURATION` late (PR_SET_TIMERSLACK), from 1ns to 1s; auto, the default, is 200us for a built-in handler, and for a program what preforkd was started with",
+		func(s *Service) *time.Duration { return &s.TimerSlack }, parseTimerSlack, formatTimerSlack),
 	choiceKey("stderr", "where workers' fd 2 leads: `STDERR` is inherit (to the master's), null, or log (into the log, line by line)",
 		func(s *Service) *Stderr { return &s.Stderr }, StderrInherit, StderrNull, StderrLog),
 	logKey(func(s *Service) *ConnectionLog { return &s.Log }),

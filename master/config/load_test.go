@@ -122,6 +122,12 @@ func TestMistakesInFiles(t *testing.T) {
 		{"processors in words", service + "worker-processors = 'all'\n", `f:4:21: service.a: worker-processors "all": must be an integer or auto`, false},
 		{"processors twice", service + "env = ['GOMAXPROCS=2']\nworker-processors = 2\n", `f:5:21: service.a: worker-processors 2: sets GOMAXPROCS, which env sets as well; only one of them can be given`, false},
 		{"processors twice, master's own", program + "env = ['GOMAXPROCS']\nworker-processors = 2\n", `f:5:21: service.a: worker-processors 2: sets GOMAXPROCS`, false},
+		{"slack without a unit", service + "timer-slack = '200'\n", `f:4:15: service.a: timer-slack "200": must be a duration from "1ns" to "1s", such as "200us", or auto`, false},
+		{"no slack", service + "timer-slack = '0s'\n", `f:4:15: service.a: timer-slack "0s": must be a duration from "1ns"`, false},
+		{"negative slack", service + "timer-slack = '-1us'\n", `f:4:15: service.a: timer-slack "-1us": must be a duration from "1ns"`, false},
+		{"less slack than there is", service + "timer-slack = '0.5ns'\n", `f:4:15: service.a: timer-slack "0.5ns": must be a duration from "1ns"`, false},
+		{"too much slack", service + "timer-slack = '1.000000001s'\n", `f:4:15: service.a: timer-slack "1.000000001s": must be a duration from "1ns" to "1s"`, false},
+		{"slack as a number", service + "timer-slack = 200\n", `f:4:15: service.a: timer-slack 200: must be a string`, false},
 		{"reserved variable", service + "env = ['PROTO=x']\n", `env "PROTO=x": PROTO is set by preforkd`, false},
 		{"exit code", service + "penalty-exit-codes = [0]\n", `f:4:23: service.a: penalty-exit-codes 0: must be at least 1`, false},
 		{"signal", service + "penalty-signals = ['SEGFAULT']\n", `penalty-signals "SEGFAULT": must be the name of a signal`, false},
@@ -238,6 +244,7 @@ handoff = "worker"
 directory = "/"
 env = ["A=1", "B", "C="]
 worker-processors = 3
+timer-slack = "1.5us"
 min-spares = 1
 max-spares = 3
 connections-per-worker = 5

@@ -19,7 +19,7 @@ import (
 const monitorSlack = 200 * time.Microsecond
 
 // usualSlack is what the threads have that are no children of a relaxed monitor, in ns; 0
-// until RelaxMonitor, and where that leaves the slack of this program alone.
+// until TakeSlack or RelaxMonitor, and where these leave the slack of this program alone.
 var usualSlack atomic.Int64
 
 // RelaxMonitor lets the thread of Go's runtime that watches the others (sysmon) nap for
@@ -32,23 +32,43 @@ var usualSlack atomic.Int64
 // should be there before.
 //
 // It takes CAP_SYS_NICE to change another thread's (proc_pid_timerslack_ns(5)). The error
-// says why it stays as it was. StartRelaxed does without. Who started this program with a
-// slack of as much, or with none (a real-time policy), has decided, and nothing changes.
+// says why it stays as it was. ExecRelaxed and StartRelaxed do without. Who started this
+// program with a slack of as much, or with none (a real-time policy), has decided, and
+// nothing changes.
 func RelaxMonitor() error {
 	tid, err := monitor()
 	if err != nil {
 		return err
 	}
 	if usualSlack.Load() == 0 {
-		// The file of /proc would tell of another thread only with the capability.
-		slack, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
-		if err != nil || slack == 0 || slack >= int(monitorSlack) {
-			return os.NewSyscallError("prctl", err)
+		usual, err := slackToRelax()
+		if usual == 0 {
+			return err
 		}
-		usualSlack.Store(int64(slack))
+		usualSlack.Store(usual)
 	}
-	return os.WriteFile(fmt.Sprintf("/proc/%d/timerslack_ns", tid), fmt.Append(nil, monitorSlack.Nanoseconds()), 0)
+	return os.WriteFile(slackFile(tid), fmt.Append(nil, monitorSlack.Nanoseconds()), 0)
 }
+
+// slackToRelax returns the timer slack of the calling thread, in ns, and 0 if that is to
+// stay as it is, for all threads. Nobody has changed it for this thread alone.
+func slackToRelax() (int64, error) {
+	// The file of /proc would tell of another thread only with the capability.
+	slack, err := ownSlack()
+	if err != nil || slack >= monitorSlack.Nanoseconds() {
+		return 0, err
+	}
+	return slack, nil
+}
+
+// ownSlack returns the timer slack of the calling thread, in ns.
+func ownSlack() (int64, error) {
+	slack, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
+	return int64(slack), os.NewSyscallError("prctl", err)
+}
+
+// slackFile returns the file that has the timer slack of a thread.
+func slackFile(tid int) string { return fmt.Sprintf("/proc/%d/timerslack_ns", tid) }
 
 // StartUsual calls start, which starts a process on its thread, and that process has the
 // usual timer slack, whoever has started the thread. It returns what start returns.
@@ -57,10 +77,19 @@ func StartUsual(start func() error) error {
 	if usual == 0 {
 		return start()
 	}
+	return startWith(usual, usual, start)
+}
+
+// StartWith is StartUsual for a process that has a timer slack of its own, which must be
+// more than nothing.
+func StartWith(slack time.Duration, start func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	setSlack(usual)
-	return start()
+	after := usualSlack.Load()
+	if after == 0 {
+		after, _ = ownSlack() // if that fails, 0 is what the thread was started with
+	}
+	return startWith(slack.Nanoseconds(), after, start)
 }
 
 // StartRelaxed is StartUsual for a process of Go that starts no other. All of its threads
@@ -76,10 +105,18 @@ func StartRelaxed(start func() error) error {
 	if usual == 0 {
 		return start()
 	}
+	return startWith(monitorSlack.Nanoseconds(), usual, start)
+}
+
+// startWith calls start on a thread with a timer slack, and gives the thread another one
+// afterwards. Both are in ns.
+func startWith(slack, after int64, start func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	setSlack(monitorSlack.Nanoseconds())
-	defer setSlack(usual)
+	setSlack(slack)
+	if after != slack {
+		defer setSlack(after)
+	}
 	return start()
 }
 

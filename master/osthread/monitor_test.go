@@ -162,6 +162,8 @@ func TestStartOnAThreadOfTheMonitor(t *testing.T) {
 	}{
 		"usual":   {StartUsual, usual},
 		"relaxed": {StartRelaxed, relaxed},
+		"own":     {func(start func() error) error { return StartWith(time.Millisecond, start) }, "1000000"},
+		"least":   {func(start func() error) error { return StartWith(1, start) }, "1"},
 		"failed": {func(start func() error) error {
 			if err := StartRelaxed(func() error { return os.ErrNotExist }); err != os.ErrNotExist {
 				t.Errorf("StartRelaxed returned %v", err)
@@ -194,5 +196,11 @@ func TestNothingIsRelaxed(t *testing.T) {
 		if got := childSlack(t, start); got != "12345" {
 			t.Errorf("a child has a slack of %s ns", got)
 		}
+	}
+	if got := childSlack(t, func(start func() error) error { return StartWith(time.Millisecond, start) }); got != "1000000" {
+		t.Errorf("a child with a slack of its own has %s ns", got)
+	}
+	if own, err := ownSlack(); own != 12345 || err != nil {
+		t.Errorf("the thread has a slack of %d ns afterwards, %v", own, err)
 	}
 }

@@ -20,8 +20,14 @@ import (
 const helper = "OSTHREAD_TEST_HELPER"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(helper) != "" {
+	switch os.Getenv(helper) {
+	case "main":
 		startOnMain()
+		return
+	case "capability":
+		withoutCapability()
+	case "exec":
+		execRelaxed()
 		return
 	}
 	goleak.VerifyTestMain(m)
@@ -187,7 +193,7 @@ func startOnMain() {
 
 func TestNotTheMainThread(t *testing.T) {
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), helper+"=1")
+	cmd.Env = append(os.Environ(), helper+"=main")
 	out, err := cmd.CombinedOutput()
 	if err != nil || string(out) != "0 on the main thread\n" {
 		t.Errorf("%v: %s", err, out)

@@ -12,6 +12,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/osthread"
 )
 
 // This file holds what a master must undo at its start: state that it has
@@ -120,9 +122,5 @@ func clearMask() error {
 	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &unix.Sigset_t{}, nil); err != nil {
 		return fmt.Errorf("unblock signals: %w", err)
 	}
-	self, err := os.Executable()
-	if err == nil {
-		err = unix.Exec(self, os.Args, os.Environ())
-	}
-	return fmt.Errorf("start again with no signal blocked: %w", err)
+	return fmt.Errorf("start again with no signal blocked: %w", osthread.ExecAgain(os.Environ()))
 }

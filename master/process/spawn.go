@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -60,6 +61,10 @@ type Command struct {
 	// OOMScoreAdjust is the adjustment of the program's OOM score. If it is nil,
 	// the program has the master's. The caller of Start sets it afterwards.
 	OOMScoreAdjust *int
+	// TimerSlack is by how much timers of the program may be late (PR_SET_TIMERSLACK,
+	// prctl(2)). If it is 0, a Handler has that of osthread.StartRelaxed, and every other
+	// program that of osthread.StartUsual.
+	TimerSlack time.Duration
 	// Box is what the program runs in, or nil. The caller of Start has the box
 	// start it.
 	Box Box
@@ -91,8 +96,7 @@ type Child struct {
 // Start returns when the exec has succeeded or failed. A failed exec also
 // leaves a child to reap, and Start does not return its pid.
 //
-// The child inherits the umask, the capabilities and the timer slack of the calling
-// thread. Only a Handler has the slack that osthread.StartRelaxed gives.
+// The child inherits the umask and the capabilities of the calling thread.
 //
 // The caller must call ReleaseHandle on the child as soon as the goroutine that
 // reaps knows its pid.
@@ -159,15 +163,21 @@ func (c *Command) start(conn *os.File, env []string, message []byte, in *Inside)
 		cmd.Stdin, cmd.Stdout = connection, connection
 	}
 	in.apply(&cmd)
-	if c.Handler {
-		err = osthread.StartRelaxed(cmd.Start)
-	} else {
-		err = cmd.Start()
-	}
-	if err != nil {
+	if err = c.withSlack(cmd.Start); err != nil {
 		return nil, err
 	}
 	return &Child{Pid: cmd.Process.Pid, Control: control, process: cmd.Process}, nil
+}
+
+// withSlack calls start, which starts the program, so that the program has its slack.
+func (c *Command) withSlack(start func() error) error {
+	switch {
+	case c.TimerSlack > 0:
+		return osthread.StartWith(c.TimerSlack, start)
+	case c.Handler:
+		return osthread.StartRelaxed(start)
+	}
+	return osthread.StartUsual(start)
 }
 
 // ExecError is the error of a program that a process of the command could not execute

@@ -180,6 +180,8 @@ func baseCommand(s *config.Service, files Files) (c process.Command, err error) 
 		Control:   s.Handoff != config.HandoffStdio,
 		Null:      files.Null,
 		Directory: s.Directory,
+
+		TimerSlack: s.TimerSlack,
 	}
 	if c.Stderr, err = files.stderr(s.Stderr); err != nil {
 		return c, err

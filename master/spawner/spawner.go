@@ -7,7 +7,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/preforkd/preforkd/master/logging"
-	"github.com/preforkd/preforkd/master/osthread"
 	"github.com/preforkd/preforkd/master/process"
 )
 
@@ -69,24 +68,11 @@ func (s *Spawner) Start(c *process.Command, conn *os.File, env []string, message
 	if s.allOnThreads || c.Umask != nil || c.Box != nil {
 		child, err = s.threads.start(c, conn, env, message)
 	} else {
-		child, err = startAnywhere(c, conn, env, message)
+		child, err = c.Start(conn, env, message)
 	}
 	if child != nil && c.OOMScoreAdjust != nil {
 		s.adjustOOMScore(c, child)
 	}
-	return child, err
-}
-
-// startAnywhere calls Command.Start on the calling thread, which the monitor may have
-// started.
-func startAnywhere(c *process.Command, conn *os.File, env []string, message []byte) (child *process.Child, err error) {
-	if c.Handler { // it gets a slack of its own
-		return c.Start(conn, env, message)
-	}
-	err = osthread.StartUsual(func() error {
-		child, err = c.Start(conn, env, message)
-		return err
-	})
 	return child, err
 }
 

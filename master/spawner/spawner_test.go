@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
@@ -171,6 +172,9 @@ func TestTimerSlack(t *testing.T) {
 			{"program with a umask", process.Command{Umask: &umask}, usual},
 			{"handler with a umask", process.Command{Umask: &umask, Handler: true}, relaxed},
 			{"program after a handler", process.Command{}, usual},
+			{"program with a slack", process.Command{TimerSlack: time.Millisecond}, 1_000_000},
+			{"handler with a slack", process.Command{TimerSlack: time.Millisecond, Handler: true}, 1_000_000},
+			{"program after a slack", process.Command{}, usual},
 		} {
 			setSlack(t, relaxed)
 			if got := runCommand(t, s, &c.command, "cat /proc/self/timerslack_ns"); got != fmt.Sprint(c.want) {

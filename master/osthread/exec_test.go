@@ -1,0 +1,122 @@
+package osthread
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// init does in the helper process what an init function of a program does.
+func init() {
+	if os.Getenv(helper) == "exec" {
+		TakeSlack()
+	}
+}
+
+// withoutCapability executes this program, without the capability, with a slack of as many
+// ns as the variable says, and with SIGUSR1 blocked if there is a variable for that.
+func withoutCapability() {
+	runtime.LockOSThread()
+	_ = unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_SYS_NICE, 0, 0, 0) // who may not has none to drop
+	if slack, err := strconv.ParseInt(os.Getenv("SLACK"), 10, 64); err == nil {
+		setSlack(slack)
+	}
+	if os.Getenv("BLOCKED") != "" {
+		set := unix.Sigset_t{}
+		set.Val[0] = 1 << (unix.SIGUSR1 - 1)
+		if err := unix.PthreadSigmask(unix.SIG_BLOCK, &set, nil); err != nil {
+			panic(err)
+		}
+	}
+	os.Setenv(helper, "exec")
+	panic(ExecAgain(os.Environ()))
+}
+
+// execRelaxed is what withoutCapability executes. It prints what slack is known as usual,
+// what the main thread and a child have in the end, and whether the process is the same. It
+// cannot look at the monitor without the capability.
+func execRelaxed() {
+	if err := ExecRelaxed(); err != nil {
+		panic(err)
+	}
+	own, err := os.ReadFile("/proc/self/timerslack_ns")
+	if err != nil {
+		panic(err)
+	}
+	child := exec.Cmd{Path: "/bin/cat", Args: []string{"cat", "/proc/self/timerslack_ns"}, Stdout: os.Stdout, Stderr: os.Stderr}
+	fmt.Printf("%d %s", usualSlack.Load(), own)
+	if err := StartUsual(child.Start); err != nil {
+		panic(err)
+	}
+	if err := child.Wait(); err != nil {
+		panic(err)
+	}
+	name, _ := os.ReadFile("/proc/self/comm")
+	_, found := os.LookupEnv(envUsualSlack)
+	fmt.Printf("%d %s%v\n", os.Getpid(), name, found)
+}
+
+// A program that may not change the monitor's slack is executed once more, and only once,
+// and what it was started with is known again afterwards.
+func TestExecRelaxed(t *testing.T) {
+	own, err := os.ReadFile("/proc/self/timerslack_ns")
+	if err != nil {
+		t.Fatal(err)
+	}
+	usual := strings.TrimSpace(string(own))
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	comm := self[strings.LastIndex(self, "/")+1:]
+	comm = comm[:min(len(comm), 15)]
+	relaxed := fmt.Sprint(monitorSlack.Nanoseconds())
+	for name, c := range map[string]struct {
+		env         []string
+		known       string // what usual slack is known; 0 where the monitor is as it was
+		main, child string
+	}{
+		"plain":               {nil, usual, usual, usual},
+		"less":                {[]string{"SLACK=30000"}, "30000", "30000", "30000"},
+		"one":                 {[]string{"SLACK=1"}, "1", "1", "1"},
+		"as much":             {[]string{"SLACK=" + relaxed}, "0", relaxed, relaxed},
+		"more":                {[]string{"SLACK=3000000"}, "0", "3000000", "3000000"},
+		"signals are blocked": {[]string{"BLOCKED=1"}, "0", usual, usual},
+		"garbage":             {[]string{envUsualSlack + "=5x"}, usual, usual, usual},
+		"empty":               {[]string{envUsualSlack + "="}, usual, usual, usual},
+		"negative":            {[]string{envUsualSlack + "=-1"}, usual, usual, usual},
+		"nothing":             {[]string{envUsualSlack + "=0"}, usual, usual, usual},
+		"not less":            {[]string{envUsualSlack + "=" + relaxed}, usual, usual, usual},
+		"not of an exec":      {[]string{envUsualSlack + "=30000"}, "0", usual, usual},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cmd := exec.Command(self)
+			cmd.Env = append(append(os.Environ(), helper+"=capability"), c.env...)
+			out, err := cmd.CombinedOutput()
+			if want := fmt.Sprintf("%s %s\n%s\n%d %s\nfalse\n", c.known, c.main, c.child, cmd.Process.Pid, comm); err != nil || string(out) != want {
+				t.Errorf("%v, %q; want %q", err, out, want)
+			}
+		})
+	}
+}
+
+// A failed exec changes nothing but that: the program goes on.
+func TestExecFails(t *testing.T) {
+	var before, after unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	err := ExecAgain([]string{"TOO_LONG=" + strings.Repeat("x", 1<<20)})
+	if err == nil || !strings.Contains(err.Error(), unix.E2BIG.Error()) {
+		t.Errorf("%v, want %v", err, unix.E2BIG)
+	}
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &after); err != nil || after != before {
+		t.Errorf("the limit of descriptors is %+v, %v; was %+v", after, err, before)
+	}
+}
