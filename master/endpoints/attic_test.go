@@ -117,7 +117,7 @@ func TestShelve(t *testing.T) {
 func TestShelveLeavesNoHighNumber(t *testing.T) {
 	s, _ := newSet(t, false)
 	before := highest(t)
-	commit(t, s, specs(t, atPorts(manyListeners)))
+	commit(t, s, specs(t, atPorts(before+manyListeners)))
 	fd, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
