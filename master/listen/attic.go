@@ -66,12 +66,11 @@ func (a *Attic) Store(listeners []*Listener) error {
 }
 
 func (a *Attic) storeBatch(batch []*Listener) error {
+	defer lock(batch)()
 	var moving []*descriptor
 	var fds []int
 	for _, l := range batch {
 		d := &l.descriptor
-		d.mu.Lock()
-		defer d.mu.Unlock()
 		if l.path != "" || d.closed || d.attic != nil {
 			continue
 		}
@@ -138,17 +137,28 @@ func (a *Attic) CloseListeners(listeners []*Listener) {
 }
 
 func (a *Attic) closeBatch(batch []*Listener) {
+	defer lock(batch)()
 	var closing []*descriptor
 	for _, l := range batch {
 		d := &l.descriptor
-		d.mu.Lock()
-		defer d.mu.Unlock()
 		if d.attic == a && !d.closed {
 			d.closed = true
 			closing = append(closing, d)
 		}
 	}
 	a.discard(closing...)
+}
+
+// lock locks the descriptors of listeners until unlock is called.
+func lock(listeners []*Listener) (unlock func()) {
+	for _, l := range listeners {
+		l.descriptor.mu.Lock()
+	}
+	return func() {
+		for _, l := range listeners {
+			l.descriptor.mu.Unlock()
+		}
+	}
 }
 
 // discard closes the sockets of descriptors that are here, with their copies. The
