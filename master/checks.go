@@ -163,6 +163,7 @@ func (m *Master) needsLimitTicker() bool {
 func (m *Master) replaceListeners(closed []*endpoints.Listener) {
 	m.endpoints.Retire(closed)
 	m.endpoints.Store(m.endpoints.All())
+	m.endpoints.Shelve()
 	m.updateSocketTicker()
 }
 

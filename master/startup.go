@@ -22,8 +22,8 @@ import (
 
 // spareThreads is how many threads may wait in a system call beside those that
 // run and those that start processes: for the log, the control channels, parked
-// descriptors, the removal of a socket, a reload, a look at /proc, and the
-// runtime's own.
+// descriptors, the sockets of many listeners, the removal of a socket, a reload, a
+// look at /proc, and the runtime's own.
 const spareThreads = 12
 
 // ReserveThreads makes this process hold all the threads that a master may need,
@@ -52,6 +52,9 @@ func (m *Master) begin() (unix.Signal, error) {
 	}
 	m.admin.Serve()
 	m.endpoints.Store(listeners)
+	m.admin.Serve()
+	m.endpoints.Store(listeners)
+	m.endpoints.Shelve()
 	m.notify.Ready()
 	m.notifyStatus()
 	return 0, nil

@@ -289,6 +289,7 @@ those that failed or were refused, or none.`, Sections: []manual.Section{
 			{Term: "control channels are read with a delay", Text: "the kernel does not tell when a worker says something, for a limit of the user or of memory: error"},
 			{Term: "control channels are watched again", Text: "that has passed"},
 			{Term: "control channels stay where every spawn has to copy them", Text: "with thousands of connections spawning becomes slower, and those of programs that last are closed as if lingering-close were false: error"},
+			{Term: "listeners stay where every spawn has to copy them", Text: "there are hundreds of listening sockets, and spawning is slower the more they are: error. It is tried again at the next reload"},
 		}},
 	}}
 }

@@ -1,6 +1,7 @@
 package endpoints
 
 import (
+	"errors"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -57,7 +58,7 @@ func (l *Listener) close() {
 	if l.stored {
 		end = l.CloseStored
 	}
-	if err := end(); err != nil {
+	if err := end(); err != nil && !errors.Is(err, listen.ErrClosed) { // the attic may have closed it
 		l.Spec().Owner().Log.Warn("close listener", logging.Local(l.Local()), logging.Error(err))
 	}
 }

@@ -51,6 +51,9 @@ func (s *Set) Plan(specs []*service.Spec, others ...listen.Controller) (plan *Pl
 	if err := s.checkLimits(p, present); err != nil {
 		return nil, fmt.Errorf("bind: %w", err)
 	}
+	if p.opensMany() {
+		defer keepLowNumbers()()
+	}
 	for _, spec := range p.changed {
 		for i, at := range s.endpointsOf(spec) {
 			if listeners := present[at]; len(listeners) > 0 {
@@ -76,6 +79,15 @@ func (s *Set) Plan(specs []*service.Spec, others ...listen.Controller) (plan *Pl
 	}
 	p.findHeirs()
 	return p, nil
+}
+
+// opensMany reports whether so many listeners may be new that they will move.
+func (p *Plan) opensMany() bool {
+	n := 0
+	for _, spec := range p.changed {
+		n += len(spec.Addresses)
+	}
+	return n >= manyListeners
 }
 
 // keep takes the present listeners of an endpoint into the plan. Those that get a

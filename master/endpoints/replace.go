@@ -165,15 +165,16 @@ func (s *Set) retireSlowly(l *Listener) {
 
 // closeReplaced closes those replaced listeners that are chosen.
 func (s *Set) closeReplaced(chosen func(*Listener) bool) {
-	var rest []*Listener
+	var closing, rest []*Listener
 	for _, r := range s.replaced {
 		if chosen(r) {
-			r.close()
+			closing = append(closing, r)
 		} else {
 			rest = append(rest, r)
 		}
 	}
 	s.replaced = rest
+	s.close(closing)
 }
 
 // CheckInterval returns after which time Check is due, or 0 if there is nothing

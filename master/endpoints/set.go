@@ -5,6 +5,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/preforkd/preforkd/master/listen"
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/service"
 	"github.com/preforkd/preforkd/master/systemd"
@@ -20,6 +21,7 @@ type Set struct {
 	listeners map[string][]*Listener // by service
 	order     []string               // of the services, as they are configured
 	replaced  []*Listener            // not in force any more, and some clients still wait there
+	attic     attic
 	// barrierPending says that the manager may still hold sockets that it was
 	// told to remove.
 	barrierPending bool
@@ -39,7 +41,7 @@ type Manager interface {
 // left with the manager, so that connections which come while the service
 // restarts wait for the next process.
 func NewSet(manager Manager, store bool, log *zap.Logger) *Set {
-	return &Set{log: log, manager: manager, store: store, listeners: map[string][]*Listener{}, watches: mostWatches}
+	return &Set{log: log, manager: manager, store: store, listeners: map[string][]*Listener{}, attic: attic{open: listen.OpenAttic}, watches: mostWatches}
 }
 
 // Of returns the listeners of a service.
@@ -76,6 +78,8 @@ func (s *Set) Store(listeners []*Listener) {
 // no longer those of any service. Those whose address another listener has taken
 // serve first who waits there; Check closes them.
 func (s *Set) Retire(listeners []*Listener) {
+	retired := map[*Listener]bool{}
+	var closing []*Listener
 	for _, l := range listeners {
 		if l.stored {
 			s.manager.Remove(l.endpoint.storeName())
@@ -87,8 +91,18 @@ func (s *Set) Retire(listeners []*Listener) {
 			s.retireSlowly(l)
 			continue
 		}
+		retired[l] = true
+		closing = append(closing, l)
+	}
+	s.close(closing)
+	s.closeReplaced(func(r *Listener) bool { return retired[r.heir] })
+}
+
+// close ends accepting from listeners.
+func (s *Set) close(listeners []*Listener) {
+	s.attic.closeStored(listeners)
+	for _, l := range listeners {
 		l.close()
-		s.closeReplaced(func(r *Listener) bool { return r.heir == l })
 	}
 }
 
@@ -122,10 +136,9 @@ func (s *Set) CloseAll() {
 		return
 	}
 	s.closed = true
-	for _, l := range s.All() {
-		l.close()
-	}
+	s.close(s.All())
 	s.closeReplaced(func(*Listener) bool { return true })
+	s.attic.end()
 }
 
 // Discard closes everything, listeners and what was inherited, because the
@@ -135,6 +148,7 @@ func (s *Set) Discard() {
 		l.CloseStored()
 	}
 	s.closeReplaced(func(*Listener) bool { return true })
+	s.attic.end()
 	clear(s.listeners)
 	s.inherited.close()
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/preforkd/preforkd/ipc/fdtest"
 	"github.com/preforkd/preforkd/master/config"
+	"github.com/preforkd/preforkd/master/listen"
 	"github.com/preforkd/preforkd/master/service"
 	"github.com/preforkd/preforkd/master/service/servicetest"
 	"github.com/preforkd/preforkd/master/systemd"
@@ -25,7 +26,7 @@ type fakeManager struct{ told []string }
 
 func (m *fakeManager) Store(name string, fd int) error {
 	m.told = append(m.told, "store "+name)
-	return nil
+	return listen.Check(fd)
 }
 func (m *fakeManager) Remove(name string) { m.told = append(m.told, "remove "+name) }
 func (m *fakeManager) Barrier() error     { m.told = append(m.told, "barrier"); return nil }

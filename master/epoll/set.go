@@ -50,12 +50,14 @@ func (s *Set) Close() { s.file.Close() }
 // now on. EPOLLHUP and EPOLLERR are always among them. It lasts until Remove, or until
 // the last descriptor of the same open file is closed, in any process.
 func (s *Set) Add(fd int, events uint32, key int32) error {
-	return s.control(unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: key})
+	return s.Descriptor(func(set int) error { return FD(set).Add(fd, events, key) })
 }
 
 // Modify changes for which events a descriptor is reported, with what key.
 func (s *Set) Modify(fd int, events uint32, key int32) error {
-	return s.control(unix.EPOLL_CTL_MOD, fd, &unix.EpollEvent{Events: events, Fd: key})
+	return s.Descriptor(func(set int) error {
+		return control(set, unix.EPOLL_CTL_MOD, fd, &unix.EpollEvent{Events: events, Fd: key})
+	})
 }
 
 // Descriptor calls f with the set's own descriptor, which can be read while Wait would
@@ -69,12 +71,25 @@ func (s *Set) Descriptor(f func(fd int) error) error {
 }
 
 // Remove ends what Add began. Wait may have returned an event before.
-func (s *Set) Remove(fd int) error { return s.control(unix.EPOLL_CTL_DEL, fd, nil) }
+func (s *Set) Remove(fd int) error {
+	return s.Descriptor(func(set int) error { return FD(set).Remove(fd) })
+}
 
-func (s *Set) control(op, fd int, event *unix.EpollEvent) error {
-	return s.Descriptor(func(epoll int) error {
-		return os.NewSyscallError("epoll_ctl", unix.EpollCtl(epoll, op, fd, event))
-	})
+// An FD is a descriptor of a Set, or of a copy of it in another table of descriptors. A
+// thread with a table of its own needs one for the descriptors there: the kernel tells
+// those in a set apart by their open files and their numbers.
+type FD int
+
+// Add does what Set.Add does.
+func (set FD) Add(fd int, events uint32, key int32) error {
+	return control(int(set), unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: key})
+}
+
+// Remove does what Set.Remove does.
+func (set FD) Remove(fd int) error { return control(int(set), unix.EPOLL_CTL_DEL, fd, nil) }
+
+func control(set, op, fd int, event *unix.EpollEvent) error {
+	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(set, op, fd, event))
 }
 
 // Wait waits for events and stores them in memory of the caller's. It returns how many

@@ -7,8 +7,8 @@
 // CLONE_FILES). A child gets the table of the thread that forks it.
 //
 // A Thread has such a table and never forks. A descriptor that was parked has a
-// number that is valid only inside Do. The table has a RLIMIT_NOFILE of its
-// own.
+// number that is valid only inside Do. Lend and Use copy it for a use elsewhere.
+// The table has a RLIMIT_NOFILE of its own.
 //
 // The package owns the parked descriptors until they are closed inside Do,
 // taken back, or closed by Close. It does not know what they are, and it never

@@ -21,7 +21,11 @@ type Thread struct {
 	outer  int  // end of the socket pair in the table of the process
 	inner  int  // end of the socket pair in the table of the thread
 	serial byte // content of the last message, which tells it from earlier ones
+	handle int  // of the thread; 0 until it is needed
 }
+
+// noHandle stands for a handle that cannot be had.
+const noHandle = -1
 
 // Open starts a thread with an empty table. The error says what the system
 // does not allow. The caller must call Close.
@@ -130,6 +134,62 @@ func (t *Thread) Park(fds []int) (parked []int, err error) {
 	return parked, nil
 }
 
+// Lend copies a parked descriptor into the table of the process and returns its
+// number there. The caller owns the copy, which has FD_CLOEXEC. The other one
+// stays parked.
+func (t *Thread) Lend(parked int) (fd int, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if fd, ok := t.copyByHandle(parked); ok {
+		return fd, nil
+	}
+	fds, err := t.copyBack([]int{parked})
+	if err != nil {
+		return -1, err
+	}
+	return fds[0], nil
+}
+
+// Use calls f with a parked descriptor, or with a copy of it elsewhere if that is
+// quicker. f may do what it may do inside Do.
+func (t *Thread) Use(parked int, f func(fd int)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if fd, ok := t.copyByHandle(parked); ok {
+		defer unix.Close(fd)
+		f(fd)
+		return
+	}
+	t.thread.Do(func() { f(parked) })
+}
+
+// copyByHandle copies a parked descriptor into the table of the process, or returns
+// false. It takes a few microseconds, and any call to the thread ten times as long.
+// The lock is held.
+func (t *Thread) copyByHandle(parked int) (fd int, ok bool) {
+	if t.handle == 0 {
+		t.handle = t.openHandle()
+	}
+	if t.handle == noHandle {
+		return -1, false
+	}
+	fd, err := unix.PidfdGetfd(t.handle, parked, 0)
+	return fd, err == nil
+}
+
+// openHandle returns a descriptor that stands for the thread (pidfd_open(2)), or
+// noHandle. Before Linux 6.9 only processes have one. A filter of system calls may
+// also refuse it, or its use.
+func (t *Thread) openHandle() int {
+	var tid int
+	t.thread.Do(func() { tid = unix.Gettid() })
+	handle, err := unix.PidfdOpen(tid, unix.PIDFD_THREAD)
+	if err != nil {
+		return noHandle
+	}
+	return handle
+}
+
 // TakeBack moves parked descriptors into the table of the process and returns
 // their numbers there, in the same order. The caller then owns them; they have
 // FD_CLOEXEC. On error the descriptors that are returned have moved, and the
@@ -138,12 +198,7 @@ func (t *Thread) TakeBack(parked []int) (fds []int, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for chunk := range slices.Chunk(parked, maxPerMessage) {
-		t.serial++
-		t.thread.Do(func() { err = sendFDs(t.inner, t.serial, chunk) })
-		if err != nil {
-			return fds, err
-		}
-		received, err := receiveFDs(t.outer, t.serial, len(chunk))
+		received, err := t.copyBack(chunk)
 		if err != nil {
 			return fds, err
 		}
@@ -157,6 +212,17 @@ func (t *Thread) TakeBack(parked []int) (fds []int, err error) {
 	return fds, nil
 }
 
+// copyBack copies at most maxPerMessage parked descriptors into the table of the
+// process: all or, on error, none. The lock is held.
+func (t *Thread) copyBack(parked []int) (fds []int, err error) {
+	t.serial++
+	t.thread.Do(func() { err = sendFDs(t.inner, t.serial, parked) })
+	if err != nil {
+		return nil, err
+	}
+	return receiveFDs(t.outer, t.serial, len(parked))
+}
+
 // Close ends the thread, and so closes every descriptor that is parked. The
 // Thread must not be used after Close.
 func (t *Thread) Close() {
@@ -164,4 +230,7 @@ func (t *Thread) Close() {
 	defer t.mu.Unlock()
 	t.thread.Close()
 	unix.Close(t.outer)
+	if t.handle > 0 {
+		unix.Close(t.handle)
+	}
 }

@@ -160,6 +160,80 @@ func TestTakeBack(t *testing.T) {
 	}
 }
 
+// A descriptor that was lent is a copy of the parked one, which can be lent again
+// and outlives it. So it is where the kernel has no handle of a thread.
+func TestLend(t *testing.T) {
+	t.Run("by handle", func(t *testing.T) { testLend(t, 0) })
+	t.Run("by message", func(t *testing.T) { testLend(t, noHandle) })
+}
+
+func testLend(t *testing.T, handle int) {
+	before := fdtest.Open(t)
+	thread := openThread(t)
+	thread.handle = handle
+	ours, peers := pairs(t, 3)
+	parked, err := thread.Park(ours)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeAll(ours)
+	for i := range 3 {
+		fd, err := thread.Lend(parked[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, peers[1], letter(i))
+		if got, err := read(fd); got != letter(i) || err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); flags != unix.FD_CLOEXEC || err != nil {
+			t.Errorf("flags %d, %v; want FD_CLOEXEC", flags, err)
+		}
+		unix.Close(fd)
+	}
+	var got string
+	use := func(fd int) { got, err = read(fd) }
+	write(t, peers[1], "x")
+	thread.Do(func() { use(parked[1]) })
+	if got != "x" || err != nil {
+		t.Errorf("on the thread: %q, %v", got, err)
+	}
+	open := fdtest.Open(t)
+	write(t, peers[1], "y")
+	if thread.Use(parked[1], use); got != "y" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	if now := fdtest.Open(t); now != open {
+		t.Errorf("%d descriptors after a use, %d before", now, open)
+	}
+	withLimit(t, 3, func() {
+		write(t, peers[1], "z")
+		if thread.Use(parked[1], use); got != "z" || err != nil {
+			t.Errorf("without room: %q, %v", got, err)
+		}
+		if fd, err := thread.Lend(parked[1]); fd >= 0 || !errors.Is(err, unix.EMFILE) {
+			t.Errorf("without room: %d, %v; want EMFILE", fd, err)
+		}
+	})
+	if fd, err := thread.Lend(-1); fd >= 0 || !errors.Is(err, unix.EBADF) {
+		t.Errorf("%d, %v; want EBADF", fd, err)
+	}
+	fd, err := thread.Lend(parked[2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	thread.Close()
+	write(t, peers[2], "y")
+	if got, err := read(fd); got != "y" || err != nil {
+		t.Errorf("after Close: %q, %v", got, err)
+	}
+	unix.Close(fd)
+	closeAll(peers)
+	if now := fdtest.Open(t); now != before {
+		t.Errorf("%d descriptors are left, want %d", now, before)
+	}
+}
+
 // What was open before Open is not kept open by the thread.
 func TestOpenKeepsNothing(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -42,16 +42,16 @@ func (l *Listener) Accept(slots Slots) (*Conn, error) {
 }
 
 func (l *Listener) accept() (*Conn, error) {
-	l.descriptor.mu.RLock()
-	defer l.descriptor.mu.RUnlock()
-	if l.descriptor.closed {
-		return nil, ErrClosed
+	socket, err := l.descriptor.acquire()
+	if err != nil {
+		return nil, err
 	}
+	defer l.descriptor.release()
 	for {
 		// SOCK_NONBLOCK is missing on purpose. O_NONBLOCK belongs to the
 		// open file description, which the worker will share, and programs
 		// for inetd expect a blocking one.
-		fd, from, err := unix.Accept4(l.descriptor.fd, unix.SOCK_CLOEXEC)
+		fd, from, err := unix.Accept4(socket, unix.SOCK_CLOEXEC)
 		switch err {
 		case nil:
 		case unix.EINTR:

@@ -288,11 +288,13 @@ func isListened(path string) (bool, error) {
 	return false, lines.Err()
 }
 
-// Descriptor calls f with the listener's descriptor. f must not keep it.
+// Descriptor calls f with the listener's descriptor, or a copy of it. f must not keep
+// it, and may use others of the process beside it.
 func (l *Listener) Descriptor(f func(fd int) error) error {
-	var failure error
-	if err := l.descriptor.Control(func(fd uintptr) { failure = f(int(fd)) }); err != nil {
+	fd, err := l.descriptor.acquire()
+	if err != nil {
 		return err
 	}
-	return failure
+	defer l.descriptor.release()
+	return f(fd)
 }

@@ -5,4 +5,7 @@
 // any program can inherit. It never wraps, reads or keeps a connection. It does
 // not decide who may connect: it asks the caller for a slot before it takes a
 // connection from the kernel.
+//
+// The sockets of many listeners can be kept in an Attic, where they cost a spawn
+// nothing.
 package listen

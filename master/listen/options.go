@@ -113,6 +113,7 @@ func (o Options) backlog() int {
 // Apply gives a listener new options, except those that cannot be changed after
 // bind. Only the goroutine that closes the listener may call it.
 func (l *Listener) Apply(o Options) error {
+	backlog := o.backlog()
 	var failure error
 	err := l.descriptor.Control(func(fd uintptr) {
 		if l.path == "" {
@@ -130,7 +131,7 @@ func (l *Listener) Apply(o Options) error {
 		// The queue of a service manager's socket keeps its length, unless the
 		// options have another one.
 		if !l.adopted || o.Backlog > 0 {
-			failure = unix.Listen(int(fd), o.backlog())
+			failure = unix.Listen(int(fd), backlog)
 		}
 	})
 	if err == nil {
