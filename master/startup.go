@@ -52,8 +52,6 @@ func (m *Master) begin() (unix.Signal, error) {
 	}
 	m.admin.Serve()
 	m.endpoints.Store(listeners)
-	m.admin.Serve()
-	m.endpoints.Store(listeners)
 	m.endpoints.Shelve()
 	m.notify.Ready()
 	m.notifyStatus()
