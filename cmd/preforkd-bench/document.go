@@ -79,6 +79,6 @@ func documents(dir string) (map[string]string, error) {
 	return map[string]string{
 		longDocument: text,
 		chartFile:    report.Chart(runs[0]),
-		readme:       before + report.Compared(runs[0], runs[len(runs)-1], runs) + after,
+		readme:       before + report.Compared(runs[0], runs) + after,
 	}, nil
 }

@@ -174,27 +174,12 @@ var (
 		{"CPU ms each", "closed16", result.CPU},
 		{"stream: MiB/s", "bulk", result.Throughput},
 	}
-	comparedBoxes = []name{
-		{"preforkd-stdio", "preforkd, a C program without a box"},
-		{"preforkd-basic", "box `basic`"},
-		{"preforkd-strict", "box `strict`"},
-		{"preforkd-strict-tmp", "the same, it writes to /tmp"},
-		{"bwrap", "bubblewrap under tcpserver"},
-		{"systemd-sandbox", "systemd, sandboxed `Accept=yes`"},
-	}
-	boxColumns = []column{
-		{"1 client: median µs", "box", result.LatencyP50},
-		{"CPU ms each", "box", result.CPU},
-		{"16 clients: connections/s", "box", result.Rate},
-	}
 )
 
-// Compared is the short table of a run of servers, that of a run of boxes, a sentence
-// about the machine of each, and all goals. The README has them between the markers.
-func Compared(servers, boxes *result.Record, runs []*result.Record) string {
-	return compared(servers, comparedServers, comparedColumns) + "\nWith a box for each connection, in another run:\n\n" +
-		compared(boxes, comparedBoxes, boxColumns) + "\nGoals, and what was reached, bold where that is what is wanted:\n\n" +
-		goals(evaluate(runs))
+// Compared is the short table of a run of servers, a sentence about its machine, and the
+// goals of all runs. The README has them between the markers.
+func Compared(servers *result.Record, runs []*result.Record) string {
+	return compared(servers) + "\nGoals, and what was reached, bold where that is what is wanted:\n\n" + goals(evaluate(runs))
 }
 
 // goalsAbout says what each goal is about.
@@ -218,14 +203,17 @@ func goals(evaluations []result.Evaluation) string {
 		several[e.ID] = several[e.ID] || servers[e.ID] != "" && servers[e.ID] != e.Server
 		servers[e.ID] = e.Server
 	}
-	fmt.Fprint(&w, "| | what | reached |\n|---|---|---")
+	fmt.Fprint(&w, "| | what | reached |\n|---|---|---|")
 	var last result.Target
 	for _, e := range evaluations {
 		if e.ID == last.ID {
 			fmt.Fprint(&w, "; ")
 		} else {
+			if last.ID != "" {
+				fmt.Fprint(&w, " |")
+			}
 			last = result.Target{}
-			fmt.Fprintf(&w, " |\n| %s | %s | ", e.ID, goalsAbout[e.ID])
+			fmt.Fprintf(&w, "\n| %s | %s | ", e.ID, goalsAbout[e.ID])
 		}
 		var words []string
 		if e.Scenario != last.Scenario && clients[e.Scenario] != "" {
@@ -263,19 +251,19 @@ func reached(e result.Evaluation) string {
 // A name is how a server is called in a short table.
 type name struct{ name, about string }
 
-func compared(r *result.Record, servers []name, columns []column) string {
+func compared(r *result.Record) string {
 	var w strings.Builder
 	if line := Primitives(r.Primitives); line != "" {
 		fmt.Fprintf(&w, "%s.\n\n", line)
 	}
 	head, line := "| server |", "|---|"
-	for _, c := range columns {
+	for _, c := range comparedColumns {
 		head, line = head+" "+c.title+" |", line+"--:|"
 	}
 	fmt.Fprintf(&w, "%s\n%s\n", head, line)
-	for _, s := range servers {
+	for _, s := range comparedServers {
 		fmt.Fprintf(&w, "| %s |", s.about)
-		for _, c := range columns {
+		for _, c := range comparedColumns {
 			fmt.Fprintf(&w, " %s |", value(c.metric, r.Summary(c.scenario, s.name, c.metric).Median))
 		}
 		fmt.Fprintln(&w)

@@ -112,7 +112,7 @@ func TestMarkdownOfAServerThatFails(t *testing.T) {
 		}
 	}
 	r.Machine.Kernel = "6.18 x86_64"
-	if compared := Compared(r, r, []*result.Record{r}); !strings.Contains(compared, "page fault 0.902, ") {
+	if compared := Compared(r, []*result.Record{r}); !strings.Contains(compared, "page fault 0.902, ") {
 		t.Errorf("no primitives above\n%s", compared)
 	}
 }
