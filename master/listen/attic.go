@@ -232,7 +232,7 @@ func (a *Attic) watchHere(d *descriptor) (err error) {
 	}
 	a.thread.Do(func() { err = d.joinParkedSet(d.fd) })
 	if err == nil {
-		d.leaveSet()
+		d.leaveSetFor(d.fd)
 		d.byCopy = false
 	}
 	return err

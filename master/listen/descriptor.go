@@ -82,7 +82,7 @@ func (d *descriptor) release() {
 // moved makes it a descriptor whose socket is in an attic under another number, and is
 // in the same set there. The lock is held.
 func (d *descriptor) moved(to *Attic, fd int) {
-	d.leaveSet()
+	d.leaveSetFor(fd)
 	unix.Close(d.fd)
 	d.attic, d.fd = to, fd
 }
@@ -117,14 +117,17 @@ func (d *descriptor) joinSet() (err error) {
 	if d.byCopy = d.lent > 0; d.byCopy {
 		return d.set.Add(d.lent, unix.EPOLLIN, d.key)
 	}
-	d.attic.thread.Do(func() { err = d.joinParkedSet(d.fd) })
+	d.attic.thread.Do(func() { err = d.parkedSet.Add(d.fd, unix.EPOLLIN, d.key) })
 	return err
 }
 
-// joinParkedSet has its set report a number that the socket has on the thread of an
-// attic, if it is in a set. It is called there, and the lock is held.
+// joinParkedSet has its set, if it is in one by a number in the table of the process,
+// report the number fd that the socket has on the thread of an attic. The two may be the
+// same. Then it is in the set by both: the kernel tells those there apart by their open
+// files and their numbers, and knows of no tables. It is called on the thread, leaveSetFor
+// comes next, and the lock is held.
 func (d *descriptor) joinParkedSet(fd int) error {
-	if d.set == nil {
+	if d.set == nil || fd == d.numberHere() {
 		return nil
 	}
 	return d.parkedSet.Add(fd, unix.EPOLLIN, d.key)
@@ -149,12 +152,25 @@ func (d *descriptor) isSetOnThread() bool { return d.set != nil && d.attic != ni
 // leaveSet takes the descriptor, or its copy, out of its set. Closing it would not,
 // should anybody else hold the socket. The lock is held.
 func (d *descriptor) leaveSet() {
-	switch {
-	case d.set == nil:
-	case d.byCopy:
-		_ = d.set.Remove(d.lent) // the set may be closed
-	default:
-		_ = d.set.Remove(d.fd)
+	if d.set != nil {
+		_ = d.set.Remove(d.numberHere()) // the set may be closed
+	}
+}
+
+// numberHere returns the number in the table of the process by which the descriptor is
+// in its set. The lock is held.
+func (d *descriptor) numberHere() int {
+	if d.byCopy {
+		return d.lent
+	}
+	return d.fd
+}
+
+// leaveSetFor leaves the set to the number fd of the same socket on the thread of an
+// attic, which is in it (joinParkedSet). The lock is held.
+func (d *descriptor) leaveSetFor(fd int) {
+	if d.numberHere() != fd {
+		d.leaveSet()
 	}
 }
 

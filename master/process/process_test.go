@@ -339,3 +339,73 @@ func TestOrphans(t *testing.T) {
 		t.Errorf("orphans %v after all are gone", got)
 	}
 }
+
+// A connection with the last number that there may be leaves package syscall none above it.
+// It is served all the same if there is a lower one.
+func TestStartAtEndOfTable(t *testing.T) {
+	children := notifyChildren(t)
+	low, peer := connection(t)
+	high, err := unix.FcntlInt(low.Fd(), unix.F_DUPFD_CLOEXEC, 500)
+	if err != nil {
+		t.Fatal(err)
+	}
+	low.Close()
+	conn := os.NewFile(uintptr(high), "connection")
+	defer conn.Close()
+	c := shell(t, false, "echo hello")
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	start := func(limit int) (*Child, error) {
+		t.Helper()
+		full := old
+		full.Cur = uint64(limit)
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &full); err != nil {
+			t.Fatal(err)
+		}
+		child, err := c.Start(conn, nil, nil)
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+			t.Fatal(err)
+		}
+		return child, err
+	}
+	before := fdtest.Open(t)
+	child, err := start(high + 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	child.ReleaseHandle()
+	if exit := reapOne(t, children); exit.Pid != child.Pid || exit.Status.ExitStatus() != 0 {
+		t.Errorf("%d ended with %d", exit.Pid, exit.Status.ExitStatus())
+	}
+	if after := fdtest.Open(t); after != before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+	conn.Close()
+	if got, err := io.ReadAll(peer); err != nil || string(got) != "hello\n" {
+		t.Errorf("read %q, %v", got, err)
+	}
+}
+
+// Without a lower number there is a shortage, and no more.
+func TestDuplicateBelow(t *testing.T) {
+	f, _ := connection(t)
+	var lower []*os.File
+	for {
+		d, err := duplicateBelow(f)
+		if err != nil {
+			if !errors.Is(err, unix.EMFILE) {
+				t.Errorf("%v, want %v", err, unix.EMFILE)
+			}
+			break
+		}
+		if d.Fd() > f.Fd() {
+			t.Errorf("duplicate %d of %d", d.Fd(), f.Fd())
+		}
+		lower = append(lower, d)
+	}
+	for _, d := range lower {
+		d.Close()
+	}
+}

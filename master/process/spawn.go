@@ -113,7 +113,37 @@ var errHandover = errors.New("send assignment")
 
 // start is Start. in is what the child is inside of, or nil. The error of the fork
 // and of the exec is that of os/exec.
-func (c *Command) start(conn *os.File, env []string, message []byte, in *Inside) (child *Child, err error) {
+func (c *Command) start(conn *os.File, env []string, message []byte, in *Inside) (*Child, error) {
+	child, err := c.startWith(conn, env, message, in)
+	if conn == nil || !errors.Is(err, unix.EBADF) {
+		return child, err
+	}
+	// Package syscall moves descriptors of the child above all that it has, and for a
+	// connection with one of the last numbers dup3(2) says EBADF.
+	lower, err := duplicateBelow(conn)
+	if err != nil {
+		return nil, err
+	}
+	defer lower.Close()
+	return c.startWith(lower, env, message, in)
+}
+
+// duplicateBelow duplicates a file to a lower number. The error is EMFILE if there is none.
+// The caller must close the duplicate.
+func duplicateBelow(f *os.File) (*os.File, error) {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err == nil && fd > int(f.Fd()) {
+		unix.Close(fd)
+		err = unix.EMFILE
+	}
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
+}
+
+// startWith is start where the table of descriptors has numbers above that of conn.
+func (c *Command) startWith(conn *os.File, env []string, message []byte, in *Inside) (child *Child, err error) {
 	connection := conn
 	if conn == nil {
 		connection = c.Null
