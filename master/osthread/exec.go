@@ -80,8 +80,7 @@ func TakeSlack() {
 // its timer slack, is that of the calling thread, which must be locked. It returns only on
 // failure.
 func ExecAgain(env []string) error {
-	// Not /proc/self/exe, whose name the process would have.
-	self, err := os.Executable()
+	self, err := ownPath()
 	if err != nil {
 		return err
 	}
@@ -95,6 +94,26 @@ func ExecAgain(env []string) error {
 	}
 	return fmt.Errorf("execute %s: %w", self, err)
 }
+
+// ownPath returns a path of this program. That is the one that it was executed by, which
+// names the process, unless another file is there by now or none.
+func ownPath() (string, error) {
+	running, err := os.Stat(selfExe)
+	if err != nil {
+		return "", err
+	}
+	path, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	if there, err := os.Stat(path); err == nil && os.SameFile(running, there) {
+		return path, nil
+	}
+	return selfExe, nil
+}
+
+// selfExe leads to the file of this program, whatever has become of its path (proc_pid_exe(5)).
+const selfExe = "/proc/self/exe"
 
 // signalsBlocked reports whether the calling thread blocks a signal.
 func signalsBlocked() bool {

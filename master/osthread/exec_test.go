@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -31,6 +32,11 @@ func withoutCapability() {
 		set := unix.Sigset_t{}
 		set.Val[0] = 1 << (unix.SIGUSR1 - 1)
 		if err := unix.PthreadSigmask(unix.SIG_BLOCK, &set, nil); err != nil {
+			panic(err)
+		}
+	}
+	if path := os.Getenv("REPLACE"); path != "" {
+		if err := os.Rename(path, os.Args[0]); err != nil {
 			panic(err)
 		}
 	}
@@ -97,12 +103,35 @@ func TestExecRelaxed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cmd := exec.Command(self)
-			cmd.Env = append(append(os.Environ(), helper+"=capability"), c.env...)
+			// A thread that the monitor of an earlier test has started may start this one.
+			cmd.Env = append(append(os.Environ(), helper+"=capability", "SLACK="+usual), c.env...)
 			out, err := cmd.CombinedOutput()
 			if want := fmt.Sprintf("%s %s\n%s\n%d %s\nfalse\n", c.known, c.main, c.child, cmd.Process.Pid, comm); err != nil || string(out) != want {
 				t.Errorf("%v, %q; want %q", err, out, want)
 			}
 		})
+	}
+}
+
+// When another file is at its path by then, as after an upgrade of a package, the program
+// is executed that runs.
+func TestExecOfReplacedFile(t *testing.T) {
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	path, other := filepath.Join(dir, "program"), filepath.Join(dir, "other")
+	for name, content := range map[string][]byte{path: self, other: []byte("#!/bin/sh\necho another program\n")} {
+		if err := os.WriteFile(name, content, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(path)
+	cmd.Env = append(os.Environ(), helper+"=capability", "REPLACE="+other)
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.HasSuffix(string(out), fmt.Sprintf("%d exe\nfalse\n", cmd.Process.Pid)) {
+		t.Errorf("%v, %q", err, out)
 	}
 }
 
