@@ -52,7 +52,8 @@ var floors = []struct {
 	// A connection gets its worker.
 	{3, []string{"dispatch"}},
 	// Connections arrive, operators see them, topics spread, a new version takes over.
-	{4, []string{"accept", "admin", "hub", "status", "upgrade"}},
+	{4, []string{"accept", "admin", "hub", "status"}},
+	{4, []string{"upgrade"}}, // which names the state of each room
 	// The loop.
 	{5, []string{"."}},
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/memory"
 	"github.com/preforkd/preforkd/master/process"
+	"github.com/preforkd/preforkd/master/redact"
 	"github.com/preforkd/preforkd/master/service"
 	"github.com/preforkd/preforkd/master/stderr"
 )
@@ -39,6 +40,7 @@ type services struct {
 	retired    ledger.Totals               // of those that were deleted
 	learning   learning.Set
 	memory     *memory.Return
+	redact     *redact.Policy
 }
 
 func newServices(cfg config.Config, log *logging.Logger) (services, error) {
@@ -49,7 +51,7 @@ func newServices(cfg config.Config, log *logging.Logger) (services, error) {
 	}
 	return services{
 		null: null, stderr: stderr.NewOutputs(os.Stderr, log.Raw, process.LeaderOf, reopened),
-		log: log.Logger, cfg: cfg, byName: map[string]*service.Service{}, generation: 1, learning: learning.Set{}, memory: &memory.Return{},
+		log: log.Logger, cfg: cfg, byName: map[string]*service.Service{}, generation: 1, learning: learning.Set{}, memory: &memory.Return{}, redact: &redact.Policy{},
 	}, err
 }
 
@@ -198,7 +200,7 @@ func (m *Master) install(c *compiled) (ch change, err error) {
 		m.dispatcher.Open(c.specs[i])
 	}
 	before := m.services.use(c.cfg, assigned)
-	m.redact.Set(c.cfg.LogPeer)
+	m.services.redact.Set(c.cfg.LogPeer)
 	// Listeners change hands before limits change: whoever waits for a slot
 	// then looks for one of the service that the listener is for now.
 	var left []*service.Service
