@@ -28,8 +28,9 @@ type services struct {
 	null *os.File // /dev/null, for workers
 	// umaskErr says why no worker can have a umask of its own.
 	umaskErr error
-	stderr   *stderr.Outputs // for workers
-	boxes    *box.Manager    // for workers; nil in tests without processes
+	stderr   *stderr.Outputs   // for workers
+	binaries *process.Binaries // for workers
+	boxes    *box.Manager      // for workers; nil in tests without processes
 	log      *zap.Logger
 	cfg      config.Config      // in force, without its services
 	inForce  []*service.Service // in the order of the configuration
@@ -50,7 +51,7 @@ func newServices(cfg config.Config, log *logging.Logger) (services, error) {
 		log.Warn("a worker has shut down the stderr of all", logging.Error(err))
 	}
 	return services{
-		null: null, stderr: stderr.NewOutputs(os.Stderr, log.Raw, process.LeaderOf, reopened),
+		null: null, stderr: stderr.NewOutputs(os.Stderr, log.Raw, process.LeaderOf, reopened), binaries: process.NewBinaries(),
 		log: log.Logger, cfg: cfg, byName: map[string]*service.Service{}, generation: 1, learning: learning.Set{}, memory: &memory.Return{}, redact: &redact.Policy{},
 	}, err
 }
@@ -58,6 +59,7 @@ func newServices(cfg config.Config, log *logging.Logger) (services, error) {
 func (s *services) close() {
 	s.null.Close()
 	s.stderr.Close()
+	s.binaries.Close()
 }
 
 func (s *services) closeBoxes() {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/preforkd/preforkd/ipc"
+	"github.com/preforkd/preforkd/ipc/procname"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/osthread"
 	"github.com/preforkd/preforkd/master/process"
@@ -49,6 +50,8 @@ func init() {
 	// Go gets ready for locked threads with a thread that this one starts, so this comes
 	// first.
 	osthread.TakeSlack()
+	// A master executes another version of itself by the descriptor of the file.
+	procname.Restore(os.Args)
 	// The main thread forks nothing, so that what it has for children are orphans.
 	process.LockMainThread()
 }
