@@ -107,7 +107,7 @@ so that a crash, a leak or a break-in stays in the connection it came with.`,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.AddCommand(newServe(), newCheck(), newBox(), newStatus(), newTop(), newDrain(), newResume(), newReload(), newKill(), newLearn(), newLogLevel(), newExplain(),
+	root.AddCommand(newServe(), newCheck(), newBox(), newStatus(), newTop(), newDrain(), newResume(), newReload(), newUpgrade(), newKill(), newLearn(), newLogLevel(), newExplain(),
 		newConnect(), newChat(), newSender(), newVersion())
 	completeNames(root)
 	return root

@@ -166,8 +166,8 @@ type Connection struct {
 	ID      string `json:"id"`
 	Service string `json:"service"`
 	PID     int    `json:"pid"`
-	// Version is that of the worker's program, if it is one of preforkd's and differs
-	// from the master's.
+	// Version is that of the program of the master that started the worker, if it
+	// differs from the present one.
 	Version string    `json:"version,omitempty"`
 	Peer    string    `json:"peer"` // as log-peer allows
 	Local   string    `json:"local"`
