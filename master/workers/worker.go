@@ -27,7 +27,8 @@ import (
 type Worker struct {
 	pool    *Pool
 	created time.Time
-	watched bool // its messages are read as they come; otherwise when it is reaped
+	version string // of the master that has started it; "" until it is registered
+	watched bool   // its messages are read as they come; otherwise when it is reaped
 	child   *process.Child
 	channel Channel
 	command *process.Command
@@ -161,6 +162,10 @@ func (w *Worker) PID() int {
 	}
 	return w.child.Pid
 }
+
+// Version returns the version of the master that has started the worker, as
+// ipc.Version. It is empty until the worker is registered.
+func (w *Worker) Version() string { return w.version }
 
 // Watched reports whether the worker's messages are read as they come.
 func (w *Worker) Watched() bool { return w.watched }
