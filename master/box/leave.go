@@ -129,6 +129,21 @@ func (c *cell) Parked(do func(func()), copies []int) {
 	c.pidfd, c.control, c.parked = copies[0], copies[1], do
 }
 
+// ParkedDescriptors implements process.Cell.
+func (c *cell) ParkedDescriptors() []int {
+	if c.parked == nil || c.refs.Load() <= 0 {
+		return nil
+	}
+	return []int{c.pidfd, c.control}
+}
+
+// TakenBack implements process.Cell.
+func (c *cell) TakenBack(fds []int) {
+	c.box.m.mu.Lock()
+	defer c.box.m.mu.Unlock()
+	c.pidfd, c.control, c.parked = fds[0], fds[1], nil
+}
+
 // over reports whether the holder has ended.
 func (c *cell) over() bool { return c.endsWithin(0) }
 
