@@ -11,7 +11,7 @@ import (
 )
 
 // Holds implements process.Cell.
-func (c *cell) Holds() bool { return c.box.cfg.PrivatePIDs || c.box.cfg.UsesCgroup() }
+func (c *cell) Holds() bool { return c.box.set.processes || c.box.set.counted }
 
 // CPUTime implements process.Cell.
 func (c *cell) CPUTime() (time.Duration, bool) {
@@ -34,7 +34,7 @@ func (c *cell) Leave(done func(process.Remains)) (r process.Remains, empty bool)
 		r.Denied = c.takeDenied()
 		c.drop()
 		return r, true
-	case !c.box.cfg.PrivatePIDs:
+	case !c.box.set.processes:
 		if populated, err := c.group.Populated(); err == nil && !populated {
 			r.Usage, r.Denied = usage(c.group), c.takeDenied()
 			c.drop()
