@@ -7,12 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An instruction takes 8 bytes, and no program has more than 4096 of them (struct
-// sock_filter and BPF_MAXINSNS in linux/filter.h and linux/bpf_common.h).
-const (
-	instructionSize = 8
-	maxInstructions = 4096
-)
+// instructionSize is the size of struct sock_filter (linux/filter.h).
+const instructionSize = 8
 
 // Export returns the program that the Judge is made of, in little-endian order, nil of a nil
 // Judge. RestoreJudge takes it.

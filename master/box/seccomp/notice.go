@@ -91,7 +91,6 @@ type Judge struct {
 	vm      *bpf.VM
 }
 
-
 // NewJudge returns the Judge of a program that Compile has made.
 func NewJudge(program []unix.SockFilter) (*Judge, error) {
 	raw := make([]bpf.RawInstruction, len(program))
