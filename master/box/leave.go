@@ -27,6 +27,9 @@ func (c *cell) CPUTime() (time.Duration, bool) {
 
 // Leave implements process.Cell.
 func (c *cell) Leave(done func(process.Remains)) (r process.Remains, empty bool) {
+	if c.leaving { // since before this master
+		return r, c.leaveAgain(done)
+	}
 	defer c.box.end()
 	switch {
 	case !c.Holds():
@@ -40,7 +43,7 @@ func (c *cell) Leave(done func(process.Remains)) (r process.Remains, empty bool)
 			c.drop()
 			return r, true
 		}
-		c.done = done
+		c.done, c.leaving = done, true
 		c.box.hold()
 		c.box.m.janitor.do(c.empty)
 		return r, false
@@ -56,7 +59,7 @@ func (c *cell) Leave(done func(process.Remains)) (r process.Remains, empty bool)
 		}
 		return r, true
 	}
-	c.done, c.left.Leftovers = done, max(1, processesIn(c.pid))
+	c.done, c.leaving, c.left.Leftovers = done, true, max(1, processesIn(c.pid))
 	c.drop()
 	return r, false
 }
@@ -180,7 +183,9 @@ func (c *cell) takeDenied() process.Denied {
 func (c *cell) close() {
 	c.do(func() {
 		unix.Close(c.pidfd)
-		unix.Close(c.control)
+		if c.control >= 0 {
+			unix.Close(c.control)
+		}
 	})
 }
 
