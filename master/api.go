@@ -150,6 +150,11 @@ func endsByDefault(sig unix.Signal) bool {
 	return true
 }
 
+// Upgrade has another program take over in this process.
+func (m *Master) Upgrade(context.Context, control.UpgradeRequest, control.Peer, *control.Waiter) (control.Upgraded, error) {
+	return control.Upgraded{}, control.Errorf(control.Unavailable, "not upgraded: start: this master cannot be upgraded")
+}
+
 // LogLevel returns the level of the log.
 func (m *Master) LogLevel() string { return m.log.Level.String() }
 

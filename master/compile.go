@@ -23,7 +23,7 @@ type compiled struct {
 // when the configuration was loaded, nil for nothing: its Specs take the place of
 // those that mean the same.
 func (s *services) compile(cfg *config.Config, before *before) (*compiled, error) {
-	files := service.Files{Null: s.null, Stderr: s.stderr}
+	files := service.Files{Null: s.null, Stderr: s.stderr, Binaries: s.binaries}
 	if s.boxes != nil {
 		files.Boxes = s.boxes
 	}

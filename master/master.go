@@ -14,12 +14,12 @@ import (
 	"github.com/preforkd/preforkd/master/endpoints"
 	"github.com/preforkd/preforkd/master/listen"
 	"github.com/preforkd/preforkd/master/logging"
-	"github.com/preforkd/preforkd/master/redact"
 	"github.com/preforkd/preforkd/master/reloading"
 	"github.com/preforkd/preforkd/master/service"
 	"github.com/preforkd/preforkd/master/signals"
 	"github.com/preforkd/preforkd/master/spawner"
 	"github.com/preforkd/preforkd/master/systemd"
+	"github.com/preforkd/preforkd/master/upgrade"
 	"github.com/preforkd/preforkd/master/workers"
 )
 
@@ -35,14 +35,14 @@ type Master struct {
 	workers    *workers.Set
 	dispatcher *dispatch.Dispatcher
 	acceptor   *accept.Acceptor
-	redact     *redact.Policy
 
-	loop    *loop
-	phase   phases
-	reloads *reloading.Queue
-	admin   *admin.Servers
-	notify  *systemd.Notifier
-	status  *statusQueries
+	loop     *loop
+	phase    phases
+	reloads  *reloading.Queue
+	upgrades *upgrade.Record
+	admin    *admin.Servers
+	notify   *systemd.Notifier
+	status   *statusQueries
 }
 
 // An origin is when the master was started and from what.
@@ -107,7 +107,6 @@ func assemble(cfg config.Config, file string, manager *systemd.Manager, caught *
 		log:    logger,
 		origin: origin{started: time.Now(), file: file},
 		once:   oneConnection{enabled: cfg.Once},
-		redact: &redact.Policy{},
 		loop:   newLoop(caught),
 	}
 	var err error
@@ -134,7 +133,7 @@ func assemble(cfg config.Config, file string, manager *systemd.Manager, caught *
 	s.dispatch.OneConnection, s.dispatch.Stopping = cfg.Once, m.loop.stopping
 	m.dispatcher = dispatch.New(s.dispatch)
 	m.acceptor, err = accept.New(accept.Config{
-		Dispatcher: m.dispatcher, IDs: service.NewIDs(m.origin.started), Redact: m.redact, Linger: m.workers.Linger(),
+		Dispatcher: m.dispatcher, IDs: service.NewIDs(m.origin.started), Redact: m.services.redact, Linger: m.workers.Linger(),
 		OneConnection: cfg.Once, Stopping: m.loop.stopping,
 	})
 	if err != nil {

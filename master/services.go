@@ -17,6 +17,7 @@ import (
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/memory"
 	"github.com/preforkd/preforkd/master/process"
+	"github.com/preforkd/preforkd/master/redact"
 	"github.com/preforkd/preforkd/master/service"
 	"github.com/preforkd/preforkd/master/stderr"
 )
@@ -27,8 +28,9 @@ type services struct {
 	null *os.File // /dev/null, for workers
 	// umaskErr says why no worker can have a umask of its own.
 	umaskErr error
-	stderr   *stderr.Outputs // for workers
-	boxes    *box.Manager    // for workers; nil in tests without processes
+	stderr   *stderr.Outputs   // for workers
+	binaries *process.Binaries // for workers
+	boxes    *box.Manager      // for workers; nil in tests without processes
 	log      *zap.Logger
 	cfg      config.Config      // in force, without its services
 	inForce  []*service.Service // in the order of the configuration
@@ -39,6 +41,7 @@ type services struct {
 	retired    ledger.Totals               // of those that were deleted
 	learning   learning.Set
 	memory     *memory.Return
+	redact     *redact.Policy
 }
 
 func newServices(cfg config.Config, log *logging.Logger) (services, error) {
@@ -48,14 +51,15 @@ func newServices(cfg config.Config, log *logging.Logger) (services, error) {
 		log.Warn("a worker has shut down the stderr of all", logging.Error(err))
 	}
 	return services{
-		null: null, stderr: stderr.NewOutputs(os.Stderr, log.Raw, process.LeaderOf, reopened),
-		log: log.Logger, cfg: cfg, byName: map[string]*service.Service{}, generation: 1, learning: learning.Set{}, memory: &memory.Return{},
+		null: null, stderr: stderr.NewOutputs(os.Stderr, log.Raw, process.LeaderOf, reopened), binaries: process.NewBinaries(),
+		log: log.Logger, cfg: cfg, byName: map[string]*service.Service{}, generation: 1, learning: learning.Set{}, memory: &memory.Return{}, redact: &redact.Policy{},
 	}, err
 }
 
 func (s *services) close() {
 	s.null.Close()
 	s.stderr.Close()
+	s.binaries.Close()
 }
 
 func (s *services) closeBoxes() {
@@ -198,7 +202,7 @@ func (m *Master) install(c *compiled) (ch change, err error) {
 		m.dispatcher.Open(c.specs[i])
 	}
 	before := m.services.use(c.cfg, assigned)
-	m.redact.Set(c.cfg.LogPeer)
+	m.services.redact.Set(c.cfg.LogPeer)
 	// Listeners change hands before limits change: whoever waits for a slot
 	// then looks for one of the service that the listener is for now.
 	var left []*service.Service

@@ -54,7 +54,7 @@ type Box struct {
 type entryKey struct {
 	path, directory string
 	report          int
-	handler         bool // its program is passed to it
+	passed          bool // its program is passed to it
 }
 
 // newBox returns a box. With a learner its filter tells of all calls.
@@ -107,8 +107,8 @@ func (b *Box) Start(c *process.Command, conn *os.File, env []string, message []b
 
 // start starts a process for which begin was called.
 func (b *Box) start(t *template, c *process.Command, entry *image, report, conn *os.File, env []string, message []byte) (child *process.Child, err error) {
-	var program *os.File
-	if c.Handler {
+	program := c.File
+	if program == nil && c.Handler {
 		if program, err = openProgram(c); err != nil {
 			b.end()
 			return nil, err
@@ -219,7 +219,7 @@ func openProgram(c *process.Command) (*os.File, error) {
 // entry returns the image that makes a process ready and becomes the program of a
 // command.
 func (b *Box) entry(c *process.Command) (*image, error) {
-	key := entryKey{c.Path, c.Directory, c.ReportFD(), c.Handler}
+	key := entryKey{c.Path, c.Directory, c.ReportFD(), c.PassesProgram()}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if e := b.entries[key]; e != nil {
@@ -229,7 +229,7 @@ func (b *Box) entry(c *process.Command) (*image, error) {
 	e := b.set.entry
 	e.Path, e.Directory, e.Report = key.path, key.directory, key.report
 	e.Listener = b.template.subject
-	if c.Handler {
+	if c.PassesProgram() {
 		e.Program = c.ProgramFD()
 	}
 	if !b.set.mounted() {

@@ -114,3 +114,12 @@ func (d *Descriptors) Untaken() (untaken []int) {
 	slices.Sort(untaken)
 	return untaken
 }
+
+// CloseUntaken closes the descriptors that nobody has taken, and returns them.
+func (d *Descriptors) CloseUntaken() []int {
+	untaken := d.Untaken()
+	for _, fd := range untaken {
+		unix.Close(fd)
+	}
+	return untaken
+}
