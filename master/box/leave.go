@@ -52,7 +52,7 @@ func (c *cell) Leave(done func(process.Remains)) (r process.Remains, empty bool)
 			r.Usage = usage(c.group)
 		}
 		r.Denied = c.takeDenied()
-		if c.once.Load() || c.parked != nil {
+		if c.once.Load() {
 			c.drop()
 		} else {
 			c.box.inspect(c)
@@ -124,12 +124,28 @@ func (c *cell) Descriptors() []int {
 // Parked implements process.Cell. The cell is not handed out again: one that lives for so
 // long is cheap to make anew.
 func (c *cell) Parked(do func(func()), copies []int) {
+	c.once.Store(true)
 	// Others look for the holders that have ended.
 	c.box.m.mu.Lock()
 	defer c.box.m.mu.Unlock()
 	unix.Close(c.pidfd)
 	unix.Close(c.control)
 	c.pidfd, c.control, c.parked = copies[0], copies[1], do
+}
+
+// ParkedDescriptors implements process.Cell.
+func (c *cell) ParkedDescriptors() []int {
+	if c.parked == nil || c.refs.Load() <= 0 {
+		return nil
+	}
+	return []int{c.pidfd, c.control}
+}
+
+// TakenBack implements process.Cell.
+func (c *cell) TakenBack(fds []int) {
+	c.box.m.mu.Lock()
+	defer c.box.m.mu.Unlock()
+	c.pidfd, c.control, c.parked = fds[0], fds[1], nil
 }
 
 // over reports whether the holder has ended.

@@ -258,20 +258,3 @@ func (c *cell) leaveAgain(done func(process.Remains)) (empty bool) {
 	}
 	return false
 }
-
-// TakeBack moves the descriptors of the cell back to those of the process if they were
-// parked, by move, which does so with all or with none (fdpark.Thread.TakeBack).
-func (c *cell) TakeBack(move func(parked []int) (near []int, err error)) error {
-	c.box.m.mu.Lock()
-	defer c.box.m.mu.Unlock()
-	if c.parked == nil {
-		return nil
-	}
-	near, err := move([]int{c.pidfd, c.control})
-	if err != nil {
-		return err
-	}
-	c.pidfd, c.control, c.parked = near[0], near[1], nil
-	c.once.Store(true)
-	return nil
-}

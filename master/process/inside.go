@@ -58,6 +58,12 @@ type Cell interface {
 	// Parked tells the cell that these are their copies, in the same order, whose numbers
 	// are valid inside do, which outlives the cell. It closes the ones that it had.
 	Parked(do func(func()), copies []int)
+	// ParkedDescriptors returns the copies, none if they were not parked or are closed.
+	// The one that reaps calls it, also after Leave.
+	ParkedDescriptors() []int
+	// TakenBack tells the cell that its parked descriptors have moved back to the table of
+	// this process, in the same order.
+	TakenBack(fds []int)
 }
 
 // Remains are what a cell tells of a process when it is empty.
