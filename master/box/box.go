@@ -30,6 +30,7 @@ type Box struct {
 	users  *userpool.Pool // nil without dynamic-user
 
 	service string // whose cgroup it has; "" for none
+	former  bool   // it is that of an earlier master, and has no configuration
 
 	building sync.Mutex // held while the template is made
 
@@ -91,7 +92,7 @@ func (b *Box) Start(c *process.Command, conn *os.File, env []string, message []b
 	if err := b.m.beginStart(); err != nil {
 		return nil, err
 	}
-	defer b.m.starts.Done()
+	defer b.m.endStart()
 	t, err := b.begin()
 	if err != nil {
 		return nil, err
@@ -101,7 +102,7 @@ func (b *Box) Start(c *process.Command, conn *os.File, env []string, message []b
 		b.end()
 		return nil, err
 	}
-	return b.start(t, c, entry, b.shared.reports.out, conn, env, message)
+	return b.start(t, c, entry, b.shared.reports.sender(), conn, env, message)
 }
 
 // start starts a process for which begin was called.
