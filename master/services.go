@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/preforkd/preforkd/master/admin"
 	"github.com/preforkd/preforkd/master/box"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/control"
@@ -166,6 +167,22 @@ func (s *services) dropUnused() (dropped []*service.Service) {
 type change struct {
 	added, changed, removed []*service.Service
 	opened, closed          []*endpoints.Listener
+	admin                   admin.Opened // the caller swaps these for the ones before
+}
+
+// isEmpty reports whether nothing is different.
+func (c *change) isEmpty() bool {
+	return len(c.added)+len(c.changed)+len(c.removed)+len(c.opened)+len(c.closed) == 0
+}
+
+// show returns what operators see of it.
+func (c *change) show() control.Reloaded {
+	name := func(s *service.Service) string { return s.Name }
+	local := func(l *endpoints.Listener) string { return l.Local() }
+	return control.Reloaded{
+		Added: names(c.added, name), Changed: names(c.changed, name), Removed: names(c.removed, name),
+		Opened: names(c.opened, local), Closed: names(c.closed, local),
+	}
 }
 
 // install puts a configuration in force, at the start and on a reload. It binds
@@ -177,12 +194,10 @@ func (m *Master) install(c *compiled) (ch change, err error) {
 	if err != nil {
 		return ch, err
 	}
-	servers, err := m.admin.Open(c.admin, plan.Leaving())
-	if err != nil {
+	if ch.admin, err = m.admin.Open(c.admin, plan.Leaving()); err != nil {
 		plan.Discard()
 		return ch, err
 	}
-	m.admin.Swap(servers)
 
 	now := time.Now()
 	var outdated []*service.Spec
@@ -234,6 +249,7 @@ func (m *Master) install(c *compiled) (ch change, err error) {
 // serveChange begins to serve what a reload has changed. New listeners come
 // first: at no moment is there nobody to accept.
 func (m *Master) serveChange(ch change) {
+	m.admin.Swap(ch.admin)
 	for _, l := range ch.opened {
 		m.acceptor.Start(l)
 	}
