@@ -137,7 +137,7 @@ func TestSignalsSurviveAnExec(t *testing.T) {
 		t.Fatal(line)
 	}
 	sent := []unix.Signal{unix.SIGUSR1, unix.SIGUSR2}
-	for i := range 1000 {
+	for i := range 400 {
 		sig := sent[i%len(sent)]
 		if err := cmd.Process.Signal(sig); err != nil {
 			t.Fatal(err)
