@@ -238,6 +238,9 @@ func TestRoomsKeepTheirFields(t *testing.T) {
 			if !strings.HasSuffix(entry.Name(), ".go") || strings.HasSuffix(entry.Name(), "_test.go") {
 				continue
 			}
+			if strings.HasPrefix(entry.Name(), "carry") {
+				continue // what is handed to the next master is plain data
+			}
 			file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(room, entry.Name()), nil, 0)
 			if err != nil {
 				t.Fatal(err)
