@@ -121,7 +121,7 @@ func TestCarriedGateRefusesTheSame(t *testing.T) {
 func TestGatesThatMakeNoSense(t *testing.T) {
 	now := time.Now()
 	start := carry.At(now.Add(-time.Hour))
-	v4 := []byte{sourcesLayout, packedIdle, packedV4, 32, 192, 0, 2, 1, 1, 5, 0}
+	v4 := []byte{sourcesLayout, 1, packedIdle, packedV4, 32, 192, 0, 2, 1, 1, 5, 0}
 	for name, s := range map[string]GateState{
 		"never":          {},
 		"later":          {Start: carry.At(now.Add(time.Hour))},
@@ -130,12 +130,14 @@ func TestGatesThatMakeNoSense(t *testing.T) {
 		"reason":         {Start: start, Refused: map[string]uint64{"whim": 1}},
 		"layout":         {Start: start, Sources: []byte{sourcesLayout + 1}},
 		"cut off":        {Start: start, Sources: v4[:len(v4)-1]},
-		"twice":          {Start: start, Sources: append(bytes.Clone(v4), v4[1:]...)},
-		"standing":       {Start: start, Sources: []byte{sourcesLayout, packedStandings, packedUnix, 0, 0, 0, 0, 0, 0, 0}},
-		"kind":           {Start: start, Sources: []byte{sourcesLayout, 0, packedV6 + 1, 0, 0, 0, 0, 0, 0, 0}},
-		"bits":           {Start: start, Sources: []byte{sourcesLayout, 0, packedV4, 33, 0, 0, 0, 0, 0, 0, 0}},
-		"level":          {Start: start, Sources: []byte{sourcesLayout, 0, packedUnix, 0, 0, 0, 0, maxLevel + 1, 0, 0}},
-		"a time too far": {Start: start, Sources: binary.AppendUvarint([]byte{sourcesLayout, 0, packedUnix, 0, 0, 0, 0, 0, 0}, math.MaxUint64)},
+		"twice":          {Start: start, Sources: append(append([]byte{sourcesLayout, 2}, v4[2:]...), v4[2:]...)},
+		"too many":       {Start: start, Sources: append([]byte{sourcesLayout, 0xff, 0xff, 3}, v4[2:]...)},
+		"more":           {Start: start, Sources: append(bytes.Clone(v4), v4[2:]...)},
+		"standing":       {Start: start, Sources: []byte{sourcesLayout, 1, packedStandings, packedUnix, 0, 0, 0, 0, 0, 0, 0}},
+		"kind":           {Start: start, Sources: []byte{sourcesLayout, 1, 0, packedV6 + 1, 0, 0, 0, 0, 0, 0, 0}},
+		"bits":           {Start: start, Sources: []byte{sourcesLayout, 1, 0, packedV4, 33, 0, 0, 0, 0, 0, 0, 0}},
+		"level":          {Start: start, Sources: []byte{sourcesLayout, 1, 0, packedUnix, 0, 0, 0, 0, maxLevel + 1, 0, 0}},
+		"a time too far": {Start: start, Sources: binary.AppendUvarint([]byte{sourcesLayout, 1, 0, packedUnix, 0, 0, 0, 0, 0, 0}, math.MaxUint64)},
 	} {
 		if _, err := RestoreGate(&s, open(1), now, never); err == nil {
 			t.Errorf("%s: %+v was taken", name, s)
@@ -260,10 +262,10 @@ func TestRefusalsThatMakeNoSense(t *testing.T) {
 // Whatever bytes come, there is an error or a table that holds together, and what it
 // exports is what it came from.
 func FuzzPackedSources(f *testing.F) {
-	f.Add([]byte{sourcesLayout, packedIdle, packedV4, 32, 192, 0, 2, 1, 1, 5, 0})
-	f.Add([]byte{sourcesLayout, packedPenalized, packedUnix, 0, 0, 0, 0, 3, 5, 9, packedLive, packedUnix, 0, 0, 0, 1, 0, 0, 0})
+	f.Add([]byte{sourcesLayout, 1, packedIdle, packedV4, 32, 192, 0, 2, 1, 1, 5, 0})
+	f.Add([]byte{sourcesLayout, 2, packedPenalized, packedUnix, 0, 0, 0, 0, 3, 5, 9, packedLive, packedUnix, 0, 0, 0, 1, 0, 0, 0})
 	v6 := netip.MustParseAddr("2001:db8:1:2::").As16()
-	f.Add(append(append([]byte{sourcesLayout, packedLivePenalized, packedV6, 64}, v6[:]...), 2, 0x80, 1, 7))
+	f.Add(append(append([]byte{sourcesLayout, 1, packedLivePenalized, packedV6, 64}, v6[:]...), 2, 0x80, 1, 7))
 	f.Fuzz(func(t *testing.T, packed []byte) {
 		var table sources
 		if err := table.restore(packed); err != nil {
