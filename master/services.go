@@ -142,12 +142,19 @@ func (s *services) assign(c *compiled) []*service.Service {
 		case s.isInForce(svc) && !svc.Draining() && c.insteadOf[spec] != now && now.Equal(spec):
 			c.specs[i] = now
 			continue
+		case s.staysDrained(c, svc):
 		case spec.Owner() != nil: // it was in force
 			c.specs[i] = spec.Renew()
 		}
 		svc.SetOwner(c.specs[i])
 	}
 	return assigned
+}
+
+// staysDrained reports whether a service is drained, and goes on to be so with a
+// configuration.
+func (s *services) staysDrained(c *compiled, svc *service.Service) bool {
+	return c.keepsDrains && s.isInForce(svc) && svc.Draining()
 }
 
 // dropUnused deletes the services that were in neither of the last two
@@ -190,7 +197,13 @@ func (c *change) show() control.Reloaded {
 // was compiled. What can fail comes first, and on error nothing has changed.
 func (m *Master) install(c *compiled) (ch change, err error) {
 	assigned := m.services.assign(c)
-	plan, err := m.endpoints.Plan(c.specs, m.admin.Leaving(c.admin)...)
+	var listening []*service.Spec
+	for i, spec := range c.specs {
+		if !m.services.staysDrained(c, assigned[i]) {
+			listening = append(listening, spec)
+		}
+	}
+	plan, err := m.endpoints.Plan(listening, m.admin.Leaving(c.admin)...)
 	if err != nil {
 		return ch, err
 	}
@@ -204,6 +217,9 @@ func (m *Master) install(c *compiled) (ch change, err error) {
 	var specs []*service.Spec // that are new
 	for i, svc := range assigned {
 		switch old := svc.Spec(); {
+		case m.services.staysDrained(c, svc):
+			svc.Replace(c.specs[i])
+			continue
 		case !m.services.isInForce(svc):
 			ch.added = append(ch.added, svc)
 			m.services.byName[svc.Name] = svc

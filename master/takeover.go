@@ -79,6 +79,7 @@ func (m *Master) restore(s *upgrade.State, d *carry.Descriptors, cfg config.Conf
 	if err != nil {
 		return err
 	}
+	c.keepsDrains = true
 	specs, err := m.services.restore(s, c.specs)
 	if err != nil {
 		return err

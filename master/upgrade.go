@@ -97,10 +97,12 @@ type upgrading struct {
 	master  *Master
 	request control.UpgradeRequest
 	begun   time.Time
-	path    string // of the program
+	path    string         // of the program
 	record  upgrade.Record // as it is when the upgrade begins
 	waiter  *control.Waiter
 	version string // of the program, when it has said so
+	workers int    // how many would go over, as of the rehearsal
+	dropped []string
 }
 
 // run goes through the steps. It returns when one has failed, or with Check after the
@@ -121,7 +123,7 @@ func (u *upgrading) run() (control.Upgraded, *upgrade.Failure) {
 	if u.request.Check {
 		return control.Upgraded{
 			From: ipc.Version, To: u.version, Generation: u.record.Generation() + 1, Check: true,
-			Workers: answer.Workers, Dropped: upgrade.Dropped(),
+			Workers: u.workers, Dropped: u.dropped,
 		}, nil
 	}
 	step, err = u.exec(binary, format)
@@ -146,7 +148,9 @@ func (u *upgrading) rehearse(binary *os.File) (format int, a upgrade.Answer, ste
 	h := u.header(format, time.Now())
 	var s *upgrade.State
 	if err := u.onLoop(func() (err error) {
-		s, err = u.master.describe()
+		if s, err = u.master.describe(); err == nil {
+			u.workers, u.dropped = len(s.Workers.Workers), s.Master.Dropped
+		}
 		return err
 	}); err != nil {
 		return 0, a, upgrade.StepExport, err
@@ -171,7 +175,7 @@ func (u *upgrading) exec(binary *os.File, format int) (step upgrade.Step, err er
 
 func (u *upgrading) header(format int, paused time.Time) upgrade.Header {
 	h := u.record.Header(u.request.Config, u.begun, paused)
-	h.Format = format
+	h.Format, h.To = format, u.version
 	return h
 }
 
@@ -341,7 +345,7 @@ func (m *Master) export(d *carry.Descriptors, waiter carry.FD) (s *upgrade.State
 		Log:      m.log.Export(d),
 		Master: upgrade.MasterState{
 			Started: m.origin.started, SocketsPassed: m.origin.socketsPassed, Waiter: waiter,
-			Generation: m.services.generation, InForce: len(m.services.inForce), Retired: m.services.retired,
+			Generation: m.services.generation, InForce: len(m.services.inForce), Retired: m.services.retired, Dropped: m.dropped(),
 		},
 	}
 	for _, svc := range append(slices.Clone(m.services.inForce), m.services.unused()...) {
@@ -370,6 +374,14 @@ func (m *Master) export(d *carry.Descriptors, waiter carry.FD) (s *upgrade.State
 	}
 	s.Specs = specs.States
 	return s, nil
+}
+
+// dropped returns what is there, is not handed over, and somebody would miss.
+func (m *Master) dropped() (dropped []string) {
+	if n := len(m.services.learning); n > 0 {
+		dropped = append(dropped, upgrade.Observations.Of(n))
+	}
+	return dropped
 }
 
 // endExport undoes what an export holds for a program that does not take over.

@@ -107,7 +107,7 @@ func rehearseUpgrade(flags *configFlags, load func() (config.Config, error), log
 	}()
 	a := upgrade.Answer{}
 	if err != nil {
-		a.Step, a.Error = string(step), firstLine(err)
+		a.Step, a.Error = step, firstLine(err)
 	}
 	if err := stage.Answer(a); err != nil {
 		return failure(err)

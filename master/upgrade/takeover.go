@@ -34,7 +34,8 @@ type Takeover struct {
 	// back to.
 	Failure *Failure
 
-	memfd int
+	memfd   int
+	signals *signals.Queue
 
 	mu    sync.Mutex // guards what follows, and is held while the program before is executed
 	step  Step
