@@ -57,7 +57,7 @@ func (t *template) make(b *Box) (err error) {
 			return explainClone(err, &b.cfg, shared)
 		}
 	}
-	if b.cfg.UsesCgroup() {
+	if s.counted {
 		if t.group, err = b.m.groups.open(b.service, &b.cfg); err != nil {
 			return err
 		}
