@@ -107,7 +107,7 @@ func TestUpgradeWithConfiguration(t *testing.T) {
 	for text, reason := range map[string]string{
 		single(catting, "spares = 1", "max-conections = 5"): ":5:1: service.one: unknown key",
 		single(`program = ["/nowhere/program"]`):            "/nowhere/program",
-		"": "there is no service",
+		"":                                                  "there is no service",
 	} {
 		for _, path := range []string{m.Config, other} {
 			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
