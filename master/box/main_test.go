@@ -90,6 +90,9 @@ func inBox(do string) int {
 	switch do {
 	case "look", "exit 117":
 	case "wait": // for the end of its connection
+	case "wait, swapoff":
+		io.Copy(io.Discard, os.Stdin)
+		err = swapoff()
 	case "touch":
 		err = os.WriteFile("/tmp/file", []byte("x"), 0o600)
 	case "touch and remove":
@@ -237,6 +240,14 @@ type exit struct {
 // open returns a house. At the end of the test it is closed, and nothing may be left.
 func open(t *testing.T) *house {
 	t.Helper()
+	h := build(t)
+	go h.loop()
+	return h
+}
+
+// build is open for a house whose loop does not run yet.
+func build(t *testing.T) *house {
+	t.Helper()
 	needBoxes(t)
 	before := descriptors(t)
 	s, err := spawner.New(spawner.Config{Log: zap.NewNop()})
@@ -249,7 +260,6 @@ func open(t *testing.T) *house {
 	}
 	h := &house{t: t, m: NewManager(s, zap.NewNop()), spawner: s, null: null,
 		calls: make(chan func()), end: make(chan struct{}), ended: make(chan struct{}), workers: map[int]*worker{}, early: map[int]process.Exit{}}
-	go h.loop()
 	t.Cleanup(func() {
 		h.close()
 		for _, pid := range boxtest.Children(t) {
