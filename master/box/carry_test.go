@@ -305,7 +305,7 @@ func takeOver(t *testing.T) {
 			h.workers[one.PID] = w
 			continue
 		}
-		if _, empty := w.child.Cell.Leave(func(r process.Remains) { w.over <- exit{leftovers: r.Leftovers} }); empty {
+		if _, empty := w.child.Cell.Leave(func(r process.Remains) { w.over <- exit{leftovers: r.Leftovers, usage: r.Usage} }); empty {
 			t.Errorf("%s: the cell is empty", one.Name)
 		}
 	}
@@ -319,6 +319,9 @@ func takeOver(t *testing.T) {
 		want := expected[name]
 		if err != nil || x.failure != nil || (x.leftovers > 0) != want.leftovers || !slices.Equal(x.denied.Calls, want.denied) {
 			t.Errorf("%s: %+v, %v", name, x, err)
+		}
+		if strings.HasPrefix(name, "cgroup") != (x.usage != nil) {
+			t.Errorf("%s: has used %+v", name, x.usage)
 		}
 		if x.Pid != 0 && (want.signal != 0) != x.Status.Signaled() {
 			t.Errorf("%s: ends with %v", name, x.Status)

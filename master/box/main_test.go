@@ -234,6 +234,7 @@ type exit struct {
 	failure   error
 	leftovers int
 	denied    process.Denied
+	usage     *process.CellUsage
 	kept      bool // its cell was at an end at once
 }
 
@@ -343,13 +344,13 @@ func (h *house) reap() {
 
 func (h *house) exited(w *worker, e process.Exit) {
 	x := exit{Exit: e, failure: w.command.Box.Failure(w.command, &e)}
-	var now process.Remains
-	now, x.kept = w.child.Cell.Leave(func(r process.Remains) {
-		x.leftovers, x.denied = r.Leftovers, r.Denied
-		w.over <- x
+	now, empty := w.child.Cell.Leave(func(r process.Remains) {
+		later := x // from another goroutine
+		later.leftovers, later.denied, later.usage = r.Leftovers, r.Denied, r.Usage
+		w.over <- later
 	})
-	x.denied = now.Denied
-	if x.kept {
+	if empty {
+		x.denied, x.usage, x.kept = now.Denied, now.Usage, true
 		w.over <- x
 	}
 }
