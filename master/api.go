@@ -77,6 +77,7 @@ func (m *Master) rooms() *status.Rooms {
 		Services: m.services.inForce, Totals: m.services.retired, Unused: m.services.unused(),
 		Workers: m.workers, Endpoints: m.endpoints, Dispatcher: m.dispatcher,
 		State: m.phase.is().String(), Stopping: m.phase.is() != running, Signal: m.phase.signal(),
+		Upgrades:    m.upgrades.Upgrades,
 		NotReloaded: m.reloads.Failure(), ReloadProblem: m.reloads.Problem(),
 		Control: server, ControlError: controlError,
 	}
@@ -148,11 +149,6 @@ func endsByDefault(sig unix.Signal) bool {
 		return false
 	}
 	return true
-}
-
-// Upgrade has another program take over in this process.
-func (m *Master) Upgrade(context.Context, control.UpgradeRequest, control.Peer, *control.Waiter) (control.Upgraded, error) {
-	return control.Upgraded{}, control.Errorf(control.Unavailable, "not upgraded: start: this master cannot be upgraded")
 }
 
 // LogLevel returns the level of the log.

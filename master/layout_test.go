@@ -34,7 +34,7 @@ var floors = []struct {
 }{
 	// Each of these packages knows one subject and nothing of services.
 	{0, []string{"box/userpool", "carry", "epoll", "executable", "memory", "oomscore", "osthread", "signals", "spelling", "upgrade/fault"}},
-	{0, []string{"box/boxtest", "box/mounts", "box/syscalls"}}, // boxtest for tests only
+	{0, []string{"box/boxtest", "carry/carrytest", "box/mounts", "box/syscalls"}}, // boxtest and carrytest for tests only
 	{0, []string{"admit", "backoff", "coalesce", "config", "fdpark", "human", "logging/human", "proxy", "sockdiag", "stderr"}},
 	{0, []string{"box/stub", "linger", "listen", "logging", "process", "systemd", "threads"}},
 	{0, []string{"box/cgroup", "box/seccomp"}},
@@ -238,6 +238,9 @@ func TestRoomsKeepTheirFields(t *testing.T) {
 		for _, entry := range entries {
 			if !strings.HasSuffix(entry.Name(), ".go") || strings.HasSuffix(entry.Name(), "_test.go") {
 				continue
+			}
+			if strings.HasPrefix(entry.Name(), "carry") {
+				continue // what is handed to the next master is plain data
 			}
 			file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(room, entry.Name()), nil, 0)
 			if err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"os"
 
 	"github.com/preforkd/preforkd/master"
 	"github.com/preforkd/preforkd/master/config"
@@ -21,9 +20,13 @@ import (
 // What a start undoes of what its parent has left, nothing has to be undone for here: the
 // master before has done it. Signals that it has had and nobody has acted on come with
 // Catch.
-func takeOver(t *upgrade.Takeover, flags *configFlags, load func() (config.Config, error), log *logFlags) error {
-	defer t.Recover()
+func takeOver(flags *configFlags, load func() (config.Config, error), log *logFlags) error {
 	caught := signals.Catch()
+	t, err := upgrade.Begin(caught)
+	if err != nil {
+		return failure(err)
+	}
+	defer t.Recover()
 	if err := t.At(upgrade.StepConfig); err != nil {
 		return goBack(t, err)
 	}
@@ -95,12 +98,16 @@ func rehearseUpgrade(flags *configFlags, load func() (config.Config, error), log
 		if err != nil {
 			return upgrade.StepConfig, err
 		}
-		options.Output = os.Stderr
-		return master.Rehearse(&h, state, cfg, flags.file, options)
+		logger, err := logging.New(options)
+		if err != nil {
+			return upgrade.StepConfig, err
+		}
+		defer logger.Close(logFlushTimeout)
+		return master.Rehearse(state, cfg, logger.Logger)
 	}()
 	a := upgrade.Answer{}
 	if err != nil {
-		a.Step, a.Error = string(step), firstLine(err)
+		a.Step, a.Error = step, firstLine(err)
 	}
 	if err := stage.Answer(a); err != nil {
 		return failure(err)

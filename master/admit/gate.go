@@ -205,15 +205,21 @@ func (p *Policy) limits(rule *Rule) Limits {
 
 // takeSlot gives a slot to a peer that is admitted.
 func (g *Gate) takeSlot(p Peer, d *Decision, now int64) {
-	d.Slot = &Slot{peer: p, source: d.Source, gate: g, next: g.slots}
-	if g.slots != nil {
-		g.slots.prev = d.Slot
-	}
-	g.slots = d.Slot
-	g.held++
+	var st *sourceState
+	d.Slot, st = g.holdSlot(p, d.Source)
 	g.bucket = g.bucket.take(g.policy.Rate, now)
-	st := g.addLive(d.Source)
 	st.bucket = st.bucket.take(g.policy.limits(d.Rule).Rate, now)
+}
+
+// holdSlot adds a slot to those that are held.
+func (g *Gate) holdSlot(p Peer, source Source) (*Slot, *sourceState) {
+	s := &Slot{peer: p, source: source, gate: g, next: g.slots}
+	if g.slots != nil {
+		g.slots.prev = s
+	}
+	g.slots = s
+	g.held++
+	return s, g.addLive(source)
 }
 
 // addLive counts one more live connection of a source.

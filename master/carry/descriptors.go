@@ -2,6 +2,7 @@ package carry
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 
@@ -20,7 +21,10 @@ type Descriptors struct {
 	kept map[FD]*descriptor
 }
 
-type descriptor struct{ taken bool }
+type descriptor struct {
+	taken bool
+	file  *os.File // that owns it, nil if there is none
+}
 
 // NewDescriptors returns an empty set, for an export.
 func NewDescriptors() *Descriptors { return &Descriptors{kept: map[FD]*descriptor{}} }
@@ -100,6 +104,21 @@ func (d *Descriptors) Take(fd FD) (int, error) {
 		k.taken = true
 		return int(fd), nil
 	}
+}
+
+// File is Take for a descriptor that becomes a file's, nil for None. A file that nobody
+// refers to any more closes its descriptor at the next garbage collection. So the set
+// refers to it, too.
+func (d *Descriptors) File(fd FD, name string) (*os.File, error) {
+	n, err := d.Take(fd)
+	if err != nil || n < 0 {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(n), name)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.kept[fd].file = file
+	return file, nil
 }
 
 // Untaken returns the descriptors that nobody has taken.

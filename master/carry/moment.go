@@ -10,13 +10,25 @@ import (
 // all programs share. 0 is the zero time.
 type Moment int64
 
+// anchor is one time by both clocks. All conversions go by it, so that a moment stays the
+// same number however often it becomes a time and a moment again.
+var anchor = struct {
+	time   time.Time
+	moment int64
+}{time.Now(), monotonic()}
+
 // At returns the moment of a time. A time without a reading of the monotonic clock is
 // taken for what the wall clock says now.
 func At(t time.Time) Moment {
 	if t.IsZero() {
 		return 0
 	}
-	m := Moment(monotonic() - int64(time.Since(t)))
+	var m Moment
+	if t == t.Round(0) { // it has no such reading
+		m = Moment(monotonic() - int64(time.Since(t)))
+	} else {
+		m = Moment(anchor.moment + int64(t.Sub(anchor.time)))
+	}
 	if m == 0 {
 		m = 1
 	}
@@ -28,7 +40,7 @@ func (m Moment) Time() time.Time {
 	if m == 0 {
 		return time.Time{}
 	}
-	return time.Now().Add(time.Duration(int64(m) - monotonic()))
+	return anchor.time.Add(time.Duration(int64(m) - anchor.moment))
 }
 
 func monotonic() int64 {

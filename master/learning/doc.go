@@ -7,4 +7,7 @@
 // ends an observation. It makes no box, changes no service, and finds out nothing about
 // processes: the loop puts the box in force and takes it out again, and package box
 // knows what was used.
+//
+// Observations are not carried to the next master: what is known of a service is within
+// boxes that the next master does not have. Its client is told that there is none.
 package learning

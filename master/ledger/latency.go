@@ -22,10 +22,14 @@ const (
 	latencyDigits = 2
 )
 
+func newMicros() *hdrhistogram.Histogram {
+	return hdrhistogram.New(1, maxLatency.Microseconds(), latencyDigits)
+}
+
 func (l *latency) record(d time.Duration) {
 	d = min(max(d, time.Microsecond), maxLatency)
 	if l.micros == nil {
-		l.micros = hdrhistogram.New(1, maxLatency.Microseconds(), latencyDigits)
+		l.micros = newMicros()
 	}
 	_ = l.micros.RecordValue(d.Microseconds()) // it is within the bounds
 	l.seconds.record(d.Seconds(), control.LatencyBounds)

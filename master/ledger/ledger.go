@@ -131,8 +131,14 @@ func (l *Ledger) Show(to *control.Service) {
 	to.Work = l.usage.show()
 }
 
-// Totals are the counts of the connections of one service or of all.
-type Totals struct{ Accepted, Refused, Failed, Completed uint64 }
+// Totals are the counts of the connections of one service or of all. A master hands
+// those of services that are gone to the next one.
+type Totals struct {
+	Accepted  uint64 `json:"accepted"`
+	Refused   uint64 `json:"refused"`
+	Failed    uint64 `json:"failed"`
+	Completed uint64 `json:"completed"`
+}
 
 // Live returns how many connections are alive, those on their way to a worker
 // included.

@@ -88,9 +88,7 @@ func (u *usage) show() control.Work {
 	if len(u.limits) > 0 {
 		shown.Limits = maps.Clone(u.limits)
 	}
-	for _, how := range slices.SortedFunc(maps.Keys(u.exits), func(a, b exit) int {
-		return cmp.Or(cmp.Compare(a.signal, b.signal), cmp.Compare(a.code, b.code))
-	}) {
+	for _, how := range u.sortedExits() {
 		e := control.Exit{Count: u.exits[how]}
 		if how.signal != 0 {
 			e.Signal = logging.SignalName(how.signal)
@@ -100,4 +98,12 @@ func (u *usage) show() control.Work {
 		shown.Exits = append(shown.Exits, e)
 	}
 	return shown
+}
+
+// sortedExits returns the ways in which workers have ended, in an order that does not
+// change.
+func (u *usage) sortedExits() []exit {
+	return slices.SortedFunc(maps.Keys(u.exits), func(a, b exit) int {
+		return cmp.Or(cmp.Compare(a.signal, b.signal), cmp.Compare(a.code, b.code))
+	})
 }

@@ -115,15 +115,17 @@ func compile(cfg *config.Config, configured config.Service, commands config.Comm
 		// for workers that it did not ask for.
 		configured.MinSpares, configured.MaxSpares, configured.ConnectionsPerWorker = 0, 0, 1
 	}
-	s := &Spec{Service: configured, environment: common.environment(configured.Name, configured.Environment())}
+	s := &Spec{Service: configured, once: cfg.Once, environment: common.environment(configured.Name, configured.Environment())}
 	var ids lookups
 	var err error
 	if s.proxies, err = ids.peers(configured.ProxyProtocol); err != nil {
 		return nil, fmt.Errorf("proxy-protocol %w", err)
 	}
-	if s.Options, err = socketOptions(&configured); err != nil {
-		return nil, err
+	uid, gid, err := configured.SocketIdentity()
+	if err != nil {
+		return nil, fmt.Errorf("socket owner: %w", err)
 	}
+	s.Options = socketOptions(&configured, uid, gid)
 	command, err := baseCommand(&configured, files)
 	if err != nil {
 		return nil, err
@@ -229,8 +231,9 @@ func oomScoreAdjust(own int, configured config.OptionalInt) *int {
 	return &adjust
 }
 
-// socketOptions returns the options of a service's listeners.
-func socketOptions(s *config.Service) (listen.Options, error) {
+// socketOptions returns the options of a service's listeners, whose files belong to a user
+// and a group; see config.Service.SocketIdentity.
+func socketOptions(s *config.Service, uid, gid int) listen.Options {
 	o := listen.Options{
 		NoDelay:      s.NoDelay,
 		Keepalive:    s.Keepalive,
@@ -242,15 +245,13 @@ func socketOptions(s *config.Service) (listen.Options, error) {
 		BindToDevice: s.BindToDevice,
 		V6Only:       s.V6Only,
 		Mode:         -1,
+		UID:          uid,
+		GID:          gid,
 	}
 	if s.SocketMode.Set {
 		o.Mode = int(s.SocketMode.Bits & math.MaxInt16)
 	}
-	var err error
-	if o.UID, o.GID, err = s.SocketIdentity(); err != nil {
-		return o, fmt.Errorf("socket owner: %w", err)
-	}
-	return o, nil
+	return o
 }
 
 // resolve looks up the host names among addresses.
@@ -268,7 +269,14 @@ func resolve(addresses []config.Address) ([]Address, error) {
 
 // lookups resolves the users and groups that lists of peers name, and records
 // the ids that it found.
-type lookups struct{ found []uint32 }
+type lookups struct {
+	found []uint32
+
+	// carried says that an earlier master has looked them up: known are their ids, in
+	// the order of the look-ups.
+	carried bool
+	known   []uint32
+}
 
 // peers returns a set of peers, nil for none.
 func (l *lookups) peers(list []config.PeerSet) (*admit.Peers[struct{}], error) {
@@ -293,7 +301,7 @@ func (l *lookups) match(p config.PeerSet) (admit.Match, error) {
 	if p.Unix == config.UnixAll {
 		return admit.Match{}, nil
 	}
-	id, err := p.ID()
+	id, err := l.id(p)
 	if err != nil {
 		return admit.Match{}, fmt.Errorf("%v: %w", p, err)
 	}
@@ -302,4 +310,16 @@ func (l *lookups) match(p config.PeerSet) (admit.Match, error) {
 		return admit.Match{GID: &id}, nil
 	}
 	return admit.Match{UID: &id}, nil
+}
+
+func (l *lookups) id(p config.PeerSet) (uint32, error) {
+	if !l.carried {
+		return p.ID()
+	}
+	if len(l.known) == 0 {
+		return 0, errors.New("its number is not known")
+	}
+	id := l.known[0]
+	l.known = l.known[1:]
+	return id, nil
 }

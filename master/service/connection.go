@@ -50,27 +50,35 @@ type Connection struct {
 // NewConnection makes a connection of what a listener returned and the gate has
 // admitted. It takes over the slot, and owns the descriptor.
 func NewConnection(spec *Spec, conn *listen.Conn, d admit.Decision, id string, p *redact.Policy) *Connection {
+	c := newConnection(spec, conn, effectOf(d.Rule), id, p)
+	c.Slot, c.live, c.Accepted = d.Slot, d.Live, time.Now()
+	c.File = os.NewFile(uintptr(conn.FD), connectionFile)
+	return c
+}
+
+// connectionFile is the name of Connection.File in errors.
+const connectionFile = "connection"
+
+// newConnection returns a connection with all that follows from its Spec, its two ends
+// and its rule, which may be nil.
+func newConnection(spec *Spec, conn *listen.Conn, rule *Rule, id string, p *redact.Policy) *Connection {
 	c := &Connection{
 		ID:          id,
 		Spec:        spec,
-		Slot:        d.Slot,
 		Local:       conn.LocalName(),
-		Accepted:    time.Now(),
 		Lifetime:    spec.MaxLifetime,
 		IdleTimeout: spec.IdleTimeout,
-		File:        os.NewFile(uintptr(conn.FD), "connection"),
 		conn:        conn,
 		peer:        conn.PeerName(),
 		redact:      p,
-		live:        d.Live,
+		rule:        rule,
 	}
-	c.log, _ = spec.logBy(d.Rule)
-	if d.Rule != nil && d.Rule.Effect != nil {
-		c.rule = d.Rule.Effect.(*Rule)
-		if t := c.rule.MaxLifetime; t != nil {
+	c.log, _ = spec.logBy(rule)
+	if rule != nil {
+		if t := rule.MaxLifetime; t != nil {
 			c.Lifetime = *t
 		}
-		if t := c.rule.IdleTimeout; t != nil {
+		if t := rule.IdleTimeout; t != nil {
 			c.IdleTimeout = *t
 		}
 	}

@@ -18,7 +18,7 @@ func (s *Service) Explain(peer admit.Peer, now time.Time) control.Explanation {
 		Outcome: [...]string{admit.Admitted: control.OutcomeAdmitted, admit.Refused: control.OutcomeRefused, admit.Wait: control.OutcomeWaits}[d.Outcome],
 		By:      spec.decidingRule(&d),
 	}
-	if log, byRule := spec.logBy(d.Rule); byRule {
+	if log, byRule := spec.logBy(effectOf(d.Rule)); byRule {
 		x.Log, x.LogBy = string(log), "rule for "+d.Rule.Text
 	} else {
 		x.Log = string(log)
@@ -41,10 +41,9 @@ func (s *Service) Explain(peer admit.Peer, now time.Time) control.Explanation {
 // decidingRule names the rule or limit by which a decision was made, as it is
 // configured; "" when there is none.
 func (s *Spec) decidingRule(d *admit.Decision) string {
-	var configured *Rule
+	configured := effectOf(d.Rule)
 	entry, of := "", ""
 	if d.Rule != nil {
-		configured, _ = d.Rule.Effect.(*Rule)
 		entry = "allow " + d.Rule.Text
 		if configured != nil {
 			entry = "rule for " + d.Rule.Text

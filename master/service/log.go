@@ -15,20 +15,27 @@ import (
 // LogOf returns of which connections of a peer the log tells.
 func (s *Spec) LogOf(p admit.Peer) config.ConnectionLog {
 	rule, _ := s.policy.Rules.Decide(p)
-	log, _ := s.logBy(rule)
+	log, _ := s.logBy(effectOf(rule))
 	return log
 }
 
 // LogsRefusals reports whether the log tells of refused connections of a peer.
 func (s *Spec) LogsRefusals(p admit.Peer) bool { return s.LogOf(p) != config.LogNone }
 
+// effectOf returns what an entry of the gate means beyond limits, nil for nothing.
+func effectOf(entry *admit.Rule) *Rule {
+	if entry == nil {
+		return nil
+	}
+	rule, _ := entry.Effect.(*Rule)
+	return rule
+}
+
 // logBy returns of which connections to which an address rule applies the log tells,
-// and whether it is the rule that decides.
-func (s *Spec) logBy(rule *admit.Rule) (log config.ConnectionLog, byRule bool) {
-	if rule != nil {
-		if configured, ok := rule.Effect.(*Rule); ok && configured.Log != nil {
-			return *configured.Log, true
-		}
+// and whether it is the rule that decides. The rule may be nil.
+func (s *Spec) logBy(rule *Rule) (log config.ConnectionLog, byRule bool) {
+	if rule != nil && rule.Log != nil {
+		return *rule.Log, true
 	}
 	return s.Log, false
 }
@@ -83,7 +90,9 @@ func (s *Service) TakeUnconfinedNote(spec *Spec, values []ipc.Pair) []ipc.Pair {
 		if v.Key != ipc.ValueUnconfined {
 			return false
 		}
-		s.unconfined.Do(func() { s.Log.Warn("workers are not fully confined", logging.Reason(v.Value)) })
+		if s.unconfinedTold.CompareAndSwap(false, true) {
+			s.Log.Warn("workers are not fully confined", logging.Reason(v.Value))
+		}
 		return true
 	})
 }

@@ -46,7 +46,7 @@ type Service struct {
 	// missingTold holds keys of the box. It belongs to the master's loop.
 	missingTold map[string]bool
 
-	unconfined sync.Once // the event of it, in TakeUnconfinedNote
+	unconfinedTold atomic.Bool // the event of it, in TakeUnconfinedNote
 
 	log  *zap.Logger // of the master
 	spec atomic.Pointer[Spec]
@@ -76,12 +76,14 @@ func (u *IdleUnknown) Reason() error { return u.reason }
 
 // New returns a service that has no Spec in force yet.
 func New(name string, policy admit.Policy, log *zap.Logger) *Service {
-	return &Service{
-		Name: name,
-		Log:  log.WithLazy(logging.Service(name)),
-		log:  log,
-		Gate: admit.NewGate(policy, time.Now(), rand.Float64),
-	}
+	s := newService(name, log)
+	s.Gate = admit.NewGate(policy, time.Now(), rand.Float64)
+	return s
+}
+
+// newService returns a service without a gate.
+func newService(name string, log *zap.Logger) *Service {
+	return &Service{Name: name, Log: log.WithLazy(logging.Service(name)), log: log}
 }
 
 // LogOnce logs what every service has an event of, also those that have none after it.

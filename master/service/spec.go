@@ -32,6 +32,11 @@ type Spec struct {
 	policy      admit.Policy
 	proxies     *admit.Peers[struct{}] // peers whose PROXY header is believed
 	ids         []uint32               // user and group ids that names stand for, in the order of the look-ups
+	once        bool                   // the gate admits one connection
+
+	// former is SpecState.Found of one that an earlier master has compiled, and "" of
+	// every other. A former Spec starts nothing, and is equal to itself only.
+	former string
 
 	service *Service
 
@@ -176,6 +181,9 @@ func (s *Spec) Equal(other *Spec) bool {
 	}
 	if s.original != nil {
 		return s.original.Equal(other)
+	}
+	if s.former != "" || other.former != "" {
+		return false
 	}
 	return s.Service.Equal(&other.Service) && s.Options == other.Options && slices.Equal(s.ids, other.ids) &&
 		equalCommands(s.worker, other.worker) && equalCommands(s.spare, other.spare) &&

@@ -27,7 +27,7 @@ import (
 type Worker struct {
 	pool    *Pool
 	created time.Time
-	version string // of the master that started it
+	version string // of the master that started it, as ipc.Version
 	watched bool   // its messages are read as they come; otherwise when it is reaped
 	child   *process.Child
 	channel Channel
