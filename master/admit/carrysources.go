@@ -25,17 +25,22 @@ const (
 	packedStandings
 )
 
-// packedSize is about how many bytes most sources need.
-const packedSize = 20
+// The shortest packed source is one of a user, and most are not longer than that of an
+// IPv4 address with a full bucket and a penalty.
+const (
+	shortestPacked = 9
+	usualPacked    = 20
+)
 
 // export packs the sources, each once: those in lists in the order of their lists, then
-// those that have live connections. There may be a million.
+// those that have live connections. There may be a million. Before them comes the layout,
+// 1 byte, and their number, a uvarint.
 func (t *sources) export() []byte {
 	if len(t.index) == 0 {
 		return nil
 	}
-	packed := make([]byte, 1, 1+len(t.index)*packedSize)
-	packed[0] = sourcesLayout
+	packed := append(make([]byte, 0, 16+len(t.index)*usualPacked), sourcesLayout)
+	packed = binary.AppendUvarint(packed, uint64(len(t.index)))
 	listed := make([]bool, len(t.states)) // or free
 	for _, list := range []uint8{listIdle, listPenalized} {
 		for i := t.head[list]; i != 0; i = t.states[i].next {
@@ -95,18 +100,24 @@ func (t *sources) restore(packed []byte) error {
 		return fmt.Errorf("sources in layout %d, which this version does not know", packed[0])
 	}
 	r := unpacker{rest: packed[1:]}
-	for len(r.rest) > 0 {
+	n := r.uvarint()
+	if r.wrong || n > uint64(len(r.rest)/shortestPacked) {
+		return fmt.Errorf("%d sources in %d bytes", n, len(r.rest))
+	}
+	t.index, t.states = make(map[Source]int32, n), make([]sourceState, 1, n+1)
+	for nth := range int(n) {
 		standing := r.byte()
 		st := r.source()
 		switch {
 		case r.wrong:
-			return fmt.Errorf("source %d of a gate: it is cut off or no source", len(t.index)+1)
+			return fmt.Errorf("source %d of a gate: it is cut off or no source", nth+1)
 		case standing >= packedStandings || st.level > maxLevel || st.bucket < 0 || st.until < 0:
 			return fmt.Errorf("source %v of a gate makes no sense", st.source)
-		case t.find(st.source) != 0:
-			return fmt.Errorf("source %v of a gate is there twice", st.source)
 		}
 		i := t.add(st.source)
+		if len(t.index) == nth {
+			return fmt.Errorf("source %v of a gate is there twice", st.source)
+		}
 		st.penalized = standing == packedLivePenalized || standing == packedPenalized
 		if st.penalized {
 			t.penalized++
@@ -118,6 +129,9 @@ func (t *sources) restore(packed []byte) error {
 		case packedPenalized:
 			t.move(i, listPenalized)
 		}
+	}
+	if len(r.rest) > 0 {
+		return fmt.Errorf("%d bytes after %d sources", len(r.rest), n)
 	}
 	return nil
 }
@@ -140,14 +154,14 @@ func (r *unpacker) bytes(n int) []byte {
 
 func (r *unpacker) byte() byte { return r.bytes(1)[0] }
 
-func (r *unpacker) time() int64 {
+func (r *unpacker) uvarint() uint64 {
 	v, n := binary.Uvarint(r.rest)
 	if n <= 0 {
 		r.wrong, r.rest = true, nil
 		return 0
 	}
 	r.rest = r.rest[n:]
-	return int64(v)
+	return v
 }
 
 // source reads what appendSource has written after how the source stands.
@@ -172,6 +186,6 @@ func (r *unpacker) source() (st sourceState) {
 		return st
 	}
 	st.level = r.byte()
-	st.bucket, st.until = bucket(r.time()), r.time()
+	st.bucket, st.until = bucket(r.uvarint()), int64(r.uvarint())
 	return st
 }

@@ -30,8 +30,9 @@ func TestGateKeepsItsCounts(t *testing.T) {
 			}
 		})
 		current := policy.Draw(t, "policy")
-		g := NewGate(current, epoch, never)
-		now := epoch
+		start := time.Now() // with a reading of the monotonic clock, by which a gate is carried
+		g := NewGate(current, start, never)
+		now := start
 		reserved := 0
 		held := map[*Slot]Peer{}
 		penalties := map[Source]time.Time{}
@@ -161,6 +162,13 @@ func TestGateKeepsItsCounts(t *testing.T) {
 						penalties[source] = g.time(st.until)
 					}
 				}
+			},
+			"upgrade": func(t *rapid.T) {
+				for ; reserved > 0; reserved-- { // nobody accepts then
+					g.Cancel()
+				}
+				g, held = carryOver(t, g, held, now)
+				waiting = nil
 			},
 			"wait": func(*rapid.T) {
 				if waiting == nil {
