@@ -76,7 +76,7 @@ dropped  "the observation of service web\x1b[2J"
 added    git
 `},
 		{name: "paths", answer: jsonAnswer(200, control.Upgraded{From: "1", To: "1", Generation: 3}), args: []string{"--binary", "new", "--config", "./a/../f.toml"},
-			asked: control.UpgradeRequest{Binary: filepath.Join(here, "new"), Config: filepath.Join(here, "f.toml")}, stdout: `upgraded from 1 to 1 in 0s, of which nothing was accepted for 0s
+			asked: control.UpgradeRequest{Binary: filepath.Join(here, "new"), Config: filepath.Join(here, "f.toml")}, stdout: `upgraded from 1 to 1 in 0µs, of which nothing was accepted for 0µs
 generation 3; workers that went over: 0
 `},
 		{name: "tried", answer: jsonAnswer(200, control.Upgraded{From: "1.4.0", To: "1.5.0", Workers: 17, Check: true}), args: []string{"--check"},
