@@ -157,7 +157,7 @@ func (m *Master) restoreConnections(s *upgrade.State, d *carry.Descriptors, spec
 	if err := m.workers.Restore(s.Workers, d, specs, options); err != nil {
 		return err
 	}
-	if err := m.acceptor.Restore(&s.Accept, d, specs); err != nil {
+	if err := m.acceptor.Restore(&s.Accept, d, specs, func(name string) *service.Service { return m.services.byName[name] }); err != nil {
 		return err
 	}
 	for i := range s.Services {
@@ -179,9 +179,6 @@ func (m *Master) beginAgain() error {
 		return err
 	}
 	m.notify.Ready()
-	if err := m.notify.Flush(upgrade.Timeout); err != nil {
-		return err
-	}
 	for _, fd := range t.End() {
 		m.log.Warn("descriptor without an owner", zap.Int("fd", fd))
 	}
@@ -189,6 +186,11 @@ func (m *Master) beginAgain() error {
 	now := time.Now()
 	m.upgrades.former.Close()
 	m.resume(len(m.standing()))
+	for _, l := range append(m.endpoints.All(), m.endpoints.Replaced()...) {
+		if !slices.Contains(m.upgrades.change.opened, l) {
+			m.acceptor.Continue(l)
+		}
+	}
 	change := m.upgrades.change
 	for _, svc := range m.services.inForce {
 		if !svc.Draining() && !slices.Contains(change.added, svc) && !slices.Contains(change.changed, svc) {

@@ -49,12 +49,12 @@ func takeOver(flags *configFlags, load func() (config.Config, error), log *logFl
 	if err := t.At(upgrade.StepRestore); err != nil {
 		return goBack(t, err)
 	}
-	logger, err := logging.Restore(options, &t.State.Log, t.Descriptors)
+	logger, err := logging.Restore(options, &t.State.Log)
 	if err != nil {
 		return goBack(t, err)
 	}
 	defer logger.Close(logFlushTimeout)
-	manager, err := systemd.Restore(&t.State.Systemd, t.Descriptors, func(err error) { logger.Warn("service manager", logging.Error(err)) })
+	manager, err := systemd.Connect(func(err error) { logger.Warn("service manager", logging.Error(err)) })
 	if err != nil {
 		return goBack(t, err)
 	}
