@@ -117,7 +117,7 @@ func TestUpgradeWithConfiguration(t *testing.T) {
 			if path == m.Config {
 				args = nil
 			}
-			o := askUpgrade(t, m, args...)
+			o := upgradeMaster(t, m, args...)
 			if o.result.Code != 1 || !strings.Contains(o.result.Stderr, reason) || o.event.Msg != notUpgraded || !strings.Contains(o.event.Line, "config") {
 				t.Errorf("want %q: exit code %d, %s\n%s", reason, o.result.Code, o.result.Stderr, o.event.Line)
 			}
@@ -130,7 +130,7 @@ func TestUpgradeWithConfiguration(t *testing.T) {
 	if err := os.WriteFile(other, []byte(single(catting, "spares = 1", "max-connections = 7")), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if o := askUpgrade(t, m, "--config", other); o.result.Code != 0 {
+	if o := upgradeMaster(t, m, "--config", other); o.result.Code != 0 {
 		t.Fatalf("%+v", o)
 	}
 	s := looked(t, m)
