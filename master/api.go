@@ -77,6 +77,7 @@ func (m *Master) rooms() *status.Rooms {
 		Services: m.services.inForce, Totals: m.services.retired, Unused: m.services.unused(),
 		Workers: m.workers, Endpoints: m.endpoints, Dispatcher: m.dispatcher,
 		State: m.phase.is().String(), Stopping: m.phase.is() != running, Signal: m.phase.signal(),
+		Upgrades:    m.upgrades.Upgrades,
 		NotReloaded: m.reloads.Failure(), ReloadProblem: m.reloads.Problem(),
 		Control: server, ControlError: controlError,
 	}

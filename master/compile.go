@@ -16,6 +16,8 @@ type compiled struct {
 	admin admin.Plan
 	// insteadOf holds for Specs that differ from one in force which one that was.
 	insteadOf map[*service.Spec]*service.Spec
+	// keepsDrains says that it brings back no service that is drained.
+	keepsDrains bool
 }
 
 // compile makes a configuration ready. It may take as long as name servers and
@@ -23,7 +25,7 @@ type compiled struct {
 // when the configuration was loaded, nil for nothing: its Specs take the place of
 // those that mean the same.
 func (s *services) compile(cfg *config.Config, before *before) (*compiled, error) {
-	files := service.Files{Null: s.null, Stderr: s.stderr}
+	files := service.Files{Null: s.null, Stderr: s.stderr, Binaries: s.binaries}
 	if s.boxes != nil {
 		files.Boxes = s.boxes
 	}

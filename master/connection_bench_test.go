@@ -84,7 +84,7 @@ func BenchmarkConnection(b *testing.B) {
 				}
 				s.Ledger.Accepted()
 				d := s.Gate.Admit(admit.Peer{Addr: conn.Peer.Addr()}, time.Now(), true)
-				if err := m.dispatcher.Dispatch(service.NewConnection(s.Spec(), conn, d, ids.Next(), m.redact)); err != nil {
+				if err := m.dispatcher.Dispatch(service.NewConnection(s.Spec(), conn, d, ids.Next(), m.services.redact)); err != nil {
 					b.Fatal(err)
 				}
 				m.reap()

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/preforkd/preforkd/master/admin"
 	"github.com/preforkd/preforkd/master/box"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/control"
@@ -17,6 +18,7 @@ import (
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/memory"
 	"github.com/preforkd/preforkd/master/process"
+	"github.com/preforkd/preforkd/master/redact"
 	"github.com/preforkd/preforkd/master/service"
 	"github.com/preforkd/preforkd/master/stderr"
 )
@@ -27,8 +29,9 @@ type services struct {
 	null *os.File // /dev/null, for workers
 	// umaskErr says why no worker can have a umask of its own.
 	umaskErr error
-	stderr   *stderr.Outputs // for workers
-	boxes    *box.Manager    // for workers; nil in tests without processes
+	stderr   *stderr.Outputs   // for workers
+	binaries *process.Binaries // for workers
+	boxes    *box.Manager      // for workers; nil in tests without processes
 	log      *zap.Logger
 	cfg      config.Config      // in force, without its services
 	inForce  []*service.Service // in the order of the configuration
@@ -39,6 +42,7 @@ type services struct {
 	retired    ledger.Totals               // of those that were deleted
 	learning   learning.Set
 	memory     *memory.Return
+	redact     *redact.Policy
 }
 
 func newServices(cfg config.Config, log *logging.Logger) (services, error) {
@@ -48,14 +52,15 @@ func newServices(cfg config.Config, log *logging.Logger) (services, error) {
 		log.Warn("a worker has shut down the stderr of all", logging.Error(err))
 	}
 	return services{
-		null: null, stderr: stderr.NewOutputs(os.Stderr, log.Raw, process.LeaderOf, reopened),
-		log: log.Logger, cfg: cfg, byName: map[string]*service.Service{}, generation: 1, learning: learning.Set{}, memory: &memory.Return{},
+		null: null, stderr: stderr.NewOutputs(os.Stderr, log.Raw, process.LeaderOf, reopened), binaries: process.NewBinaries(),
+		log: log.Logger, cfg: cfg, byName: map[string]*service.Service{}, generation: 1, learning: learning.Set{}, memory: &memory.Return{}, redact: &redact.Policy{},
 	}, err
 }
 
 func (s *services) close() {
 	s.null.Close()
 	s.stderr.Close()
+	s.binaries.Close()
 }
 
 func (s *services) closeBoxes() {
@@ -137,12 +142,19 @@ func (s *services) assign(c *compiled) []*service.Service {
 		case s.isInForce(svc) && !svc.Draining() && c.insteadOf[spec] != now && now.Equal(spec):
 			c.specs[i] = now
 			continue
+		case s.staysDrained(c, svc):
 		case spec.Owner() != nil: // it was in force
 			c.specs[i] = spec.Renew()
 		}
 		svc.SetOwner(c.specs[i])
 	}
 	return assigned
+}
+
+// staysDrained reports whether a service is drained, and goes on to be so with a
+// configuration.
+func (s *services) staysDrained(c *compiled, svc *service.Service) bool {
+	return c.keepsDrains && s.isInForce(svc) && svc.Draining()
 }
 
 // dropUnused deletes the services that were in neither of the last two
@@ -162,6 +174,22 @@ func (s *services) dropUnused() (dropped []*service.Service) {
 type change struct {
 	added, changed, removed []*service.Service
 	opened, closed          []*endpoints.Listener
+	admin                   admin.Opened // the caller swaps these for the ones before
+}
+
+// isEmpty reports whether nothing is different.
+func (c *change) isEmpty() bool {
+	return len(c.added)+len(c.changed)+len(c.removed)+len(c.opened)+len(c.closed) == 0
+}
+
+// show returns what operators see of it.
+func (c *change) show() control.Reloaded {
+	name := func(s *service.Service) string { return s.Name }
+	local := func(l *endpoints.Listener) string { return l.Local() }
+	return control.Reloaded{
+		Added: names(c.added, name), Changed: names(c.changed, name), Removed: names(c.removed, name),
+		Opened: names(c.opened, local), Closed: names(c.closed, local),
+	}
 }
 
 // install puts a configuration in force, at the start and on a reload. It binds
@@ -169,22 +197,29 @@ type change struct {
 // was compiled. What can fail comes first, and on error nothing has changed.
 func (m *Master) install(c *compiled) (ch change, err error) {
 	assigned := m.services.assign(c)
-	plan, err := m.endpoints.Plan(c.specs, m.admin.Leaving(c.admin)...)
+	var listening []*service.Spec
+	for i, spec := range c.specs {
+		if !m.services.staysDrained(c, assigned[i]) {
+			listening = append(listening, spec)
+		}
+	}
+	plan, err := m.endpoints.Plan(listening, m.admin.Leaving(c.admin)...)
 	if err != nil {
 		return ch, err
 	}
-	servers, err := m.admin.Open(c.admin, plan.Leaving())
-	if err != nil {
+	if ch.admin, err = m.admin.Open(c.admin, plan.Leaving()); err != nil {
 		plan.Discard()
 		return ch, err
 	}
-	m.admin.Swap(servers)
 
 	now := time.Now()
 	var outdated []*service.Spec
 	var specs []*service.Spec // that are new
 	for i, svc := range assigned {
 		switch old := svc.Spec(); {
+		case m.services.staysDrained(c, svc):
+			svc.Replace(c.specs[i])
+			continue
 		case !m.services.isInForce(svc):
 			ch.added = append(ch.added, svc)
 			m.services.byName[svc.Name] = svc
@@ -198,7 +233,7 @@ func (m *Master) install(c *compiled) (ch change, err error) {
 		m.dispatcher.Open(c.specs[i])
 	}
 	before := m.services.use(c.cfg, assigned)
-	m.redact.Set(c.cfg.LogPeer)
+	m.services.redact.Set(c.cfg.LogPeer)
 	// Listeners change hands before limits change: whoever waits for a slot
 	// then looks for one of the service that the listener is for now.
 	var left []*service.Service
@@ -230,6 +265,7 @@ func (m *Master) install(c *compiled) (ch change, err error) {
 // serveChange begins to serve what a reload has changed. New listeners come
 // first: at no moment is there nobody to accept.
 func (m *Master) serveChange(ch change) {
+	m.admin.Swap(ch.admin)
 	for _, l := range ch.opened {
 		m.acceptor.Start(l)
 	}

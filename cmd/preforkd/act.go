@@ -102,30 +102,13 @@ log says what has become of it.`,
 				}
 			}
 			r, err := client.Reload(ctx)
-			if e, ok := errors.AsType[*control.Error](err); ok && len(e.ConfigErrors) > 0 {
-				for _, mistake := range e.ConfigErrors {
-					fmt.Fprintln(os.Stderr, errorLine(errors.New(mistake)))
-				}
+			if printConfigErrors(err) {
 				return failure(errors.New("not reloaded: nothing has changed"))
 			}
 			if err != nil {
 				return masterError(err)
 			}
-			w := cmd.OutOrStdout()
-			changes := 0
-			for _, c := range []struct {
-				what  string
-				names []string
-			}{
-				{"added", r.Added}, {"changed", r.Changed}, {"removed", r.Removed},
-				{"opened", r.Opened}, {"closed", r.Closed},
-			} {
-				if len(c.names) > 0 {
-					fmt.Fprintf(w, "%-8s %s\n", c.what, joinPrintable(c.names))
-				}
-				changes += len(c.names)
-			}
-			if changes == 0 {
+			if w := cmd.OutOrStdout(); !printChanges(w, &r) {
 				fmt.Fprintln(w, "reloaded; no service has changed")
 			}
 			return nil
@@ -133,6 +116,38 @@ log says what has become of it.`,
 	}.command()
 	cmd.Flags().IntVar(&pid, "pid", 0, "reload the master with this process `ID`, by SIGHUP if it has another control socket or none")
 	return cmd
+}
+
+// printConfigErrors prints the errors of a configuration file, each as one line on
+// stderr, if the master refused a request for them.
+func printConfigErrors(err error) bool {
+	e, ok := errors.AsType[*control.Error](err)
+	if !ok || len(e.ConfigErrors) == 0 {
+		return false
+	}
+	for _, mistake := range e.ConfigErrors {
+		fmt.Fprintln(os.Stderr, errorLine(errors.New(mistake)))
+	}
+	return true
+}
+
+// printChanges prints what a new configuration has changed. It returns false if that
+// is nothing.
+func printChanges(w io.Writer, r *control.Reloaded) bool {
+	changed := false
+	for _, c := range []struct {
+		what  string
+		names []string
+	}{
+		{"added", r.Added}, {"changed", r.Changed}, {"removed", r.Removed},
+		{"opened", r.Opened}, {"closed", r.Closed},
+	} {
+		if len(c.names) > 0 {
+			fmt.Fprintf(w, "%-8s %s\n", c.what, joinPrintable(c.names))
+			changed = true
+		}
+	}
+	return changed
 }
 
 // signalReload has a master reload that cannot be asked.

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/preforkd/preforkd/ipc"
+	"github.com/preforkd/preforkd/ipc/procname"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/osthread"
 	"github.com/preforkd/preforkd/master/process"
@@ -49,6 +50,8 @@ func init() {
 	// Go gets ready for locked threads with a thread that this one starts, so this comes
 	// first.
 	osthread.TakeSlack()
+	// A master executes another version of itself by the descriptor of the file.
+	procname.Restore(os.Args)
 	// The main thread forks nothing, so that what it has for children are orphans.
 	process.LockMainThread()
 }
@@ -104,7 +107,7 @@ so that a crash, a leak or a break-in stays in the connection it came with.`,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.AddCommand(newServe(), newCheck(), newBox(), newStatus(), newTop(), newDrain(), newResume(), newReload(), newKill(), newLearn(), newLogLevel(), newExplain(),
+	root.AddCommand(newServe(), newCheck(), newBox(), newStatus(), newTop(), newDrain(), newResume(), newReload(), newUpgrade(), newKill(), newLearn(), newLogLevel(), newExplain(),
 		newConnect(), newChat(), newSender(), newVersion())
 	completeNames(root)
 	return root

@@ -56,7 +56,7 @@ func manualSections() map[string][]manual.Section {
 				{Term: "/run/preforkd/control.sock", Text: "the control socket of a master that runs as root or as preforkd.service"},
 				{Term: "$XDG_RUNTIME_DIR/preforkd/control.sock", Text: "the control socket of another user's master; without the variable it is below /run/user/UID"},
 				{Term: "/tmp/preforkd-UID/control.sock", Text: "the same where there is no such directory"},
-				{Term: "/usr/local/share/doc/preforkd", Text: "documents: box.md, operations.md, systemd.md, workers.md, and drop-ins for the unit"},
+				{Term: "/usr/local/share/doc/preforkd", Text: "documents: box.md, operations.md, systemd.md, upgrade.md, workers.md, and drop-ins for the unit"},
 			}},
 		},
 		"preforkd-serve": {
@@ -66,7 +66,9 @@ func manualSections() map[string][]manual.Section {
   QUIT       the same without the first wait
   HUP        read the configuration file again; without one the log
              says that there is nothing to reload
-  USR1       write a summary to the log`},
+  USR1       write a summary to the log
+  USR2       upgrade, as preforkd upgrade does without flags; the log
+             says what has become of it`},
 			logSection(),
 			{Title: "Exit status", Text: `0 after a clean stop, 1 after a failure at run time, 2 for bad usage or
 configuration. With --once it is that of the one worker, or 128 and the number of
@@ -103,6 +105,31 @@ The output of --json is complete and stable: names are only ever added.`},
 
 Each of these passes by itself once its reason has. A service that is full is not
 degraded; --check-full asks for that.`},
+		},
+		"preforkd-upgrade": {
+			{Title: "Steps", Text: `When an upgrade fails, the step says how far it came:
+
+  binary     the new program could not be opened, or cannot be executed
+  export     the old program could not stand still, or describe its state
+  rehearsal  the new program, run as a child, could not take over a copy of the
+             state, found a mistake in the configuration, ended, or said
+             nothing for ten seconds
+  exec       the kernel refused to execute the new program
+  load, config, restore, install, serve
+             the new program failed to read the state or the configuration, to
+             make everything anew of it, to put the configuration in force, or
+             to begin to serve, and the old program was executed again`},
+			{Title: "What goes over", Text: `Listeners, workers with their connections, slots, sources and deadlines, spares,
+rates, penalties, counters, drains that are under way, the level of the log, the
+control socket, and boxes. Spares and workers for several connections that the old
+program has started end when their connection does, and new ones take their place.
+What did not go over is printed, and is in the log.
+
+What was started with the old program keeps its version; preforkd status shows it.`},
+			{Title: "Signals", Text: `SIGUSR2 to the master is the same as preforkd upgrade without flags. Only the log
+says then what has become of it.`},
+			{Title: "Exit status", Text: `0 when the new program serves, or would with --check; 1 when the old one goes on,
+when there is no master, or when the process died; 2 for bad usage.`},
 		},
 		"preforkd-check": boxCheckSections(),
 		"preforkd-box": {
@@ -269,6 +296,9 @@ those that failed or were refused, or none.`, Sections: []manual.Section{
 			{Term: "overridden", Text: "flags of the command line stand for what the file says otherwise: flags"},
 			{Term: "reloaded", Text: "a new configuration is in force: added, changed, removed, opened, closed"},
 			{Term: "not reloaded", Text: "the configuration stays as it is, because the new one is wrong: error"},
+			{Term: "upgrading", Text: "another program is to take over in the master's process: from (the version), binary (its path), and in reason the signal, or who it was"},
+			{Term: "upgraded", Text: "the other program has taken over, and serves: from, to, duration (since upgrading), pause (for how long nothing was accepted), workers (how many went over), dropped (what did not go over)"},
+			{Term: "not upgraded", Text: "the old program goes on, and nothing has changed: step (which failed), reason, and to when the version is known"},
 			{Term: "reload overdue", Text: "a reload does not come to an end, because name servers or file systems keep it waiting: since"},
 			{Term: "box incomplete", Text: "this machine cannot give what a key of a service's box asks for, and box.optional says that it may be missing: key, and in error what it needs. Connections of the service are served without it. With services, which lists several, it is of the box that built-in handlers have by default"},
 			{Term: "learning", Text: "what new connections of a service use is observed for preforkd learn: in reason who it was"},

@@ -15,11 +15,13 @@ import (
 	"github.com/preforkd/preforkd/master/process"
 	"github.com/preforkd/preforkd/master/signals"
 	"github.com/preforkd/preforkd/master/systemd"
+	"github.com/preforkd/preforkd/master/upgrade"
 )
 
 func newServe() *cobra.Command {
 	var flags configFlags
 	var log logFlags
+	var rehearse bool
 	cmd := &cobra.Command{
 		Use:   "serve [flags] [HANDLER | -- PROGRAM [ARG]...]",
 		Short: "Accept connections and give each one to a process of its own",
@@ -46,6 +48,13 @@ it is.`,
   preforkd serve --once --debug --wrap 'strace -f -o /tmp/w' -- /bin/cat`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			load := func() (config.Config, error) { return flags.config(args, cmd.ArgsLenAtDash()) }
+			if rehearse {
+				return rehearseUpgrade(&flags, load, &log)
+			}
+			if upgrade.Executed() {
+				return takeOver(&flags, load, &log)
+			}
 			// This may execute the program again. Where it cannot, the master only takes
 			// more CPU time.
 			_ = osthread.ExecRelaxed()
@@ -69,7 +78,7 @@ it is.`,
 			// A file system may keep that waiting.
 			var cfg config.Config
 			sig, err := caught.During(func() (err error) {
-				cfg, err = flags.config(args, cmd.ArgsLenAtDash())
+				cfg, err = load()
 				return err
 			})
 			if sig != 0 {
@@ -84,6 +93,8 @@ it is.`,
 	cmd.Flags().SortFlags = false
 	flags.register(cmd.Flags())
 	log.register(cmd.Flags())
+	cmd.Flags().BoolVar(&rehearse, upgrade.FlagRehearse, false, "find out whether this program can take over from a master, which starts it for that")
+	_ = cmd.Flags().MarkHidden(upgrade.FlagRehearse) // it is there
 	return cmd
 }
 
@@ -122,7 +133,11 @@ func serve(cfg config.Config, file string, sockets []systemd.Socket, caught *sig
 	if err != nil {
 		return failure(err)
 	}
-	result, err := m.Run()
+	return end(m.Run())
+}
+
+// end returns the error of the command for the end of a master, which has said why.
+func end(result master.Result, err error) error {
 	if err != nil || result.ExitCode != exitOK {
 		return &exitError{code: cmp.Or(result.ExitCode, exitFailure)}
 	}

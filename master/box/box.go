@@ -30,6 +30,7 @@ type Box struct {
 	users  *userpool.Pool // nil without dynamic-user
 
 	service string // whose cgroup it has; "" for none
+	former  bool   // it is that of an earlier master, and has no configuration
 
 	building sync.Mutex // held while the template is made
 
@@ -53,7 +54,7 @@ type Box struct {
 type entryKey struct {
 	path, directory string
 	report          int
-	handler         bool // its program is passed to it
+	passed          bool // its program is passed to it
 }
 
 // newBox returns a box. With a learner its filter tells of all calls.
@@ -91,7 +92,7 @@ func (b *Box) Start(c *process.Command, conn *os.File, env []string, message []b
 	if err := b.m.beginStart(); err != nil {
 		return nil, err
 	}
-	defer b.m.starts.Done()
+	defer b.m.endStart()
 	t, err := b.begin()
 	if err != nil {
 		return nil, err
@@ -101,13 +102,13 @@ func (b *Box) Start(c *process.Command, conn *os.File, env []string, message []b
 		b.end()
 		return nil, err
 	}
-	return b.start(t, c, entry, b.shared.reports.out, conn, env, message)
+	return b.start(t, c, entry, b.shared.reports.sender(), conn, env, message)
 }
 
 // start starts a process for which begin was called.
 func (b *Box) start(t *template, c *process.Command, entry *image, report, conn *os.File, env []string, message []byte) (child *process.Child, err error) {
-	var program *os.File
-	if c.Handler {
+	program := c.File
+	if program == nil && c.Handler {
 		if program, err = openProgram(c); err != nil {
 			b.end()
 			return nil, err
@@ -218,7 +219,7 @@ func openProgram(c *process.Command) (*os.File, error) {
 // entry returns the image that makes a process ready and becomes the program of a
 // command.
 func (b *Box) entry(c *process.Command) (*image, error) {
-	key := entryKey{c.Path, c.Directory, c.ReportFD(), c.Handler}
+	key := entryKey{c.Path, c.Directory, c.ReportFD(), c.PassesProgram()}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if e := b.entries[key]; e != nil {
@@ -228,7 +229,7 @@ func (b *Box) entry(c *process.Command) (*image, error) {
 	e := b.set.entry
 	e.Path, e.Directory, e.Report = key.path, key.directory, key.report
 	e.Listener = b.template.subject
-	if c.Handler {
+	if c.PassesProgram() {
 		e.Program = c.ProgramFD()
 	}
 	if !b.set.mounted() {

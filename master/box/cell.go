@@ -45,10 +45,11 @@ type cell struct {
 	worker int
 	// group is what the process is counted in, or nil. It belongs to the owner.
 	group *cgroup.Leaf
-	// done is called with left when the cell is over. The owner sets both before it
-	// drops the cell.
-	done func(process.Remains)
-	left process.Remains
+	// done is called with left when the cell is over. The owner sets these before it
+	// drops the cell. leaving says that done is to be called, or was.
+	done    func(process.Remains)
+	left    process.Remains
+	leaving bool
 
 	// refs counts the owner, which may signal the holder and enter the cell, and
 	// the holder itself until it was reaped. Without either the descriptors are
@@ -80,10 +81,15 @@ func (c *cell) acquireUser() error {
 }
 
 func (c *cell) releaseUser() {
-	if c.dynamicUser {
-		c.box.users.Release(c.uid)
-		c.dynamicUser = false
+	if !c.dynamicUser {
+		return
 	}
+	if c.box.users != nil {
+		c.box.users.Release(c.uid)
+	} else {
+		c.box.m.users.Unclaim(c.uid) // the cell is of an earlier master
+	}
+	c.dynamicUser = false
 }
 
 // newCell makes a cell. It must be called on a thread with a file system state of

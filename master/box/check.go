@@ -33,7 +33,7 @@ func (b *Box) check() error {
 	if err := b.m.beginStart(); err != nil {
 		return err
 	}
-	defer b.m.starts.Done()
+	defer b.m.endStart()
 	t, err := b.begin()
 	if err != nil {
 		return err
@@ -52,7 +52,7 @@ func (b *Box) check() error {
 	}
 	var child *process.Child
 	err = b.do(func() (err error) {
-		child, err = b.start(t, c, entry, own.out, b.shared.null, nil, nil)
+		child, err = b.start(t, c, entry, own.sender(), b.shared.null, nil, nil)
 		return err
 	})
 	if child == nil {

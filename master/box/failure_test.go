@@ -110,7 +110,7 @@ func TestFailureOfKilled(t *testing.T) {
 	h := open(t)
 	b := h.box(strict(t))
 	report := []byte{byte(stub.Execute), 0, 0, 0, byte(unix.ENOENT), 0, 0, 0}
-	if err := unix.Send(int(h.m.shared.reports.out.Fd()), report, 0); err != nil {
+	if err := unix.Send(int(h.m.shared.reports.out), report, 0); err != nil {
 		t.Fatal(err)
 	}
 	killed := process.Exit{Pid: os.Getpid(), Status: unix.WaitStatus(unix.SIGKILL)}

@@ -60,7 +60,7 @@ func (b *Box) makeAhead(t *template) {
 			c, err = newCell(b, t)
 			return err
 		})
-		b.m.starts.Done()
+		b.m.endStart()
 	}
 	b.mu.Lock()
 	b.making = false

@@ -1,6 +1,7 @@
 package box
 
 import (
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -25,15 +26,17 @@ type janitor struct {
 
 	mu      sync.Mutex // guards what follows
 	work    *sync.Cond
+	still   *sync.Cond
 	queue   []func()
-	busy    int // functions that run
+	busy    int  // functions that run
+	paused  bool // no function is begun
 	stopped bool
 	done    sync.WaitGroup
 }
 
 func newJanitor() *janitor {
 	j := &janitor{}
-	j.work = sync.NewCond(&j.mu)
+	j.work, j.still = sync.NewCond(&j.mu), sync.NewCond(&j.mu)
 	return j
 }
 
@@ -71,7 +74,7 @@ func (j *janitor) startThread() {
 func (j *janitor) run() {
 	for {
 		j.mu.Lock()
-		for len(j.queue) == 0 && !j.stopped {
+		for (len(j.queue) == 0 || j.paused) && !j.stopped {
 			j.work.Wait()
 		}
 		if len(j.queue) == 0 {
@@ -86,8 +89,45 @@ func (j *janitor) run() {
 		f()
 		j.mu.Lock()
 		j.busy--
+		j.still.Broadcast()
 		j.mu.Unlock()
 	}
+}
+
+// pause lets the janitor begin nothing until resume, and waits until it has ended what it
+// does. After the deadline it gives up with an error, and the janitor goes on.
+func (j *janitor) pause(deadline time.Time) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.paused = true
+	defer wakeAt(deadline, j.still)()
+	for j.busy > 0 {
+		if !time.Now().Before(deadline) {
+			j.paused = false
+			j.work.Broadcast()
+			return errors.New("the end of a process in a box takes too long")
+		}
+		j.still.Wait()
+	}
+	return nil
+}
+
+// wakeAt wakes who waits for a condition at a time, unless it is stopped before.
+func wakeAt(when time.Time, c *sync.Cond) (stop func()) {
+	timer := time.AfterFunc(time.Until(when), func() {
+		c.L.Lock() // nobody is between a look at the clock and the wait
+		defer c.L.Unlock()
+		c.Broadcast()
+	})
+	return func() { timer.Stop() }
+}
+
+// resume ends what pause has begun.
+func (j *janitor) resume() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.paused = false
+	j.work.Broadcast()
 }
 
 // stop ends the janitor when it has done all that it was to do.

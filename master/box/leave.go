@@ -11,7 +11,7 @@ import (
 )
 
 // Holds implements process.Cell.
-func (c *cell) Holds() bool { return c.box.cfg.PrivatePIDs || c.box.cfg.UsesCgroup() }
+func (c *cell) Holds() bool { return c.box.set.processes || c.box.set.counted }
 
 // CPUTime implements process.Cell.
 func (c *cell) CPUTime() (time.Duration, bool) {
@@ -27,6 +27,9 @@ func (c *cell) CPUTime() (time.Duration, bool) {
 
 // Leave implements process.Cell.
 func (c *cell) Leave(done func(process.Remains)) (r process.Remains, empty bool) {
+	if c.leaving { // since before this master
+		return r, c.leaveAgain(done)
+	}
 	defer c.box.end()
 	switch {
 	case !c.Holds():
@@ -34,13 +37,13 @@ func (c *cell) Leave(done func(process.Remains)) (r process.Remains, empty bool)
 		r.Denied = c.takeDenied()
 		c.drop()
 		return r, true
-	case !c.box.cfg.PrivatePIDs:
+	case !c.box.set.processes:
 		if populated, err := c.group.Populated(); err == nil && !populated {
 			r.Usage, r.Denied = usage(c.group), c.takeDenied()
 			c.drop()
 			return r, true
 		}
-		c.done = done
+		c.done, c.leaving = done, true
 		c.box.hold()
 		c.box.m.janitor.do(c.empty)
 		return r, false
@@ -49,14 +52,14 @@ func (c *cell) Leave(done func(process.Remains)) (r process.Remains, empty bool)
 			r.Usage = usage(c.group)
 		}
 		r.Denied = c.takeDenied()
-		if c.once.Load() || c.parked != nil {
+		if c.once.Load() {
 			c.drop()
 		} else {
 			c.box.inspect(c)
 		}
 		return r, true
 	}
-	c.done, c.left.Leftovers = done, max(1, processesIn(c.pid))
+	c.done, c.leaving, c.left.Leftovers = done, true, max(1, processesIn(c.pid))
 	c.drop()
 	return r, false
 }
@@ -121,12 +124,28 @@ func (c *cell) Descriptors() []int {
 // Parked implements process.Cell. The cell is not handed out again: one that lives for so
 // long is cheap to make anew.
 func (c *cell) Parked(do func(func()), copies []int) {
+	c.once.Store(true)
 	// Others look for the holders that have ended.
 	c.box.m.mu.Lock()
 	defer c.box.m.mu.Unlock()
 	unix.Close(c.pidfd)
 	unix.Close(c.control)
 	c.pidfd, c.control, c.parked = copies[0], copies[1], do
+}
+
+// ParkedDescriptors implements process.Cell.
+func (c *cell) ParkedDescriptors() []int {
+	if c.parked == nil || c.refs.Load() <= 0 {
+		return nil
+	}
+	return []int{c.pidfd, c.control}
+}
+
+// TakenBack implements process.Cell.
+func (c *cell) TakenBack(fds []int) {
+	c.box.m.mu.Lock()
+	defer c.box.m.mu.Unlock()
+	c.pidfd, c.control, c.parked = fds[0], fds[1], nil
 }
 
 // over reports whether the holder has ended.
@@ -180,7 +199,9 @@ func (c *cell) takeDenied() process.Denied {
 func (c *cell) close() {
 	c.do(func() {
 		unix.Close(c.pidfd)
-		unix.Close(c.control)
+		if c.control >= 0 {
+			unix.Close(c.control)
+		}
 	})
 }
 

@@ -33,12 +33,16 @@ type Manager struct {
 	log     *zap.Logger
 	threads Threads
 	janitor *janitor
-	starts  sync.WaitGroup // starts that are under way
-	closed  atomic.Bool    // set while mu is held
+	closed  atomic.Bool // set while mu is held
 	groups  groups
 
-	mu      sync.Mutex // guards what follows
-	shared  *shared    // nil until there is a box
+	mu       sync.Mutex // guards what follows
+	starting int        // starts that are under way
+	paused   bool       // no start is begun
+	starts   *sync.Cond // one of these two has changed, or closed
+	carry    carried
+
+	shared  *shared // nil until there is a box
 	boxes   []*Box
 	users   userpool.Users // that pools have lent
 	pools   map[config.UserRange]*userpool.Pool
@@ -51,7 +55,7 @@ type Manager struct {
 // NewManager returns a Manager without boxes. The caller must call Close.
 func NewManager(threads Threads, log *zap.Logger) *Manager {
 	m := &Manager{log: log, groups: groups{log: log}, threads: threads, pools: map[config.UserRange]*userpool.Pool{}, holders: map[int][]*cell{}, probes: map[int]bool{}}
-	m.janitor = newJanitor()
+	m.janitor, m.starts = newJanitor(), sync.NewCond(&m.mu)
 	return m
 }
 
@@ -119,23 +123,34 @@ func (m *Manager) newChecked(s *shared, service string, cfg *config.Box, learner
 // nil. The lock is held.
 func (m *Manager) find(service string, cfg *config.Box) *Box {
 	for _, b := range m.boxes {
-		if b.service == service && !b.learns() && reflect.DeepEqual(&b.cfg, cfg) {
+		if b.service == service && !b.former && !b.learns() && reflect.DeepEqual(&b.cfg, cfg) {
 			return b
 		}
 	}
 	return nil
 }
 
-// beginStart says that something is about to be started, which Close waits for
-// until starts.Done. It fails when nothing may be started any more.
+// beginStart says that something is about to be started, which Close and Pause wait for
+// until endStart. While the Manager is paused it waits. It fails when nothing may be
+// started any more.
 func (m *Manager) beginStart() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	for m.paused && !m.closed.Load() {
+		m.starts.Wait()
+	}
 	if m.closed.Load() {
 		return errClosed
 	}
-	m.starts.Add(1)
+	m.starting++
 	return nil
+}
+
+func (m *Manager) endStart() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.starting--
+	m.starts.Broadcast()
 }
 
 var errClosed = errors.New("the master ends")
@@ -234,8 +249,13 @@ func (m *Manager) Close() {
 	m.closed.Store(true)
 	boxes := m.boxes
 	m.boxes = nil
+	m.starts.Broadcast()
+	for m.starting > 0 {
+		m.starts.Wait()
+	}
+	held := m.carry.groups // of a Manager that was restored and not resumed
+	m.carry = carried{}
 	m.mu.Unlock()
-	m.starts.Wait()
 	m.janitor.stop()
 	for _, b := range boxes {
 		b.inspectLeft()
@@ -243,6 +263,9 @@ func (m *Manager) Close() {
 	m.endCells()
 	for _, b := range boxes {
 		b.close()
+	}
+	for _, g := range held {
+		g.close()
 	}
 	m.groups.close()
 	m.mu.Lock()

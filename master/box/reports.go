@@ -16,10 +16,11 @@ import (
 // socket, whose datagrams carry the sender's pid (SO_PASSCRED, unix(7)). What an
 // entry has written is there when its process has ended.
 type reports struct {
-	in  int      // non-blocking
-	out *os.File // blocking: an entry waits until its report fits in
+	in  int // non-blocking
+	out int // blocking: an entry waits until its report fits in
 
 	mu   sync.Mutex // guards what follows
+	file *os.File   // out, nil until it is needed
 	read map[int]stub.Failure
 	// listeners gets the listeners of filters that entries send. Without one they are closed.
 	listeners *observe.Observer
@@ -33,7 +34,7 @@ func newReports() (*reports, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("socketpair", err)
 	}
-	r := &reports{in: fds[0], out: os.NewFile(uintptr(fds[1]), "report"), read: map[int]stub.Failure{}}
+	r := &reports{in: fds[0], out: fds[1], read: map[int]stub.Failure{}}
 	if err := unix.SetsockoptInt(r.in, unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err != nil {
 		r.close()
 		return nil, os.NewSyscallError("setsockopt", err)
@@ -43,7 +44,21 @@ func newReports() (*reports, error) {
 
 func (r *reports) close() {
 	unix.Close(r.in)
-	r.out.Close()
+	if r.file != nil {
+		r.file.Close()
+	} else {
+		unix.Close(r.out)
+	}
+}
+
+// sender returns the socket that entries write to. It stays the owner's of the reports.
+func (r *reports) sender() *os.File {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.file == nil {
+		r.file = os.NewFile(uintptr(r.out), "report")
+	}
+	return r.file
 }
 
 // take returns what a process has reported that has ended, once.

@@ -32,6 +32,9 @@ type settings struct {
 	reusable bool
 	// siblings says that what is in a cell can make children of the master there.
 	siblings bool
+	// processes says that nothing can leave a cell because of its pid namespace, and
+	// counted that nothing can because it has a cgroup.
+	processes, counted bool
 	// ambient holds the capabilities that the entry needs, if the user has not all
 	// of them.
 	ambient []uintptr
@@ -58,6 +61,7 @@ func translate(b *config.Box, learner *observe.Learner) (s settings, err error) 
 		return s, errors.New("capabilities: sys_ptrace lets a program take over the first process of its cell, which has the master's rights: take it out, or private-pids, private-tmp, private-ipc and private-network")
 	}
 	s.siblings = !restrictsParents(b)
+	s.processes, s.counted = b.PrivatePIDs, b.UsesCgroup()
 	if err := s.translateEntry(b, learner); err != nil {
 		return s, err
 	}

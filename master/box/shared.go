@@ -65,8 +65,9 @@ func (s *shared) close() {
 
 // observing is who is told of system calls. There is nobody until a box wants it.
 type observing struct {
-	mu sync.Mutex // guards what follows
-	by *observe.Observer
+	mu     sync.Mutex // guards what follows
+	paused bool       // whoever it is stands still
+	by     *observe.Observer
 }
 
 // observer returns who serves the listeners that entries send.
@@ -76,7 +77,11 @@ func (s *shared) observer() (*observe.Observer, error) {
 	if s.observing.by != nil {
 		return s.observing.by, nil
 	}
-	o, err := observe.New(s.reports.in, s.reports.collect)
+	begin := observe.New
+	if s.observing.paused {
+		begin = observe.NewPaused
+	}
+	o, err := begin(s.reports.in, s.reports.collect)
 	if err != nil {
 		return nil, fmt.Errorf("observe system calls: %w", err)
 	}
@@ -94,6 +99,26 @@ func (s *shared) denied(pid int) process.Denied {
 		return process.Denied{}
 	}
 	return o.Take(pid)
+}
+
+// pause has nobody read the reports nor answer a call, until resume.
+func (o *observing) pause() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.paused = true
+	if o.by != nil {
+		o.by.Pause()
+	}
+}
+
+func (o *observing) resume() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.paused = false
+	if o.by == nil {
+		return nil
+	}
+	return o.by.Resume()
 }
 
 func (o *observing) close() {

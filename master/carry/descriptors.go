@@ -2,6 +2,7 @@ package carry
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 
@@ -20,7 +21,10 @@ type Descriptors struct {
 	kept map[FD]*descriptor
 }
 
-type descriptor struct{ taken bool }
+type descriptor struct {
+	taken bool
+	file  *os.File // that owns it, nil if there is none
+}
 
 // NewDescriptors returns an empty set, for an export.
 func NewDescriptors() *Descriptors { return &Descriptors{kept: map[FD]*descriptor{}} }
@@ -102,6 +106,21 @@ func (d *Descriptors) Take(fd FD) (int, error) {
 	}
 }
 
+// File is Take for a descriptor that becomes a file's, nil for None. A file that nobody
+// refers to any more closes its descriptor at the next garbage collection. So the set
+// refers to it, too.
+func (d *Descriptors) File(fd FD, name string) (*os.File, error) {
+	n, err := d.Take(fd)
+	if err != nil || n < 0 {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(n), name)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.kept[fd].file = file
+	return file, nil
+}
+
 // Untaken returns the descriptors that nobody has taken.
 func (d *Descriptors) Untaken() (untaken []int) {
 	d.mu.Lock()
@@ -112,5 +131,14 @@ func (d *Descriptors) Untaken() (untaken []int) {
 		}
 	}
 	slices.Sort(untaken)
+	return untaken
+}
+
+// CloseUntaken closes the descriptors that nobody has taken, and returns them.
+func (d *Descriptors) CloseUntaken() []int {
+	untaken := d.Untaken()
+	for _, fd := range untaken {
+		unix.Close(fd)
+	}
 	return untaken
 }

@@ -21,6 +21,10 @@ type Command struct {
 	// Program is the absolute path of what the worker binary executes once it
 	// has its connection. It is empty where Path is the handler itself.
 	Program string
+
+	// Worker says that Path is the worker binary. It is not where a tool is put in front
+	// of it, which finds the binary by the path that is an argument then.
+	Worker bool
 }
 
 // Commands are the commands of a service: Worker starts for a connection, and
@@ -107,12 +111,12 @@ func (c *Config) commands(f *finder, s *Service, argv []string) (Commands, error
 	// execute the program. The program gets the name from the configuration as
 	// its first argument, as from a shell.
 	throughWorker := func(mode string) Command {
-		return Command{worker, append([]string{worker, mode, program}, argv...), program}
+		return Command{Path: worker, Args: append([]string{worker, mode, program}, argv...), Program: program, Worker: true}
 	}
 	var both Commands
 	switch {
 	case s.Handler != "":
-		both.Worker = Command{Path: worker, Args: []string{worker, s.Handler}}
+		both.Worker = Command{Path: worker, Args: []string{worker, s.Handler}, Worker: true}
 		both.Spare = both.Worker
 	case s.Handoff == HandoffSystemd:
 		both.Worker = throughWorker(ipc.ExecSystemd)

@@ -24,6 +24,9 @@ type Backend interface {
 	// Resume brings a service back that was drained.
 	Resume(ctx context.Context, service string, by Peer) (Resumed, error)
 	Reload(ctx context.Context) (Reloaded, error)
+	// Upgrade has another program take over in the master's process. It may detach the
+	// client that waits, and does not return then if the other program answers it.
+	Upgrade(ctx context.Context, r UpgradeRequest, by Peer, w *Waiter) (Upgraded, error)
 	Kill(ctx context.Context, connection string, sig unix.Signal, by Peer) (Killed, error)
 	// Learn begins to observe what new connections of a service use.
 	Learn(ctx context.Context, service string, by Peer) (Learned, error)

@@ -21,6 +21,9 @@ import (
 // ErrNotRunning reports that nobody listens at a control socket.
 var ErrNotRunning = errors.New("no preforkd listens")
 
+// ErrNoAnswer reports that a master closed the connection instead of an answer.
+var ErrNoAnswer = errors.New("closed the connection without an answer")
+
 // A Client sends requests to a running master over its control socket. Each of
 // its errors is one line for the person who uses it. A Client may be used by
 // several goroutines at once.
@@ -118,6 +121,12 @@ func (c *Client) Reload(ctx context.Context) (r Reloaded, err error) {
 	return r, c.request(ctx, http.MethodPost, "/v1/reload", nil, &r)
 }
 
+// Upgrade has another program take over in the master's process, and waits for the
+// outcome. The error is ErrNoAnswer if the master ends without one.
+func (c *Client) Upgrade(ctx context.Context, r UpgradeRequest) (u Upgraded, err error) {
+	return u, c.request(ctx, http.MethodPost, "/v1/upgrade", r, &u)
+}
+
 // Kill signals the process group of the worker that serves a connection. The
 // signal is a name or a number; "" is TERM.
 func (c *Client) Kill(ctx context.Context, connection, signal string) (k Killed, err error) {
@@ -193,7 +202,7 @@ func (c *Client) transportError(ctx context.Context, start time.Time, err error)
 	case ctx.Err() != nil:
 		return fmt.Errorf("the preforkd at %s has not answered within %v", c.path, time.Since(start).Round(time.Second))
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return fmt.Errorf("the preforkd at %s closed the connection without an answer; it may be ending, or has too many clients", c.path)
+		return fmt.Errorf("the preforkd at %s %w; it may be ending, or has too many clients", c.path, ErrNoAnswer)
 	}
 	return err
 }

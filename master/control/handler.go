@@ -29,6 +29,7 @@ var operations = map[string]operation{
 	"POST /v1/drain":                 (*Server).drain,
 	"POST /v1/resume":                (*Server).resume,
 	"POST /v1/reload":                (*Server).reload,
+	"POST /v1/upgrade":               (*Server).upgrade,
 	"POST /v1/connections/{id}/kill": (*Server).kill,
 	"POST /v1/learn":                 (*Server).learn,
 	"POST /v1/learn/{id}":            (*Server).learned,
@@ -90,7 +91,12 @@ func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) run(do operation, w http.ResponseWriter, r *http.Request) {
 	client := clientOf(r.Context())
 	defer client.setBusy(false)
-	answer, err := s.call(do, w, r, client)
+	waiter := &Waiter{w: w}
+	answer, err := s.call(do, w, r.WithContext(withWaiter(r.Context(), waiter)), client)
+	if waiter.detached != nil {
+		waiter.answer(answer, err)
+		return
+	}
 	if isGet(r.Method) {
 		// The answer may be large. A client that reads it slowly does not count
 		// as one that the master works for.
@@ -119,22 +125,28 @@ func (s *Server) call(do operation, w http.ResponseWriter, r *http.Request, clie
 	return do(s, r.WithContext(ctx), body, client.peer)
 }
 
-// writeAnswer writes an answer or an error as JSON.
-func writeAnswer(w http.ResponseWriter, answer any, err error) {
-	code := http.StatusOK
+// encodeAnswer returns an answer or an error as JSON, and the HTTP status code.
+func encodeAnswer(answer any, err error) (code int, text []byte) {
+	code = http.StatusOK
 	if err != nil {
 		failed := asError(err)
 		code = int(failed.Kind)
 		answer = errorAnswer{failed.Text, failed.ConfigErrors}
 	}
-	text, err := json.Marshal(answer)
+	text, err = json.Marshal(answer)
 	if err != nil {
 		code, text = int(Failed), []byte(`{"error":"the answer cannot be written as JSON"}`)
 	}
+	return code, append(text, '\n')
+}
+
+// writeAnswer writes an answer or an error as JSON.
+func writeAnswer(w http.ResponseWriter, answer any, err error) {
+	code, text := encodeAnswer(answer, err)
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", fmt.Sprint(len(text)+1))
+	w.Header().Set("Content-Length", fmt.Sprint(len(text)))
 	w.WriteHeader(code)
-	_, _ = w.Write(append(text, '\n')) // a client that has gone does not want it
+	_, _ = w.Write(text) // a client that has gone does not want it
 	// The operation may end the master. So the answer is sent before the client
 	// counts as one that the master does not work for, and may be closed.
 	_ = http.NewResponseController(w).Flush()

@@ -23,6 +23,7 @@ type File struct{ Mode, UID, GID int }
 //	POST /v1/drain                    {"service"}  Drained
 //	POST /v1/resume                   {"service"}  Resumed
 //	POST /v1/reload                                Reloaded
+//	POST /v1/upgrade                  UpgradeRequest Upgraded
 //	POST /v1/connections/ID/kill      {"signal"}   Killed
 //	POST /v1/learn                    {"service"}  Learned
 //	POST /v1/learn/ID                 {"end"}      Learned

@@ -15,13 +15,17 @@ type Status struct {
 
 // A Master is the master process itself.
 type Master struct {
-	Version  string    `json:"version"`
-	PID      int       `json:"pid"`
-	Started  time.Time `json:"started"`
-	Uptime   float64   `json:"uptime"`
-	State    string    `json:"state"` // serving, draining, terminating or killing
-	LogLevel string    `json:"log_level"`
-	Config   string    `json:"config,omitempty"` // the path of the file, if there is one
+	Version string `json:"version"`
+	// Generation is 1 for the program that the process was started with, and 1 more
+	// for each that has taken over.
+	Generation int       `json:"generation"`
+	Upgrades   Upgrades  `json:"upgrades"`
+	PID        int       `json:"pid"`
+	Started    time.Time `json:"started"`
+	Uptime     float64   `json:"uptime"`
+	State      string    `json:"state"` // serving, draining, terminating or killing
+	LogLevel   string    `json:"log_level"`
+	Config     string    `json:"config,omitempty"` // the path of the file, if there is one
 	// NotReloaded is why the last reload has changed nothing, if it has not.
 	NotReloaded string    `json:"not_reloaded,omitempty"`
 	Live        uint64    `json:"live"`
@@ -159,9 +163,12 @@ type Listener struct {
 
 // A Connection is a live connection and the worker that serves it.
 type Connection struct {
-	ID      string    `json:"id"`
-	Service string    `json:"service"`
-	PID     int       `json:"pid"`
+	ID      string `json:"id"`
+	Service string `json:"service"`
+	PID     int    `json:"pid"`
+	// Version is that of the program of the master that started the worker, if it
+	// differs from the present one.
+	Version string    `json:"version,omitempty"`
 	Peer    string    `json:"peer"` // as log-peer allows
 	Local   string    `json:"local"`
 	Via     string    `json:"via,omitempty"`

@@ -13,11 +13,15 @@ import (
 const statusNames = `
 connections connections.accepted connections.age connections.bytes_in connections.bytes_out connections.client_gone connections.cpu
 connections.id connections.local connections.peer connections.pid connections.rss connections.service
-connections.state connections.via
-master master.accepted master.config master.failed master.live master.log_level master.not_reloaded
+connections.state connections.version connections.via
+master master.accepted master.config master.failed master.generation master.live master.log_level master.not_reloaded
 master.open_files master.pid
 master.problems master.problems.reason master.problems.service master.reaped master.refused master.rss
-master.started master.state master.sys_time master.uptime master.user_time master.version
+master.started master.state master.sys_time master.upgrades master.upgrades.count master.upgrades.failed
+master.upgrades.last master.upgrades.last.at master.upgrades.last.duration master.upgrades.last.from master.upgrades.last.to
+master.upgrades.last_failure master.upgrades.last_failure.at master.upgrades.last_failure.reason
+master.upgrades.last_failure.step master.upgrades.last_failure.to
+master.uptime master.user_time master.version
 services services.accepted services.box services.box.missing services.box.missing.key services.box.missing.reason services.box.summary
  services.failed services.failed_by_cause services.full_seconds services.full_since services.handler services.handoff
 services.handover_latency services.handover_latency.count services.handover_latency.p50

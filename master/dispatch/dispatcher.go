@@ -38,6 +38,7 @@ type Dispatcher struct {
 	cfg      Config
 	pools    sync.Map       // of the Specs in force: *service.Spec -> *workers.Pool
 	fillers  sync.WaitGroup // goroutines that keep pools filled
+	filling  sync.RWMutex   // held by PauseFilling; those that keep pools filled hold it for reading when they begin a start
 	outcomes outcomeQueue
 	inFlight atomic.Int64 // starts that have begun and whose outcome the loop has not taken
 	shortage shortage

@@ -31,11 +31,9 @@ func (d *Dispatcher) keepFilled(p *workers.Pool) {
 // how long to wait before the next attempt makes sense, or 0 for until the pool
 // says so. The outcome is told to the loop.
 func (d *Dispatcher) StartSpare(p *workers.Pool, now time.Time) (started bool, wait time.Duration) {
-	started, wait = p.ReserveStart(now)
-	if !started {
+	if started, wait = d.reserve(p, now); !started {
 		return false, wait
 	}
-	d.inFlight.Add(1)
 	w := workers.NewSpare(p, now)
 	err := w.Start(d.cfg.Starter)
 	if err != nil {
@@ -44,4 +42,15 @@ func (d *Dispatcher) StartSpare(p *workers.Pool, now time.Time) (started bool, w
 	}
 	d.outcomes.add(Outcome{w, nil, err, time.Since(now)}, true)
 	return true, 0
+}
+
+// reserve takes the right to start a spare, and counts the start. While filling is
+// paused it waits.
+func (d *Dispatcher) reserve(p *workers.Pool, now time.Time) (start bool, wait time.Duration) {
+	d.filling.RLock()
+	defer d.filling.RUnlock()
+	if start, wait = p.ReserveStart(now); start {
+		d.inFlight.Add(1)
+	}
+	return start, wait
 }

@@ -11,9 +11,10 @@ import (
 // which each table holds one end (unix(7)). Each message has one byte of data,
 // its serial number.
 
-// maxPerMessage is how many descriptors one message may carry (SCM_MAX_FD,
+// MaxTogether is how many descriptors are moved together: all or, on error, none. It is
+// how many one message may carry (SCM_MAX_FD,
 // unix(7)).
-const maxPerMessage = 253
+const MaxTogether = 253
 
 // sendFDs sends descriptors of the calling thread's table. The caller keeps
 // them.
@@ -53,7 +54,7 @@ func receiveFDs(socket int, serial byte, n int) ([]int, error) {
 // room for.
 func receiveMessage(socket int) (fds []int, serial byte, err error) {
 	var data [1]byte
-	control := make([]byte, unix.CmsgSpace(maxPerMessage*4))
+	control := make([]byte, unix.CmsgSpace(MaxTogether*4))
 	_, n, _, _, err := unix.Recvmsg(socket, data[:], control, unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
 	if err != nil {
 		return nil, 0, os.NewSyscallError("recvmsg", err)

@@ -119,7 +119,7 @@ func (t *Thread) Do(f func()) {
 func (t *Thread) Park(fds []int) (parked []int, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for chunk := range slices.Chunk(fds, maxPerMessage) {
+	for chunk := range slices.Chunk(fds, MaxTogether) {
 		t.serial++
 		if err := sendFDs(t.outer, t.serial, chunk); err != nil {
 			return parked, err
@@ -197,7 +197,7 @@ func (t *Thread) openHandle() int {
 func (t *Thread) TakeBack(parked []int) (fds []int, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for chunk := range slices.Chunk(parked, maxPerMessage) {
+	for chunk := range slices.Chunk(parked, MaxTogether) {
 		received, err := t.copyBack(chunk)
 		if err != nil {
 			return fds, err
@@ -212,7 +212,7 @@ func (t *Thread) TakeBack(parked []int) (fds []int, err error) {
 	return fds, nil
 }
 
-// copyBack copies at most maxPerMessage parked descriptors into the table of the
+// copyBack copies at most MaxTogether parked descriptors into the table of the
 // process: all or, on error, none. The lock is held.
 func (t *Thread) copyBack(parked []int) (fds []int, err error) {
 	t.serial++

@@ -84,7 +84,7 @@ func withLimit(t *testing.T, n uint64, f func()) {
 // A parked descriptor is the same open file. It is no longer in the table of
 // the process, and Close closes it.
 func TestPark(t *testing.T) {
-	const n = 2*maxPerMessage + 7
+	const n = 2*MaxTogether + 7
 	before := fdtest.Open(t)
 	thread := openThread(t)
 	ours, peers := pairs(t, n)
@@ -125,7 +125,7 @@ func TestPark(t *testing.T) {
 // A descriptor that was taken back is the same open file in the table of the
 // process, and no copy of it stays parked.
 func TestTakeBack(t *testing.T) {
-	const n = 2*maxPerMessage + 7
+	const n = 2*MaxTogether + 7
 	thread := openThread(t)
 	defer thread.Close()
 	ours, peers := pairs(t, n)

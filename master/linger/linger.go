@@ -41,12 +41,17 @@ type Closer struct {
 	epoll *epoll.Set
 	buf   []byte // of the goroutine
 
+	// reading is held while events are taken into account, and by Pause. It is taken
+	// before mu.
+	reading sync.Mutex
+
 	mu       sync.Mutex // guards what follows
 	entries  map[int]*entry
 	queues   [kinds][]*entry // that linger, the longest lingering first; nil for those that have ended
 	closed   bool
 	deadline time.Time       // of the goroutine's wait; zero for none
 	idle     []chan struct{} // closed when nothing lingers any more
+	restored []*entry        // that are to be watched from Resume on
 }
 
 // An entry is a connection that lingers.

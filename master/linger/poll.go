@@ -21,6 +21,7 @@ func (c *Closer) Run() {
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			return // closed
 		}
+		c.reading.Lock()
 		c.mu.Lock()
 		for _, event := range events[:n] {
 			// The descriptor may be that of a later connection, where reading
@@ -31,6 +32,7 @@ func (c *Closer) Run() {
 		}
 		c.expire(time.Now())
 		c.mu.Unlock()
+		c.reading.Unlock()
 	}
 }
 

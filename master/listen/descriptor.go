@@ -33,6 +33,7 @@ type descriptor struct {
 
 	parkedSet epoll.FD // the set on the thread
 	lent      int      // a copy in the table of the process, 0 for none; lend changes it, too
+	copied    int      // another one, which goes over to a program that takes over (copyHere)
 	byCopy    bool     // it is the copy that is in the set
 }
 

@@ -9,34 +9,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Options are the options of a listening socket and of its connections.
+// Options are the options of a listening socket and of its connections. They are part of
+// the state that a master hands to the next one.
 type Options struct {
 	// Connections inherit these from the listener. They can be changed while
 	// the socket listens.
 
-	NoDelay bool
+	NoDelay bool `json:"no_delay"`
 	// Keepalive is how long a peer is silent before the kernel probes it.
 	// DeferAccept is how long the kernel holds back a connection that sends
 	// nothing. Both are in whole seconds, and 0 means never.
-	Keepalive time.Duration
+	Keepalive time.Duration `json:"keepalive"`
 	// UserTimeout is how long data may stay unacknowledged, or wait for a peer
 	// that takes none, before the kernel ends the connection. It is in whole
 	// milliseconds. 0 leaves it to the kernel, whose limit is tcp_retries2: some
 	// 15 minutes for the former, and none for the latter.
-	UserTimeout time.Duration
-	DeferAccept time.Duration
-	Backlog     int // 0: the longest that the kernel allows
+	UserTimeout time.Duration `json:"user_timeout"`
+	DeferAccept time.Duration `json:"defer_accept"`
+	Backlog     int           `json:"backlog"` // 0: the longest that the kernel allows
 
 	// These cannot be changed after bind.
 
-	ReusePort    bool
-	FreeBind     bool
-	BindToDevice string
-	V6Only       bool // for [::]; a listener without an address always has both families
+	ReusePort    bool   `json:"reuse_port"`
+	FreeBind     bool   `json:"free_bind"`
+	BindToDevice string `json:"bind_to_device"`
+	V6Only       bool   `json:"v6_only"` // for [::]; a listener without an address always has both families
 
 	// The mode and the owners of a unix socket's file. A value of -1 leaves
 	// that one unchanged.
-	Mode, UID, GID int
+	Mode int `json:"mode"`
+	UID  int `json:"uid"`
+	GID  int `json:"gid"`
 }
 
 // Defaults returns the default options of a service.

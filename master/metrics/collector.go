@@ -76,6 +76,9 @@ func (s sink) histogram(d *prometheus.Desc, h control.Histogram, bounds []float6
 func (s sink) master(m *control.Master) {
 	s.gauge(buildInfo, 1, m.Version, runtime.Version())
 	s.gauge(started, float64(m.Started.UnixMilli())/1e3)
+	s.counter(upgrades, float64(m.Upgrades.Count))
+	s.counter(upgradesFailed, float64(m.Upgrades.Failed))
+	s.gauge(generation, float64(m.Generation))
 	stopping := 0.0
 	if m.State != "serving" {
 		stopping = 1

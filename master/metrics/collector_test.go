@@ -46,6 +46,29 @@ func TestListenersAsLabels(t *testing.T) {
 	}
 }
 
+// A master that was upgraded says how often, and one that was not says that.
+func TestUpgradesAsMetrics(t *testing.T) {
+	for _, c := range []struct {
+		master control.Master
+		want   string
+	}{
+		{control.Master{Generation: 1}, "preforkd_generation 1\npreforkd_upgrades_failed_total 0\npreforkd_upgrades_total 0\n"},
+		{control.Master{Generation: 4, Upgrades: control.Upgrades{Count: 3, Failed: 2}}, "preforkd_generation 4\npreforkd_upgrades_failed_total 2\npreforkd_upgrades_total 3\n"},
+	} {
+		w := httptest.NewRecorder()
+		Handler(fakeMaster{Master: c.master}, Labels{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+		var got string
+		for line := range strings.Lines(w.Body.String()) {
+			if strings.HasPrefix(line, "preforkd_generation") || strings.HasPrefix(line, "preforkd_upgrades") {
+				got += line
+			}
+		}
+		if got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+}
+
 // Counters whose labels are known are there before their first event.
 func TestCountersBeginAtZero(t *testing.T) {
 	m := fakeMaster{Services: []control.Service{

@@ -5,10 +5,13 @@ import "github.com/prometheus/client_golang/prometheus"
 // The metrics follow the conventions of Prometheus: base units, and _total for
 // what only grows. Their names and labels do not change.
 var (
-	buildInfo = describe("preforkd_build_info", "What is running; always 1.", "version", "go_version")
-	started   = describe("preforkd_start_time_seconds", "When the master began, since 1970.")
-	draining  = describe("preforkd_draining", "Whether the master stops: 1 from the first signal on.")
-	problems  = describe("preforkd_problems", "How many reasons there are for which the master is degraded; `preforkd status` names them.")
+	buildInfo      = describe("preforkd_build_info", "What is running; always 1.", "version", "go_version")
+	started        = describe("preforkd_start_time_seconds", "When the master began, since 1970.")
+	upgrades       = describe("preforkd_upgrades_total", "Upgrades in place after which the new program served.")
+	upgradesFailed = describe("preforkd_upgrades_failed_total", "Upgrades in place after which the old program went on.")
+	generation     = describe("preforkd_generation", "Which program the process runs: 1 for the one that it was started with, 1 more for each that has taken over.")
+	draining       = describe("preforkd_draining", "Whether the master stops: 1 from the first signal on.")
+	problems       = describe("preforkd_problems", "How many reasons there are for which the master is degraded; `preforkd status` names them.")
 
 	accepted = describe("preforkd_connections_accepted_total", "Connections that were taken from the kernel.", "service")
 	refused  = describe("preforkd_connections_refused_total", "Connections that were closed unserved.", "service", "reason")

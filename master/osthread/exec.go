@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -46,12 +47,26 @@ func ExecRelaxed() error {
 	if usual == 0 {
 		return err
 	}
-	setSlack(monitorSlack.Nanoseconds())
-	defer setSlack(usual)
-	if now, err := ownSlack(); err != nil || now != monitorSlack.Nanoseconds() {
+	env, restore := relax(os.Environ(), usual)
+	if restore == nil {
 		return errors.New("the timer slack cannot be set")
 	}
-	return ExecAgain(append(os.Environ(), envUsualSlack+"="+strconv.FormatInt(usual, 10)))
+	defer restore()
+	return ExecAgain(env)
+}
+
+// relax gives the calling thread the slack that a program which it executes is to hand on
+// to its monitor. It returns the environment that tells the program the usual slack, and
+// what to call when the exec has failed. That is nil if nothing was changed, because the
+// slack cannot be set.
+func relax(env []string, usual int64) (told []string, restore func()) {
+	setSlack(monitorSlack.Nanoseconds())
+	if now, err := ownSlack(); err != nil || now != monitorSlack.Nanoseconds() {
+		setSlack(usual)
+		return env, nil
+	}
+	told = append(slices.Clone(env), envUsualSlack+"="+strconv.FormatInt(usual, 10))
+	return told, func() { setSlack(usual) }
 }
 
 // TakeSlack goes on where ExecRelaxed has executed this program: it takes the usual slack
@@ -84,15 +99,47 @@ func ExecAgain(env []string) error {
 	if err != nil {
 		return err
 	}
+	return execute(self, self, os.Args, env)
+}
+
+// ExecFile executes another program in the same process: the one in an open file, whatever
+// has become of its path, which is the name of the file. The file may be opened with
+// O_PATH, and must not be a script. args is the whole argument vector.
+//
+// What execve(2) keeps of a thread, such as its mask of signals, its capabilities and its
+// umask, is that of the calling thread. It must be locked, and must have no state of its
+// own. Descriptors with FD_CLOEXEC are closed. The program may have a number for its name
+// at first (PR_SET_NAME, prctl(2)); package procname mends that.
+//
+// Where the monitor of this program is relaxed, that of the program is, too, without any
+// capability, and TakeSlack goes on in it. It returns only on failure. The thread and the
+// limit of open files are as before then.
+func ExecFile(file *os.File, args, env []string) error {
+	path, err := pathOf(file)
+	if err != nil {
+		return err
+	}
+	if usual := usualSlack.Load(); usual != 0 {
+		told, restore := relax(env, usual)
+		if restore != nil {
+			env = told
+			defer restore()
+		}
+	}
+	return execute(path, file.Name(), args, env)
+}
+
+// execute executes the program at a path. The error names it.
+func execute(path, name string, args, env []string) error {
 	// Exec gives back to the program the limit that Go has raised at the start.
 	var files unix.Rlimit
 	limitErr := unix.Getrlimit(unix.RLIMIT_NOFILE, &files)
-	err = unix.Exec(self, os.Args, env)
+	err := unix.Exec(path, args, env)
 	if limitErr == nil {
 		// Go has forgotten the lower one, so children have this one from now on.
 		_ = unix.Setrlimit(unix.RLIMIT_NOFILE, &files)
 	}
-	return fmt.Errorf("execute %s: %w", self, err)
+	return fmt.Errorf("execute %s: %w", name, err)
 }
 
 // ownPath returns a path of this program. That is the one that it was executed by, which
@@ -106,18 +153,29 @@ func ownPath() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if there, err := os.Stat(path); err == nil && os.SameFile(running, there) {
+	if isAt(running, path) {
 		return path, nil
 	}
 	return selfExe, nil
 }
 
+// pathOf returns a path of an open file: its name, if the file is still there.
+func pathOf(file *os.File) (string, error) {
+	info, err := file.Stat()
+	if err != nil {
+		return "", err
+	}
+	if isAt(info, file.Name()) {
+		return file.Name(), nil
+	}
+	return fmt.Sprintf("/proc/self/fd/%d", file.Fd()), nil
+}
+
+// isAt reports whether a file is what is at a path.
+func isAt(file os.FileInfo, path string) bool {
+	there, err := os.Stat(path)
+	return err == nil && os.SameFile(file, there)
+}
+
 // selfExe leads to the file of this program, whatever has become of its path (proc_pid_exe(5)).
 const selfExe = "/proc/self/exe"
-
-// signalsBlocked reports whether the calling thread blocks a signal.
-func signalsBlocked() bool {
-	var blocked unix.Sigset_t
-	err := unix.PthreadSigmask(unix.SIG_BLOCK, nil, &blocked)
-	return err != nil || blocked != unix.Sigset_t{}
-}

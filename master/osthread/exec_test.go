@@ -1,6 +1,7 @@
 package osthread
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,14 +10,18 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/ipc/procname"
 )
 
 // init does in the helper process what an init function of a program does.
 func init() {
-	if os.Getenv(helper) == "exec" {
+	if h := os.Getenv(helper); h == "exec" || h == "executed" {
 		TakeSlack()
+		procname.Restore(os.Args)
 	}
 }
 
@@ -132,6 +137,173 @@ func TestExecOfReplacedFile(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.HasSuffix(string(out), fmt.Sprintf("%d exe\nfalse\n", cmd.Process.Pid)) {
 		t.Errorf("%v, %q", err, out)
+	}
+}
+
+// execFile is a helper process that executes the file FILE names, whose path leads to the
+// file REPLACE by then, if that is not empty. All signals that can be are blocked. If RELAX
+// is not empty, the monitor counts as relaxed.
+func execFile() {
+	runtime.LockOSThread()
+	if os.Getenv("RELAX") != "" {
+		usual, err := slackToRelax()
+		if usual == 0 {
+			panic(err)
+		}
+		usualSlack.Store(usual)
+	}
+	file, err := os.Open(os.Getenv("FILE"))
+	if err != nil {
+		panic(err)
+	}
+	if path := os.Getenv("REPLACE"); path != "" {
+		if err := os.Rename(path, file.Name()); err != nil {
+			panic(err)
+		}
+	}
+	all := unix.Sigset_t{}
+	for i := range all.Val {
+		all.Val[i] = ^all.Val[i]
+	}
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, nil); err != nil {
+		panic(err)
+	}
+	os.Setenv(helper, "executed")
+	panic(ExecFile(file, []string{"/somewhere/a-program", "argument"}, os.Environ()))
+}
+
+// afterExecFile is what execFile executes. It prints who it is, its timer slack and what it
+// knows of it, whether its soft limit of open files is the hard one, and which signals the
+// process and its children block, one line each.
+func afterExecFile() {
+	name, _ := os.ReadFile("/proc/self/comm")
+	fmt.Println(os.Getpid(), os.Args, strings.TrimSpace(string(name)))
+	own, err := os.ReadFile("/proc/self/timerslack_ns")
+	if err != nil {
+		panic(err)
+	}
+	_, found := os.LookupEnv(envUsualSlack)
+	fmt.Println(usualSlack.Load(), strings.TrimSpace(string(own)), found)
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		panic(err)
+	}
+	fmt.Println(files.Cur == files.Max)
+	fmt.Println("blocked", signalsBlocked())
+	start := func(start func(func() error) error) {
+		child := exec.Cmd{Path: "/bin/grep", Args: []string{"grep", "SigBlk", "/proc/self/status"}, Stdout: os.Stdout, Stderr: os.Stderr}
+		if err := start(child.Start); err != nil {
+			panic(err)
+		}
+		if err := child.Wait(); err != nil {
+			panic(err)
+		}
+	}
+	// Each on a thread that still blocks what the program was executed with.
+	for _, f := range []func(func() error) error{StartUsual, StartRelaxed, Run, func(f func() error) error { return StartWith(time.Millisecond, f) }} {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			runtime.LockOSThread() // and the thread ends
+			set := unix.Sigset_t{}
+			set.Val[0] = 1<<(unix.SIGUSR1-1) | 1<<(unix.SIGCHLD-1)
+			if err := unix.PthreadSigmask(unix.SIG_BLOCK, &set, nil); err != nil {
+				panic(err)
+			}
+			start(f)
+		}()
+		<-done
+	}
+}
+
+// Another program is executed in the same process, with what it needs to know of this one,
+// and starts its children with no signal blocked.
+func TestExecFile(t *testing.T) {
+	usual, err := os.ReadFile("/proc/self/timerslack_ns")
+	if err != nil {
+		t.Fatal(err)
+	}
+	slack := strings.TrimSpace(string(usual))
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		relax, replace bool
+		name, known    string
+	}{
+		"as it is":         {false, false, "another", "0"},
+		"relaxed":          {true, false, "another", slack},
+		"replaced":         {false, true, "a-program", "0"},
+		"replaced-relaxed": {true, true, "a-program", slack},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			path, other := filepath.Join(dir, "another"), filepath.Join(dir, "third")
+			for name, content := range map[string][]byte{path: self, other: []byte("#!/bin/sh\necho a third program\n")} {
+				if err := os.WriteFile(name, content, 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cmd := exec.Command(os.Args[0])
+			cmd.Env = append(os.Environ(), helper+"=file", "FILE="+path)
+			if c.relax {
+				cmd.Env = append(cmd.Env, "RELAX=1")
+			}
+			if c.replace {
+				cmd.Env = append(cmd.Env, "REPLACE="+other)
+			}
+			out, err := cmd.CombinedOutput()
+			want := fmt.Sprintf("%d [/somewhere/a-program argument] %s\n%s %s false\ntrue\nblocked true\n%s", cmd.Process.Pid, c.name, c.known, slack,
+				strings.Repeat("SigBlk:\t0000000000000000\n", 4))
+			if err != nil || string(out) != want {
+				t.Errorf("%v, %q; want %q", err, out, want)
+			}
+		})
+	}
+}
+
+// A failed exec of another program leaves the slack and the limit as they were.
+func TestExecFileFails(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer usualSlack.Store(usualSlack.Swap(40_000))
+	before, err := ownSlack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer setSlack(before)
+	setSlack(40_000)
+	var limit, after unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(path, []byte("no program"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	env := make([]string, 1, 10)
+	env[0] = "A=1"
+	if err := ExecFile(file, []string{"program"}, env); !errors.Is(err, unix.ENOEXEC) || !strings.Contains(err.Error(), path) {
+		t.Errorf("%v, want %v", err, unix.ENOEXEC)
+	}
+	if now, err := ownSlack(); now != 40_000 || err != nil {
+		t.Errorf("the thread has a slack of %d, %v", now, err)
+	}
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &after); err != nil || after != limit {
+		t.Errorf("the limit of descriptors is %+v, %v; was %+v", after, err, limit)
+	}
+	if env[:2][1] != "" {
+		t.Errorf("the environment of the caller was changed: %q", env[:2])
+	}
+	file.Close()
+	if err := ExecFile(file, []string{"program"}, nil); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("of a closed file: %v", err)
 	}
 }
 

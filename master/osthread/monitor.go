@@ -70,12 +70,13 @@ func ownSlack() (int64, error) {
 // slackFile returns the file that has the timer slack of a thread.
 func slackFile(tid int) string { return fmt.Sprintf("/proc/%d/timerslack_ns", tid) }
 
-// StartUsual calls start, which starts a process on its thread, and that process has the
-// usual timer slack, whoever has started the thread. It returns what start returns.
+// StartUsual calls start, which starts a process on its thread. That process has the usual
+// timer slack, whoever has started the thread, and no signal blocked. It returns what start
+// returns.
 func StartUsual(start func() error) error {
 	usual := usualSlack.Load()
 	if usual == 0 {
-		return start()
+		return startUnblocked(start)
 	}
 	return startWith(usual, usual, start)
 }
@@ -103,7 +104,7 @@ func StartWith(slack time.Duration, start func() error) error {
 func StartRelaxed(start func() error) error {
 	usual := usualSlack.Load()
 	if usual == 0 {
-		return start()
+		return startUnblocked(start)
 	}
 	return startWith(monitorSlack.Nanoseconds(), usual, start)
 }
@@ -117,6 +118,17 @@ func startWith(slack, after int64, start func() error) error {
 	if after != slack {
 		defer setSlack(after)
 	}
+	return startUnblocked(start)
+}
+
+// startUnblocked calls start on a thread that blocks no signal.
+func startUnblocked(start func() error) error {
+	if !executedBlocked {
+		return start()
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	unblockSignals()
 	return start()
 }
 

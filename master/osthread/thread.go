@@ -15,9 +15,10 @@ type Thread struct {
 	done  chan struct{}
 }
 
-// Start creates a thread and runs setup on it. Setup gives the thread the state
-// of its own, with unshare(2). When setup fails, the thread ends and Start
-// returns the error of setup. Otherwise the caller must call Close.
+// Start creates a thread and runs setup on it. The thread blocks no signal, so that
+// what it starts does not. Setup gives the thread the state of its own, with
+// unshare(2). When setup fails, the thread ends and Start returns the error of
+// setup. Otherwise the caller must call Close.
 //
 // The thread is never the main thread of the process. The main thread does not
 // end with its goroutine, and /proc/PID shows its state as that of the process.
@@ -46,6 +47,7 @@ func (t *Thread) run(setup func() error, ready chan<- error) {
 		return
 	}
 	resetSlack()
+	unblockSignals()
 	err := setup()
 	ready <- err
 	if err != nil {

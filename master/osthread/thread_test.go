@@ -29,6 +29,11 @@ func TestMain(m *testing.M) {
 	case "exec":
 		execRelaxed()
 		return
+	case "file":
+		execFile()
+	case "executed":
+		afterExecFile()
+		return
 	}
 	goleak.VerifyTestMain(m)
 }

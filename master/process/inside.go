@@ -58,6 +58,12 @@ type Cell interface {
 	// Parked tells the cell that these are their copies, in the same order, whose numbers
 	// are valid inside do, which outlives the cell. It closes the ones that it had.
 	Parked(do func(func()), copies []int)
+	// ParkedDescriptors returns the copies, none if they were not parked or are closed.
+	// The one that reaps calls it, also after Leave.
+	ParkedDescriptors() []int
+	// TakenBack tells the cell that its parked descriptors have moved back to the table of
+	// this process, in the same order.
+	TakenBack(fds []int)
 }
 
 // Remains are what a cell tells of a process when it is empty.
@@ -102,8 +108,8 @@ type Inside struct {
 	// caller's.
 	ImageFile *os.File
 	// Program is the open file of the program that the image executes, or nil if the
-	// image finds it by Command.Path. It becomes ProgramFD in the child. The file stays
-	// the caller's.
+	// image finds it by Command.Path (Command.PassesProgram). It becomes ProgramFD in the
+	// child. The file stays the caller's.
 	Program *os.File
 	// Report is a socket that the image tells of failures on. It becomes
 	// ReportFD in the child. The file stays the caller's.
@@ -131,9 +137,13 @@ const firstExtraFile = 3
 // ProgramFD returns which descriptor of a child Inside.Program becomes.
 func (c *Command) ProgramFD() int { return c.ReportFD() + 1 }
 
+// PassesProgram reports whether a process that is started inside of something is passed
+// the file of its program.
+func (c *Command) PassesProgram() bool { return c.Handler || c.File != nil }
+
 // ImageFD returns which descriptor of a child Inside.ImageFile becomes.
 func (c *Command) ImageFD() int {
-	if c.Handler {
+	if c.PassesProgram() {
 		return c.ProgramFD() + 1
 	}
 	return c.ReportFD() + 1
@@ -154,11 +164,8 @@ func (c *Command) StartInside(conn *os.File, env []string, message []byte, in *I
 	return child, err
 }
 
-// apply has a command started inside. A nil Inside changes nothing.
+// apply has a command started inside.
 func (in *Inside) apply(cmd *exec.Cmd) {
-	if in == nil {
-		return
-	}
 	cmd.Path, cmd.Dir = in.Image, ""
 	cmd.ExtraFiles = append(cmd.ExtraFiles, in.Report)
 	if in.Program != nil {

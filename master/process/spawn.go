@@ -23,6 +23,10 @@ type Command struct {
 	Path string   // the executable, absolute
 	Args []string // the whole argument vector; the first is the name of the program
 
+	// File is the open file that is executed in place of what is at Path by then, or nil.
+	// Binaries have them. The program does not get it. It must not be a script.
+	File *os.File
+
 	// Program is the path of the program that the worker binary at Path
 	// executes once it has its connection. It is empty where Path is the program.
 	Program string
@@ -192,8 +196,19 @@ func (c *Command) startWith(conn *os.File, env []string, message []byte, in *Ins
 	} else {
 		cmd.Stdin, cmd.Stdout = connection, connection
 	}
-	in.apply(&cmd)
+	if in != nil {
+		in.apply(&cmd)
+	} else if c.File != nil {
+		done, err := c.executeFile(&cmd)
+		if err != nil {
+			return nil, err
+		}
+		defer done()
+	}
 	if err = c.withSlack(cmd.Start); err != nil {
+		if failed, ok := errors.AsType[*fs.PathError](err); ok && in == nil {
+			failed.Path = c.Path
+		}
 		return nil, err
 	}
 	return &Child{Pid: cmd.Process.Pid, Control: control, process: cmd.Process}, nil
@@ -274,11 +289,15 @@ func (c *Child) ReleaseHandle() {
 // stalls an exec stalls an open and a read of the file first, and a goroutine
 // that waits there holds no processor. This costs a few microseconds.
 func (c *Command) ReadAhead() {
+	var header [128]byte
+	if c.File != nil {
+		_, _ = unix.Pread(int(c.File.Fd()), header[:], 0)
+		return
+	}
 	fd, err := unix.Open(c.Path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return // exec reports why, or does not need the right to read
 	}
 	defer unix.Close(fd)
-	var header [128]byte
 	_, _ = unix.Pread(fd, header[:], 0)
 }

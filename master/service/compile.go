@@ -22,6 +22,9 @@ type Files struct {
 	Null   *os.File // /dev/null, their standard input
 	Stderr Stderr
 	Boxes  Boxes // nil: no service has a box
+	// Binaries are the worker binaries that belong to the master. Nil: workers are started
+	// by the path.
+	Binaries *process.Binaries
 }
 
 // Boxes returns what workers run in.
@@ -135,12 +138,22 @@ func compile(cfg *config.Config, configured config.Service, commands config.Comm
 	if command.Box, confines, err = s.fitBox(handler, files.Boxes); err != nil {
 		return nil, fmt.Errorf("box: %w", err)
 	}
-	withProgram := func(c config.Command) process.Command {
+	withProgram := func(c config.Command) (process.Command, error) {
 		command := command
 		command.Path, command.Args, command.Program = c.Path, c.Args, c.Program
-		return command
+		if c.Worker && files.Binaries != nil {
+			if command.File, err = files.Binaries.Open(c.Path); err != nil {
+				return command, fmt.Errorf("worker binary: %w", err)
+			}
+		}
+		return command, nil
 	}
-	s.worker, s.spare = withProgram(commands.Worker), withProgram(commands.Spare)
+	if s.worker, err = withProgram(commands.Worker); err != nil {
+		return nil, err
+	}
+	if s.spare, err = withProgram(commands.Spare); err != nil {
+		return nil, err
+	}
 	s.spare.Control = true
 	if handler != "" {
 		s.worker.Handler, s.spare.Handler = true, true
@@ -161,7 +174,10 @@ func compile(cfg *config.Config, configured config.Service, commands config.Comm
 			if err != nil {
 				return nil, fmt.Errorf("rule %d: %w", i+1, err)
 			}
-			c := withProgram(own)
+			c, err := withProgram(own)
+			if err != nil {
+				return nil, fmt.Errorf("rule %d: %w", i+1, err)
+			}
 			r.command = &c
 		}
 		if len(r.Env) > 0 {

@@ -15,21 +15,48 @@ type Queue struct {
 	caught chan os.Signal
 	// next gives all signals, ending only those that end the master.
 	next, ending chan unix.Signal
+	all          chan chan []unix.Signal // takes a channel that is given all that is kept
 }
+
+// caught are the signals that a master catches.
+var caught = []unix.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2}
 
 // Catch begins to catch the signals of a master. They stay caught: all that
 // is left after the master's end is to write the last lines of the log, and one more
 // signal is not to turn a stop in order into a killed process.
+//
+// In a program that another one has executed, they have been caught since its first
+// moment, and those that had come before are the first (Held.Environment).
 func Catch() *Queue {
-	q := &Queue{caught: make(chan os.Signal, 16), next: make(chan unix.Signal), ending: make(chan unix.Signal)}
-	signal.Notify(q.caught, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGUSR1)
-	go q.keep()
+	if early != nil {
+		return early
+	}
+	return catch(nil)
+}
+
+// early is what Catch returns if another master has executed this program.
+var early *Queue
+
+func init() {
+	if kept, executed := inherited(); executed {
+		early = catch(kept)
+	}
+}
+
+func catch(kept []unix.Signal) *Queue {
+	q := &Queue{
+		caught: make(chan os.Signal, 16), next: make(chan unix.Signal), ending: make(chan unix.Signal), all: make(chan chan []unix.Signal),
+	}
+	go q.keep(kept)
+	for _, sig := range caught {
+		signal.Notify(q.caught, sig)
+	}
 	return q
 }
 
-// keep takes every signal at once, because os/signal drops what finds no room.
-func (q *Queue) keep() {
-	var kept []unix.Signal
+// keep takes every signal at once, because os/signal drops what finds no room. It has kept
+// some already.
+func (q *Queue) keep(kept []unix.Signal) {
 	for {
 		var next, ending chan unix.Signal
 		var first, firstEnding unix.Signal
@@ -50,6 +77,12 @@ func (q *Queue) keep() {
 			kept = kept[1:]
 		case ending <- firstEnding:
 			kept = slices.Delete(kept, at, at+1)
+		case taker := <-q.all:
+			for len(q.caught) > 0 {
+				kept = add(kept, (<-q.caught).(unix.Signal))
+			}
+			taker <- kept
+			kept = nil
 		}
 	}
 }
@@ -71,7 +104,9 @@ func add(kept []unix.Signal, sig unix.Signal) []unix.Signal {
 	return append(kept, sig)
 }
 
-func endsMaster(sig unix.Signal) bool { return sig != unix.SIGHUP && sig != unix.SIGUSR1 }
+func endsMaster(sig unix.Signal) bool {
+	return sig != unix.SIGHUP && sig != unix.SIGUSR1 && sig != unix.SIGUSR2
+}
 
 // Next returns the channel that gives the oldest signal.
 func (q *Queue) Next() <-chan unix.Signal { return q.next }

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/admit"
 	"github.com/preforkd/preforkd/master/control"
 	"github.com/preforkd/preforkd/master/dispatch"
@@ -41,6 +42,8 @@ type Rooms struct {
 
 	NotReloaded   string // why the last reload has changed nothing, or ""
 	ReloadProblem string // why reloads do not come to an end, or ""
+
+	Upgrades control.Upgrades
 
 	Control      *control.Server // nil: there is none
 	ControlError error           // why there is no control socket where there should be one
@@ -116,7 +119,10 @@ func Collect(r *Rooms, now time.Time, connections bool) *View {
 	for w := range r.Workers.Stopped() {
 		v.addStopped(w, r.Services)
 	}
-	v.status.Master = control.Master{State: r.State, NotReloaded: r.NotReloaded, Live: all.Live(), Counts: all.Show()}
+	v.status.Master = control.Master{
+		State: r.State, NotReloaded: r.NotReloaded, Live: all.Live(), Counts: all.Show(),
+		Upgrades: r.Upgrades, Generation: r.Upgrades.Generation(),
+	}
 	return v
 }
 
@@ -219,6 +225,9 @@ func connection(w *workers.Worker, ending bool) (control.Connection, sockdiag.Pa
 	shown := control.Connection{
 		ID: c.ID, Service: c.Owner().Name, PID: w.PID(), Peer: c.PeerName(), Local: c.Local, Via: c.ViaName(),
 		State: state.String(), Since: c.Accepted,
+	}
+	if version := w.Version(); version != ipc.Version {
+		shown.Version = version
 	}
 	if at := w.ClientGone(); !at.IsZero() {
 		shown.State, shown.ClientGone = "gone", &at

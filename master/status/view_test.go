@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/ipc"
+	"github.com/preforkd/preforkd/master/control"
 	"github.com/preforkd/preforkd/master/dispatch"
 	"github.com/preforkd/preforkd/master/endpoints"
 	"github.com/preforkd/preforkd/master/ledger"
@@ -125,6 +126,21 @@ func TestComplete(t *testing.T) {
 	}
 	if n := len(Collect(r, time.Now(), false).status.Connections); n != 0 {
 		t.Errorf("%d connections in a summary", n)
+	}
+}
+
+// A status tells of the upgrades of the master. A worker of its own version needs no
+// version.
+func TestUpgrades(t *testing.T) {
+	r, spec := newRooms(t, "program = ['/bin/cat']\n", os.Getpid())
+	serve(t, r, spec)
+	first := Collect(r, time.Now(), true).status
+	if m := first.Master; m.Generation != 1 || m.Upgrades.Count != 0 || m.Upgrades.Last != nil || first.Connections[0].Version != "" {
+		t.Errorf("%+v", first)
+	}
+	r.Upgrades = control.Upgrades{Count: 2, Failed: 1, Last: &control.Upgrade{From: "1", To: "2"}}
+	if m := Collect(r, time.Now(), false).status.Master; m.Generation != 3 || m.Upgrades != r.Upgrades {
+		t.Errorf("%+v", m)
 	}
 }
 

@@ -19,6 +19,11 @@ type Outputs struct {
 	opening sync.Mutex // held while a Relay is opened
 	inherit atomic.Pointer[Relay]
 	discard atomic.Pointer[Relay]
+
+	// The loop owns what follows.
+
+	paused   []*Relay // by Pause
+	restored []*Relay // that are to be read from Resume on
 }
 
 // NewOutputs returns Outputs whose own is the master's stderr; the caller keeps

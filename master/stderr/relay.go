@@ -41,6 +41,10 @@ type Relay struct {
 	done     chan struct{} // closed when run has ended
 	writers  atomic.Int64  // len(byLeader), to be read without the lock
 
+	// reading is held while run reads or reopens, and by Outputs.Pause. It is taken before
+	// mu.
+	reading sync.Mutex
+
 	mu       sync.Mutex      // guards what follows
 	end      *os.File        // the master's end
 	closed   bool            // by Close
@@ -61,16 +65,20 @@ func Open(forward func(line []byte), leaderOf func(pid int) int, reopened func(e
 	if err != nil {
 		return nil, err
 	}
-	r := &Relay{
-		forward: forward, leaderOf: leaderOf, reopened: reopened, end: end,
-		file: os.NewFile(uintptr(worker), "stderr of workers"),
+	r := newRelay(end, os.NewFile(uintptr(worker), "stderr of workers"), forward, leaderOf, reopened)
+	go r.run()
+	return r, nil
+}
+
+// newRelay makes a Relay of the two ends of its socket. The caller starts run.
+func newRelay(end, file *os.File, forward func(line []byte), leaderOf func(pid int) int, reopened func(error)) *Relay {
+	return &Relay{
+		forward: forward, leaderOf: leaderOf, reopened: reopened, end: end, file: file,
 		stop: make(chan struct{}), done: make(chan struct{}), byLeader: map[int]*writer{},
 		// The credentials, and no room for descriptors, which the kernel then
 		// closes.
 		buf: make([]byte, maxPiece), control: make([]byte, unix.CmsgSpace(unix.SizeofUcred)),
 	}
-	go r.run()
-	return r, nil
 }
 
 // pair returns the master's end and the workers' end of a new socket.
@@ -113,9 +121,7 @@ func (r *Relay) run() {
 		}
 		state := waiting
 		err = raw.Read(func(uintptr) bool {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			state = r.read(maxRead)
+			state = r.take()
 			return state != waiting
 		})
 		if err != nil {
@@ -123,9 +129,7 @@ func (r *Relay) run() {
 			// the user or of memory (epoll(7)): then it is read now and then.
 			select {
 			case <-time.After(readPause):
-				r.mu.Lock()
-				state = r.read(maxRead)
-				r.mu.Unlock()
+				state = r.take()
 			case <-r.stop:
 				return
 			}
@@ -138,6 +142,15 @@ func (r *Relay) run() {
 			}
 		}
 	}
+}
+
+// take reads what is there, for run.
+func (r *Relay) take() readState {
+	r.reading.Lock()
+	defer r.reading.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.read(maxRead)
 }
 
 // A readState is why read has returned.
@@ -256,6 +269,8 @@ func (r *Relay) Flush() {
 // reopen makes a new socket after a worker has shut down the one that all share.
 // Those that have the old one keep it. It reports whether there is a new one.
 func (r *Relay) reopen() bool {
+	r.reading.Lock()
+	defer r.reading.Unlock()
 	end, worker, err := pair()
 	if err == nil {
 		err = r.replace(worker)

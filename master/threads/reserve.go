@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/osthread"
 )
 
 // Reserve makes this process hold n threads, or returns an error that says in one
@@ -68,7 +70,10 @@ func ask(n int) error {
 		// Ctrl-C is for this process.
 		SysProcAttr: &syscall.SysProcAttr{Setpgid: true},
 	}
-	err := cmd.Run()
+	err := osthread.StartUsual(cmd.Start)
+	if err == nil {
+		err = cmd.Wait()
+	}
 	exit, exited := errors.AsType[*exec.ExitError](err)
 	if errors.Is(err, unix.EAGAIN) || exited && exit.ExitCode() == crashCode {
 		return fmt.Errorf("the system refuses the %d threads and processes that are needed at least: %s",

@@ -45,21 +45,35 @@ type cellOver struct {
 // leaveCell gives the cell back of a worker that was reaped. If something is left
 // there that ends now, TakeCells tells the Sink of the worker's end.
 func (s *Set) leaveCell(w *Worker, cell process.Cell, exit process.Exit) {
-	remains, empty := cell.Leave(func(r process.Remains) {
-		s.cells.mu.Lock()
-		s.cells.over = append(s.cells.over, cellOver{w, r})
-		s.cells.mu.Unlock()
-		select {
-		case s.cells.wake <- struct{}{}:
-		default:
-		}
-	})
+	remains, empty := cell.Leave(func(r process.Remains) { s.cells.note(w, r) })
 	if empty {
 		w.remains = remains
 		s.sink.Exited(w, exit)
 		return
 	}
 	s.cells.leaving[w] = exit
+}
+
+// note takes in that the cell of a worker is empty.
+func (c *cells) note(w *Worker, r process.Remains) {
+	c.mu.Lock()
+	c.over = append(c.over, cellOver{w, r})
+	c.mu.Unlock()
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// empty returns the cells that are empty and were not taken.
+func (c *cells) empty() map[*Worker]process.Remains {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	empty := map[*Worker]process.Remains{}
+	for _, o := range c.over {
+		empty[o.worker] = o.remains
+	}
+	return empty
 }
 
 // CellsOver returns a channel that has something when TakeCells is to be called.

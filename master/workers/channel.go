@@ -138,3 +138,10 @@ func (c *Channel) descriptor() (fd int, near bool) {
 	defer c.mu.Unlock()
 	return c.fd, c.fd > 0 && c.parked == nil
 }
+
+// takenBack makes it a channel whose descriptor, which was parked, is among the master's.
+func (c *Channel) takenBack(fd int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fd, c.parked = fd, nil
+}

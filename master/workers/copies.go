@@ -1,6 +1,7 @@
 package workers
 
 import (
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -55,6 +56,14 @@ func (w *Worker) copyParked(to *fdpark.Thread, fd int) {
 	w.conn.File.Close()
 }
 
+// copyTakenBack notes that the copy, which was parked, is among the master's descriptors
+// again.
+func (w *Worker) copyTakenBack(fd int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.conn.File, w.parkedCopy = os.NewFile(uintptr(fd), "connection"), parkedCopy{}
+}
+
 // EndConnection closes what the master has of the connection of a worker that was
 // reaped. If something that the worker has started lives on, it may go on using the
 // connection, and the master only gives up its copy.
@@ -105,7 +114,7 @@ func (s *Set) mayBeShared(w *Worker, c *service.Connection, now time.Time) bool 
 	}
 	// Otherwise pids is what there was when the worker turned out to be gone.
 	for _, pid := range l.pids {
-		if s.table.has(pid) {
+		if s.Has(pid) {
 			continue
 		}
 		o, known := l.known[pid]

@@ -195,6 +195,9 @@ func (c *leavingCell) Descriptors() []int {
 	return []int{0}
 }
 
+func (c *leavingCell) ParkedDescriptors() []int { return nil }
+func (c *leavingCell) TakenBack([]int)          {}
+
 func (c *leavingCell) Serves(*os.File) {}
 
 func (c *leavingCell) Parked(do func(func()), copies []int) {

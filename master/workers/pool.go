@@ -115,16 +115,17 @@ func (p *Pool) Shrink(now time.Time) {
 		p.target = max(p.min, p.target-max(1, p.target/4))
 		p.lastMiss = now
 	}
-	for len(p.idle) > p.max && now.Sub(p.idle[0].idleSince()) >= surplusAfter {
+	for len(p.idle) > p.max && now.Sub(p.idle[0].stateSince()) >= surplusAfter {
 		p.retireOldest(now)
 	}
 	for len(p.idle) > 0 && len(p.idle)+p.starting > p.target &&
-		now.Sub(p.idle[0].idleSince()) >= shrinkAfter && len(p.leaving) < p.max {
+		now.Sub(p.idle[0].stateSince()) >= shrinkAfter && len(p.leaving) < p.max {
 		p.retireOldest(now)
 	}
 }
 
-func (w *Worker) idleSince() time.Time {
+// stateSince returns since when the worker is in its state.
+func (w *Worker) stateSince() time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.since

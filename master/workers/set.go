@@ -15,23 +15,26 @@ import (
 
 // A Set is all workers that are not reaped yet. The loop owns it.
 type Set struct {
-	log       *zap.Logger
-	sink      Sink
-	table     *table
-	reaper    reaper
-	poller    *poller
-	parking   parking
-	linger    *linger.Closer
-	early     earlyCloses
-	hangUps   hangUps
-	leftovers leftovers
-	cells     cells
-	holders   Holders // nil: there are none
-	stops     stops
-	unwatched unwatched
-	started   uint64
-	led       sessions
-	message   [ipc.MaxMessage]byte // where messages are read into
+	log         *zap.Logger
+	sink        Sink
+	table       *table
+	reaper      reaper
+	poller      *poller
+	parking     parking
+	linger      *linger.Closer
+	early       earlyCloses
+	hangUps     hangUps
+	leftovers   leftovers
+	cells       cells
+	holders     Holders     // nil: there are none
+	cellCarrier CellCarrier // nil: there are no cells
+	restored    restored
+	paused      []*StderrReader // by Pause
+	stops       stops
+	unwatched   unwatched
+	started     uint64
+	led         sessions
+	message     [ipc.MaxMessage]byte // where messages are read into
 }
 
 // A Sink is told what becomes of workers, and decides what that means for their

@@ -2,9 +2,10 @@ package workers
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
+	"io"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,10 +29,12 @@ type StderrReader struct {
 	log     *zap.Logger
 	conn    atomic.Pointer[string] // the id of the connection that the worker has
 	pid     atomic.Int64
-	lines   stderr.Lines  // used by run, and by Close after its end
-	tail    stderr.Tail   // the same
 	closing chan struct{} // closed by Close
 	done    chan struct{} // closed when run has ended
+
+	reading sync.Mutex // held by who reads, and by Set.Pause; guards what follows
+	lines   stderr.Lines
+	tail    stderr.Tail
 }
 
 // maxRest is how many bytes are read after the end of a worker. A pipe holds 64 KiB.
@@ -53,29 +56,61 @@ func NewStderrReader(log *zap.Logger) (*StderrReader, *os.File, error) {
 		worker.Close()
 		return nil, nil, fmt.Errorf("create pipe for stderr: %w", err)
 	}
-	r := &StderrReader{file: os.NewFile(uintptr(ends[0]), "stderr of a worker"), log: log, closing: make(chan struct{}), done: make(chan struct{})}
-	return r, worker, nil
+	return newReader(os.NewFile(uintptr(ends[0]), "stderr of a worker"), log), worker, nil
+}
+
+// newReader returns a reader of a pipe.
+func newReader(file *os.File, log *zap.Logger) *StderrReader {
+	return &StderrReader{file: file, log: log, closing: make(chan struct{}), done: make(chan struct{})}
 }
 
 // run reads until all have closed the other end, or until Close.
 func (r *StderrReader) run() {
 	defer close(r.done)
+	raw, err := r.file.SyscallConn()
+	if err != nil {
+		return
+	}
 	buf := make([]byte, 4096)
 	for {
-		n, err := r.file.Read(buf)
-		r.add(buf[:n])
-		switch {
-		case errors.Is(err, unix.EAGAIN):
-			// Go's poller has not taken the pipe on, for a limit of the user or of
-			// memory (epoll(7)): it is read now and then.
+		var got error
+		err := raw.Read(func(fd uintptr) bool {
+			got = r.read(int(fd), buf)
+			return got != unix.EAGAIN
+		})
+		if err != nil {
+			// Closed, or Go's poller has not taken the pipe on, for a limit of the user
+			// or of memory (epoll(7)): it is read now and then.
 			select {
 			case <-time.After(readDelay):
+				err = raw.Control(func(fd uintptr) { got = r.read(int(fd), buf) })
 			case <-r.closing:
 				return
 			}
-		case err != nil:
+		}
+		if err != nil || got != nil && got != unix.EAGAIN {
 			return
 		}
+	}
+}
+
+// read takes in what comes next. It fails with unix.EAGAIN when there is nothing, and
+// with io.EOF at the end.
+func (r *StderrReader) read(fd int, buf []byte) error {
+	r.reading.Lock()
+	defer r.reading.Unlock()
+	for {
+		n, err := unix.Read(fd, buf)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return err
+		case n <= 0:
+			return io.EOF
+		}
+		r.add(buf[:n])
+		return nil
 	}
 }
 
@@ -91,16 +126,7 @@ func (r *StderrReader) Close() {
 	if raw, err := r.file.SyscallConn(); err == nil {
 		_ = raw.Control(func(fd uintptr) {
 			buf := make([]byte, 4096)
-			for left := maxRest; left > 0; {
-				n, err := unix.Read(int(fd), buf)
-				if err == unix.EINTR {
-					continue
-				}
-				if err != nil || n <= 0 {
-					return
-				}
-				r.add(buf[:n])
-				left -= n
+			for left := maxRest; left > 0 && r.read(int(fd), buf) == nil; left -= len(buf) {
 			}
 		})
 	}

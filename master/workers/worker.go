@@ -27,7 +27,8 @@ import (
 type Worker struct {
 	pool    *Pool
 	created time.Time
-	watched bool // its messages are read as they come; otherwise when it is reaped
+	version string // of the master that started it, as ipc.Version
+	watched bool   // its messages are read as they come; otherwise when it is reaped
 	child   *process.Child
 	channel Channel
 	command *process.Command
@@ -69,7 +70,7 @@ type Worker struct {
 
 // NewSpare returns a worker that is to be started ahead of its connection.
 func NewSpare(p *Pool, now time.Time) *Worker {
-	return &Worker{pool: p, created: now, watched: true, since: now}
+	return &Worker{pool: p, created: now, version: ipc.Version, watched: true, since: now}
 }
 
 // NewWorker returns a worker that is to be started for a connection.
@@ -77,6 +78,7 @@ func NewWorker(p *Pool, c *service.Connection) *Worker {
 	return &Worker{
 		pool:    p,
 		created: c.Accepted,
+		version: ipc.Version,
 		watched: p.spec.ConnectionsPerWorker > 1 && !c.NeedsFreshProcess(),
 		state:   Serving,
 		since:   c.Accepted,
@@ -93,8 +95,12 @@ type Starter interface {
 // Start gives the worker its process, and a stderr that leads to the log if the
 // service wants that. When it succeeds, the master's copy of the connection is
 // closed, unless the connection keeps it to its end (copies.go). When it fails,
-// there is no process, and the connection has its copy.
+// there is no process, and the connection has its copy. Nothing is started by a former
+// Spec.
 func (w *Worker) Start(starter Starter) error {
+	if err := w.Spec().CheckCurrent(); err != nil {
+		return err
+	}
 	var (
 		command = w.Spec().SpareCommand()
 		env     = w.Spec().SpareEnvironment()
@@ -150,6 +156,9 @@ func (w *Worker) Spec() *service.Spec { return w.pool.spec }
 
 // Owner returns the service that the worker belongs to.
 func (w *Worker) Owner() *service.Service { return w.pool.spec.Owner() }
+
+// Version returns the version of the master that started the worker.
+func (w *Worker) Version() string { return w.version }
 
 // Pool returns the pool that the worker belongs to, or may come back to.
 func (w *Worker) Pool() *Pool { return w.pool }

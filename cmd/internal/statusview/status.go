@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/preforkd/preforkd/master/control"
 	"github.com/preforkd/preforkd/master/human"
@@ -46,6 +47,9 @@ func MasterLines(s control.Status, width int) []string {
 		"preforkd " + printable(m.Version), printable(m.State),
 		fmt.Sprintf("pid %d", m.PID), "up " + Seconds(m.Uptime),
 	}
+	if m.Generation > 1 {
+		who = append(who, fmt.Sprintf("generation %d", m.Generation))
+	}
 	if m.Config != "" {
 		who = append(who, "config "+printable(m.Config))
 	}
@@ -54,6 +58,7 @@ func MasterLines(s control.Status, width int) []string {
 	if m.NotReloaded != "" {
 		lines = append(lines, Wrap("not reloaded: "+printable(m.NotReloaded), width)...)
 	}
+	lines = append(lines, upgradeLines(s, width)...)
 	lines = append(lines, Flow([]string{
 		fmt.Sprintf("connections: %d live", m.Live),
 		fmt.Sprintf("%d accepted", m.Accepted),
@@ -66,6 +71,26 @@ func MasterLines(s control.Status, width int) []string {
 		"rss " + human.Size(m.RSS),
 		fmt.Sprintf("%d open files", m.OpenFiles),
 	}, ", ", width)...)
+}
+
+// upgradeLines returns lines about the last upgrade, and about one that has failed since.
+func upgradeLines(s control.Status, width int) []string {
+	last, failure := s.Master.Upgrades.Last, s.Master.Upgrades.LastFailure
+	ago := func(at time.Time) string { return human.Duration(max(s.Taken.Sub(at), 0)) + " ago" }
+	var lines []string
+	if last != nil {
+		lines = append(lines, Wrap(fmt.Sprintf("upgraded from %s to %s %s, in %s",
+			printable(last.From), printable(last.To), ago(last.At), Seconds(last.Duration)), width)...)
+	}
+	if failure != nil && (last == nil || failure.At.After(last.At)) {
+		to := ""
+		if failure.To != "" {
+			to = " to " + printable(failure.To)
+		}
+		lines = append(lines, Wrap(fmt.Sprintf("not upgraded%s %s: %s: %s",
+			to, ago(failure.At), printable(failure.Step), printable(failure.Reason)), width)...)
+	}
+	return lines
 }
 
 // ProblemLines returns one or more lines for each reason why the master is degraded.

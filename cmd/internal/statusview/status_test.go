@@ -3,6 +3,7 @@ package statusview
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +25,10 @@ func busy() control.Status {
 	s.Master = control.Master{
 		Version: "1.4.0", PID: 4711, Started: statusTime.Add(-3 * time.Hour), Uptime: 11100, State: "serving",
 		LogLevel: "info", Config: "/etc/preforkd/preforkd.toml", Live: 261,
-		Counts:   control.Counts{Accepted: 129_804, Refused: 1503, Failed: 2, Reaped: 128_038},
+		Counts:     control.Counts{Accepted: 129_804, Refused: 1503, Failed: 2, Reaped: 128_038},
+		Generation: 3, Upgrades: control.Upgrades{Count: 2, Failed: 1,
+			Last:        &control.Upgrade{From: "1.3.9", To: "1.4.0", At: statusTime.Add(-2 * time.Hour), Duration: 0.23},
+			LastFailure: &control.UpgradeFailure{At: statusTime.Add(-time.Minute), Step: "rehearsal", Reason: "the configuration has a key that is gone: \x1b[2Jslots", To: "1.5.0"}},
 		UserTime: 61.2, SysTime: 92.4, RSS: 19_300_000, OpenFiles: 33,
 		Problems: []control.Problem{
 			{Service: "git", Reason: "no worker could be started for 12s: fork/exec /usr/bin/git: no such file or directory"},
@@ -55,7 +59,7 @@ func busy() control.Status {
 			Listeners: []control.Listener{{Local: "[::]:9418", Queue: new(0), Backlog: new(128)}}},
 	}
 	s.Connections = []control.Connection{
-		{ID: "mwpr0gd0-1", Service: "echo", PID: 4720, Peer: "127.0.0.1:41090", Local: "127.0.0.1:7007", State: "serving",
+		{ID: "mwpr0gd0-1", Service: "echo", PID: 4720, Peer: "127.0.0.1:41090", Local: "127.0.0.1:7007", State: "serving", Version: "1.3.9",
 			Age: 11000, CPU: new(0.0021), RSS: new(uint64(4_100_000)), BytesIn: new(uint64(6)), BytesOut: new(uint64(6))},
 		{ID: "mwpr0gd0-7", Service: "echo", PID: 4722, Peer: "unix:uid=1000", Local: "unix:/run/preforkd/echo.sock", State: "serving",
 			Age: 9000, CPU: new(0.0021), RSS: new(uint64(4_200_000))},
@@ -102,6 +106,30 @@ func TestStatus(t *testing.T) {
 		"empty-80": {empty(), 80}, "empty-20": {empty(), 20},
 	} {
 		goldentest.Compare(t, name, render(t, test.status, test.width))
+	}
+}
+
+// A failure is told of until an upgrade has succeeded, also where its version is unknown.
+func TestUpgradeLines(t *testing.T) {
+	last := &control.Upgrade{From: "1", To: "2", At: statusTime.Add(-time.Hour), Duration: 0.5}
+	failure := func(age time.Duration) *control.UpgradeFailure {
+		return &control.UpgradeFailure{At: statusTime.Add(-age), Step: "binary", Reason: "no such file"}
+	}
+	const upgraded, failed = "upgraded from 1 to 2 1h00m ago, in 500ms", "not upgraded 1m00s ago: binary: no such file"
+	for _, c := range []struct {
+		upgrades control.Upgrades
+		want     []string
+	}{
+		{control.Upgrades{}, nil},
+		{control.Upgrades{Last: last}, []string{upgraded}},
+		{control.Upgrades{LastFailure: failure(time.Minute)}, []string{failed}},
+		{control.Upgrades{Last: last, LastFailure: failure(time.Minute)}, []string{upgraded, failed}},
+		{control.Upgrades{Last: last, LastFailure: failure(2 * time.Hour)}, []string{upgraded}},
+	} {
+		s := control.Status{Taken: statusTime, Master: control.Master{Upgrades: c.upgrades}}
+		if got := upgradeLines(s, 0); !slices.Equal(got, c.want) {
+			t.Errorf("%q, want %q", got, c.want)
+		}
 	}
 }
 

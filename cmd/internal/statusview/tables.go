@@ -72,6 +72,7 @@ func ConnectionTable(connections []control.Connection, cpu func(control.Connecti
 		{Head: "IN", Right: true, Drop: 5},
 		{Head: "OUT", Right: true, Drop: 5},
 		{Head: "VIA", Min: 15, Drop: 7},
+		{Head: "VERSION", Min: 7, Drop: 4},
 	}}
 	if cpu == nil {
 		cpu = func(c control.Connection) string { return optional(c.CPU, Seconds) }
@@ -81,7 +82,7 @@ func ConnectionTable(connections []control.Connection, cpu func(control.Connecti
 			printable(c.ID), strconv.Itoa(c.PID), printable(c.Service), printable(c.Peer),
 			Seconds(c.Age), printable(c.State), cpu(c),
 			optional(c.RSS, human.Size), optional(c.BytesIn, human.Size), optional(c.BytesOut, human.Size),
-			printable(c.Via),
+			printable(c.Via), printable(c.Version),
 		})
 	}
 	return t

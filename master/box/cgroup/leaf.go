@@ -16,8 +16,18 @@ type Leaf struct {
 	controllers []string // that it has
 	used        bool     // a process may have been here
 	start       counters // at Begin
-	peak        int      // descriptor of memory.peak inside of service.park, or -1
+	peak        int      // descriptor of memory.peak inside of park, or -1
 	reset       bool     // peak counts since Begin
+	near        bool     // peak is in the table of the process, and not in service.park
+}
+
+// park runs f where the number of peak is valid.
+func (l *Leaf) park(f func()) {
+	if l.near {
+		f()
+	} else {
+		l.service.park(f)
+	}
 }
 
 // Open returns a descriptor for UseCgroupFD of syscall.SysProcAttr, so that a child is
@@ -50,7 +60,7 @@ func (l *Leaf) Begin() (err error) {
 // kernel cannot do that: a write resets what this one descriptor says since Linux 6.12
 // (cgroup-v2.rst).
 func (l *Leaf) resetPeak() (done bool) {
-	l.service.park(func() {
+	l.park(func() {
 		if l.peak < 0 {
 			// The descriptor of the service is not valid here.
 			fd, err := absolute(l.directory.path).openFile("memory.peak", unix.O_RDWR)
@@ -68,7 +78,7 @@ func (l *Leaf) resetPeak() (done bool) {
 	return done
 }
 
-// closePeak must run inside of service.park.
+// closePeak must run inside of park.
 func (l *Leaf) closePeak() {
 	if l.peak >= 0 {
 		unix.Close(l.peak)
@@ -98,7 +108,7 @@ func (l *Leaf) Kill() error { return l.directory.kill() }
 // Close kills what is left and removes the cgroup. After an error Close can be called
 // again.
 func (l *Leaf) Close() error {
-	l.service.park(l.closePeak)
+	l.park(l.closePeak)
 	if err := l.removeFromService(); !errors.Is(err, unix.EBUSY) {
 		return err
 	}

@@ -100,7 +100,7 @@ func (l *Leaf) Result() (Result, error) {
 func (l *Leaf) peakSinceReset() (peak uint64, err error) {
 	buf := make([]byte, 32)
 	var n int
-	l.service.park(func() {
+	l.park(func() {
 		n, err = ignoringEINTR(func() (int, error) { return unix.Pread(l.peak, buf, 0) })
 	})
 	if err != nil {

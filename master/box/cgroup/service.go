@@ -28,6 +28,9 @@ type Service struct {
 	fd          int        // descriptor of the directory, from which leaves are found
 	made        int        // number of the newest leaf
 	closed      bool
+	// used are the leaves that RestoreLeaf and Leaf have made, until RemoveUnclaimed; nil
+	// afterwards, and for a Service that was not restored.
+	used map[string]bool
 }
 
 // Service makes the cgroup of a service with limits for all its connections together.
@@ -111,18 +114,11 @@ func (s *Service) Leaf(l Limits) (*Leaf, error) {
 	if err := s.refresh(); err != nil {
 		return nil, err
 	}
-	s.made++
-	name := "leaf-" + strconv.Itoa(s.made)
-	leaf := &Leaf{
-		service:     s,
-		directory:   directory{at: s.fd, name: name, path: s.directory.path + "/" + name},
-		controllers: s.controllers,
-		peak:        -1,
-	}
-	if err := leaf.directory.make(); err != nil {
+	leaf, err := s.make()
+	if err != nil {
 		return nil, err
 	}
-	err := l.apply(leaf.directory, s.controllers, false)
+	err = l.apply(leaf.directory, s.controllers, false)
 	if err == nil && slices.Contains(s.controllers, "memory") {
 		// When memory runs out the whole connection ends, and not the one process that
 		// the kernel picks.
@@ -132,6 +128,38 @@ func (s *Service) Leaf(l Limits) (*Leaf, error) {
 		return nil, errors.Join(err, leaf.directory.removeOne())
 	}
 	return leaf, nil
+}
+
+// leafPrefix begins the names of leaves. A number follows.
+const leafPrefix = "leaf-"
+
+func (s *Service) leaf(name string, controllers []string) *Leaf {
+	return &Leaf{
+		service:     s,
+		directory:   directory{at: s.fd, name: name, path: s.directory.path + "/" + name},
+		controllers: controllers,
+		peak:        -1,
+	}
+}
+
+// make makes the directory of a leaf. The caller holds s.mu.
+func (s *Service) make() (*Leaf, error) {
+	for {
+		s.made++
+		leaf := s.leaf(leafPrefix+strconv.Itoa(s.made), s.controllers)
+		err := leaf.directory.make()
+		// A master that took over and has failed may have made some.
+		if isErrno(err, unix.EEXIST) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if s.used != nil {
+			s.used[leaf.directory.name] = true
+		}
+		return leaf, nil
+	}
 }
 
 // Close kills what is left of the connections of the service, and removes its cgroup with

@@ -44,15 +44,27 @@ func (o *Observer) kill(l *listener, n *notification) error {
 		unix.Close(pidfd)
 		return err
 	}
-	o.condemned[pidfd] = time.AfterFunc(graceToEnd, func() { o.finish(pidfd) })
+	o.condemned[pidfd] = o.condemn(pidfd, time.Now().Add(graceToEnd))
 	return nil
+}
+
+// A condemned is a process that is to end by SIGSYS, with what kills it otherwise.
+type condemned struct {
+	until time.Time
+	timer *time.Timer // nil until the Observer is resumed first
+}
+
+func (o *Observer) condemn(pidfd int, until time.Time) condemned {
+	return condemned{until, time.AfterFunc(time.Until(until), func() { o.finish(pidfd) })}
 }
 
 // finish kills a process whose time is over, unless it has ended.
 func (o *Observer) finish(pidfd int) {
+	o.turn.Lock()
+	defer o.turn.Unlock()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.condemned[pidfd] == nil {
+	if _, there := o.condemned[pidfd]; !there {
 		return // Close has been here
 	}
 	delete(o.condemned, pidfd)

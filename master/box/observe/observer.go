@@ -3,7 +3,6 @@ package observe
 import (
 	"slices"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -19,15 +18,19 @@ type Observer struct {
 	arrivals int    // a descriptor that tells of listeners
 	arrived  func() // has them accepted
 
+	// turn is held while something is done for processes, and while the Observer stands
+	// still. It is taken before mu.
+	turn sync.Mutex
+
 	mu        sync.Mutex // guards what follows
 	closed    bool
+	paused    bool
+	watched   bool // the epoll set has the descriptors
 	subjects  map[uint32]*Subject
 	next      uint32            // the number of the next Subject
 	listeners map[int]*listener // by their descriptors
 	processes map[int]*told     // by their pids, until Take
-	// condemned are pidfds of processes that are to end by SIGSYS, with what kills them
-	// otherwise.
-	condemned map[int]*time.Timer
+	condemned map[int]condemned // by pidfds
 }
 
 // maxProcesses bounds the processes that have ended and that nobody has asked for.
@@ -36,18 +39,29 @@ const maxProcesses = 4096
 // New returns an Observer. While the descriptor arrivals, which stays the caller's, can
 // be read, it calls arrived, which reads it and calls Accept. The caller must call Close.
 func New(arrivals int, arrived func()) (*Observer, error) {
+	o, err := NewPaused(arrivals, arrived)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.Resume(); err != nil {
+		o.Close()
+		return nil, err
+	}
+	return o, nil
+}
+
+// NewPaused is New for an Observer that stands still, and touches no descriptor, until
+// Resume.
+func NewPaused(arrivals int, arrived func()) (*Observer, error) {
 	set, err := epoll.New()
 	if err != nil {
 		return nil, err
 	}
 	o := &Observer{
-		epoll: set, done: make(chan struct{}), arrivals: arrivals, arrived: arrived,
-		subjects: map[uint32]*Subject{}, listeners: map[int]*listener{}, processes: map[int]*told{}, condemned: map[int]*time.Timer{},
+		epoll: set, done: make(chan struct{}), arrivals: arrivals, arrived: arrived, paused: true,
+		subjects: map[uint32]*Subject{}, listeners: map[int]*listener{}, processes: map[int]*told{}, condemned: map[int]condemned{},
 	}
-	if err := o.watch(arrivals); err != nil {
-		o.epoll.Close()
-		return nil, err
-	}
+	o.turn.Lock()
 	go o.run()
 	return o, nil
 }
@@ -56,16 +70,23 @@ func New(arrivals int, arrived func()) (*Observer, error) {
 func (o *Observer) Close() {
 	o.mu.Lock()
 	o.closed = true
+	paused := o.paused
+	o.paused = false
 	o.mu.Unlock()
 	o.epoll.Close()
+	if paused {
+		o.turn.Unlock()
+	}
 	<-o.done
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for fd := range o.listeners {
 		unix.Close(fd)
 	}
-	for pidfd, timer := range o.condemned {
-		timer.Stop()
+	for pidfd, c := range o.condemned {
+		if c.timer != nil {
+			c.timer.Stop()
+		}
 		_ = unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0)
 		unix.Close(pidfd)
 	}
@@ -131,6 +152,7 @@ func (o *Observer) run() {
 		if err != nil {
 			return // closed
 		}
+		o.turn.Lock()
 		for _, e := range events[:n] {
 			if int(e.Fd) == o.arrivals {
 				o.arrived()
@@ -138,6 +160,7 @@ func (o *Observer) run() {
 			}
 			o.serve(int(e.Fd), e.Events)
 		}
+		o.turn.Unlock()
 	}
 }
 

@@ -86,7 +86,10 @@ func RefusedBy(name string, arguments [6]uint64) (keys []string) {
 }
 
 // A Judge says what a program answers, as the kernel would.
-type Judge struct{ vm *bpf.VM }
+type Judge struct {
+	program []unix.SockFilter
+	vm      *bpf.VM
+}
 
 // NewJudge returns the Judge of a program that Compile has made.
 func NewJudge(program []unix.SockFilter) (*Judge, error) {
@@ -99,7 +102,7 @@ func NewJudge(program []unix.SockFilter) (*Judge, error) {
 		return nil, fmt.Errorf("the filter of system calls has an instruction that is not known")
 	}
 	vm, err := bpf.NewVM(instructions)
-	return &Judge{vm}, err
+	return &Judge{program, vm}, err
 }
 
 // Action returns the answer to a call: SECCOMP_RET_ALLOW and so on. arch is that of struct

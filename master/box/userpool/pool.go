@@ -34,6 +34,21 @@ func (u *Users) giveBack(uid uint32) {
 	delete(u.lent, uid)
 }
 
+// Claim notes that a process has a uid which the master before this one has lent to it. No
+// pool lends it until Unclaim. It need not be in the range of any pool of today.
+func (u *Users) Claim(uid uint32) error {
+	if err := checkRange(uid, uid); err != nil {
+		return err
+	}
+	if !u.lend(uid) {
+		return fmt.Errorf("the uid %d is lent already", uid)
+	}
+	return nil
+}
+
+// Unclaim takes a uid back that was claimed. No process may have it any more.
+func (u *Users) Unclaim(uid uint32) { u.giveBack(uid) }
+
 // A Pool lends uids. Its methods may be called by several goroutines at once, and
 // take the same time whatever the size of the pool.
 type Pool struct {

@@ -1,0 +1,28 @@
+//go:build !amd64 && !arm64
+
+package signals
+
+import (
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+)
+
+// dispositions are those of signals.
+type dispositions struct{}
+
+// stick does nothing here: another thread may take a signal before a program is executed,
+// and it is lost then.
+func stick() (dispositions, error) { return dispositions{}, nil }
+
+func spread() {}
+
+func unstick(dispositions) {}
+
+func ignore(signals []unix.Signal) {
+	for _, sig := range signals {
+		signal.Ignore(sig)
+	}
+}
+
+func takePending([]unix.Signal) unix.Signal { return 0 }

@@ -1,0 +1,388 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/ipc"
+	"github.com/preforkd/preforkd/master/carry"
+	"github.com/preforkd/preforkd/master/control"
+	"github.com/preforkd/preforkd/master/logging"
+	"github.com/preforkd/preforkd/master/service"
+	"github.com/preforkd/preforkd/master/upgrade"
+	"github.com/preforkd/preforkd/master/upgrade/fault"
+)
+
+// Upgrade implements control.Backend: another program takes over in this process. It
+// returns when it has turned out not to, or with r.Check when it turns out that it could.
+// w is the client that waits, nil if nobody does.
+func (m *Master) Upgrade(ctx context.Context, r control.UpgradeRequest, by control.Peer, w *control.Waiter) (control.Upgraded, error) {
+	return m.upgradeFor(ctx, r, requestedBy(by), w)
+}
+
+// upgradeBySignal is an upgrade that nobody waits for. The log says what becomes of it.
+func (m *Master) upgradeBySignal(sig unix.Signal) {
+	m.loop.background(func() {
+		_, _ = m.upgradeFor(context.Background(), control.UpgradeRequest{}, unix.SignalName(sig), nil)
+	})
+}
+
+func (m *Master) upgradeFor(ctx context.Context, r control.UpgradeRequest, by string, w *control.Waiter) (control.Upgraded, error) {
+	u := &upgrading{master: m, request: r, begun: time.Now(), waiter: w}
+	var err error
+	if asked := m.runOnLoop(ctx, func() { err = m.beginUpgrade(u, by) }); asked != nil || err != nil {
+		return control.Upgraded{}, errors.Join(asked, err)
+	}
+	done, failure := u.run()
+	// Also if the client has gone by now.
+	if err := m.runOnLoop(context.WithoutCancel(ctx), func() { m.endUpgrade(u, failure) }); err != nil {
+		return control.Upgraded{}, err
+	}
+	if failure != nil {
+		return control.Upgraded{}, control.NotUpgraded(string(failure.Step), errors.New(failure.Reason))
+	}
+	return done, nil
+}
+
+// beginUpgrade notes that an upgrade is under way.
+func (m *Master) beginUpgrade(u *upgrading, by string) (err error) {
+	switch {
+	case m.isEnding():
+		err = control.Errorf(control.Conflict, "not upgraded: preforkd is stopping")
+	case m.once.enabled:
+		err = control.Errorf(control.Conflict, "not upgraded: preforkd serves a single connection")
+	default:
+		err = m.upgrades.Begin()
+	}
+	if err != nil {
+		m.log.Warn(logging.EventNotUpgraded, logging.Reason(err.Error()))
+		return err
+	}
+	u.path, u.record = m.upgrades.Binary(u.request.Binary), *m.upgrades
+	fields := []zap.Field{zap.String("from", ipc.Version), zap.String("binary", u.path), logging.Reason(by)}
+	if u.request.Check {
+		fields = append(fields, zap.Bool("check", true))
+	}
+	m.log.Info(logging.EventUpgrading, fields...)
+	return nil
+}
+
+// endUpgrade notes that this program goes on.
+func (m *Master) endUpgrade(u *upgrading, failure *upgrade.Failure) {
+	m.upgrades.End()
+	if failure != nil && !u.request.Check {
+		m.noteUpgradeFailure(failure, u.version)
+	} else if failure != nil {
+		m.log.Info(logging.EventNotUpgraded, zap.String("step", string(failure.Step)), logging.Reason(failure.Reason), zap.Bool("check", true))
+	}
+}
+
+func (m *Master) noteUpgradeFailure(f *upgrade.Failure, to string) {
+	m.upgrades.Failed(f, to, time.Now())
+	m.log.Error(logging.EventNotUpgraded, zap.String("step", string(f.Step)), logging.Reason(f.Reason))
+	m.notify.Ready()
+	m.notifyStatus()
+}
+
+// An upgrading is an upgrade under way, from the side of the program that is to be
+// replaced. Its methods run off the loop.
+type upgrading struct {
+	master  *Master
+	request control.UpgradeRequest
+	begun   time.Time
+	path    string         // of the program
+	record  upgrade.Record // as it is when the upgrade begins
+	waiter  *control.Waiter
+	version string // of the program, when it has said so
+	workers int    // how many would go over, as of the rehearsal
+	dropped []string
+}
+
+// run goes through the steps. It returns when one has failed, or with Check after the
+// rehearsal.
+func (u *upgrading) run() (control.Upgraded, *upgrade.Failure) {
+	binary, err := upgrade.OpenBinary(u.path)
+	if err != nil {
+		return u.failed(upgrade.StepBinary, err)
+	}
+	defer binary.Close()
+	format, answer, step, err := u.rehearse(binary)
+	if err != nil {
+		return u.failed(step, err)
+	}
+	if answer.Error != "" {
+		return u.failed(upgrade.StepRehearsal, fmt.Errorf("%s: %s", answer.Step, answer.Error))
+	}
+	if u.request.Check {
+		return control.Upgraded{
+			From: ipc.Version, To: u.version, Generation: u.record.Generation() + 1, Check: true,
+			Workers: u.workers, Dropped: u.dropped,
+		}, nil
+	}
+	step, err = u.exec(binary, format)
+	return u.failed(step, err)
+}
+
+func (u *upgrading) failed(step upgrade.Step, err error) (control.Upgraded, *upgrade.Failure) {
+	return control.Upgraded{}, &upgrade.Failure{Step: step, Reason: upgrade.OneLine(err.Error())}
+}
+
+// rehearse has the program rehearse on a copy of the state.
+func (u *upgrading) rehearse(binary *os.File) (format int, a upgrade.Answer, step upgrade.Step, err error) {
+	r, err := upgrade.Rehearse(binary, u.path)
+	if err != nil {
+		return 0, a, upgrade.StepRehearsal, err
+	}
+	defer r.End()
+	u.version = r.Version
+	if format, err = r.Format(); err != nil {
+		return 0, a, upgrade.StepRehearsal, err
+	}
+	h := u.header(format, time.Now())
+	var s *upgrade.State
+	if err := u.onLoop(func() (err error) {
+		if s, err = u.master.describe(); err == nil {
+			u.workers, u.dropped = len(s.Workers.Workers), s.Master.Dropped
+		}
+		return err
+	}); err != nil {
+		return 0, a, upgrade.StepExport, err
+	}
+	data, err := upgrade.Encode(&h, s)
+	if err != nil {
+		return 0, a, upgrade.StepExport, err
+	}
+	a, err = r.Run(data)
+	return format, a, upgrade.StepRehearsal, err
+}
+
+// exec executes the program. It returns only on failure.
+func (u *upgrading) exec(binary *os.File, format int) (step upgrade.Step, err error) {
+	step = upgrade.StepExport
+	err = u.onLoop(func() error {
+		step, err = u.master.handOver(u, binary, format)
+		return err
+	})
+	return step, err
+}
+
+func (u *upgrading) header(format int, paused time.Time) upgrade.Header {
+	h := u.record.Header(u.request.Config, u.begun, paused)
+	h.Format, h.To = format, u.version
+	return h
+}
+
+// onLoop runs f on the loop, when no reload is under way, and returns its error.
+func (u *upgrading) onLoop(f func() error) error {
+	deadline := time.Now().Add(upgrade.Timeout)
+	for {
+		busy := false
+		var err error
+		asked := u.master.runOnLoop(context.Background(), func() {
+			switch {
+			case u.master.isEnding():
+				err = errors.New("preforkd is stopping")
+			case u.master.reloads.UnderWay():
+				busy = true
+			default:
+				err = f()
+			}
+		})
+		switch {
+		case asked != nil:
+			return asked
+		case !busy:
+			return err
+		case time.Now().After(deadline):
+			return errors.New("a reload does not come to an end")
+		}
+		time.Sleep(reloadPause)
+	}
+}
+
+// reloadPause is how often it is looked whether a reload is over.
+const reloadPause = 10 * time.Millisecond
+
+// describe returns the state of the master, which stands still meanwhile and then goes on.
+func (m *Master) describe() (s *upgrade.State, err error) {
+	err = m.whileStanding(func() error {
+		s, err = m.export(carry.NewDescriptors(), carry.None)
+		return err
+	})
+	return s, err
+}
+
+// whileStanding runs f while the master stands still.
+func (m *Master) whileStanding(f func() error) error {
+	if err := m.pause(); err != nil {
+		return err
+	}
+	defer m.resume(len(m.standing()))
+	defer m.endExport()
+	return f()
+}
+
+// handOver executes the program that takes over. It returns only on failure, and then the
+// master goes on.
+func (m *Master) handOver(u *upgrading, binary *os.File, format int) (step upgrade.Step, err error) {
+	h := u.header(format, time.Now())
+	m.notify.Upgrading()
+	step = upgrade.StepExport
+	err = m.whileStanding(func() error {
+		d := carry.NewDescriptors()
+		waiter, err := u.detachWaiter(d)
+		if err != nil {
+			return err
+		}
+		if err := fault.At(string(upgrade.StepExport)); err != nil {
+			return err
+		}
+		s, err := m.export(d, waiter)
+		if err != nil {
+			return err
+		}
+		if err := m.log.Flush(pauseTimeout); err != nil {
+			return err
+		}
+		step = upgrade.StepExec
+		if err := fault.At(string(upgrade.StepExec)); err != nil {
+			return err
+		}
+		return upgrade.Execute(binary, h, s, d, m.loop.signals)
+	})
+	return step, err
+}
+
+// detachWaiter has the connection of the client that waits go over.
+func (u *upgrading) detachWaiter(d *carry.Descriptors) (carry.FD, error) {
+	if u.waiter == nil {
+		return carry.None, nil
+	}
+	fd, err := u.waiter.Detach()
+	return d.Keep(fd), err
+}
+
+// pauseTimeout is how long one room may take to stand still.
+const pauseTimeout = 2 * time.Second
+
+// pause has everything stand still that the master does: afterwards nothing is accepted,
+// spawned, read or reaped, until resume. On error nothing stands still.
+func (m *Master) pause() error {
+	for i, room := range m.standing() {
+		if err := room.pause(); err != nil {
+			m.resume(i)
+			return err
+		}
+	}
+	return nil
+}
+
+// resume has the first n of the rooms go on that stand still: after a pause, or after
+// takeOver has restored them. Those that others need come first.
+func (m *Master) resume(n int) {
+	rooms := m.standing()
+	for i := n - 1; i >= 0; i-- {
+		rooms[i].resume()
+	}
+}
+
+// A standing is a room that can stand still.
+type standing struct {
+	pause  func() error
+	resume func()
+}
+
+// standing returns the rooms that stand still for an upgrade, in the order of a
+// connection's walk: nobody passes on anything to one that stands still.
+func (m *Master) standing() []standing {
+	within := func(pause func(deadline time.Time) error) func() error {
+		return func() error { return pause(time.Now().Add(pauseTimeout)) }
+	}
+	return []standing{
+		{m.admin.Pause, m.admin.Resume},
+		{within(m.acceptor.PauseAll), m.acceptor.ResumeAll},
+		{m.pauseStarts, m.dispatcher.Resume},
+		{within(m.services.boxes.Pause), m.services.boxes.Resume},
+		{m.workers.Pause, m.workers.Resume},
+		{func() error { m.services.stderr.Pause(); return nil }, m.services.stderr.Resume},
+	}
+}
+
+// pauseStarts has nothing be started any more, and waits for what is being started.
+func (m *Master) pauseStarts() error {
+	m.dispatcher.PauseFilling()
+	timeout := time.NewTimer(pauseTimeout)
+	defer timeout.Stop()
+	for m.takeOutcomes(); m.dispatcher.InFlight() > 0; m.takeOutcomes() {
+		select {
+		case <-m.dispatcher.Wake():
+		case <-timeout.C:
+			n := m.dispatcher.InFlight()
+			m.dispatcher.Resume()
+			return fmt.Errorf("%d starts of programs do not come to an end", n)
+		}
+	}
+	return nil
+}
+
+// export returns the state of a master that stands still. d gets the descriptors that go
+// over. The caller calls endExport if no other program takes over.
+func (m *Master) export(d *carry.Descriptors, waiter carry.FD) (s *upgrade.State, err error) {
+	var specs service.SpecRecorder
+	s = &upgrade.State{
+		Upgrades: m.upgrades.Upgrades,
+		IDs:      m.acceptor.IDs().Export(),
+		Binaries: m.services.binaries.Export(d),
+		Reloads:  m.reloads.Export(),
+		Systemd:  m.notify.Export(d),
+		Log:      m.log.Export(d),
+		Master: upgrade.MasterState{
+			Started: m.origin.started, SocketsPassed: m.origin.socketsPassed, Waiter: waiter,
+			Generation: m.services.generation, InForce: len(m.services.inForce), Retired: m.services.retired, Dropped: m.dropped(),
+		},
+	}
+	for _, svc := range append(slices.Clone(m.services.inForce), m.services.unused()...) {
+		s.Services = append(s.Services, svc.Export(&specs))
+	}
+	if s.Sockets, err = m.endpoints.Export(d); err != nil {
+		return nil, err
+	}
+	if s.Admin, err = m.admin.Export(d); err != nil {
+		return nil, err
+	}
+	if s.Accept, err = m.acceptor.Export(d, &specs); err != nil {
+		return nil, err
+	}
+	if s.Dispatch, err = m.dispatcher.Export(&specs); err != nil {
+		return nil, err
+	}
+	if s.Boxes, err = m.services.boxes.Export(d); err != nil {
+		return nil, err
+	}
+	if s.Workers, err = m.workers.Export(d, &specs); err != nil {
+		return nil, err
+	}
+	if s.Stderr, err = m.services.stderr.Export(d); err != nil {
+		return nil, err
+	}
+	s.Specs = specs.States
+	return s, nil
+}
+
+// dropped returns what is there, is not handed over, and somebody would miss.
+func (m *Master) dropped() (dropped []string) {
+	if n := len(m.services.learning); n > 0 {
+		dropped = append(dropped, upgrade.Observations.Of(n))
+	}
+	return dropped
+}
+
+// endExport undoes what an export holds for a program that does not take over.
+func (m *Master) endExport() { m.endpoints.DropCopies() }

@@ -1,0 +1,176 @@
+package upgrade
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/preforkd/preforkd/master/carry"
+	"github.com/preforkd/preforkd/master/signals"
+	"github.com/preforkd/preforkd/master/upgrade/fault"
+)
+
+// The environment of a program that is executed by an upgrade.
+const (
+	envState = "PREFORKD_UPGRADE" // the number of the memfd
+	// envFailed says to the old program why it is executed again: STEP: REASON.
+	envFailed = "PREFORKD_UPGRADE_FAILED"
+)
+
+// A Takeover is an upgrade as the program sees it that takes over. Until it is over,
+// GoBack executes the program before it again.
+type Takeover struct {
+	Header Header
+	State  *State
+	// Descriptors are those that went over.
+	Descriptors *carry.Descriptors
+	// Failure is why another program has not taken over, if this is the one that was gone
+	// back to.
+	Failure *Failure
+
+	memfd   int
+	signals *signals.Queue
+
+	mu    sync.Mutex // guards what follows, and is held while the program before is executed
+	step  Step
+	over  bool
+	timer *time.Timer
+}
+
+// A Failure is why an upgrade has failed.
+type Failure struct {
+	Step   Step
+	Reason string
+}
+
+func (f *Failure) Error() string { return string(f.Step) + ": " + f.Reason }
+
+// Executed reports whether an upgrade has executed this program. Then the caller calls
+// Begin.
+func Executed() bool {
+	_, found := os.LookupEnv(envState)
+	return found
+}
+
+// Begin returns the upgrade by which this program was executed, and unsets the environment
+// variables about it. It comes before anything is opened, but for the signals. If the
+// State cannot be read, the program before is executed again.
+func Begin(caught *signals.Queue) (*Takeover, error) {
+	text := os.Getenv(envState)
+	failed := os.Getenv(envFailed)
+	os.Unsetenv(envState)
+	os.Unsetenv(envFailed)
+	memfd, err := strconv.Atoi(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s=%q: must be the number of a descriptor", envState, text)
+	}
+	data, err := readSealed(memfd)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", envState, err)
+	}
+	t := &Takeover{memfd: memfd, signals: caught, step: StepLoad}
+	if failed != "" {
+		step, reason, _ := strings.Cut(failed, ": ")
+		t.Failure = &Failure{Step(step), reason}
+	}
+	// The header first: it says how to go back.
+	if t.Header, _, err = split(data); err != nil {
+		return nil, fmt.Errorf("%s: %w", envState, err)
+	}
+	t.timer = time.AfterFunc(Timeout, func() {
+		t.goBack(fmt.Sprintf("it did not serve within %v", Timeout))
+	})
+	if t.Descriptors, err = carry.Inherited(append(t.Header.Descriptors, memfd)); err != nil {
+		return nil, t.GoBack(err)
+	}
+	if err := fault.At(string(StepLoad)); err != nil {
+		return nil, t.GoBack(err)
+	}
+	if _, t.State, err = Decode(data); err != nil {
+		return nil, t.GoBack(err)
+	}
+	return t, nil
+}
+
+// Generation returns the number of the program that takes over.
+func (t *Takeover) Generation() int {
+	if t.Failure != nil {
+		return t.Header.Generation
+	}
+	return t.Header.Generation + 1
+}
+
+// At notes which step comes now. The error is one that a test wants.
+func (t *Takeover) At(s Step) error {
+	t.mu.Lock()
+	t.step = s
+	t.mu.Unlock()
+	if t.Failure != nil {
+		return nil // of the way back nothing is to fail
+	}
+	return fault.At(string(s))
+}
+
+// GoBack executes the program before this one, because of an error. It returns only if
+// that fails, or if there is none because this program is the one before; then the
+// process cannot go on.
+func (t *Takeover) GoBack(err error) error {
+	return errors.Join(err, t.goBack(err.Error()))
+}
+
+// Recover goes back after a panic. It is to be deferred by the goroutine that takes over.
+func (t *Takeover) Recover() {
+	if p := recover(); p != nil {
+		stack := debug.Stack()
+		err := t.goBack(fmt.Sprintf("panic: %v", p))
+		fmt.Fprintf(os.Stderr, "preforkd: %v\n%s", err, stack)
+		panic(p)
+	}
+}
+
+func (t *Takeover) goBack(reason string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.over:
+		return nil
+	case t.Failure != nil:
+		return fmt.Errorf("the way back has failed, too, at %s, after %w", t.step, t.Failure)
+	}
+	old := os.NewFile(uintptr(t.Header.Old), "program before")
+	err := (&execution{
+		program:     old,
+		descriptors: t.Descriptors,
+		memfd:       t.memfd,
+		failure:     &Failure{t.step, OneLine(reason)},
+	}).run()
+	return fmt.Errorf("the way back has failed: %w", err)
+}
+
+// OneLine returns a text without what an environment variable or a line cannot have.
+func OneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' {
+			return ' '
+		}
+		return r
+	}, text)
+}
+
+// End ends the way back, because the program serves. It closes what nobody has taken, and
+// returns what somebody should have.
+func (t *Takeover) End() (untaken []int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.over = true
+	t.timer.Stop()
+	return slices.DeleteFunc(t.Descriptors.CloseUntaken(), func(fd int) bool {
+		return fd == t.memfd || fd == int(t.Header.Old)
+	})
+}
