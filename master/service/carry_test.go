@@ -3,6 +3,7 @@ package service_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -119,12 +120,23 @@ no-new-privileges = true
 `
 
 func TestServiceThatMeansTheSameStays(t *testing.T) {
+	t.Run("in the same words", func(t *testing.T) { testSame(t, func(section string) string { return section }) })
+	// Another version may have more keys, or print them in another way.
+	t.Run("in other words", func(t *testing.T) {
+		testSame(t, func(section string) string { return strings.Replace(section, "\n", "\n# Another version.\n", 1) })
+	})
+}
+
+func testSame(t *testing.T, words func(section string) string) {
 	specs, services := install(t, everything)
 	var r service.SpecRecorder
 	for i, spec := range specs {
 		if n := r.Number(spec); n != i || r.Number(spec) != i {
 			t.Errorf("configuration %d has number %d", i, n)
 		}
+	}
+	for i := range r.States {
+		r.States[i].Section = words(r.States[i].Section)
 	}
 	compiled := servicetest.Specs(t, everything)
 	again, restored := handOver(t, services, &r, compiled)
@@ -437,4 +449,38 @@ func TestCarriedIDsGoOn(t *testing.T) {
 			t.Errorf("ids may begin with %q", prefix)
 		}
 	}
+}
+
+// Thousands of services are recorded before anything pauses, and made again while
+// everything does.
+func BenchmarkCarrySpecs(b *testing.B) {
+	const services = 1000
+	var text strings.Builder
+	for i := range services {
+		handler := []string{"program = ['/bin/cat']", "handler = 'echo'"}[i%2]
+		fmt.Fprintf(&text, "[service.s%d]\nlisten = ['unix:@preforkd-test-%d']\n%s\n\n", i, i, handler)
+	}
+	_, made := install(b, text.String())
+	compiled := servicetest.Specs(b, text.String())
+	record := func() (r service.SpecRecorder) {
+		for _, s := range made {
+			r.Number(s.Spec())
+		}
+		return r
+	}
+	b.Run("record", func(b *testing.B) {
+		for b.Loop() {
+			record()
+		}
+		b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/services, "µs/service")
+	})
+	r := record()
+	b.Run("restore", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := service.RestoreSpecs(r.States, compiled); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/services, "µs/service")
+	})
 }
