@@ -48,7 +48,7 @@ func (st *stage) next(keys, version string) (*stage, *SetState) {
 
 	next := newStage(st.t, keys)
 	compiled := servicetest.Specs(st.t, "[service.test]\nlisten = ['unix:@preforkd-test']\n"+keys)[0]
-	restored, err := service.RestoreSpecs(specs.States, []*service.Spec{compiled})
+	restored, err := service.RestoreSpecs(specs.States(), []*service.Spec{compiled})
 	if err != nil {
 		st.t.Fatal(err)
 	}
