@@ -142,6 +142,7 @@ func (m *Master) restoreConnections(s *upgrade.State, d *carry.Descriptors, spec
 	if err := m.endpoints.Restore(&s.Sockets, d, specOf); err != nil {
 		return err
 	}
+	m.dispatcher.PauseFilling() // as the others are when they are restored
 	for _, svc := range m.services.inForce {
 		if spec := svc.Spec(); spec.CheckCurrent() == nil && !svc.Draining() {
 			m.dispatcher.Open(spec)
@@ -157,7 +158,7 @@ func (m *Master) restoreConnections(s *upgrade.State, d *carry.Descriptors, spec
 	if err := m.workers.Restore(s.Workers, d, specs, options); err != nil {
 		return err
 	}
-	if err := m.acceptor.Restore(&s.Accept, d, specs); err != nil {
+	if err := m.acceptor.Restore(&s.Accept, d, specs, func(name string) *service.Service { return m.services.byName[name] }); err != nil {
 		return err
 	}
 	for i := range s.Services {
@@ -179,15 +180,17 @@ func (m *Master) beginAgain() error {
 		return err
 	}
 	m.notify.Ready()
-	if err := m.notify.Flush(upgrade.Timeout); err != nil {
-		return err
-	}
 	for _, fd := range t.End() {
 		m.log.Warn("descriptor without an owner", zap.Int("fd", fd))
 	}
 	// From here on this program serves.
 	now := time.Now()
 	m.upgrades.former.Close()
+	for _, l := range append(m.endpoints.All(), m.endpoints.Replaced()...) {
+		if !slices.Contains(m.upgrades.change.opened, l) {
+			m.acceptor.Continue(l)
+		}
+	}
 	m.resume(len(m.standing()))
 	change := m.upgrades.change
 	for _, svc := range m.services.inForce {

@@ -65,7 +65,7 @@ func (m *Master) beginUpgrade(u *upgrading, by string) (err error) {
 		m.log.Warn(logging.EventNotUpgraded, logging.Reason(err.Error()))
 		return err
 	}
-	u.path, u.record = m.upgrades.Binary(u.request.Binary), *m.upgrades
+	u.path, u.record = m.upgrades.Binary(u.request.Binary), *m.upgrades.Record
 	fields := []zap.Field{zap.String("from", ipc.Version), zap.String("binary", u.path), logging.Reason(by)}
 	if u.request.Check {
 		fields = append(fields, zap.Bool("check", true))
@@ -233,8 +233,10 @@ func (m *Master) whileStanding(f func() error) error {
 // master goes on.
 func (m *Master) handOver(u *upgrading, binary *os.File, format int) (step upgrade.Step, err error) {
 	h := u.header(format, time.Now())
-	m.notify.Upgrading()
 	step = upgrade.StepExport
+	if err := m.notify.Upgrading(); err != nil {
+		return step, err
+	}
 	err = m.whileStanding(func() error {
 		d := carry.NewDescriptors()
 		waiter, err := u.detachWaiter(d)
@@ -246,9 +248,6 @@ func (m *Master) handOver(u *upgrading, binary *os.File, format int) (step upgra
 		}
 		s, err := m.export(d, waiter)
 		if err != nil {
-			return err
-		}
-		if err := m.log.Flush(pauseTimeout); err != nil {
 			return err
 		}
 		step = upgrade.StepExec
@@ -302,16 +301,14 @@ type standing struct {
 // standing returns the rooms that stand still for an upgrade, in the order of a
 // connection's walk: nobody passes on anything to one that stands still.
 func (m *Master) standing() []standing {
-	within := func(pause func(deadline time.Time) error) func() error {
-		return func() error { return pause(time.Now().Add(pauseTimeout)) }
-	}
 	return []standing{
 		{m.admin.Pause, m.admin.Resume},
-		{within(m.acceptor.PauseAll), m.acceptor.ResumeAll},
+		{func() error { return m.acceptor.Pause(pauseTimeout) }, m.acceptor.Proceed},
 		{m.pauseStarts, m.dispatcher.Resume},
-		{within(m.services.boxes.Pause), m.services.boxes.Resume},
+		{func() error { return m.services.boxes.Pause(time.Now().Add(pauseTimeout)) }, m.services.boxes.Resume},
 		{m.workers.Pause, m.workers.Resume},
 		{func() error { m.services.stderr.Pause(); return nil }, m.services.stderr.Resume},
+		{func() error { return m.log.Pause(pauseTimeout) }, m.log.Resume},
 	}
 }
 
@@ -338,11 +335,10 @@ func (m *Master) export(d *carry.Descriptors, waiter carry.FD) (s *upgrade.State
 	var specs service.SpecRecorder
 	s = &upgrade.State{
 		Upgrades: m.upgrades.Upgrades,
-		IDs:      m.acceptor.IDs().Export(),
+		IDs:      m.origin.ids.Export(),
 		Binaries: m.services.binaries.Export(d),
 		Reloads:  m.reloads.Export(),
-		Systemd:  m.notify.Export(d),
-		Log:      m.log.Export(d),
+		Log:      m.log.Export(),
 		Master: upgrade.MasterState{
 			Started: m.origin.started, SocketsPassed: m.origin.socketsPassed, Waiter: waiter,
 			Generation: m.services.generation, InForce: len(m.services.inForce), Retired: m.services.retired, Dropped: m.dropped(),
@@ -357,15 +353,15 @@ func (m *Master) export(d *carry.Descriptors, waiter carry.FD) (s *upgrade.State
 	if s.Admin, err = m.admin.Export(d); err != nil {
 		return nil, err
 	}
-	if s.Accept, err = m.acceptor.Export(d, &specs); err != nil {
-		return nil, err
-	}
+	s.Accept = m.acceptor.Export(d, &specs)
 	if s.Dispatch, err = m.dispatcher.Export(&specs); err != nil {
 		return nil, err
 	}
-	if s.Boxes, err = m.services.boxes.Export(d); err != nil {
+	boxes, err := m.services.boxes.Export(d)
+	if err != nil {
 		return nil, err
 	}
+	s.Boxes = &boxes
 	if s.Workers, err = m.workers.Export(d, &specs); err != nil {
 		return nil, err
 	}
@@ -378,7 +374,7 @@ func (m *Master) export(d *carry.Descriptors, waiter carry.FD) (s *upgrade.State
 
 // dropped returns what is there, is not handed over, and somebody would miss.
 func (m *Master) dropped() (dropped []string) {
-	if n := len(m.services.learning); n > 0 {
+	if n := m.services.learning.Len(); n > 0 {
 		dropped = append(dropped, upgrade.Observations.Of(n))
 	}
 	return dropped

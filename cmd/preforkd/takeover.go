@@ -33,9 +33,7 @@ func takeOver(flags *configFlags, load func() (config.Config, error), log *logFl
 	if err := process.SetCloexecAll(); err != nil {
 		return goBack(t, err)
 	}
-	if err := master.ReserveThreads(); err != nil {
-		return goBack(t, err)
-	}
+	master.RenewThreads()
 	// Without the right to do so the program before has seen to it.
 	_ = osthread.RelaxMonitor()
 	cfg, err := upgradedConfig(flags, &t.Header, t.State, load)
@@ -49,12 +47,12 @@ func takeOver(flags *configFlags, load func() (config.Config, error), log *logFl
 	if err := t.At(upgrade.StepRestore); err != nil {
 		return goBack(t, err)
 	}
-	logger, err := logging.Restore(options, &t.State.Log, t.Descriptors)
+	logger, err := logging.Restore(options, &t.State.Log)
 	if err != nil {
 		return goBack(t, err)
 	}
 	defer logger.Close(logFlushTimeout)
-	manager, err := systemd.Restore(&t.State.Systemd, t.Descriptors, func(err error) { logger.Warn("service manager", logging.Error(err)) })
+	manager, err := systemd.Connect(func(err error) { logger.Warn("service manager", logging.Error(err)) })
 	if err != nil {
 		return goBack(t, err)
 	}
@@ -74,7 +72,7 @@ func upgradedConfig(flags *configFlags, h *upgrade.Header, s *upgrade.State, loa
 	if h.Config != "" {
 		flags.file = h.Config
 	}
-	flags.socketsPassed = s.SocketsPassed
+	flags.socketsPassed = s.Master.SocketsPassed
 	return load()
 }
 

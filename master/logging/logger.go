@@ -17,27 +17,24 @@ import (
 type Logger struct {
 	*zap.Logger
 	// Level is the lowest level that is written. It may be changed at any time.
-	Level zap.AtomicLevel
-	queue *queue
-	raw   *queue // for Raw; the same as queue, unless that writes to the journal
+	Level  zap.AtomicLevel
+	format Format // not FormatAuto
+	queue  *queue
+	raw    *queue // for Raw; the same as queue, unless that writes to the journal
 }
 
 // New returns a Logger. It duplicates the descriptor of the output and starts a
 // goroutine that writes to it. Close ends both.
 func New(options Options) (*Logger, error) {
-	file := options.Output
-	if file == nil {
-		file = os.Stderr
-	}
+	file := options.file()
 	out, err := openOutput(file)
 	if err != nil {
 		return nil, err
 	}
-	terminal := out.isTerminal()
 	format := options.Format
 	if format == "" || format == FormatAuto {
 		switch {
-		case terminal:
+		case out.isTerminal():
 			format = FormatConsole
 		case file == os.Stderr && inJournal():
 			format = FormatJournal
@@ -45,29 +42,35 @@ func New(options Options) (*Logger, error) {
 			format = FormatJSON
 		}
 	}
+	if format == FormatJournal && !journal.Enabled() {
+		out.Close()
+		return nil, fmt.Errorf("the journal does not listen at %s", journalSocket)
+	}
+	return open(format, options.Level, file, out)
+}
+
+// open makes a Logger of a format that is not FormatAuto. out is the output of file.
+func open(format Format, level zapcore.Level, file *os.File, out *output) (*Logger, error) {
 	var encoder zapcore.Encoder
 	var to io.WriteCloser = out
 	switch format {
 	case FormatConsole:
-		encoder = newConsoleEncoder(useColour(terminal, os.Getenv))
+		encoder = newConsoleEncoder(useColour(out.isTerminal(), os.Getenv))
 	case FormatJournal:
-		if !journal.Enabled() {
-			out.Close()
-			return nil, fmt.Errorf("the journal does not listen at %s", journalSocket)
-		}
 		encoder, to = newJournalEncoder(), newJournalOutput(out)
 	default:
 		encoder = newJSONEncoder()
 	}
-	l := newLogger(zap.NewAtomicLevelAt(options.Level), encoder, newQueue(to, encoder, queueLimit))
+	l := newLogger(zap.NewAtomicLevelAt(level), encoder, newQueue(to, encoder, queueLimit))
+	l.format = format
 	if to != io.WriteCloser(out) {
 		// The journal has the events. Lines that are none go to the file.
-		file, err := openOutput(file)
+		out, err := openOutput(file)
 		if err != nil {
 			_ = l.Close(0)
 			return nil, err
 		}
-		l.raw = newQueue(file, newJSONEncoder(), queueLimit)
+		l.raw = newQueue(out, newJSONEncoder(), queueLimit)
 	}
 	return l, nil
 }
@@ -77,7 +80,7 @@ func newLogger(level zap.AtomicLevel, encoder zapcore.Encoder, q *queue) *Logger
 	c := &core{LevelEnabler: level, encoder: encoder, queue: q}
 	// zap reports its own errors on fd 2, and may block there. That is not
 	// worth a wait, because the queue counts the lines that it loses.
-	return &Logger{zap.New(c, zap.ErrorOutput(zapcore.AddSync(io.Discard))), level, q, q}
+	return &Logger{Logger: zap.New(c, zap.ErrorOutput(zapcore.AddSync(io.Discard))), Level: level, queue: q, raw: q}
 }
 
 // Lost returns how many lines were lost so far, and the time of the last one.

@@ -15,6 +15,14 @@ type Options struct {
 	Output *os.File      // nil is os.Stderr; the caller keeps it
 }
 
+// file returns where to log to, which stays the caller's.
+func (o *Options) file() *os.File {
+	if o.Output == nil {
+		return os.Stderr
+	}
+	return o.Output
+}
+
 // A Format is a way to write events.
 type Format string
 

@@ -33,11 +33,18 @@ type queue struct {
 	wake    chan struct{} // has one value when there is something to do
 	closing chan struct{} // closed when no line should wait for others any more
 	done    chan struct{} // closed when the goroutine has ended
+	written chan struct{} // has one value when the goroutine has written something
+
+	// Of the goroutine, and of nobody else unless it stands still.
+	writer lineWriter
+	failed int64 // lines that the file has refused; all of them come before pending
 
 	mu      sync.Mutex // guards what follows
 	pending []byte     // whole lines that the goroutine has not taken
-	writing int        // bytes that the goroutine is writing
+	busy    bool       // the goroutine is writing
+	writing int        // bytes of pending that it is writing
 	dropped int64      // lines for which there was no room; all of them come after pending
+	paused  bool       // the goroutine takes nothing, unless the queue is closed
 	closed  bool
 	lost    int64 // lines that will never be written: dropped, or refused by the file
 	lostAt  time.Time
@@ -53,6 +60,8 @@ func newQueue(out io.WriteCloser, encoder zapcore.Encoder, limit int) *queue {
 		wake:    make(chan struct{}, 1),
 		closing: make(chan struct{}),
 		done:    make(chan struct{}),
+		written: make(chan struct{}, 1),
+		writer:  lineWriter{out: out},
 	}
 	go q.run()
 	return q
@@ -98,9 +107,12 @@ func (q *queue) lostSoFar() (lines int64, last time.Time) {
 }
 
 // wakeWriter wakes the goroutine. It does not wait.
-func (q *queue) wakeWriter() {
+func (q *queue) wakeWriter() { signal(q.wake) }
+
+// signal puts a value into a channel that has room for one, unless there is one.
+func signal(c chan<- struct{}) {
 	select {
-	case q.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -134,14 +146,17 @@ func (q *queue) run() {
 	defer close(q.done)
 	defer q.out.Close()
 
-	w := lineWriter{out: q.out}
-	var failed int64 // lines that the file has refused; all of them come before pending
+	w := &q.writer
 	var batch []byte
 	for range q.wake {
 		q.waitForBatch()
 		q.mu.Lock()
+		if q.paused && !q.closed {
+			q.mu.Unlock()
+			continue // resume or close wakes it again
+		}
 		batch, q.pending = q.pending, batch[:0]
-		q.writing = len(batch)
+		q.busy, q.writing = true, len(batch)
 		dropped, closed := q.dropped, q.closed
 		q.dropped = 0
 		q.mu.Unlock()
@@ -149,21 +164,22 @@ func (q *queue) run() {
 		// After lost lines, the line that stands for them must be written
 		// first.
 		var refused int64
-		if failed > 0 && w.write(q.lostLine(failed)) > 0 {
+		if q.failed > 0 && w.write(q.lostLine(q.failed)) > 0 {
 			refused = countLines(batch)
-			failed += refused + dropped
+			q.failed += refused + dropped
 		} else {
 			refused = w.write(batch)
-			failed = refused
-			if dropped > 0 && (failed > 0 || w.write(q.lostLine(dropped)) > 0) {
-				failed += dropped
+			q.failed = refused
+			if dropped > 0 && (q.failed > 0 || w.write(q.lostLine(dropped)) > 0) {
+				q.failed += dropped
 			}
 		}
 
 		q.mu.Lock()
-		q.writing = 0
+		q.busy, q.writing = false, 0
 		q.countLost(refused)
 		q.mu.Unlock()
+		signal(q.written)
 		if closed {
 			return
 		}

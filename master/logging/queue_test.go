@@ -134,20 +134,22 @@ func TestCloseIsBounded(t *testing.T) {
 	})
 }
 
-// A step is an event of a queue: a line is added, or a write gets its result.
+// A step is an event of a queue: a line is added, a write gets its result, or another
+// program takes over.
 type step struct {
-	add    bool
-	length int
-	result writeResult
+	add, takeOver bool
+	length        int
+	result        writeResult
 }
 
-// In every order of lines, writes and failures, lines come out whole and in
-// order. Every line is either there or counted as lost.
+// In every order of lines, writes, failures and programs that take over, lines come out
+// whole and in order. Every line is either there or counted as lost.
 func TestEveryLineIsWrittenOrCounted(t *testing.T) {
 	steps := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step {
 		return step{
-			add:    rapid.Bool().Draw(t, "add"),
-			length: rapid.IntRange(0, 60).Draw(t, "length"),
+			add:      rapid.Bool().Draw(t, "add"),
+			takeOver: rapid.IntRange(0, 4).Draw(t, "take over") == 4,
+			length:   rapid.IntRange(0, 60).Draw(t, "length"),
 			result: writeResult{
 				fail:  rapid.Bool().Draw(t, "fail"),
 				taken: rapid.IntRange(0, 200).Draw(t, "taken"),
@@ -167,9 +169,12 @@ func TestEveryLineIsWrittenOrCounted(t *testing.T) {
 // replay runs the steps on a queue and checks what was written.
 func replay(steps []step) error {
 	out := newBlockedFile()
-	q := newQueue(out, newJSONEncoder(), 300)
+	q := newQueue(keptOpen{out}, newJSONEncoder(), 300)
 	added := 0
 	for _, s := range steps {
+		if s.takeOver {
+			q = takeOver(q)
+		}
 		if s.add {
 			q.add(fmt.Appendf(nil, `{"n":%d,"padding":%q}`+"\n", added, strings.Repeat("x", s.length)), false)
 			added++
@@ -186,7 +191,7 @@ func replay(steps []step) error {
 		return err
 	}
 
-	seen := 0
+	seen, missing := 0, 0
 	for line := range strings.Lines(out.String()) {
 		var fields struct {
 			N     *int
@@ -197,6 +202,7 @@ func replay(steps []step) error {
 		}
 		if fields.N == nil {
 			seen += fields.Lines
+			missing += fields.Lines
 			continue
 		}
 		// Lines are missing only where a line says so, and its number is right.
@@ -204,6 +210,9 @@ func replay(steps []step) error {
 			return fmt.Errorf("line %d in the place of line %d in\n%s", *fields.N, seen, out.String())
 		}
 		seen++
+	}
+	if counted, _ := q.lostSoFar(); counted != int64(missing) {
+		return fmt.Errorf("%d lines are counted as lost, and %d are, in\n%s", counted, missing, out.String())
 	}
 	if seen != added {
 		return fmt.Errorf("%d of %d lines written or counted in\n%s", seen, added, out.String())

@@ -30,7 +30,7 @@ type Manager struct {
 	closed bool
 }
 
-// A message is the content of one datagram.
+// A message is the content of one datagram. One without a state is not sent.
 type message struct {
 	state string
 	fds   []int        // owned by the message
@@ -47,7 +47,8 @@ const queueSize = 1024
 const maxBeforeDrop = 16
 
 // Connect returns the manager that NOTIFY_SOCKET names, or nil if there is
-// none. It returns an error if WATCHDOG_USEC is wrong. When a message cannot be
+// none. A program that takes over in the same process connects again, because the
+// environment goes over, and so does the pid that WATCHDOG_PID names. It returns an error if WATCHDOG_USEC is wrong. When a message cannot be
 // sent, the Manager calls report, from any goroutine. It reports only the first
 // of several failures in a row. The caller must call Close.
 func Connect(report func(error)) (*Manager, error) {
@@ -116,6 +117,15 @@ func (m *Manager) Reloading() {
 	// the one after its SIGHUP.
 	m.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
 }
+
+// Upgrading tells that another program takes over in the process of the master, which is
+// a reload for the manager. The caller must call Ready after it, in whichever program
+// goes on. The watchdog begins to wait anew.
+func (m *Manager) Upgrading() {
+	m.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec() + "STATUS=" + statusUpgrading + "\n" + daemon.SdNotifyWatchdog)
+}
+
+const statusUpgrading = "upgrading"
 
 // Stopping tells that the master has started to stop.
 func (m *Manager) Stopping() { m.notify(daemon.SdNotifyStopping) }
@@ -202,6 +212,23 @@ func (m *Manager) Barrier() error {
 	}
 }
 
+// Flush waits until all messages before it are sent: they are in the manager's socket,
+// with their descriptors, and no end of the program takes them back. It is an error if
+// that takes longer than timeout.
+func (m *Manager) Flush(timeout time.Duration) error {
+	if m == nil {
+		return nil
+	}
+	sent := make(chan error, 1)
+	m.enqueue(message{sent: sent})
+	select {
+	case err := <-sent:
+		return err
+	case <-time.After(timeout):
+		return fmt.Errorf("the service manager has not read its messages within %v", timeout)
+	}
+}
+
 // notify queues a message.
 func (m *Manager) notify(state string) {
 	if m != nil {
@@ -268,6 +295,10 @@ func (m *Manager) run() {
 	defer close(m.done)
 	defer unix.Close(m.socket)
 	for msg := range m.queue {
+		if msg.state == "" {
+			msg.end(nil)
+			continue
+		}
 		m.finish(msg, m.send(msg.state, msg.fds))
 	}
 }

@@ -28,6 +28,17 @@ func (n *Notifier) Ready() { n.manager.Ready() }
 // Reloading is Manager.Reloading.
 func (n *Notifier) Reloading() { n.manager.Reloading() }
 
+// flushTimeout is how long Upgrading waits for a manager that does not read.
+const flushTimeout = time.Second
+
+// Upgrading is Manager.Upgrading, and Manager.Flush. On error another program would not
+// know what the manager still has to be told.
+func (n *Notifier) Upgrading() error {
+	n.manager.Upgrading()
+	n.status = statusUpgrading
+	return n.manager.Flush(flushTimeout)
+}
+
 // Stopping is Manager.Stopping.
 func (n *Notifier) Stopping() { n.manager.Stopping() }
 

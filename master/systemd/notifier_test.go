@@ -1,9 +1,13 @@
 package systemd
 
 import (
+	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
 // queued returns the messages that wait for a manager whose goroutine does not run.
@@ -72,5 +76,57 @@ func TestNotifierWithoutManager(t *testing.T) {
 	n.Status("serving")
 	if n.HasManager() || n.Due() != nil {
 		t.Error("there is a manager")
+	}
+}
+
+// When Upgrading returns, the manager has all that it was told before, whatever becomes of
+// the program. The status is told anew by whoever goes on.
+func TestUpgrading(t *testing.T) {
+	m, conn, _ := silentManager(t)
+	defer m.Close()
+	n := NewNotifier(m)
+	n.Status("serving")
+	if err := m.Store("a", int(os.Stdin.Fd())); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Upgrading(); err != nil {
+		t.Fatal(err)
+	}
+	if waiting := len(m.queue); waiting != 0 {
+		t.Errorf("%d messages wait", waiting)
+	}
+	for _, want := range []string{"STATUS=serving", "FDSTORE=1\nFDPOLL=0\nFDNAME=a"} {
+		if got := read(t, conn); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	got := strings.Split(read(t, conn), "\n")
+	if len(got) != 4 || got[0] != "RELOADING=1" || !strings.HasPrefix(got[1], "MONOTONIC_USEC=") || got[2] != "STATUS=upgrading" || got[3] != "WATCHDOG=1" {
+		t.Errorf("got %q", got)
+	}
+	n.Ready()
+	n.Status("serving")
+	for _, want := range []string{"READY=1", "STATUS=serving"} {
+		if got := read(t, conn); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// A manager that does not read is an error, and no wait without end.
+func TestFlushFails(t *testing.T) {
+	m, conn, _ := silentManager(t)
+	fill(t, conn)
+	m.Ready()
+	if err := m.Flush(time.Millisecond); err == nil || !strings.Contains(err.Error(), "has not read its messages") {
+		t.Errorf("%v", err)
+	}
+	conn.Close() // which ends the send
+	m.Close()
+	if err := m.Flush(slowtest.Scale(time.Minute)); err != errClosed {
+		t.Errorf("after Close: %v", err)
+	}
+	if err := (*Manager)(nil).Flush(0); err != nil {
+		t.Errorf("no manager: %v", err)
 	}
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/preforkd/preforkd/master/reloading"
 	"github.com/preforkd/preforkd/master/service"
 	"github.com/preforkd/preforkd/master/stderr"
-	"github.com/preforkd/preforkd/master/systemd"
 	"github.com/preforkd/preforkd/master/workers"
 )
 
@@ -36,7 +35,6 @@ type State struct {
 	Sockets  endpoints.State       `json:"sockets"`
 	Admin    admin.State           `json:"admin"`
 	Reloads  reloading.State       `json:"reloads"`
-	Systemd  systemd.State         `json:"systemd"`
 	Log      logging.State         `json:"log"`
 }
 
