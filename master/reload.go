@@ -11,11 +11,9 @@ import (
 
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/control"
-	"github.com/preforkd/preforkd/master/endpoints"
 	"github.com/preforkd/preforkd/master/listen"
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/reloading"
-	"github.com/preforkd/preforkd/master/service"
 )
 
 // A compileResult is a configuration that was read again and compiled, or why it

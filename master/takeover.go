@@ -142,6 +142,7 @@ func (m *Master) restoreConnections(s *upgrade.State, d *carry.Descriptors, spec
 	if err := m.endpoints.Restore(&s.Sockets, d, specOf); err != nil {
 		return err
 	}
+	m.dispatcher.PauseFilling() // as the others are when they are restored
 	for _, svc := range m.services.inForce {
 		if spec := svc.Spec(); spec.CheckCurrent() == nil && !svc.Draining() {
 			m.dispatcher.Open(spec)
@@ -185,12 +186,12 @@ func (m *Master) beginAgain() error {
 	// From here on this program serves.
 	now := time.Now()
 	m.upgrades.former.Close()
-	m.resume(len(m.standing()))
 	for _, l := range append(m.endpoints.All(), m.endpoints.Replaced()...) {
 		if !slices.Contains(m.upgrades.change.opened, l) {
 			m.acceptor.Continue(l)
 		}
 	}
+	m.resume(len(m.standing()))
 	change := m.upgrades.change
 	for _, svc := range m.services.inForce {
 		if !svc.Draining() && !slices.Contains(change.added, svc) && !slices.Contains(change.changed, svc) {

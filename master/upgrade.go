@@ -65,7 +65,7 @@ func (m *Master) beginUpgrade(u *upgrading, by string) (err error) {
 		m.log.Warn(logging.EventNotUpgraded, logging.Reason(err.Error()))
 		return err
 	}
-	u.path, u.record = m.upgrades.Binary(u.request.Binary), *m.upgrades
+	u.path, u.record = m.upgrades.Binary(u.request.Binary), *m.upgrades.Record
 	fields := []zap.Field{zap.String("from", ipc.Version), zap.String("binary", u.path), logging.Reason(by)}
 	if u.request.Check {
 		fields = append(fields, zap.Bool("check", true))
@@ -374,7 +374,7 @@ func (m *Master) export(d *carry.Descriptors, waiter carry.FD) (s *upgrade.State
 
 // dropped returns what is there, is not handed over, and somebody would miss.
 func (m *Master) dropped() (dropped []string) {
-	if n := len(m.services.learning); n > 0 {
+	if n := m.services.learning.Len(); n > 0 {
 		dropped = append(dropped, upgrade.Observations.Of(n))
 	}
 	return dropped

@@ -74,7 +74,7 @@ func upgradedConfig(flags *configFlags, h *upgrade.Header, s *upgrade.State, loa
 	if h.Config != "" {
 		flags.file = h.Config
 	}
-	flags.socketsPassed = s.SocketsPassed
+	flags.socketsPassed = s.Master.SocketsPassed
 	return load()
 }
 

@@ -73,9 +73,9 @@ type outcome struct {
 // isOutcome matches the events that end an upgrade.
 func isOutcome(e systest.Event) bool { return e.Msg == upgraded || e.Msg == notUpgraded }
 
-// upgrade runs "preforkd upgrade" and waits for the outcome in the log, if there is to
+// upgradeMaster runs "preforkd upgrade" and waits for the outcome in the log, if there is to
 // be one: a mistake of the request is only answered.
-func upgrade(t *testing.T, m *systest.Master, args ...string) outcome {
+func upgradeMaster(t *testing.T, m *systest.Master, args ...string) outcome {
 	t.Helper()
 	before := len(m.Events(isOutcome))
 	o := outcome{result: ran(t, m, append([]string{"upgrade"}, args...)...)}
@@ -96,7 +96,7 @@ func upgradeTo(t *testing.T, m *systest.Master, version string, bySignal bool) {
 		if e := m.Wait(t, n+1, isOutcome)[n]; e.Msg != upgraded {
 			t.Fatalf("%s", e.Line)
 		}
-	} else if o := upgrade(t, m); o.result.Code != 0 || o.event.Msg != upgraded {
+	} else if o := upgradeMaster(t, m); o.result.Code != 0 || o.event.Msg != upgraded {
 		t.Fatalf("exit code %d, %s%s\n%s", o.result.Code, o.result.Stdout, o.result.Stderr, o.event.Line)
 	}
 	after := looked(t, m).Master
@@ -115,7 +115,7 @@ func upgradeTo(t *testing.T, m *systest.Master, version string, bySignal bool) {
 func refusesUpgrade(t *testing.T, m *systest.Master, reason string, args ...string) {
 	t.Helper()
 	before := looked(t, m).Master
-	o := upgrade(t, m, args...)
+	o := upgradeMaster(t, m, args...)
 	if o.result.Code != 1 || !strings.Contains(o.result.Stderr, reason) {
 		t.Fatalf("exit code %d, want 1 and %q: %s%s", o.result.Code, reason, o.result.Stdout, o.result.Stderr)
 	}
