@@ -299,6 +299,8 @@ those that failed or were refused, or none.`, Sections: []manual.Section{
 			{Term: "upgrading", Text: "another program is to take over in the master's process: from (the version), binary (its path), and in reason the signal, or who it was. With check it is only a try"},
 			{Term: "upgraded", Text: "the other program has taken over, and serves: from, to, duration (since upgrading), pause (for how long nothing was accepted), workers (how many went over), dropped (what did not go over)"},
 			{Term: "not upgraded", Text: "the old program goes on, and nothing has changed: step (which failed), reason. With check it was only a try"},
+			{Term: "descriptor without an owner", Text: "a descriptor went over in an upgrade, and nothing of the new program uses it: fd. It has been closed, and is a mistake of preforkd's"},
+			{Term: "observe system calls", Text: "after an upgrade that failed the observation of preforkd learn does not go on: error"},
 			{Term: "upgrade not answered", Text: "(debug) the client that had asked for the upgrade was gone: error"},
 			{Term: "reload overdue", Text: "a reload does not come to an end, because name servers or file systems keep it waiting: since"},
 			{Term: "box incomplete", Text: "this machine cannot give what a key of a service's box asks for, and box.optional says that it may be missing: key, and in error what it needs. Connections of the service are served without it. With services, which lists several, it is of the box that built-in handlers have by default"},
