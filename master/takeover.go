@@ -142,6 +142,7 @@ func (m *Master) restoreConnections(s *upgrade.State, d *carry.Descriptors, spec
 	if err := m.endpoints.Restore(&s.Sockets, d, specOf); err != nil {
 		return err
 	}
+	m.dispatcher.PauseFilling() // as the others are when they are restored
 	for _, svc := range m.services.inForce {
 		if spec := svc.Spec(); spec.CheckCurrent() == nil && !svc.Draining() {
 			m.dispatcher.Open(spec)
