@@ -50,7 +50,7 @@ func passOn(t *testing.T, st *stage) (*Acceptor, State) {
 		}
 		decoded.Waiting[i].Conn.FD = d.Keep(fd)
 	}
-	restored, err := service.RestoreSpecs(specs.States, []*service.Spec{st.spec})
+	restored, err := service.RestoreSpecs(specs.States(), []*service.Spec{st.spec})
 	if err != nil {
 		t.Fatal(err)
 	}
