@@ -168,7 +168,7 @@ install: $(made) $(BIN)/man/preforkd.1 ## Install programs, units, manual, examp
 	[ -e $(etc)/preforkd.toml ] || install -m 644 deploy/preforkd.toml $(etc)/preforkd.toml
 	for file in $(documents); do $(linked) $$file >$(doc)/$${file##*/} && chmod 644 $(doc)/$${file##*/} || exit 1; done
 	install -m 644 LICENSE $(pictures) $(doc)
-	cd deploy/drop-in && install -m 644 $(drop_ins) $(abspath $(doc))/drop-in
+	for file in $(drop_ins); do $(place) deploy/drop-in/$$file >$(doc)/drop-in/$$file && chmod 644 $(doc)/drop-in/$$file || exit 1; done
 	install -m 644 deploy/box/*.toml $(doc)/box
 	install -m 644 deploy/grafana/preforkd.json $(doc)/grafana.json
 	install -d $(man)/man1 $(man)/man5 $(bash) $(fish) $(zsh)

@@ -16,6 +16,8 @@ type compiled struct {
 	admin admin.Plan
 	// insteadOf holds for Specs that differ from one in force which one that was.
 	insteadOf map[*service.Spec]*service.Spec
+	// keepsDrains says that it brings back no service that is drained.
+	keepsDrains bool
 }
 
 // compile makes a configuration ready. It may take as long as name servers and

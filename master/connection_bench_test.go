@@ -50,7 +50,7 @@ func BenchmarkConnection(b *testing.B) {
 				reaped = starter.pid
 				return process.Exit{Pid: reaped}, true
 			}
-			m, err := assemble(config.Config{}, "", nil, nil, log, seams{
+			m, err := assemble(config.Config{}, origin{started: time.Now(), ids: service.NewIDs(time.Now())}, nil, nil, log, seams{
 				dispatch: dispatch.Config{Starter: starter}, wait: one,
 			})
 			if err != nil {

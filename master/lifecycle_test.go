@@ -90,7 +90,7 @@ func newStage(t rapid.TB, keys string) *stage {
 		t.Fatal(err)
 	}
 	logger.Logger = zap.New(core)
-	st.Master, err = assemble(config.Config{}, "", nil, nil, logger, seams{
+	st.Master, err = assemble(config.Config{}, origin{started: time.Now(), ids: service.NewIDs(time.Now())}, nil, nil, logger, seams{
 		dispatch: dispatch.Config{
 			Starter:    st,
 			Background: func(f func()) { f() },
@@ -229,7 +229,7 @@ func (st *stage) accept(spec *service.Spec) (*service.Connection, error) {
 		st.t.Fatalf("not admitted: %v", d.Reason)
 	}
 	st.pid++ // ids need not be pids, but have to be different
-	c := service.NewConnection(spec, conn, d, fmt.Sprint("c", st.pid), st.redact)
+	c := service.NewConnection(spec, conn, d, fmt.Sprint("c", st.pid), st.services.redact)
 	return c, st.dispatcher.Dispatch(c)
 }
 

@@ -2,6 +2,7 @@ package master
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/signal"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/process"
 	"github.com/preforkd/preforkd/master/signals"
+	"github.com/preforkd/preforkd/master/upgrade"
 )
 
 // A loop is what the loop waits for, and how others reach it.
@@ -59,6 +61,28 @@ func (l *loop) release() {
 	l.sockets.Stop()
 }
 
+// once runs the loop once, for a question of another goroutine: it shows that goroutines,
+// timers and the loop's channels work.
+func (l *loop) once() error {
+	asked := make(chan struct{})
+	go func() {
+		select {
+		case l.calls <- func() {}:
+		case <-asked:
+		}
+	}()
+	defer close(asked)
+	timeout := time.NewTimer(upgrade.Timeout)
+	defer timeout.Stop()
+	select {
+	case call := <-l.calls:
+		call()
+		return nil
+	case <-timeout.C:
+		return errors.New("the loop hears nothing")
+	}
+}
+
 // isStopping reports whether the master accepts no more.
 func (l *loop) isStopping() bool {
 	select {
@@ -82,12 +106,17 @@ func (l *loop) isStopping() bool {
 //	SIGQUIT               stop without waiting for live connections
 //	SIGHUP                reload
 //	SIGUSR1               write a summary to the log
+//	SIGUSR2               upgrade
 //	SIGCHLD               reap
 func (m *Master) Run() (Result, error) {
 	if err := process.BecomeSubreaper(); err != nil {
 		m.log.Warn("workers' own children cannot be stopped with them", logging.Error(err))
 	}
-	if sig, err := m.begin(); err != nil {
+	if m.upgrades.takeover != nil {
+		if err := m.beginAgain(); err != nil {
+			return Result{ExitCode: 1}, m.upgrades.takeover.GoBack(err)
+		}
+	} else if sig, err := m.begin(); err != nil {
 		return m.failStartup(err)
 	} else if sig != 0 {
 		m.advance(drainRequested, unix.SignalName(sig))
@@ -286,5 +315,7 @@ func (m *Master) handleSignal(sig unix.Signal) {
 		m.reload(nil)
 	case unix.SIGUSR1:
 		m.logSummary()
+	case unix.SIGUSR2:
+		m.upgradeBySignal(sig)
 	}
 }

@@ -39,7 +39,7 @@ type Master struct {
 	loop     *loop
 	phase    phases
 	reloads  *reloading.Queue
-	upgrades *upgrade.Record
+	upgrades upgrades
 	admin    *admin.Servers
 	notify   *systemd.Notifier
 	status   *statusQueries
@@ -49,6 +49,9 @@ type Master struct {
 type origin struct {
 	started time.Time
 	file    string // that the configuration was read from, or ""
+	// socketsPassed says that a service manager has passed sockets.
+	socketsPassed bool
+	ids           *service.IDs
 }
 
 // oneConnection is config.Run.Once, which no reload changes, and what has become
@@ -83,7 +86,9 @@ var ErrStopped = errors.New("stopped by a signal")
 // Errors of the configuration are config.ConfigErrors. The error is ErrStopped
 // when a signal ends the master before anything is bound.
 func New(cfg config.Config, file string, by Supervisor, caught *signals.Queue, logger *logging.Logger) (*Master, error) {
-	m, err := assemble(cfg, file, by.Manager, caught, logger, seams{})
+	now := time.Now()
+	from := origin{started: now, file: file, socketsPassed: systemd.Activated(by.Sockets), ids: service.NewIDs(now)}
+	m, err := assemble(cfg, from, by.Manager, caught, logger, seams{})
 	if err != nil {
 		return nil, err
 	}
@@ -102,10 +107,10 @@ type seams struct {
 }
 
 // assemble puts the rooms together. Nothing is bound or caught yet.
-func assemble(cfg config.Config, file string, manager *systemd.Manager, caught *signals.Queue, logger *logging.Logger, s seams) (*Master, error) {
+func assemble(cfg config.Config, from origin, manager *systemd.Manager, caught *signals.Queue, logger *logging.Logger, s seams) (*Master, error) {
 	m := &Master{
 		log:    logger,
-		origin: origin{started: time.Now(), file: file},
+		origin: from,
 		once:   oneConnection{enabled: cfg.Once},
 		loop:   newLoop(caught),
 	}
@@ -129,11 +134,12 @@ func assemble(cfg config.Config, file string, manager *systemd.Manager, caught *
 		m.services.umaskErr = s.dispatch.Spawner.UmaskError()
 		m.services.boxes = box.NewManager(s.dispatch.Spawner, logger.Logger)
 		m.workers.UseHolders(m.services.boxes)
+		m.workers.UseCells(m.services.boxes)
 	}
 	s.dispatch.OneConnection, s.dispatch.Stopping = cfg.Once, m.loop.stopping
 	m.dispatcher = dispatch.New(s.dispatch)
 	m.acceptor, err = accept.New(accept.Config{
-		Dispatcher: m.dispatcher, IDs: service.NewIDs(m.origin.started), Redact: m.services.redact, Linger: m.workers.Linger(),
+		Dispatcher: m.dispatcher, IDs: from.ids, Redact: m.services.redact, Linger: m.workers.Linger(),
 		OneConnection: cfg.Once, Stopping: m.loop.stopping,
 	})
 	if err != nil {
@@ -143,7 +149,7 @@ func assemble(cfg config.Config, file string, manager *systemd.Manager, caught *
 	m.notify = systemd.NewNotifier(manager)
 	m.admin = admin.New(m, logger.Logger)
 	m.status = newStatusQueries(m)
-	m.reloads = reloading.New(file)
+	m.reloads, m.upgrades = reloading.New(from.file), upgrades{Record: upgrade.NewRecord()}
 	return m, nil
 }
 
@@ -169,13 +175,23 @@ func (m *Master) bind(cfg config.Config, sockets []systemd.Socket) error {
 	}
 	m.loop.catchChildren()
 	m.endpoints.CloseUnusedStored(c.specs)
+	ch, err := m.installPatiently(c)
+	if err == nil {
+		m.admin.Swap(ch.admin)
+	}
+	return err
+}
+
+// installPatiently is install for when nothing is served yet that would have to wait
+// meanwhile for another master (listen.ErrBusy).
+func (m *Master) installPatiently(c *compiled) (ch change, err error) {
 	for range busyTries {
-		if _, err = m.install(c); !errors.Is(err, listen.ErrBusy) {
+		if ch, err = m.install(c); !errors.Is(err, listen.ErrBusy) {
 			break
 		}
 		time.Sleep(busyPause)
 	}
-	return err
+	return ch, err
 }
 
 // discard closes what a master has opened that does not start.

@@ -11,11 +11,9 @@ import (
 
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/control"
-	"github.com/preforkd/preforkd/master/endpoints"
 	"github.com/preforkd/preforkd/master/listen"
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/reloading"
-	"github.com/preforkd/preforkd/master/service"
 )
 
 // A compileResult is a configuration that was read again and compiled, or why it
@@ -200,16 +198,16 @@ func (m *Master) applyConfig(c *compiled) (control.Reloaded, error) {
 	m.serveChange(ch)
 	m.endpoints.WarnUnusedPassed(c.specs)
 
-	name := func(s *service.Service) string { return s.Name }
-	local := func(l *endpoints.Listener) string { return l.Local() }
-	changes := control.Reloaded{
-		Added: names(ch.added, name), Changed: names(ch.changed, name), Removed: names(ch.removed, name),
-		Opened: names(ch.opened, local), Closed: names(ch.closed, local),
-	}
-	list := func(key string, names []string) zap.Field { return zap.String(key, strings.Join(names, " ")) }
-	m.log.Info(logging.EventReloaded, list("added", changes.Added), list("changed", changes.Changed), list("removed", changes.Removed),
-		list("opened", changes.Opened), list("closed", changes.Closed))
+	changes := ch.show()
+	logReloaded(m.log, &changes)
 	return changes, nil
+}
+
+// logReloaded says what a configuration has changed.
+func logReloaded(log *logging.Logger, changes *control.Reloaded) {
+	list := func(key string, names []string) zap.Field { return zap.String(key, strings.Join(names, " ")) }
+	log.Info(logging.EventReloaded, list("added", changes.Added), list("changed", changes.Changed), list("removed", changes.Removed),
+		list("opened", changes.Opened), list("closed", changes.Closed))
 }
 
 // reapplyDrains drains the services again that a reload has brought back which

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/preforkd/preforkd/master/admin"
 	"github.com/preforkd/preforkd/master/box"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/control"
@@ -141,12 +142,19 @@ func (s *services) assign(c *compiled) []*service.Service {
 		case s.isInForce(svc) && !svc.Draining() && c.insteadOf[spec] != now && now.Equal(spec):
 			c.specs[i] = now
 			continue
+		case s.staysDrained(c, svc):
 		case spec.Owner() != nil: // it was in force
 			c.specs[i] = spec.Renew()
 		}
 		svc.SetOwner(c.specs[i])
 	}
 	return assigned
+}
+
+// staysDrained reports whether a service is drained, and goes on to be so with a
+// configuration.
+func (s *services) staysDrained(c *compiled, svc *service.Service) bool {
+	return c.keepsDrains && s.isInForce(svc) && svc.Draining()
 }
 
 // dropUnused deletes the services that were in neither of the last two
@@ -166,6 +174,22 @@ func (s *services) dropUnused() (dropped []*service.Service) {
 type change struct {
 	added, changed, removed []*service.Service
 	opened, closed          []*endpoints.Listener
+	admin                   admin.Opened // the caller swaps these for the ones before
+}
+
+// isEmpty reports whether nothing is different.
+func (c *change) isEmpty() bool {
+	return len(c.added)+len(c.changed)+len(c.removed)+len(c.opened)+len(c.closed) == 0
+}
+
+// show returns what operators see of it.
+func (c *change) show() control.Reloaded {
+	name := func(s *service.Service) string { return s.Name }
+	local := func(l *endpoints.Listener) string { return l.Local() }
+	return control.Reloaded{
+		Added: names(c.added, name), Changed: names(c.changed, name), Removed: names(c.removed, name),
+		Opened: names(c.opened, local), Closed: names(c.closed, local),
+	}
 }
 
 // install puts a configuration in force, at the start and on a reload. It binds
@@ -173,22 +197,29 @@ type change struct {
 // was compiled. What can fail comes first, and on error nothing has changed.
 func (m *Master) install(c *compiled) (ch change, err error) {
 	assigned := m.services.assign(c)
-	plan, err := m.endpoints.Plan(c.specs, m.admin.Leaving(c.admin)...)
+	var listening []*service.Spec
+	for i, spec := range c.specs {
+		if !m.services.staysDrained(c, assigned[i]) {
+			listening = append(listening, spec)
+		}
+	}
+	plan, err := m.endpoints.Plan(listening, m.admin.Leaving(c.admin)...)
 	if err != nil {
 		return ch, err
 	}
-	servers, err := m.admin.Open(c.admin, plan.Leaving())
-	if err != nil {
+	if ch.admin, err = m.admin.Open(c.admin, plan.Leaving()); err != nil {
 		plan.Discard()
 		return ch, err
 	}
-	m.admin.Swap(servers)
 
 	now := time.Now()
 	var outdated []*service.Spec
 	var specs []*service.Spec // that are new
 	for i, svc := range assigned {
 		switch old := svc.Spec(); {
+		case m.services.staysDrained(c, svc):
+			svc.Replace(c.specs[i])
+			continue
 		case !m.services.isInForce(svc):
 			ch.added = append(ch.added, svc)
 			m.services.byName[svc.Name] = svc
@@ -234,6 +265,7 @@ func (m *Master) install(c *compiled) (ch change, err error) {
 // serveChange begins to serve what a reload has changed. New listeners come
 // first: at no moment is there nobody to accept.
 func (m *Master) serveChange(ch change) {
+	m.admin.Swap(ch.admin)
 	for _, l := range ch.opened {
 		m.acceptor.Start(l)
 	}

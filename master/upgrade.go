@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -16,6 +17,7 @@ import (
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/service"
 	"github.com/preforkd/preforkd/master/upgrade"
+	"github.com/preforkd/preforkd/master/upgrade/fault"
 )
 
 // Upgrade implements control.Backend: another program takes over in this process. It
@@ -33,13 +35,11 @@ func (m *Master) upgradeBySignal(sig unix.Signal) {
 }
 
 func (m *Master) upgradeFor(ctx context.Context, r control.UpgradeRequest, by string, w *control.Waiter) (control.Upgraded, error) {
-	begun := time.Now()
-	var path string
+	u := &upgrading{master: m, request: r, begun: time.Now(), waiter: w}
 	var err error
-	if asked := m.runOnLoop(ctx, func() { path, err = m.beginUpgrade(r, by) }); asked != nil || err != nil {
+	if asked := m.runOnLoop(ctx, func() { err = m.beginUpgrade(u, by) }); asked != nil || err != nil {
 		return control.Upgraded{}, errors.Join(asked, err)
 	}
-	u := &upgrading{master: m, request: r, begun: begun, path: path, waiter: w}
 	done, failure := u.run()
 	// Also if the client has gone by now.
 	if err := m.runOnLoop(context.WithoutCancel(ctx), func() { m.endUpgrade(u, failure) }); err != nil {
@@ -51,8 +51,8 @@ func (m *Master) upgradeFor(ctx context.Context, r control.UpgradeRequest, by st
 	return done, nil
 }
 
-// beginUpgrade notes that an upgrade is under way, and returns the path of the program.
-func (m *Master) beginUpgrade(r control.UpgradeRequest, by string) (path string, err error) {
+// beginUpgrade notes that an upgrade is under way.
+func (m *Master) beginUpgrade(u *upgrading, by string) (err error) {
 	switch {
 	case m.isEnding():
 		err = control.Errorf(control.Conflict, "not upgraded: preforkd is stopping")
@@ -63,11 +63,15 @@ func (m *Master) beginUpgrade(r control.UpgradeRequest, by string) (path string,
 	}
 	if err != nil {
 		m.log.Warn(logging.EventNotUpgraded, logging.Reason(err.Error()))
-		return "", err
+		return err
 	}
-	path = m.upgrades.Binary(r.Binary)
-	m.log.Info(logging.EventUpgrading, logging.Reason(by), zap.String("binary", path), zap.Bool("check", r.Check))
-	return path, nil
+	u.path, u.record = m.upgrades.Binary(u.request.Binary), *m.upgrades.Record
+	fields := []zap.Field{zap.String("from", ipc.Version), zap.String("binary", u.path), logging.Reason(by)}
+	if u.request.Check {
+		fields = append(fields, zap.Bool("check", true))
+	}
+	m.log.Info(logging.EventUpgrading, fields...)
+	return nil
 }
 
 // endUpgrade notes that this program goes on.
@@ -93,9 +97,12 @@ type upgrading struct {
 	master  *Master
 	request control.UpgradeRequest
 	begun   time.Time
-	path    string // of the program
+	path    string         // of the program
+	record  upgrade.Record // as it is when the upgrade begins
 	waiter  *control.Waiter
 	version string // of the program, when it has said so
+	workers int    // how many would go over, as of the rehearsal
+	dropped []string
 }
 
 // run goes through the steps. It returns when one has failed, or with Check after the
@@ -115,8 +122,8 @@ func (u *upgrading) run() (control.Upgraded, *upgrade.Failure) {
 	}
 	if u.request.Check {
 		return control.Upgraded{
-			From: ipc.Version, To: u.version, Generation: u.master.upgrades.Generation() + 1, Check: true,
-			Workers: answer.Workers, Dropped: upgrade.Dropped(),
+			From: ipc.Version, To: u.version, Generation: u.record.Generation() + 1, Check: true,
+			Workers: u.workers, Dropped: u.dropped,
 		}, nil
 	}
 	step, err = u.exec(binary, format)
@@ -141,7 +148,9 @@ func (u *upgrading) rehearse(binary *os.File) (format int, a upgrade.Answer, ste
 	h := u.header(format, time.Now())
 	var s *upgrade.State
 	if err := u.onLoop(func() (err error) {
-		s, err = u.master.describe(carry.NewDescriptors())
+		if s, err = u.master.describe(); err == nil {
+			u.workers, u.dropped = len(s.Workers.Workers), s.Master.Dropped
+		}
 		return err
 	}); err != nil {
 		return 0, a, upgrade.StepExport, err
@@ -165,8 +174,8 @@ func (u *upgrading) exec(binary *os.File, format int) (step upgrade.Step, err er
 }
 
 func (u *upgrading) header(format int, paused time.Time) upgrade.Header {
-	h := u.master.upgrades.Header(u.request.Config, u.begun, paused)
-	h.Format = format
+	h := u.record.Header(u.request.Config, u.begun, paused)
+	h.Format, h.To = format, u.version
 	return h
 }
 
@@ -202,64 +211,105 @@ func (u *upgrading) onLoop(f func() error) error {
 const reloadPause = 10 * time.Millisecond
 
 // describe returns the state of the master, which stands still meanwhile and then goes on.
-func (m *Master) describe(d *carry.Descriptors) (*upgrade.State, error) {
-	resume, err := m.pause()
-	if err != nil {
-		return nil, err
+func (m *Master) describe() (s *upgrade.State, err error) {
+	err = m.whileStanding(func() error {
+		s, err = m.export(carry.NewDescriptors(), carry.None)
+		return err
+	})
+	return s, err
+}
+
+// whileStanding runs f while the master stands still.
+func (m *Master) whileStanding(f func() error) error {
+	if err := m.pause(); err != nil {
+		return err
 	}
-	defer resume()
-	return m.export(d, nil)
+	defer m.resume(len(m.standing()))
+	defer m.endExport()
+	return f()
 }
 
 // handOver executes the program that takes over. It returns only on failure, and then the
 // master goes on.
-func (m *Master) handOver(u *upgrading, binary *os.File, format int) (upgrade.Step, error) {
+func (m *Master) handOver(u *upgrading, binary *os.File, format int) (step upgrade.Step, err error) {
 	h := u.header(format, time.Now())
-	m.notify.Upgrading()
-	resume, err := m.pause()
-	if err != nil {
-		return upgrade.StepExport, err
+	step = upgrade.StepExport
+	if err := m.notify.Upgrading(); err != nil {
+		return step, err
 	}
-	defer resume()
-	d := carry.NewDescriptors()
-	s, err := m.export(d, u.waiter)
-	if err != nil {
-		return upgrade.StepExport, err
+	err = m.whileStanding(func() error {
+		d := carry.NewDescriptors()
+		waiter, err := u.detachWaiter(d)
+		if err != nil {
+			return err
+		}
+		if err := fault.At(string(upgrade.StepExport)); err != nil {
+			return err
+		}
+		s, err := m.export(d, waiter)
+		if err != nil {
+			return err
+		}
+		step = upgrade.StepExec
+		if err := fault.At(string(upgrade.StepExec)); err != nil {
+			return err
+		}
+		return upgrade.Execute(binary, h, s, d, m.loop.signals)
+	})
+	return step, err
+}
+
+// detachWaiter has the connection of the client that waits go over.
+func (u *upgrading) detachWaiter(d *carry.Descriptors) (carry.FD, error) {
+	if u.waiter == nil {
+		return carry.None, nil
 	}
-	return upgrade.StepExec, upgrade.Execute(binary, h, s, d)
+	fd, err := u.waiter.Detach()
+	return d.Keep(fd), err
 }
 
 // pauseTimeout is how long one room may take to stand still.
 const pauseTimeout = 2 * time.Second
 
 // pause has everything stand still that the master does: afterwards nothing is accepted,
-// spawned, read or reaped. resume has it go on. On error it has.
-func (m *Master) pause() (resume func(), err error) {
-	var paused []func()
-	resume = func() {
-		for i := len(paused) - 1; i >= 0; i-- {
-			paused[i]()
-		}
-	}
-	for _, room := range []struct {
-		pause  func() error
-		resume func()
-	}{
-		{m.admin.Pause, m.admin.Resume},
-		{m.acceptor.Pause, m.acceptor.Resume},
-		{m.pauseStarts, m.dispatcher.Resume},
-		{m.services.boxes.Pause, m.services.boxes.Resume},
-		{m.workers.Pause, m.workers.Resume},
-		{m.services.stderr.Pause, m.services.stderr.Resume},
-		{m.endpoints.Pause, m.endpoints.Resume},
-	} {
+// spawned, read or reaped, until resume. On error nothing stands still.
+func (m *Master) pause() error {
+	for i, room := range m.standing() {
 		if err := room.pause(); err != nil {
-			resume()
-			return nil, err
+			m.resume(i)
+			return err
 		}
-		paused = append(paused, room.resume)
 	}
-	return resume, nil
+	return nil
+}
+
+// resume has the first n of the rooms go on that stand still: after a pause, or after
+// takeOver has restored them. Those that others need come first.
+func (m *Master) resume(n int) {
+	rooms := m.standing()
+	for i := n - 1; i >= 0; i-- {
+		rooms[i].resume()
+	}
+}
+
+// A standing is a room that can stand still.
+type standing struct {
+	pause  func() error
+	resume func()
+}
+
+// standing returns the rooms that stand still for an upgrade, in the order of a
+// connection's walk: nobody passes on anything to one that stands still.
+func (m *Master) standing() []standing {
+	return []standing{
+		{m.admin.Pause, m.admin.Resume},
+		{func() error { return m.acceptor.Pause(pauseTimeout) }, m.acceptor.Proceed},
+		{m.pauseStarts, m.dispatcher.Resume},
+		{func() error { return m.services.boxes.Pause(time.Now().Add(pauseTimeout)) }, m.services.boxes.Resume},
+		{m.workers.Pause, m.workers.Resume},
+		{func() error { m.services.stderr.Pause(); return nil }, m.services.stderr.Resume},
+		{func() error { return m.log.Pause(pauseTimeout) }, m.log.Resume},
+	}
 }
 
 // pauseStarts has nothing be started any more, and waits for what is being started.
@@ -271,21 +321,64 @@ func (m *Master) pauseStarts() error {
 		select {
 		case <-m.dispatcher.Wake():
 		case <-timeout.C:
+			n := m.dispatcher.InFlight()
 			m.dispatcher.Resume()
-			return fmt.Errorf("%d starts of programs do not come to an end", m.dispatcher.InFlight())
+			return fmt.Errorf("%d starts of programs do not come to an end", n)
 		}
 	}
 	return nil
 }
 
 // export returns the state of a master that stands still. d gets the descriptors that go
-// over.
-func (m *Master) export(d *carry.Descriptors, w *control.Waiter) (*upgrade.State, error) {
+// over. The caller calls endExport if no other program takes over.
+func (m *Master) export(d *carry.Descriptors, waiter carry.FD) (s *upgrade.State, err error) {
 	var specs service.SpecRecorder
-	s := &upgrade.State{
-		Master:   m.exportMaster(),
-		Upgrades: m.upgrades.Export(),
+	s = &upgrade.State{
+		Upgrades: m.upgrades.Upgrades,
+		IDs:      m.origin.ids.Export(),
+		Binaries: m.services.binaries.Export(d),
+		Reloads:  m.reloads.Export(),
+		Log:      m.log.Export(),
+		Master: upgrade.MasterState{
+			Started: m.origin.started, SocketsPassed: m.origin.socketsPassed, Waiter: waiter,
+			Generation: m.services.generation, InForce: len(m.services.inForce), Retired: m.services.retired, Dropped: m.dropped(),
+		},
 	}
-	_ = specs
+	for _, svc := range append(slices.Clone(m.services.inForce), m.services.unused()...) {
+		s.Services = append(s.Services, svc.Export(&specs))
+	}
+	if s.Sockets, err = m.endpoints.Export(d); err != nil {
+		return nil, err
+	}
+	if s.Admin, err = m.admin.Export(d); err != nil {
+		return nil, err
+	}
+	s.Accept = m.acceptor.Export(d, &specs)
+	if s.Dispatch, err = m.dispatcher.Export(&specs); err != nil {
+		return nil, err
+	}
+	boxes, err := m.services.boxes.Export(d)
+	if err != nil {
+		return nil, err
+	}
+	s.Boxes = &boxes
+	if s.Workers, err = m.workers.Export(d, &specs); err != nil {
+		return nil, err
+	}
+	if s.Stderr, err = m.services.stderr.Export(d); err != nil {
+		return nil, err
+	}
+	s.Specs = specs.States
 	return s, nil
 }
+
+// dropped returns what is there, is not handed over, and somebody would miss.
+func (m *Master) dropped() (dropped []string) {
+	if n := m.services.learning.Len(); n > 0 {
+		dropped = append(dropped, upgrade.Observations.Of(n))
+	}
+	return dropped
+}
+
+// endExport undoes what an export holds for a program that does not take over.
+func (m *Master) endExport() { m.endpoints.DropCopies() }

@@ -52,10 +52,8 @@ it is.`,
 			if rehearse {
 				return rehearseUpgrade(&flags, load, &log)
 			}
-			if t, err := upgrade.Begin(); err != nil {
-				return failure(err)
-			} else if t != nil {
-				return takeOver(t, &flags, load, &log)
+			if upgrade.Executed() {
+				return takeOver(&flags, load, &log)
 			}
 			// This may execute the program again. Where it cannot, the master only takes
 			// more CPU time.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"os"
 
 	"github.com/preforkd/preforkd/master"
 	"github.com/preforkd/preforkd/master/config"
@@ -21,18 +20,20 @@ import (
 // What a start undoes of what its parent has left, nothing has to be undone for here: the
 // master before has done it. Signals that it has had and nobody has acted on come with
 // Catch.
-func takeOver(t *upgrade.Takeover, flags *configFlags, load func() (config.Config, error), log *logFlags) error {
-	defer t.Recover()
+func takeOver(flags *configFlags, load func() (config.Config, error), log *logFlags) error {
 	caught := signals.Catch()
+	t, err := upgrade.Begin(caught)
+	if err != nil {
+		return failure(err)
+	}
+	defer t.Recover()
 	if err := t.At(upgrade.StepConfig); err != nil {
 		return goBack(t, err)
 	}
 	if err := process.SetCloexecAll(); err != nil {
 		return goBack(t, err)
 	}
-	if err := master.ReserveThreads(); err != nil {
-		return goBack(t, err)
-	}
+	master.RenewThreads()
 	// Without the right to do so the program before has seen to it.
 	_ = osthread.RelaxMonitor()
 	cfg, err := upgradedConfig(flags, &t.Header, t.State, load)
@@ -46,12 +47,12 @@ func takeOver(t *upgrade.Takeover, flags *configFlags, load func() (config.Confi
 	if err := t.At(upgrade.StepRestore); err != nil {
 		return goBack(t, err)
 	}
-	logger, err := logging.Restore(options, &t.State.Log, t.Descriptors)
+	logger, err := logging.Restore(options, &t.State.Log)
 	if err != nil {
 		return goBack(t, err)
 	}
 	defer logger.Close(logFlushTimeout)
-	manager, err := systemd.Restore(&t.State.Systemd, t.Descriptors, func(err error) { logger.Warn("service manager", logging.Error(err)) })
+	manager, err := systemd.Connect(func(err error) { logger.Warn("service manager", logging.Error(err)) })
 	if err != nil {
 		return goBack(t, err)
 	}
@@ -71,7 +72,7 @@ func upgradedConfig(flags *configFlags, h *upgrade.Header, s *upgrade.State, loa
 	if h.Config != "" {
 		flags.file = h.Config
 	}
-	flags.socketsPassed = s.SocketsPassed
+	flags.socketsPassed = s.Master.SocketsPassed
 	return load()
 }
 
@@ -95,12 +96,16 @@ func rehearseUpgrade(flags *configFlags, load func() (config.Config, error), log
 		if err != nil {
 			return upgrade.StepConfig, err
 		}
-		options.Output = os.Stderr
-		return master.Rehearse(&h, state, cfg, flags.file, options)
+		logger, err := logging.New(options)
+		if err != nil {
+			return upgrade.StepConfig, err
+		}
+		defer logger.Close(logFlushTimeout)
+		return master.Rehearse(state, cfg, logger.Logger)
 	}()
 	a := upgrade.Answer{}
 	if err != nil {
-		a.Step, a.Error = string(step), firstLine(err)
+		a.Step, a.Error = step, firstLine(err)
 	}
 	if err := stage.Answer(a); err != nil {
 		return failure(err)

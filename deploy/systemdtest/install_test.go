@@ -34,6 +34,7 @@ func TestInstall(t *testing.T) {
 		"-rw-r--r-- /usr/share/doc/preforkd/drop-in/box.conf",
 		"-rw-r--r-- /usr/share/doc/preforkd/drop-in/notify-reload.conf",
 		"-rw-r--r-- /usr/share/doc/preforkd/drop-in/privileged-ports.conf",
+		"-rw-r--r-- /usr/share/doc/preforkd/drop-in/upgrade.conf",
 		"-rw-r--r-- /usr/share/doc/preforkd/drop-in/users.conf",
 		"-rw-r--r-- /usr/share/doc/preforkd/grafana.json",
 		"-rw-r--r-- /usr/share/doc/preforkd/preforkd.toml",
@@ -41,7 +42,7 @@ func TestInstall(t *testing.T) {
 	}
 	for _, page := range []string{
 		"preforkd-box.1", "preforkd-chat.1", "preforkd-check.1", "preforkd-completion.1", "preforkd-connect.1", "preforkd-drain.1", "preforkd-explain.1", "preforkd-kill.1", "preforkd-learn.1",
-		"preforkd-log-level.1", "preforkd-reload.1", "preforkd-resume.1", "preforkd-serve.1", "preforkd-status.1", "preforkd-top.1", "preforkd-version.1", "preforkd.1",
+		"preforkd-log-level.1", "preforkd-reload.1", "preforkd-resume.1", "preforkd-serve.1", "preforkd-status.1", "preforkd-top.1", "preforkd-upgrade.1", "preforkd-version.1", "preforkd.1",
 	} {
 		want = append(want, "-rw-r--r-- /usr/share/man/man1/"+page)
 	}

@@ -3,6 +3,7 @@ package accept
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"sync"
 	"time"
@@ -56,6 +57,8 @@ type Acceptor struct {
 	queues    proxyQueues
 	headers   *proxy.Budget // memory for PROXY headers that are incomplete
 	watches   watches
+	waiters   waiters
+	restored  restored
 	// suppressed has something when a service has a refusal that is not in the log.
 	suppressed chan struct{}
 
@@ -73,7 +76,7 @@ func New(cfg Config) (*Acceptor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("wait for connections: %w", err)
 	}
-	a := &Acceptor{cfg: cfg, set: set, headers: proxy.NewBudget(maxHeaderMemory), suppressed: make(chan struct{}, 1)}
+	a := &Acceptor{cfg: cfg, set: set, headers: proxy.NewBudget(maxHeaderMemory), suppressed: make(chan struct{}, 1), waiters: newWaiters()}
 	if a.standby, err = newStandby(set); err != nil {
 		set.Close()
 		return nil, err
@@ -105,6 +108,11 @@ func (a *Acceptor) perListener() int {
 // Start accepts from a listener until it is closed.
 func (a *Acceptor) Start(l *endpoints.Listener) {
 	l.LogListening()
+	a.Continue(l)
+}
+
+// Continue accepts from a listener that another master has listened at before.
+func (a *Acceptor) Continue(l *endpoints.Listener) {
 	a.add(l)
 	if a.crew.begin() {
 		a.goroutine.Go(a.standBy)
@@ -121,6 +129,7 @@ func (a *Acceptor) standBy() {
 // add watches a listener until it is closed.
 func (a *Acceptor) add(l *endpoints.Listener) {
 	in := &intake{Listener: l, set: a.set, limit: a.perListener(), stopping: a.cfg.Stopping}
+	a.restoreShortage(in)
 	a.intakes.add(in)
 	l.OnClose(func() { a.intakes.remove(in) })
 	in.open()
@@ -167,10 +176,11 @@ func (a *Acceptor) run() {
 	for {
 		in, e, ok := a.next()
 		if !ok {
-			a.crew.end()
 			return
 		}
-		a.crew.take(&t)
+		if !a.crew.take(&t) {
+			return
+		}
 		if c, ok := a.accept(in); ok {
 			in.begin()
 			a.crew.leave(&t, e.busy)
@@ -190,14 +200,21 @@ type event struct {
 	busy   bool // nobody had to wait for it
 }
 
-// next waits for a connection at any of the listeners that may be taken. It reports false
-// when there will be none. The caller leads.
+// next waits for a connection at any of the listeners that may be taken. The caller leads.
+// If it reports false, the caller leads no more: there is a pause, or there will be none.
 func (a *Acceptor) next() (in *intake, e event, ok bool) {
 	for {
 		before := now()
 		_, waited, err := a.set.Wait(a.events[:])
-		if err != nil {
-			return nil, e, false // closed
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if a.crew.stepDown() {
+				return nil, e, false
+			}
+			continue
+		case err != nil: // closed
+			a.crew.end()
+			return nil, e, false
 		}
 		if waited {
 			a.emptied = before

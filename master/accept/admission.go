@@ -17,6 +17,7 @@ type candidate struct {
 	spec *service.Spec
 	conn *listen.Conn
 	peer admit.Peer
+	own  bool // a goroutine of its own has it, and not one of the crew
 }
 
 // source returns what limits count the peer as.
@@ -34,7 +35,7 @@ func (a *Acceptor) serve(arrived arrival, now time.Time) error {
 	spec, conn := arrived.spec, arrived.conn
 	s := spec.Owner()
 	s.Ledger.Accepted()
-	c := candidate{spec, conn, peerOf(conn)}
+	c := candidate{spec: spec, conn: conn, peer: peerOf(conn)}
 	if arrived.queued && conn.Gone() {
 		s.Gate.Cancel()
 		a.refuse(c, admit.Gone, nil)
@@ -82,19 +83,30 @@ func (a *Acceptor) awaitSlot(c candidate) admit.Decision {
 		s.Gate.Refuse(reason)
 		return admit.Decision{Outcome: admit.Refused, Reason: reason, Source: c.source()}
 	}
+	w := &waiter{candidate: c}
 	for {
+		pausing := a.waiters.wait(w)
+		var freed, over bool
 		select {
 		case <-s.Gate.SlotFreed():
-			if c.conn.Gone() {
-				return refused(admit.Gone)
-			}
+			freed = true
+		case <-s.Drained():
+			over = true
+		case <-a.cfg.Stopping:
+			over = true
+		case <-pausing:
+		}
+		a.waiters.goOn(w)
+		switch {
+		case over:
+			return refused(admit.Draining)
+		case !freed:
+		case c.conn.Gone():
+			return refused(admit.Gone)
+		default:
 			if d := s.Gate.Admit(c.peer, time.Now(), false); d.Outcome != admit.Wait {
 				return d
 			}
-		case <-s.Drained():
-			return refused(admit.Draining)
-		case <-a.cfg.Stopping:
-			return refused(admit.Draining)
 		}
 	}
 }

@@ -40,7 +40,9 @@ type crowd struct {
 
 // watches are those of all services that are full or were a moment ago.
 type watches struct {
-	mu      sync.Mutex
+	looking sync.RWMutex // held for reading by watches that look; a pause holds it
+
+	mu      sync.Mutex // guards what follows
 	running map[*service.Service]*watch
 }
 
@@ -60,16 +62,21 @@ func (a *Acceptor) foundFull(s *service.Service, note func(*watch)) *watch {
 	if w == nil {
 		w = &watch{service: s, listeners: map[*endpoints.Listener]bool{}}
 		if !a.cfg.OneConnection { // whose slot is never free again
-			if a.watches.running == nil {
-				a.watches.running = map[*service.Service]*watch{}
-			}
-			a.watches.running[s] = w
+			a.watches.add(w)
 			a.goroutine.Go(func() { a.watch(w) })
 		}
 	}
 	w.found = true
 	note(w)
 	return w
+}
+
+// add notes a watch. The mutex is held.
+func (ws *watches) add(w *watch) {
+	if ws.running == nil {
+		ws.running = map[*service.Service]*watch{}
+	}
+	ws.running[w.service] = w
 }
 
 // stopsWaiting notes that a client does not wait for a slot any more.
@@ -85,10 +92,8 @@ func (a *Acceptor) watch(w *watch) {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
 	for {
-		c, now := a.watches.take(w), time.Now()
-		full, congested := w.look(&c, now)
-		w.tell(congested, &c, now)
-		if !full && !congested && w.service.Congestion.Settled() && a.watches.end(w) {
+		c, over := a.lookOnce(w)
+		if over {
 			return
 		}
 		select {
@@ -98,6 +103,17 @@ func (a *Acceptor) watch(w *watch) {
 			return
 		}
 	}
+}
+
+// lookOnce looks after a service. It reports whether that was the last time.
+func (a *Acceptor) lookOnce(w *watch) (c crowd, over bool) {
+	a.watches.looking.RLock()
+	defer a.watches.looking.RUnlock()
+	now := time.Now()
+	c = a.watches.take(w)
+	full, congested := w.look(&c, now)
+	w.tell(congested, &c, now)
+	return c, !full && !congested && w.service.Congestion.Settled() && a.watches.end(w)
 }
 
 // take returns who wants a slot. It forgets the listeners that are closed or belong to

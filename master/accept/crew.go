@@ -35,6 +35,7 @@ type crew struct {
 	slow    int     // of them
 	timer   *time.Timer
 	timed   time.Duration // for which the timer was set; 0: it does not run
+	paused  bool
 	ended   bool
 	wake    chan struct{} // takes one for a goroutine that is no longer free, to lead
 }
@@ -82,15 +83,20 @@ func (c *crew) begin() (first bool) {
 }
 
 // take begins a turn of the leader, which is about to take a connection. It must call
-// done in the end.
-func (c *crew) take(t *turn) {
+// done in the end. It reports false in a pause: then the caller leads no more.
+func (c *crew) take(t *turn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.paused {
+		c.led = false
+		return false
+	}
 	*t = turn{began: time.Now(), leads: true, index: len(c.serving)}
 	c.serving = append(c.serving, t)
 	if c.timed == 0 {
 		c.setTimer(stuckAfter)
 	}
+	return true
 }
 
 // setTimer has check called after a time. The lock is held.
@@ -147,7 +153,8 @@ func (c *crew) done(t *turn) (lead bool) {
 		c.slow--
 	}
 	switch {
-	case c.ended, c.led && !t.leads && c.free >= maxFree:
+	case c.ended, c.paused, c.led && !t.leads && c.free >= maxFree:
+		c.led = c.led && !t.leads
 		c.mu.Unlock()
 		return false
 	case t.leads, !c.led:
@@ -164,7 +171,7 @@ func (c *crew) done(t *turn) (lead bool) {
 // appoint has another goroutine lead. The lock is held, and nobody leads.
 func (c *crew) appoint() {
 	switch {
-	case c.ended:
+	case c.ended, c.paused:
 		return
 	case c.free > 0:
 		c.free--
@@ -211,6 +218,40 @@ func (c *crew) check() {
 	if len(c.serving) > c.slow {
 		c.setTimer(stuckAfter)
 	}
+}
+
+// pause has nobody begin a turn until resume.
+func (c *crew) pause() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.paused = true
+}
+
+func (c *crew) resume() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.paused = false
+	if c.begun && !c.led {
+		c.appoint()
+	}
+}
+
+// stepDown has the caller, who leads, lead no more. It reports false if it has to go on,
+// because there is no pause any more.
+func (c *crew) stepDown() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.paused {
+		c.led = false
+	}
+	return c.paused
+}
+
+// stands reports whether nobody leads, and no more than some serve.
+func (c *crew) stands(some int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.led && len(c.serving) <= some
 }
 
 // end has nobody lead any more.

@@ -51,6 +51,13 @@ func (q *proxyQueue) enter() bool {
 	return true
 }
 
+// reenter takes in a connection for which there was room before.
+func (q *proxyQueue) reenter() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.count++
+}
+
 func (q *proxyQueue) leave() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -90,6 +97,30 @@ func (q *proxyQueue) close() {
 		r.Cancel()
 	}
 	q.readers = nil
+}
+
+// isEvicted reports whether a reader that waits has to make room.
+func (q *proxyQueue) isEvicted(r *proxy.Reader) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.evicted[r]
+}
+
+// place returns the place of a reader among those that wait, which is after all others if
+// it does not any more.
+func (q *proxyQueue) place(r *proxy.Reader) int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if i := slices.Index(q.readers, r); i >= 0 {
+		return i
+	}
+	return len(q.readers)
+}
+
+func (q *proxyQueue) isClosed() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.closed
 }
 
 // open lets readers of the queue wait again.
@@ -153,7 +184,10 @@ func (a *Acceptor) awaitProxyHeader(c candidate) {
 		a.admitAfterHeader(c, q)
 		return
 	}
+	c.own = true
+	a.waiters.begin()
 	a.goroutine.Go(func() {
+		defer a.waiters.end()
 		defer q.leave()
 		a.admitAfterHeader(c, q)
 	})
@@ -161,8 +195,14 @@ func (a *Acceptor) awaitProxyHeader(c candidate) {
 
 // admitAfterHeader reads a connection's header and has it served or refused.
 func (a *Acceptor) admitAfterHeader(c candidate, q *proxyQueue) {
-	s := c.spec.Owner()
 	header, err := a.readHeader(c, q)
+	a.goOnAfterHeader(c, header, err)
+}
+
+// goOnAfterHeader has a connection served or refused of which the header has come, or has
+// not.
+func (a *Acceptor) goOnAfterHeader(c candidate, header proxy.Header, err error) {
+	s := c.spec.Owner()
 	if err != nil {
 		reason, told := admit.ProxyMissing, err
 		switch {
@@ -205,11 +245,24 @@ func (a *Acceptor) readHeader(c candidate, q *proxyQueue) (proxy.Header, error) 
 		return proxy.Header{}, err
 	}
 	q.add(r)
-	header, err := r.Read(time.Now().Add(c.spec.ProxyTimeout))
-	if q.remove(r) && errors.Is(err, proxy.ErrCanceled) {
+	return a.read(&waiter{candidate: c, queue: q, reader: r, deadline: time.Now().Add(c.spec.ProxyTimeout)})
+}
+
+// read waits for the header of a waiter, whose reader is in the queue, and closes the
+// reader.
+func (a *Acceptor) read(w *waiter) (header proxy.Header, err error) {
+	for {
+		_ = a.waiters.wait(w) // which pauses the reader
+		header, err = w.reader.Read(w.deadline)
+		a.waiters.goOn(w)
+		if err != proxy.ErrPaused {
+			break
+		}
+	}
+	if w.queue.remove(w.reader) && errors.Is(err, proxy.ErrCanceled) {
 		err = errEvicted
 	}
-	if closeErr := r.Close(); err == nil && closeErr != nil {
+	if closeErr := w.reader.Close(); err == nil && closeErr != nil {
 		err = fmt.Errorf("give back connection: %w", closeErr)
 	}
 	return header, err

@@ -20,6 +20,12 @@ func (b *Backoff) Next() time.Duration {
 	return b.delay
 }
 
+// Pause returns the last pause, 0 if there was no failure since the last success.
+func (b *Backoff) Pause() time.Duration { return b.delay }
+
+// After returns a Backoff after failures of which the last one had a pause.
+func After(pause time.Duration) Backoff { return Backoff{min(max(pause, 0), Max)} }
+
 // Failing reports whether there was a failure since the last success.
 func (b *Backoff) Failing() bool { return b.delay > 0 }
 

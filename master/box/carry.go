@@ -205,11 +205,10 @@ func (o *observing) export(d *carry.Descriptors) *observe.State {
 func (g *groups) export(d *carry.Descriptors) *cgroup.State {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.root == nil || len(g.controllers) == 0 {
-		return nil // it was not prepared
+	if g.root == nil {
+		return nil
 	}
-	s := g.root.Export(slices.Sorted(maps.Keys(g.services)), d)
-	return &s
+	return g.root.Export(slices.Sorted(maps.Keys(g.services)), d)
 }
 
 // lend copies a descriptor of a leaf into the table of this process.

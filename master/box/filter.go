@@ -54,8 +54,7 @@ func (s *settings) filter(b *config.Box, learner *observe.Learner) error {
 	all := c
 	all.Notice = seccomp.NoticeAll
 	s.entry.Filter, err = seccomp.Compile(runtime.GOARCH, all)
-	// Once nobody answers, the program could do nothing but try in vain.
-	s.entry.Cookie, s.entry.EndWithParent = c.Cookie, true
+	s.entry.Cookie = c.Cookie
 	return err
 }
 

@@ -90,6 +90,9 @@ func inBox(do string) int {
 	switch do {
 	case "look", "exit 117":
 	case "wait": // for the end of its connection
+	case "wait, swapoff":
+		io.Copy(io.Discard, os.Stdin)
+		err = swapoff()
 	case "touch":
 		err = os.WriteFile("/tmp/file", []byte("x"), 0o600)
 	case "touch and remove":
@@ -231,11 +234,20 @@ type exit struct {
 	failure   error
 	leftovers int
 	denied    process.Denied
+	usage     *process.CellUsage
 	kept      bool // its cell was at an end at once
 }
 
 // open returns a house. At the end of the test it is closed, and nothing may be left.
 func open(t *testing.T) *house {
+	t.Helper()
+	h := build(t)
+	go h.loop()
+	return h
+}
+
+// build is open for a house whose loop does not run yet.
+func build(t *testing.T) *house {
 	t.Helper()
 	needBoxes(t)
 	before := descriptors(t)
@@ -249,7 +261,6 @@ func open(t *testing.T) *house {
 	}
 	h := &house{t: t, m: NewManager(s, zap.NewNop()), spawner: s, null: null,
 		calls: make(chan func()), end: make(chan struct{}), ended: make(chan struct{}), workers: map[int]*worker{}, early: map[int]process.Exit{}}
-	go h.loop()
 	t.Cleanup(func() {
 		h.close()
 		for _, pid := range boxtest.Children(t) {
@@ -333,13 +344,13 @@ func (h *house) reap() {
 
 func (h *house) exited(w *worker, e process.Exit) {
 	x := exit{Exit: e, failure: w.command.Box.Failure(w.command, &e)}
-	var now process.Remains
-	now, x.kept = w.child.Cell.Leave(func(r process.Remains) {
-		x.leftovers, x.denied = r.Leftovers, r.Denied
-		w.over <- x
+	now, empty := w.child.Cell.Leave(func(r process.Remains) {
+		later := x // from another goroutine
+		later.leftovers, later.denied, later.usage = r.Leftovers, r.Denied, r.Usage
+		w.over <- later
 	})
-	x.denied = now.Denied
-	if x.kept {
+	if empty {
+		x.denied, x.usage, x.kept = now.Denied, now.Usage, true
 		w.over <- x
 	}
 }

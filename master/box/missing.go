@@ -163,7 +163,7 @@ func explainStep(f stub.Failure, b *config.Box) error {
 		e.Key, e.Missing, e.Remedy = "capabilities", "to "+f.Step.String(), "give the master these capabilities, without securebits that lock them"
 	case stub.SetNoNewPrivileges:
 		e.Key, e.Missing, e.Remedy = "no-new-privileges", "prctl(2)", "a seccomp profile that allows it"
-	case stub.InstallFilter, stub.MoveListener, stub.SendListener, stub.EndWithParent:
+	case stub.InstallFilter, stub.MoveListener, stub.SendListener:
 		e.Key, e.Missing, e.Remedy = keyOfFilter(b), "seccomp filters", "a kernel with CONFIG_SECCOMP_FILTER, and in a container a seccomp profile that allows more of them"
 	default:
 		return fmt.Errorf("try the box: %w", f)

@@ -29,6 +29,9 @@ func (s *Set) Reserve(svc *service.Service, by string) (*Learning, error) {
 	return l, nil
 }
 
+// Len returns how many learnings there are.
+func (s *Set) Len() int { return len(s.byName) }
+
 // Find returns the observation that a client knows by an id, or nil. One that was
 // reserved and has not begun is nobody's yet.
 func (s *Set) Find(id string) *Learning {

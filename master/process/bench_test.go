@@ -13,10 +13,10 @@ import (
 )
 
 // BenchmarkStart measures what the start of a worker costs the master, for both
-// handoffs. For comparison it measures the same start with exec.Cmd alone, and
-// with syscall.ForkExec, on which exec.Cmd is built. The metric µs/start does
-// not include the program's own life and its reaping. The allocations are those
-// of all.
+// handoffs, and by the descriptor of the program. For comparison it measures the
+// same start with exec.Cmd alone, and with syscall.ForkExec, on which exec.Cmd is
+// built. The metric µs/start does not include the program's own life and its
+// reaping. The allocations are those of all.
 func BenchmarkStart(b *testing.B) {
 	program, err := exec.LookPath("true")
 	if err != nil {
@@ -32,9 +32,11 @@ func BenchmarkStart(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	command := func(control bool) func(*os.File) (int, error) {
-		c := Command{Path: program, Args: args, Control: control, Null: null, Stderr: os.Stderr}
+	_, file := opened(b, program)
+	command := func(control bool, file *os.File) func(*os.File) (int, error) {
+		c := Command{Path: program, File: file, Args: args, Control: control, Null: null, Stderr: os.Stderr}
 		return func(conn *os.File) (int, error) {
+			c.ReadAhead()
 			child, err := c.Start(conn, env, message)
 			if err != nil {
 				return 0, err
@@ -51,8 +53,9 @@ func BenchmarkStart(b *testing.B) {
 		name  string
 		start func(conn *os.File) (int, error)
 	}{
-		{"stdio", command(false)},
-		{"worker", command(true)},
+		{"stdio", command(false, nil)},
+		{"worker", command(true, nil)},
+		{"file", command(true, file)},
 		{"exec.Cmd", func(conn *os.File) (int, error) {
 			cmd := exec.Cmd{Path: program, Args: args, Env: env, Stdin: conn, Stdout: conn, Stderr: os.Stderr,
 				SysProcAttr: &syscall.SysProcAttr{Setpgid: true}}

@@ -4,17 +4,19 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // ErrTimeout reports that the header did not come in time. ErrCanceled reports
-// that Cancel has ended the wait. ErrNoMemory reports that the headers that are
+// that Cancel has ended the wait, and ErrPaused that Pause has interrupted it. ErrNoMemory reports that the headers that are
 // incomplete take all the memory there is for them.
 var (
 	ErrTimeout  = errors.New("PROXY header took too long")
 	ErrCanceled = errors.New("wait for PROXY header canceled")
+	ErrPaused   = errors.New("wait for PROXY header paused")
 	ErrNoMemory = errors.New("no memory for a PROXY header")
 )
 
@@ -28,6 +30,7 @@ type Reader struct {
 	conn     int
 	file     *os.File // a duplicate, registered with the poller
 	canceled chan struct{}
+	paused   atomic.Bool
 	budget   *Budget
 
 	length  int    // of the header, 0 while it is not known
@@ -54,10 +57,18 @@ func NewReader(conn int, budget *Budget) (*Reader, error) {
 }
 
 // Read waits for the header and takes it from the socket, and nothing after it.
-// Errors wrap ErrMissing, ErrMalformed, ErrOversized, ErrTimeout, ErrNoMemory or
-// ErrCanceled, or they are those of system calls. Read may be called once.
-func (r *Reader) Read(deadline time.Time) (Header, error) {
-	defer func() { r.budget.release(r.claimed) }()
+// Errors wrap ErrMissing, ErrMalformed, ErrOversized, ErrTimeout, ErrNoMemory,
+// ErrCanceled or ErrPaused, or they are those of system calls. Read may be called once,
+// and again after ErrPaused.
+func (r *Reader) Read(deadline time.Time) (h Header, err error) {
+	defer func() {
+		if err != ErrPaused {
+			r.budget.release(r.claimed)
+		}
+	}()
+	if r.length > 0 && len(r.buffer) == r.length {
+		return Parse(r.buffer) // it has come before the last pause
+	}
 	raw, err := r.file.SyscallConn()
 	if err != nil {
 		return Header{}, err
@@ -70,6 +81,9 @@ func (r *Reader) Read(deadline time.Time) (Header, error) {
 		return Header{}, ErrCanceled
 	default:
 	}
+	if r.paused.Load() { // so did Pause
+		return Header{}, ErrPaused
+	}
 	var failure error
 	err = raw.Read(func(fd uintptr) (done bool) {
 		done, failure = r.advance(int(fd))
@@ -81,6 +95,8 @@ func (r *Reader) Read(deadline time.Time) (Header, error) {
 	default:
 	}
 	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded) && r.paused.Load():
+		return Header{}, ErrPaused
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return Header{}, r.timeout()
 	case err != nil:

@@ -53,7 +53,7 @@ func (r *SpecRecorder) Number(spec *Spec) int {
 func (s *Spec) export() SpecState {
 	return SpecState{
 		Service:   s.Name,
-		Section:   s.Service.TOML(),
+		Section:   s.TOML(),
 		InForce:   s.service.Spec().source() == s,
 		Once:      s.once,
 		IDs:       s.ids,
@@ -147,12 +147,17 @@ func RestoreSpecs(states []SpecState, compiled []*Spec) (*RestoredSpecs, error) 
 // restore returns the compiled Spec if the state is about one that was in force and means
 // the same, otherwise a former one. compiled may be nil.
 func (s *SpecState) restore(compiled *Spec) (*Spec, error) {
+	if compiled != nil && !s.foundAs(compiled) {
+		compiled = nil
+	}
+	if compiled != nil && s.Section == compiled.TOML() {
+		return compiled, nil // as nearly always: to parse it takes longer
+	}
 	section, err := config.ParseService(s.Service, s.Section)
 	if err != nil {
 		return nil, err
 	}
-	if compiled != nil && s.InForce && s.Found == compiled.found() && s.Once == compiled.once && slices.Equal(s.IDs, compiled.ids) &&
-		s.SocketUID == compiled.Options.UID && s.SocketGID == compiled.Options.GID && section.Equal(&compiled.Service) {
+	if compiled != nil && section.Equal(&compiled.Service) {
 		return compiled, nil
 	}
 	spec, err := s.makeFormer(section)
@@ -160,6 +165,13 @@ func (s *SpecState) restore(compiled *Spec) (*Spec, error) {
 		return nil, fmt.Errorf("service %s: %w", s.Service, err)
 	}
 	return spec, nil
+}
+
+// foundAs reports whether the state is about a Spec that was in force, and the machine made
+// of its section what it made of that of the compiled one.
+func (s *SpecState) foundAs(compiled *Spec) bool {
+	return s.InForce && s.Found == compiled.found() && s.Once == compiled.once && slices.Equal(s.IDs, compiled.ids) &&
+		s.SocketUID == compiled.Options.UID && s.SocketGID == compiled.Options.GID
 }
 
 // makeFormer makes a Spec without looking for anything on the machine.

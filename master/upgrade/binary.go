@@ -10,7 +10,8 @@ import (
 // OpenBinary opens a program to be executed. It stays the same file whatever becomes of
 // its path. The caller owns the file.
 func OpenBinary(path string) (*os.File, error) {
-	f, err := os.Open(path)
+	// A FIFO has nobody wait (open(2)).
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -1,19 +1,24 @@
 package upgrade
 
-// notCarried is all that a master knows or does and does not hand over, and why. What a
-// user would notice has a name by which "upgraded" tells of it (Dropped).
-var notCarried = []struct {
-	what, why string
-}{
-	// Clients of the control socket whose request is not answered within a moment are cut
-	// off, but for the one that waits for the upgrade. What they ask for can be asked again.
-	{"requests at the control socket", "answered before, or to be sent again"},
-	// learn asks again and again for what is observed, and says that it is over.
-	{"observations of services (learn)", "their observers are threads of the program"},
-	// They are made ahead, for the next connection.
-	{"boxes that no worker is in", "made anew from the configuration"},
-	// They are a picture of the machine.
-	{"what was looked up (accounts, programs, host names)", "looked up anew with the configuration"},
-	// What these do is begun again.
-	{"looks at clients that may have gone, and at early closes", "begun again at the next check of limits"},
+import "fmt"
+
+// NotCarried is what a master knows or does and does not hand over, and why. What each
+// room leaves out of its State stands in the room, in the file with its Export: it
+// follows from what goes over.
+var NotCarried = []Loss{
+	Observations,
+	{"requests at the control socket and for metrics", "they have a moment to be answered; who is cut off may ask again. The one for the upgrade is answered by whoever serves then"},
+	{"boxes that no connection is in", "they are only made ahead, and made anew from the configuration"},
+	{"what was looked up: accounts, programs, host names", "it is looked up anew with the configuration"},
+	{"spares and workers for several connections of another version", "spares of the new version take their place; the others end after the connection that they have"},
+	{"a reload under way", "the upgrade waits for its end"},
 }
+
+// A Loss is something that is not handed over.
+type Loss struct{ What, Why string }
+
+// Observations are those of preforkd learn.
+var Observations = Loss{"observations of services", "they end: what observes is a thread of the program that ends"}
+
+// Of says of how many things that were there.
+func (l Loss) Of(n int) string { return fmt.Sprintf("%d %s", n, l.What) }

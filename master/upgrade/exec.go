@@ -20,6 +20,7 @@ type execution struct {
 	program     *os.File
 	descriptors *carry.Descriptors // that go over, the memfd among them
 	memfd       int
+	signals     *signals.Queue
 	failure     *Failure // of the program that executes the one before
 }
 
@@ -32,18 +33,18 @@ type execution struct {
 func (e *execution) run() error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	unblock, err := signals.Block()
+	held, err := e.signals.Hold()
 	if err != nil {
 		return err
 	}
-	defer unblock()
+	defer held.Release()
 	syscall.ForkLock.Lock()
 	defer syscall.ForkLock.Unlock()
 	if err := e.descriptors.Open(); err != nil {
 		return err
 	}
 	defer func() { _ = e.descriptors.Close() }()
-	return osthread.ExecFile(e.program, os.Args, e.environment())
+	return osthread.ExecFile(e.program, os.Args, append(e.environment(), held.Environment()))
 }
 
 func (e *execution) environment() []string {
@@ -61,7 +62,7 @@ func (e *execution) environment() []string {
 // returns only on failure, and then nothing has changed. The caller makes sure that
 // nothing happens any more. d has the descriptors of the State, of which h says nothing
 // yet.
-func Execute(program *os.File, h Header, s *State, d *carry.Descriptors) error {
+func Execute(program *os.File, h Header, s *State, d *carry.Descriptors, caught *signals.Queue) error {
 	own, err := Own()
 	if err != nil {
 		return err
@@ -82,7 +83,7 @@ func Execute(program *os.File, h Header, s *State, d *carry.Descriptors) error {
 		return err
 	}
 	d.Keep(int(memfd.Fd()))
-	if err := (&execution{program: program, descriptors: d, memfd: int(memfd.Fd())}).run(); err != nil {
+	if err := (&execution{program: program, descriptors: d, memfd: int(memfd.Fd()), signals: caught}).run(); err != nil {
 		return err
 	}
 	return unix.ENOEXEC // execve(2) does not return otherwise

@@ -19,6 +19,8 @@ type Header struct {
 	// number: 1 for the one that was started, and one more for each that has taken over.
 	Version    string `json:"version"`
 	Generation int    `json:"generation"`
+	// To is the version of the program that takes over.
+	To string `json:"to"`
 
 	// Started is the path that the first program was started by, Config the configuration
 	// file in place of the one of the command line, or "".

@@ -29,17 +29,9 @@ func NewRecord() *Record {
 	return &Record{started: path}
 }
 
-// RecordState is the Record in a State, beside what its Header has.
-type RecordState struct {
-	Upgrades control.Upgrades `json:"upgrades"`
-}
-
-// Export returns the state of the record.
-func (r *Record) Export() RecordState { return RecordState{r.Upgrades} }
-
 // Record returns the record of a program that takes over or is gone back to.
 func (t *Takeover) Record() *Record {
-	return &Record{Upgrades: t.State.Upgrades.Upgrades, started: t.Header.Started, config: t.Header.Config}
+	return &Record{Upgrades: t.State.Upgrades, started: t.Header.Started, config: t.Header.Config}
 }
 
 // Begin notes that an upgrade is under way. It is an error if one is already.

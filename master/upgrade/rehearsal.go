@@ -36,9 +36,8 @@ type hello struct {
 
 // An Answer is the second one: what the program would do with the State.
 type Answer struct {
-	Error   string   `json:"error,omitempty"` // why it would not serve
-	Step    string   `json:"step,omitempty"`  // at which step
-	Dropped []string `json:"dropped,omitempty"`
+	Error string `json:"error,omitempty"` // why it would not serve
+	Step  Step   `json:"step,omitempty"`  // at which step
 }
 
 // maxAnswer is the most bytes that are read of each line.

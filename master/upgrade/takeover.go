@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/preforkd/preforkd/master/carry"
+	"github.com/preforkd/preforkd/master/signals"
 	"github.com/preforkd/preforkd/master/upgrade/fault"
 )
 
@@ -32,7 +34,8 @@ type Takeover struct {
 	// back to.
 	Failure *Failure
 
-	memfd int
+	memfd   int
+	signals *signals.Queue
 
 	mu    sync.Mutex // guards what follows, and is held while the program before is executed
 	step  Step
@@ -48,14 +51,18 @@ type Failure struct {
 
 func (f *Failure) Error() string { return string(f.Step) + ": " + f.Reason }
 
-// Begin returns the upgrade by which this program was executed, nil if it was not, and
-// unsets the environment variables about it. It comes before anything is opened. If the
+// Executed reports whether an upgrade has executed this program. Then the caller calls
+// Begin.
+func Executed() bool {
+	_, found := os.LookupEnv(envState)
+	return found
+}
+
+// Begin returns the upgrade by which this program was executed, and unsets the environment
+// variables about it. It comes before anything is opened, but for the signals. If the
 // State cannot be read, the program before is executed again.
-func Begin() (*Takeover, error) {
-	text, found := os.LookupEnv(envState)
-	if !found {
-		return nil, nil
-	}
+func Begin(caught *signals.Queue) (*Takeover, error) {
+	text := os.Getenv(envState)
 	failed := os.Getenv(envFailed)
 	os.Unsetenv(envState)
 	os.Unsetenv(envFailed)
@@ -67,7 +74,7 @@ func Begin() (*Takeover, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", envState, err)
 	}
-	t := &Takeover{memfd: memfd, step: StepLoad}
+	t := &Takeover{memfd: memfd, signals: caught, step: StepLoad}
 	if failed != "" {
 		step, reason, _ := strings.Cut(failed, ": ")
 		t.Failure = &Failure{Step(step), reason}
@@ -141,13 +148,13 @@ func (t *Takeover) goBack(reason string) error {
 		program:     old,
 		descriptors: t.Descriptors,
 		memfd:       t.memfd,
-		failure:     &Failure{t.step, oneLine(reason)},
+		failure:     &Failure{t.step, OneLine(reason)},
 	}).run()
 	return fmt.Errorf("the way back has failed: %w", err)
 }
 
-// oneLine returns a text without what an environment variable or a line cannot have.
-func oneLine(text string) string {
+// OneLine returns a text without what an environment variable or a line cannot have.
+func OneLine(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' {
 			return ' '
@@ -156,12 +163,14 @@ func oneLine(text string) string {
 	}, text)
 }
 
-// End ends the way back, because the program serves. It closes what nobody has taken.
-// The caller has taken everything by then.
+// End ends the way back, because the program serves. It closes what nobody has taken, and
+// returns what somebody should have.
 func (t *Takeover) End() (untaken []int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.over = true
 	t.timer.Stop()
-	return t.Descriptors.CloseUntaken()
+	return slices.DeleteFunc(t.Descriptors.CloseUntaken(), func(fd int) bool {
+		return fd == t.memfd || fd == int(t.Header.Old)
+	})
 }

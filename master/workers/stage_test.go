@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/ipc"
+	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/process"
 	"github.com/preforkd/preforkd/master/service"
 	"github.com/preforkd/preforkd/master/service/servicetest"
@@ -28,6 +29,7 @@ type stage struct {
 
 	nextPID int         // above every pid that there can be (PID_MAX_LIMIT)
 	ends    map[int]int // the worker's end of a control channel, by pid
+	stderrs map[int]int // the worker's end of its stderr, if that leads to the log
 
 	zombies []process.Exit // ended, and not reaped
 	asked   int            // how often the kernel was asked for one child
@@ -42,7 +44,7 @@ type stage struct {
 
 func newStage(t testing.TB, keys string) *stage {
 	core, logs := observer.New(zapcore.InfoLevel)
-	st := &stage{t: t, logs: logs, nextPID: 1 << 22, ends: map[int]int{}}
+	st := &stage{t: t, logs: logs, nextPID: 1 << 22, ends: map[int]int{}, stderrs: map[int]int{}}
 	var err error
 	st.set, err = NewSet(st, zap.New(core), st.wait)
 	if err != nil {
@@ -73,6 +75,14 @@ func (st *stage) start(w *Worker) *Worker {
 // Start implements Starter.
 func (st *stage) Start(c *process.Command, _ *os.File, _ []string, message []byte) (*process.Child, error) {
 	st.nextPID++
+	if st.pool.spec.Stderr == config.StderrLog {
+		fd, err := unix.FcntlInt(c.Stderr.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return nil, err
+		}
+		st.stderrs[st.nextPID] = fd
+		st.t.Cleanup(func() { unix.Close(fd) })
+	}
 	if !c.Control {
 		return &process.Child{Pid: st.nextPID, Control: -1}, nil
 	}
@@ -175,9 +185,9 @@ func (st *stage) Message(w *Worker, t ipc.Type, body []byte) error {
 	state := w.State()
 	switch {
 	case t == ipc.TypeReady && state == Starting:
-		st.pool.Add(w, time.Now())
+		w.Pool().Add(w, time.Now())
 	case t == ipc.TypeAck && state == Assigned:
-		st.pool.Confirm(w, time.Now())
+		w.Pool().Confirm(w, time.Now())
 		st.set.ParkIfIdle(w, time.Now())
 	case t == ipc.TypeReport && state == Serving && w.Report() == nil:
 		report, err := ipc.DecodeReport(body)
@@ -193,13 +203,13 @@ func (st *stage) Message(w *Worker, t ipc.Type, body []byte) error {
 
 func (st *stage) ChannelClosed(w *Worker) {
 	st.note("closed %d while %v", w.PID(), w.State())
-	st.pool.ChannelClosed(w, time.Now())
+	w.Pool().ChannelClosed(w, time.Now())
 }
 
 func (st *stage) Violation(w *Worker, err error) { st.note("violation %d: %v", w.PID(), err) }
 
 func (st *stage) Exited(w *Worker, exit process.Exit) {
-	state, c := st.pool.MarkReaped(w)
+	state, c := w.Pool().MarkReaped(w)
 	st.note("exited %d, %v, connection %v", exit.Pid, state, c != nil)
 }
 

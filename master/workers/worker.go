@@ -95,8 +95,12 @@ type Starter interface {
 // Start gives the worker its process, and a stderr that leads to the log if the
 // service wants that. When it succeeds, the master's copy of the connection is
 // closed, unless the connection keeps it to its end (copies.go). When it fails,
-// there is no process, and the connection has its copy.
+// there is no process, and the connection has its copy. Nothing is started by a former
+// Spec.
 func (w *Worker) Start(starter Starter) error {
+	if err := w.Spec().CheckCurrent(); err != nil {
+		return err
+	}
 	var (
 		command = w.Spec().SpareCommand()
 		env     = w.Spec().SpareEnvironment()

@@ -58,6 +58,7 @@ var smallPrograms = []string{"cmd/internal/systest/testworker", "cmd/internal/sy
 //	bin/preforkd-worker   as it is shipped, beside the master, where it is looked for
 //	race/preforkd-worker  with the race detector and coverage
 //	static/preforkd       as it is shipped
+//	upgrade/VERSION/      both for upgrades in place, see Versioned
 //	programs/             small workers, see Program
 //
 // The worker that a master finds by itself is plain for two reasons. The race
@@ -84,6 +85,14 @@ func BuildAll(dir string) error {
 	for out, source := range map[string]string{"bin/preforkd-worker": "cmd/preforkd-worker", "static/preforkd": "cmd/preforkd"} {
 		if err := goBuild(dir, out, source, "-trimpath"); err != nil {
 			return err
+		}
+	}
+	for _, version := range Versions {
+		for _, source := range []string{"cmd/preforkd", "cmd/preforkd-worker"} {
+			out := filepath.Join("upgrade", version, filepath.Base(source))
+			if err := goBuild(dir, out, source, "-trimpath", "-tags", "upgradefault", "-ldflags", "-X "+modulePath+"/ipc.Version="+version); err != nil {
+				return err
+			}
 		}
 	}
 	for _, source := range smallPrograms {
@@ -122,6 +131,17 @@ func PreforkdWorker(t testing.TB) string { return binary(t, "bin", "preforkd-wor
 
 // Shipped returns the path of the preforkd binary as it is shipped.
 func Shipped(t testing.TB) string { return binary(t, "static", "preforkd") }
+
+// Versions are those of the programs that Versioned knows.
+var Versions = []string{"one", "two"}
+
+// Versioned returns the directory with preforkd and preforkd-worker of a version. They
+// are as they are shipped, but that an upgrade can be made to fail, see package fault of
+// master/upgrade. They differ in nothing but the version.
+func Versioned(t testing.TB, version string) string {
+	t.Helper()
+	return filepath.Dir(binary(t, filepath.Join("upgrade", version), "preforkd"))
+}
 
 // ShippedWorker returns the path of the worker binary as it is shipped. It is
 // for a TestMain that needs no other binary. remove deletes what was built.

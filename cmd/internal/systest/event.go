@@ -59,6 +59,10 @@ type Event struct {
 	SysTime  *float64 `json:"sys_time"`  // seconds
 	MaxRSS   *int64   `json:"max_rss"`   // bytes
 
+	// Of an upgrade: the step that has failed, and how long nothing was accepted.
+	Step  string   `json:"step"`
+	Pause *float64 `json:"pause"` // seconds
+
 	// Spares are those that wait, in a status of a service that has some.
 	Spares *int `json:"spares"`
 

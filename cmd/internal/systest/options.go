@@ -30,6 +30,9 @@ type Options struct {
 	// it has otherwise only with a Config. See Master.Control.
 	Control bool
 
+	// Program is the path of the preforkd that is started, Preforkd unless set.
+	Program string
+
 	// Wrap is a command in front of the command line. It must end in exec,
 	// because the process it starts as is taken for the master.
 	Wrap []string
@@ -162,10 +165,18 @@ func (o Options) Start(t testing.TB) *Master {
 	return m
 }
 
+func (o Options) program(t testing.TB) string {
+	t.Helper()
+	if o.Program != "" {
+		return o.Program
+	}
+	return Preforkd(t)
+}
+
 // command returns the command of a master.
 func (o Options) command(t testing.TB) *exec.Cmd {
 	t.Helper()
-	line := append(append([]string{}, o.Wrap...), Preforkd(t), "serve")
+	line := append(append([]string{}, o.Wrap...), o.program(t), "serve")
 	switch o.LogFormat {
 	case "none":
 	case "":

@@ -27,7 +27,7 @@ func (o Options) Run(t testing.TB, args ...string) Result {
 	ctx, cancel := context.WithTimeout(t.Context(), Deadline())
 	defer cancel()
 	files := pass(&o)
-	made := o.exec(append(append(append([]string{}, o.Wrap...), Preforkd(t)), args...))
+	made := o.exec(append(append(append([]string{}, o.Wrap...), o.program(t)), args...))
 	cmd := exec.CommandContext(ctx, made.Path, made.Args[1:]...)
 	cmd.Env, cmd.Dir, cmd.SysProcAttr = made.Env, made.Dir, made.SysProcAttr
 	cmd.ExtraFiles = files

@@ -57,11 +57,15 @@ type CountersState struct {
 	TasksPeak       uint64 `json:"tasks_peak"`
 }
 
-// Export returns the state of the Root and of the Services with these names. It must have
-// been prepared.
-func (r *Root) Export(names []string, d *carry.Descriptors) State {
+// Export returns the state of the Root and of the Services with these names, nil if the
+// Root has not been prepared.
+func (r *Root) Export(names []string, d *carry.Descriptors) *State {
 	r.mu.Lock()
-	state := State{Path: r.directory.path, Own: r.own, Lock: d.Keep(r.lock), Controllers: slices.Clone(r.enabled)}
+	if r.lock < 0 {
+		r.mu.Unlock()
+		return nil
+	}
+	state := &State{Path: r.directory.path, Own: r.own, Lock: d.Keep(r.lock), Controllers: slices.Clone(r.enabled)}
 	services := maps.Clone(r.services)
 	r.mu.Unlock()
 	for _, name := range names {

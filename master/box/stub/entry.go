@@ -74,9 +74,6 @@ type Entry struct {
 	// where their fourth argument is Cookie, which neither of them has. The listener takes
 	// two descriptors until the program is executed, which does not have it.
 	Listener uint32
-	// EndWithParent has the kernel kill the program when the thread ends that has
-	// started it (PR_SET_PDEATHSIG, prctl(2)). What the program starts is not killed.
-	EndWithParent bool
 
 	// Path is executed with the arguments and the environment that the entry was
 	// itself given. It is not searched for.
@@ -121,9 +118,6 @@ func (e *Entry) image(goarch string) ([]byte, error) {
 	}
 	if e.NoNewPrivileges {
 		p.try(Step{Action: SetNoNewPrivileges}, "prctl", value(unix.PR_SET_NO_NEW_PRIVS), value(1), value(0), value(0), value(0))
-	}
-	if e.EndWithParent {
-		p.try(Step{Action: EndWithParent}, "prctl", value(unix.PR_SET_PDEATHSIG), value(unix.SIGKILL), value(0), value(0), value(0))
 	}
 	if len(e.Filter) > 0 {
 		e.install(p)

@@ -18,7 +18,9 @@ const ExitFailed = 117
 type Action uint16
 
 // What Entry does, in this order, and then Init. The numbers are part of the
-// messages.
+// messages, and of what a master hands to the next one (upgrade in place), which may
+// also get messages of entries that the first has started: a number never gets another
+// meaning.
 const (
 	CloseReportOnExec Action = iota + 1
 	CloseSelfOnExec
@@ -33,7 +35,6 @@ const (
 	RaiseAmbient // Step.Number is the capability
 	ChangeDirectory
 	SetNoNewPrivileges
-	EndWithParent
 	InstallFilter
 	MoveListener
 	SendListener
@@ -95,8 +96,6 @@ func (s Step) String() string {
 		return "set no_new_privs"
 	case InstallFilter:
 		return "install the system call filter"
-	case EndWithParent:
-		return "have the program end with the master"
 	case MoveListener:
 		return "give the listener of the filter its number"
 	case SendListener:

@@ -32,6 +32,9 @@ type Init struct {
 	// Directories and IPC are what the answer to a RequestCheck tells of, see Seen.
 	Directories []string
 	IPC         bool
+	// EndWithMaster says that what is in the namespace ends at end of file. Otherwise the
+	// Init waits for it.
+	EndWithMaster bool
 
 	killNaps uint32 // 0: defaultKillNaps; for tests
 }
@@ -46,7 +49,7 @@ type Mount struct {
 
 // What the master asks on the control socket. After end of file, and after anything
 // else, the Init ends as soon as nothing is left in the pid namespace: the
-// connections of a master that was killed may finish.
+// connections of a master that was killed may finish, unless Init.EndWithMaster.
 const (
 	RequestCheck = 'c' // is anything else left in the pid namespace, or does anybody use a mount of the cell? And what is there? See ParseSeen
 	RequestLook  = 'o' // the same, but that nobody uses a mount
@@ -195,10 +198,12 @@ func (i *Init) serve(p *program) {
 	p.branchIfTop(RequestKill, kill)
 	p.branchIfTop(RequestRenew, renew)
 	p.place(end)
-	p.call("kill", everyone, value(0))
-	p.branchIfResult(equal, noProcess, gone)
-	p.call("nanosleep", longNap, value(0))
-	p.branch(always, end)
+	if !i.EndWithMaster {
+		p.call("kill", everyone, value(0))
+		p.branchIfResult(equal, noProcess, gone)
+		p.call("nanosleep", longNap, value(0))
+		p.branch(always, end)
+	}
 	p.place(gone)
 	p.exit(0, 0)
 

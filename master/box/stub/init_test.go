@@ -331,6 +331,27 @@ func TestEnd(t *testing.T) {
 	})
 }
 
+// With EndWithMaster, what is in the namespace ends at end of file.
+func TestEndWithMaster(t *testing.T) {
+	needtest.Root(t)
+	eachTarget(t, func(t *testing.T, m target) {
+		c, first := m.start(t, Init{Mounts: []Mount{private}, EndWithMaster: true}, "")
+		if err := ParseReady(first); err != nil {
+			t.Fatal(err)
+		}
+		program := c.enter(t, nil, nil, "sleep", "1000000")
+		unix.Shutdown(c.control, unix.SHUT_WR)
+		// Somebody has to reap it before the Init can end.
+		err := program.Wait()
+		if status := program.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != unix.SIGKILL {
+			t.Errorf("it ends with %v", err)
+		}
+		if code := c.end(); code != 0 {
+			t.Errorf("the Init exits with %d", code)
+		}
+	})
+}
+
 // Whoever has a descriptor of a mount of the cell is in it, as long as he has it.
 func TestMountInUse(t *testing.T) {
 	needtest.Root(t)

@@ -6,13 +6,11 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/ipc/needtest"
-	"github.com/preforkd/preforkd/master/osthread"
 )
 
 // An entry sends the listener of its filter, with its number, past the filter. The program
@@ -108,38 +106,5 @@ func TestNoRoomForListener(t *testing.T) {
 		if r.code != ExitFailed || r.failure.Step.Action != want {
 			t.Errorf("%d descriptors: %+v", limit, r)
 		}
-	}
-}
-
-// The kernel kills the program when the thread ends that has started it.
-func TestEndWithParent(t *testing.T) {
-	image, err := (&Entry{Report: 2, Path: needtest.Program(t, "sleep"), EndWithParent: true}).Image()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(memfd(t, image), "1000")
-	out, err := cmd.StdoutPipe() // which closes when the program ends
-	if err != nil {
-		t.Fatal(err)
-	}
-	thread, err := osthread.Start(cmd.Start)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// It has come as far as to its program.
-	for {
-		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", cmd.Process.Pid))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if string(name) == "sleep\n" {
-			break
-		}
-	}
-	thread.Close()
-	_, _ = out.Read(make([]byte, 1))
-	err = cmd.Wait()
-	if status := cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != unix.SIGKILL {
-		t.Errorf("it ends with %v", err)
 	}
 }

@@ -1,34 +1,35 @@
 package carrytest
 
 import (
+	"bytes"
 	"encoding/json"
+	"reflect"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/master/carry"
 )
 
-// nearly is how far apart two readings of one moment may be. Each conversion reads two
-// clocks, one after the other, and the test may have to wait between them.
-const nearly = carry.Moment(time.Minute)
+// descriptors are equal if there is one or none, because Again gives them new numbers.
+var descriptors = cmp.Comparer(func(a, b carry.FD) bool { return (a == carry.None) == (b == carry.None) })
 
-// moments are equal if they are nearly the same, and both are none or neither.
-var moments = cmp.Comparer(func(a, b carry.Moment) bool {
-	return (a == 0) == (b == 0) && a-b <= nearly && b-a <= nearly
-})
+// texts are compared at once. They may be long.
+var texts = cmp.FilterValues(func(a, b []byte) bool { return len(a) > 0 || len(b) > 0 }, cmp.Comparer(bytes.Equal))
 
-// Same fails the test if two states differ in more than how exactly moments were read.
+// Same fails the test if two states differ in more than the numbers of descriptors.
 func Same(t testing.TB, got, want any) {
 	t.Helper()
-	if diff := cmp.Diff(want, got, moments); diff != "" {
+	if diff := cmp.Diff(want, got, descriptors, texts, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("the state differs (- want, + got):\n%s", diff)
 	}
 }
 
-// Again returns a state as the program that takes over reads it. The Descriptors are
-// those that were kept, in their new owner's hands.
+// Again returns a state as the program that takes over reads it. In one process two
+// programs cannot own the same descriptors. So the state has copies of those that were
+// kept, and it is the caller's business to close them, as it is for the originals.
 func Again[S any](t testing.TB, state *S, d *carry.Descriptors) (*S, *carry.Descriptors) {
 	t.Helper()
 	text, err := json.Marshal(state)
@@ -39,9 +40,36 @@ func Again[S any](t testing.TB, state *S, d *carry.Descriptors) (*S, *carry.Desc
 	if err := json.Unmarshal(text, again); err != nil {
 		t.Fatalf("%v:\n%s", err, text)
 	}
-	taken := carry.NewDescriptors()
+	copies, taken := map[carry.FD]carry.FD{}, carry.NewDescriptors()
 	for _, fd := range d.Numbers() {
-		taken.Keep(fd)
+		n, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		copies[carry.FD(fd)] = taken.Keep(n)
 	}
+	renumber(reflect.ValueOf(again), copies)
 	return again, taken
+}
+
+// renumber puts the copies in the places of descriptors.
+func renumber(v reflect.Value, copies map[carry.FD]carry.FD) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			renumber(v.Elem(), copies)
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			renumber(v.Field(i), copies)
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			renumber(v.Index(i), copies)
+		}
+	case reflect.Int:
+		if fd, ok := v.Interface().(carry.FD); ok && fd != carry.None {
+			v.Set(reflect.ValueOf(copies[fd]))
+		}
+	}
 }

@@ -76,7 +76,8 @@ func TestKinds(t *testing.T) {
 		{"second exit\n", 77, "first passed\n"},
 		{"second kill\n", -1, "first passed\n"},
 		{"second what\n", 1, "first passed\n" + path + `.fault: there is no kind "what"` + "\n"},
-		{"second\n", 1, path + `.fault: "second\n", want a step and a kind` + "\n"},
+		{"second\n", 1, path + `.fault: "second\n", want a step, a kind and perhaps a pid` + "\n"},
+		{"first error 1\n", 0, "first passed\nsecond passed\n"},
 	} {
 		os.Remove(path + ".fault")
 		if c.file != "" {
@@ -94,6 +95,17 @@ func TestKinds(t *testing.T) {
 		if code != c.code || !strings.HasPrefix(string(out), c.says) {
 			t.Errorf("%q: exit code %d, %q; want %d, %q", c.file, code, out, c.code, c.says)
 		}
+	}
+}
+
+// A fault with a pid is for that process only, whatever it has executed.
+func TestPID(t *testing.T) {
+	t.Parallel()
+	path := build(t, t.TempDir(), "-tags", "upgradefault")
+	script := `echo "first error $$" >"$0.fault"; "$0"; exec "$0"`
+	out, err := exec.CommandContext(t.Context(), "/bin/sh", "-c", script, path).CombinedOutput()
+	if err == nil || string(out) != "first passed\nsecond passed\na fault at first\n" {
+		t.Errorf("%q, %v", out, err)
 	}
 }
 

@@ -1,0 +1,53 @@
+package upgrade
+
+import (
+	"time"
+
+	"github.com/preforkd/preforkd/master/accept"
+	"github.com/preforkd/preforkd/master/admin"
+	"github.com/preforkd/preforkd/master/box"
+	"github.com/preforkd/preforkd/master/carry"
+	"github.com/preforkd/preforkd/master/control"
+	"github.com/preforkd/preforkd/master/dispatch"
+	"github.com/preforkd/preforkd/master/endpoints"
+	"github.com/preforkd/preforkd/master/ledger"
+	"github.com/preforkd/preforkd/master/logging"
+	"github.com/preforkd/preforkd/master/process"
+	"github.com/preforkd/preforkd/master/reloading"
+	"github.com/preforkd/preforkd/master/service"
+	"github.com/preforkd/preforkd/master/stderr"
+	"github.com/preforkd/preforkd/master/workers"
+)
+
+// A State is all that a master hands to the next one, room by room.
+type State struct {
+	Master   MasterState           `json:"master"`
+	Upgrades control.Upgrades      `json:"upgrades"`
+	Specs    []service.SpecState   `json:"specs"`
+	Services []service.State       `json:"services"` // in force first, in the order of the configuration
+	IDs      service.IDsState      `json:"ids"`
+	Accept   accept.State          `json:"accept"`
+	Dispatch dispatch.State        `json:"dispatch"`
+	Workers  *workers.SetState     `json:"workers"`
+	Boxes    *box.State            `json:"boxes,omitempty"`
+	Binaries []process.BinaryState `json:"binaries,omitempty"` // for the way back
+	Stderr   stderr.OutputsState   `json:"stderr"`
+	Sockets  endpoints.State       `json:"sockets"`
+	Admin    admin.State           `json:"admin"`
+	Reloads  reloading.State       `json:"reloads"`
+	Log      logging.State         `json:"log"`
+}
+
+// A MasterState is what the master itself knows.
+type MasterState struct {
+	Started    time.Time     `json:"started"`    // the process
+	Generation uint64        `json:"generation"` // how many configurations were put in force
+	InForce    int           `json:"in_force"`   // how many of State.Services are
+	Retired    ledger.Totals `json:"retired"`    // of services that were deleted
+	// SocketsPassed says that a service manager has passed sockets.
+	SocketsPassed bool `json:"sockets_passed"`
+	// Dropped is what is not handed over and a user would miss.
+	Dropped []string `json:"dropped,omitempty"`
+	// Waiter is the client that waits for the outcome.
+	Waiter carry.FD `json:"waiter"`
+}

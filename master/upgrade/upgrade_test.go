@@ -1,0 +1,125 @@
+package upgrade
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestMemfdIsSealed(t *testing.T) {
+	t.Parallel()
+	f, err := newMemfd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := readSealed(int(f.Fd())); err == nil || !strings.Contains(err.Error(), "not sealed") {
+		t.Errorf("what is not sealed was read: %v", err)
+	}
+	if err := writeSealed(f, []byte("state")); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := readSealed(int(f.Fd())); err != nil || string(data) != "state" {
+		t.Errorf("%q, %v", data, err)
+	}
+	if _, err := f.WriteAt([]byte("x"), 0); err == nil {
+		t.Error("a sealed state was changed")
+	}
+	if err := f.Truncate(0); err == nil {
+		t.Error("a sealed state was cut")
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	if _, err := readSealed(int(null.Fd())); err == nil {
+		t.Error("a device was taken for a state")
+	}
+}
+
+func TestCommonFormat(t *testing.T) {
+	t.Parallel()
+	newest := Formats()[0]
+	for _, c := range []struct {
+		others []int
+		want   int
+		err    string
+	}{
+		{[]int{newest}, newest, ""},
+		{[]int{newest + 7, newest}, newest, ""},
+		{[]int{newest + 7}, 0, "it reads format"},
+		{nil, 0, "it reads format none"},
+	} {
+		got, err := common(c.others)
+		if got != c.want || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%v: %d, %v", c.others, got, err)
+		}
+	}
+}
+
+// A header is read although it has fields that are not known, and a body is not.
+func TestUnknownFields(t *testing.T) {
+	t.Parallel()
+	h, s, err := Decode([]byte(`{"format":1,"version":"9","what":1}` + "\n" + `{}`))
+	if err != nil || h.Version != "9" || s == nil {
+		t.Errorf("%v, %v, %v", h, s, err)
+	}
+	for text, want := range map[string]string{
+		"":                                     "no header",
+		"{}":                                   "no header",
+		"x\n{}":                                "header of the state",
+		`{"format":0}` + "\n{}":                "format 0",
+		`{"format":99,"version":"9"}` + "\n{}": "format 99",
+		`{"format":1,"version":"9"}` + "\n" + `{"what":1}`:  `unknown field "what"`,
+		`{"format":1,"version":"9"}` + "\n" + `{} {}`:       "something follows",
+		`{"format":1,"version":"9"}` + "\n" + `{"specs":1}`: "state of 9 in format 1",
+	} {
+		if _, s, err := Decode([]byte(text)); err == nil || s != nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+func TestRehearsalArguments(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ args, want string }{
+		{"preforkd serve", "preforkd serve --check-handover"},
+		{"preforkd serve --config c -- serve serve", "preforkd serve --check-handover --config c -- serve serve"},
+	} {
+		if got := strings.Join(rehearsalArguments(strings.Fields(c.args)), " "); got != c.want {
+			t.Errorf("%q: %q, want %q", c.args, got, c.want)
+		}
+	}
+}
+
+func TestOpenBinary(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	plain := filepath.Join(dir, "plain")
+	if err := os.WriteFile(plain, []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	fifo := filepath.Join(dir, "fifo")
+	if err := unix.Mkfifo(fifo, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		filepath.Join(dir, "none"): "no such file",
+		dir:                        "regular file",
+		plain:                      "cannot be executed",
+		fifo:                       "regular file",
+	} {
+		if f, err := OpenBinary(path); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v, %v", path, f, err)
+		}
+	}
+	own, err := Own()
+	if err != nil {
+		t.Fatal(err)
+	}
+	own.Close()
+}
