@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/master/carry"
@@ -127,29 +126,27 @@ func (s *Servers) Export(d *carry.Descriptors) (State, error) {
 	return state, nil
 }
 
-// Restore makes Servers again, which are paused until Resume. Open makes them answer from
-// then on. The caller must call Close.
-func Restore(m Master, log *zap.Logger, state *State, d *carry.Descriptors) (*Servers, error) {
+// Restore gives new Servers a state. They are paused until Resume, and answer from then on
+// if Open was called before. It changes nothing about the sockets.
+func (s *Servers) Restore(state *State, d *carry.Descriptors) (err error) {
 	if state.Control != nil && state.ControlError != "" || (state.Metrics != carry.None) != (state.MetricsAddress != "") {
-		return nil, errors.New("control socket and metrics are there and are not")
+		return errors.New("control socket and metrics are there and are not")
 	}
-	s := New(m, log)
 	s.paused, s.restored = true, true
 	s.now.file, s.now.metricsAddress = state.File, state.MetricsAddress
 	if state.ControlError != "" {
 		s.now.controlError = errors.New(state.ControlError)
 	}
-	var err error
 	if s.carried, err = d.Take(state.Metrics); err != nil {
-		return nil, fmt.Errorf("metrics: %w", err)
+		return fmt.Errorf("metrics: %w", err)
 	}
 	if state.Control != nil {
-		if s.now.control, err = control.RestoreServer(state.Control, d, log); err != nil {
-			return nil, err
+		if s.now.control, err = control.RestoreServer(state.Control, d, s.log); err != nil {
+			return err
 		}
 		s.now.control.Metrics = s.handler
 	}
-	return s, nil
+	return nil
 }
 
 // A socket is a descriptor that went over, as a listen.Controller.

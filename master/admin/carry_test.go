@@ -62,8 +62,8 @@ func takeOver(t *testing.T, s *Servers) (*Servers, *observer.ObservedLogs, State
 		goOver(&read.Control.Listener.Directory)
 	}
 	core, logs := observer.New(zapcore.InfoLevel)
-	next, err := Restore(nil, zap.New(core), &read, d)
-	if err != nil {
+	next := New(nil, zap.New(core))
+	if err := next.Restore(&read, d); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(next.Close) // before s, which finds that its file is gone
@@ -263,8 +263,8 @@ func FuzzRestore(f *testing.F) {
 		for fd := range 10 {
 			d.Keep(fd)
 		}
-		s, err := Restore(nil, zap.NewNop(), &state, d)
-		if err != nil {
+		s := New(nil, zap.NewNop())
+		if s.Restore(&state, d) != nil {
 			return
 		}
 		again, err := s.Export(carry.NewDescriptors())
