@@ -25,7 +25,7 @@ func exported(t *testing.T, d *Dispatcher, spec *service.Spec) (*State, service.
 		t.Fatal(err)
 	}
 	again, _ := carrytest.Again(t, &state, carry.NewDescriptors())
-	return again, spec.Owner().Export(specs), specs.States
+	return again, spec.Owner().Export(specs), specs.States()
 }
 
 // A pool wants as many spares as before, and waits as long for the next one.

@@ -42,7 +42,7 @@ func FuzzRestore(f *testing.F) {
 		}
 		seed.Services = append(seed.Services, s.Export(&r))
 	}
-	seed.Specs = r.States
+	seed.Specs = r.States()
 	text, err := json.Marshal(seed)
 	if err != nil {
 		f.Fatal(err)

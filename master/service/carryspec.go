@@ -28,11 +28,19 @@ type SpecState struct {
 }
 
 // SpecRecorder numbers the Specs of an export, each once. The zero SpecRecorder has none.
-// To record a Spec takes a moment, and Specs do not change: those in force may be
-// recorded before the export, if no reload comes in between.
+// To record a Spec takes a moment, and Specs do not change: one recorder may serve for
+// several exports.
 type SpecRecorder struct {
-	States  []SpecState
+	states  []SpecState
 	numbers map[*Spec]int
+}
+
+// States returns the Specs by their numbers.
+func (r *SpecRecorder) States() []SpecState {
+	for spec, number := range r.numbers {
+		r.states[number].InForce = spec.service.Spec().source() == spec
+	}
+	return r.states
 }
 
 // Number returns the number by which a state refers to a Spec.
@@ -44,17 +52,19 @@ func (r *SpecRecorder) Number(spec *Spec) int {
 	if r.numbers == nil {
 		r.numbers = map[*Spec]int{}
 	}
-	number = len(r.States)
+	number = len(r.states)
 	r.numbers[spec] = number
-	r.States = append(r.States, spec.export())
+	r.states = append(r.states, spec.export())
 	return number
 }
+
+// Record numbers the Spec in force of a service.
+func (r *SpecRecorder) Record(s *Service) { r.Number(s.Spec().source()) }
 
 func (s *Spec) export() SpecState {
 	return SpecState{
 		Service:   s.Name,
 		Section:   s.TOML(),
-		InForce:   s.service.Spec().source() == s,
 		Once:      s.once,
 		IDs:       s.ids,
 		SocketUID: s.Options.UID,

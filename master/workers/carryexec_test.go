@@ -136,7 +136,7 @@ func execBefore(t *testing.T) {
 	slowtest.Await(t, "half a line", func() bool { return lineOf(w.stderr) == "half" })
 
 	state, d, specs := st.export()
-	over.Set, over.Service, over.Specs = state, st.pool.spec.Owner().Export(specs), specs.States
+	over.Set, over.Service, over.Specs = state, st.pool.spec.Owner().Export(specs), specs.States()
 	over.Serving, over.Client = w.PID(), int(d.Keep(client))
 	over.FDs = d.Numbers()
 	text, err := json.Marshal(&over)
