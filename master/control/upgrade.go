@@ -88,6 +88,9 @@ func (s *Server) upgrade(r *http.Request, body []byte, peer Peer) (any, error) {
 			return nil, Errorf(Invalid, "%s %s: a path has no NUL", p.name, quoted(p.path))
 		}
 	}
+	client := clientOf(r.Context())
+	client.setWaits(true)
+	defer client.setWaits(false)
 	u, err := s.backend.Upgrade(r.Context(), q, peer, waiterOf(r.Context()))
 	return result(u.complete(), err)
 }
