@@ -43,9 +43,9 @@ func stillServes(t *testing.T, m *systest.Master, live *systest.Client) {
 func TestUpgradeToNonsense(t *testing.T) {
 	t.Parallel()
 	dir := systest.Dir(t)
-	script := func(name, text string) string {
+	bad := func(name string) string {
 		path := filepath.Join(dir, name)
-		systest.WriteProgram(t, path, "#!/bin/sh\n"+text+"\n")
+		systest.CopyProgram(t, systest.Program(t, "cmd/internal/systest/badsuccessor"), path)
 		return path
 	}
 	plain := func(name, text string, mode os.FileMode) string {
@@ -66,16 +66,16 @@ func TestUpgradeToNonsense(t *testing.T) {
 		{"not executable", plain("notes", "not for execution", 0o644), "permission denied"},
 		{"no program", plain("garbage", "no program", 0o755), "exec format error"},
 		{"empty", plain("empty", "", 0o755), "exec format error"},
-		{"another program", script("other", "echo hello"), `it is no preforkd that can take over: it says "hello\n"`},
-		{"a program that ends", script("true", "exit 0"), "it has ended without an answer"},
-		{"a program that says why", script("usage", "echo unknown flag >&2; exit 2"), "it has ended without an answer: unknown flag"},
-		{"a program that crashes", script("crash", "kill -SEGV $$"), "it has ended without an answer"},
-		{"a program that crashes later", script("later", `echo '{"version":"9","formats":[1]}'; read word; kill -SEGV $$`), "it has ended without an answer"},
-		{"another format", script("format", `echo '{"version":"9","formats":[1000]}'; read word`), "it reads format 1000 of the state"},
-		{"no format", script("formats", `echo '{"version":"9","formats":[]}'; read word`), "it reads format none of the state"},
-		{"one that refuses", script("refuses", `echo '{"version":"9","formats":[1]}'; read word; echo '{"error":"it is Sunday","step":"restore"}'`), "restore: it is Sunday"},
-		{"endless", script("endless", "exec cat /dev/zero"), "bytes in one line"},
-		{"silent", script("silent", "exec sleep 1000"), "it has said nothing for " + upgrade.Timeout.String()},
+		{"another program", bad("other"), `it is no preforkd that can take over: it says "hello\n"`},
+		{"a program that ends", bad("ends"), "it has ended without an answer"},
+		{"a program that says why", bad("tells"), "it has ended without an answer: unknown flag"},
+		{"a program that crashes", bad("crashes"), "it has ended without an answer"},
+		{"a program that crashes later", bad("crashes-later"), "it has ended without an answer"},
+		{"another format", bad("format"), "it reads format 1000 of the state"},
+		{"no format", bad("formats"), "it reads format none of the state"},
+		{"one that refuses", bad("refuses"), "restore: it is Sunday"},
+		{"endless", bad("endless"), "bytes in one line"},
+		{"silent", bad("silent"), "it has said nothing for " + upgrade.Timeout.String()},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -83,8 +83,8 @@ func TestUpgradeToNonsense(t *testing.T) {
 			refusesUpgrade(t, m, c.reason, "--binary", c.path)
 			unchanged(t, m, before)
 			stillServes(t, m, live)
-			// The same as a trial, which changes nothing either.
-			if r := ran(t, m, "upgrade", "--check", "--binary", c.path); r.Code != 1 {
+			// A trial says the same.
+			if r := ran(t, m, "upgrade", "--check", "--binary", c.path); r.Code != 1 || !strings.Contains(r.Stderr, c.reason) {
 				t.Errorf("--check: %+v", r)
 			}
 			live.Close()

@@ -49,8 +49,8 @@ func prepare() (err error) {
 	return BuildAll(built.dir)
 }
 
-// smallPrograms are the workers that Program knows, by their directories.
-var smallPrograms = []string{"cmd/internal/systest/testworker", "cmd/internal/systest/badworker", "cmd/internal/systest/boxprobe"}
+// smallPrograms are the programs that Program knows, by their directories.
+var smallPrograms = []string{"cmd/internal/systest/testworker", "cmd/internal/systest/badworker", "cmd/internal/systest/boxprobe", "cmd/internal/systest/badsuccessor"}
 
 // BuildAll builds into a directory all that tests run:
 //
@@ -59,7 +59,7 @@ var smallPrograms = []string{"cmd/internal/systest/testworker", "cmd/internal/sy
 //	race/preforkd-worker  with the race detector and coverage
 //	static/preforkd       as it is shipped
 //	upgrade/VERSION/      both for upgrades in place, see Versioned
-//	programs/             small workers, see Program
+//	programs/             small programs, most of them workers, see Program
 //
 // The worker that a master finds by itself is plain for two reasons. The race
 // detector holds every process for a second at its exit unless GORACE says
