@@ -192,6 +192,15 @@ func (u *upgrading) recordSpecs() error {
 // exec executes the program. It returns only on failure.
 func (u *upgrading) exec(binary *os.File, format int) (step upgrade.Step, err error) {
 	step = upgrade.StepExport
+	var settle func()
+	if err := u.onLoop(func() (err error) {
+		settle, err = u.master.admin.Settle()
+		return err
+	}); err != nil {
+		return step, err
+	}
+	settle() // operators who have asked already get their answers
+	defer func() { _ = u.master.runOnLoop(context.Background(), u.master.admin.Resume) }()
 	err = u.onLoop(func() error {
 		step, err = u.master.handOver(u, binary, format)
 		return err
@@ -363,7 +372,6 @@ func (m *Master) export(d *carry.Descriptors, specs *service.SpecRecorder, waite
 		IDs:      m.origin.ids.Export(),
 		Binaries: m.services.binaries.Export(d),
 		Reloads:  m.reloads.Export(),
-		Log:      m.log.Export(),
 		Master: upgrade.MasterState{
 			Started: m.origin.started, SocketsPassed: m.origin.socketsPassed, Waiter: waiter,
 			Generation: m.services.generation, InForce: len(m.services.inForce), Retired: m.services.retired, Dropped: m.dropped(),
@@ -394,6 +402,7 @@ func (m *Master) export(d *carry.Descriptors, specs *service.SpecRecorder, waite
 		return nil, err
 	}
 	s.Specs = specs.States()
+	s.Log = m.log.Export() // nothing that is logged from here on goes over
 	return s, nil
 }
 
