@@ -47,14 +47,16 @@
 //	endpoints    Set: listening sockets, bound, passed or stored
 //	reloading    Queue: the reload under way, the one after it, who waits for them
 //	learning     Set: services whose workers are observed
+//	upgrade      State, Takeover: another program takes over in the process
+//	carry        Descriptors, Moment: what a state of a room is made of
 //	service      Spec, Service, Connection: what a service is
 //	ledger       Ledger: counts, latencies, usage
 //	redact       Policy: what is told of peers
 //	admit listen proxy process signals systemd control config logging metrics ...
 //
 // Calls go up only through interfaces that the lower room declares: workers.Sink,
-// control.Backend and metrics.Master, which Master implements (messages.go and
-// exits.go; api.go, reload.go, resume.go and learn.go), listen.Slots (accept) and
+// control.Backend and metrics.Master, which Master implements (lifecycle.go; api.go,
+// reload.go, resume.go, learn.go and upgrade.go), listen.Slots (accept) and
 // workers.Starter (dispatch).
 //
 // # The loop
@@ -82,4 +84,11 @@
 // it said before is neither decoded (config/again.go) nor compiled (compile.go) again,
 // and the loop only sees that it stays. If the file is wrong, all of it is read, so
 // that the mistakes and their places are the same.
+//
+// # Upgrades
+//
+// For an upgrade everything stands still (upgrade.go), each room says what it knows
+// (Export, in its file carry.go), and the program that takes over makes the rooms from
+// that (takeover.go) and not from nothing (startup.go). Package upgrade has the steps and
+// the way back.
 package master

@@ -175,10 +175,7 @@ func (m *Master) bind(cfg config.Config, sockets []systemd.Socket) error {
 	}
 	m.loop.catchChildren()
 	m.endpoints.CloseUnusedStored(c.specs)
-	ch, err := m.installPatiently(c)
-	if err == nil {
-		m.admin.Swap(ch.admin)
-	}
+	_, err = m.installPatiently(c)
 	return err
 }
 

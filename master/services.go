@@ -8,7 +8,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/preforkd/preforkd/master/admin"
 	"github.com/preforkd/preforkd/master/box"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/control"
@@ -174,7 +173,6 @@ func (s *services) dropUnused() (dropped []*service.Service) {
 type change struct {
 	added, changed, removed []*service.Service
 	opened, closed          []*endpoints.Listener
-	admin                   admin.Opened // the caller swaps these for the ones before
 }
 
 // isEmpty reports whether nothing is different.
@@ -207,10 +205,12 @@ func (m *Master) install(c *compiled) (ch change, err error) {
 	if err != nil {
 		return ch, err
 	}
-	if ch.admin, err = m.admin.Open(c.admin, plan.Leaving()); err != nil {
+	servers, err := m.admin.Open(c.admin, plan.Leaving())
+	if err != nil {
 		plan.Discard()
 		return ch, err
 	}
+	m.admin.Swap(servers)
 
 	now := time.Now()
 	var outdated []*service.Spec
@@ -265,7 +265,6 @@ func (m *Master) install(c *compiled) (ch change, err error) {
 // serveChange begins to serve what a reload has changed. New listeners come
 // first: at no moment is there nobody to accept.
 func (m *Master) serveChange(ch change) {
-	m.admin.Swap(ch.admin)
 	for _, l := range ch.opened {
 		m.acceptor.Start(l)
 	}

@@ -29,8 +29,14 @@ const spareThreads = 12
 // ReserveThreads makes this process hold all the threads that a master may need,
 // whatever its configuration says, or returns an error that says what does not
 // allow them. It is called once, before New.
-func ReserveThreads() error {
-	return threads.Reserve(spareThreads + runtime.GOMAXPROCS(0) + spawner.Threads() + box.JanitorThreads)
+func ReserveThreads() error { return threads.Reserve(neededThreads()) }
+
+// RenewThreads is ReserveThreads for a program that takes over from one that had these
+// threads and is no more (package upgrade).
+func RenewThreads() { threads.Preallocate(neededThreads()) }
+
+func neededThreads() int {
+	return spareThreads + runtime.GOMAXPROCS(0) + spawner.Threads() + box.JanitorThreads
 }
 
 // begin starts to accept. Where a service manager wants to know when the master

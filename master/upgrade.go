@@ -103,6 +103,7 @@ type upgrading struct {
 	version string // of the program, when it has said so
 	workers int    // how many would go over, as of the rehearsal
 	dropped []string
+	specs   service.SpecRecorder // used on the loop only
 }
 
 // run goes through the steps. It returns when one has failed, or with Check after the
@@ -146,9 +147,12 @@ func (u *upgrading) rehearse(binary *os.File) (format int, a upgrade.Answer, ste
 		return 0, a, upgrade.StepRehearsal, err
 	}
 	h := u.header(format, time.Now())
+	if err := u.recordSpecs(); err != nil {
+		return 0, a, upgrade.StepExport, err
+	}
 	var s *upgrade.State
 	if err := u.onLoop(func() (err error) {
-		if s, err = u.master.describe(); err == nil {
+		if s, err = u.master.describe(&u.specs); err == nil {
 			u.workers, u.dropped = len(s.Workers.Workers), s.Master.Dropped
 		}
 		return err
@@ -163,9 +167,40 @@ func (u *upgrading) rehearse(binary *os.File) (format int, a upgrade.Answer, ste
 	return format, a, upgrade.StepRehearsal, err
 }
 
+// recordBatch is how many Specs are recorded at a time while the loop waits.
+const recordBatch = 64
+
+// recordSpecs records the Specs in force. There may be thousands, and accepting goes on
+// meanwhile.
+func (u *upgrading) recordSpecs() error {
+	for done := 0; ; done += recordBatch {
+		more := true
+		if err := u.onLoop(func() error {
+			inForce := u.master.services.inForce
+			if more = done < len(inForce); more {
+				for _, svc := range inForce[done:min(done+recordBatch, len(inForce))] {
+					u.specs.Record(svc)
+				}
+			}
+			return nil
+		}); err != nil || !more {
+			return err
+		}
+	}
+}
+
 // exec executes the program. It returns only on failure.
 func (u *upgrading) exec(binary *os.File, format int) (step upgrade.Step, err error) {
 	step = upgrade.StepExport
+	var settle func()
+	if err := u.onLoop(func() (err error) {
+		settle, err = u.master.admin.Settle()
+		return err
+	}); err != nil {
+		return step, err
+	}
+	settle() // operators who have asked already get their answers
+	defer func() { _ = u.master.runOnLoop(context.Background(), u.master.admin.Resume) }()
 	err = u.onLoop(func() error {
 		step, err = u.master.handOver(u, binary, format)
 		return err
@@ -211,9 +246,9 @@ func (u *upgrading) onLoop(f func() error) error {
 const reloadPause = 10 * time.Millisecond
 
 // describe returns the state of the master, which stands still meanwhile and then goes on.
-func (m *Master) describe() (s *upgrade.State, err error) {
+func (m *Master) describe(specs *service.SpecRecorder) (s *upgrade.State, err error) {
 	err = m.whileStanding(func() error {
-		s, err = m.export(carry.NewDescriptors(), carry.None)
+		s, err = m.export(carry.NewDescriptors(), specs, carry.None)
 		return err
 	})
 	return s, err
@@ -246,7 +281,7 @@ func (m *Master) handOver(u *upgrading, binary *os.File, format int) (step upgra
 		if err := fault.At(string(upgrade.StepExport)); err != nil {
 			return err
 		}
-		s, err := m.export(d, waiter)
+		s, err := m.export(d, &u.specs, waiter)
 		if err != nil {
 			return err
 		}
@@ -331,21 +366,19 @@ func (m *Master) pauseStarts() error {
 
 // export returns the state of a master that stands still. d gets the descriptors that go
 // over. The caller calls endExport if no other program takes over.
-func (m *Master) export(d *carry.Descriptors, waiter carry.FD) (s *upgrade.State, err error) {
-	var specs service.SpecRecorder
+func (m *Master) export(d *carry.Descriptors, specs *service.SpecRecorder, waiter carry.FD) (s *upgrade.State, err error) {
 	s = &upgrade.State{
 		Upgrades: m.upgrades.Upgrades,
 		IDs:      m.origin.ids.Export(),
 		Binaries: m.services.binaries.Export(d),
 		Reloads:  m.reloads.Export(),
-		Log:      m.log.Export(),
 		Master: upgrade.MasterState{
 			Started: m.origin.started, SocketsPassed: m.origin.socketsPassed, Waiter: waiter,
 			Generation: m.services.generation, InForce: len(m.services.inForce), Retired: m.services.retired, Dropped: m.dropped(),
 		},
 	}
 	for _, svc := range append(slices.Clone(m.services.inForce), m.services.unused()...) {
-		s.Services = append(s.Services, svc.Export(&specs))
+		s.Services = append(s.Services, svc.Export(specs))
 	}
 	if s.Sockets, err = m.endpoints.Export(d); err != nil {
 		return nil, err
@@ -353,8 +386,8 @@ func (m *Master) export(d *carry.Descriptors, waiter carry.FD) (s *upgrade.State
 	if s.Admin, err = m.admin.Export(d); err != nil {
 		return nil, err
 	}
-	s.Accept = m.acceptor.Export(d, &specs)
-	if s.Dispatch, err = m.dispatcher.Export(&specs); err != nil {
+	s.Accept = m.acceptor.Export(d, specs)
+	if s.Dispatch, err = m.dispatcher.Export(specs); err != nil {
 		return nil, err
 	}
 	boxes, err := m.services.boxes.Export(d)
@@ -362,13 +395,14 @@ func (m *Master) export(d *carry.Descriptors, waiter carry.FD) (s *upgrade.State
 		return nil, err
 	}
 	s.Boxes = &boxes
-	if s.Workers, err = m.workers.Export(d, &specs); err != nil {
+	if s.Workers, err = m.workers.Export(d, specs); err != nil {
 		return nil, err
 	}
 	if s.Stderr, err = m.services.stderr.Export(d); err != nil {
 		return nil, err
 	}
-	s.Specs = specs.States
+	s.Specs = specs.States()
+	s.Log = m.log.Export() // nothing that is logged from here on goes over
 	return s, nil
 }
 

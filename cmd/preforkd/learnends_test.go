@@ -132,7 +132,7 @@ func TestLearnAndStop(t *testing.T) {
 	}
 }
 
-// A master that is killed takes those with it whom nobody answers any more.
+// When a master is killed, those end whose calls nobody answers any more.
 func TestLearnAndKill(t *testing.T) {
 	t.Parallel()
 	m := startBasic(t, systest.Options{})

@@ -33,12 +33,17 @@ type Servers struct {
 	now     Opened
 	serving *control.Server // that answers already
 	closing sync.WaitGroup  // servers that have been replaced
+
+	paused   bool
+	deferred []func() // what Resume is to do
+	restored bool     // and attach has not been called yet
+	carried  int      // the socket of the metrics as it went over, -1 for none
 }
 
 // New returns Servers that have nothing open. The caller must call Close.
 func New(m Master, log *zap.Logger) *Servers {
 	labels := metrics.Labels{Reasons: admit.ReasonNames(), Causes: ledger.CauseNames()}
-	return &Servers{log: log, backend: m, handler: metrics.Handler(m, labels)}
+	return &Servers{log: log, backend: m, handler: metrics.Handler(m, labels), carried: -1}
 }
 
 // Control returns the control socket, nil for none, and why there is none where there
@@ -64,6 +69,9 @@ const metricsSettleTime = 250 * time.Millisecond
 // servers changes. Those that are new are not left on error. New ones may take
 // the address of a socket that is leaving, which the caller closes.
 func (s *Servers) Open(p Plan, leaving []listen.Controller) (next Opened, err error) {
+	if err := s.attach(); err != nil {
+		return next, err
+	}
 	next.metricsAddress, next.file = p.metricsAddress, p.file
 	switch p.metricsAddress {
 	case "":
@@ -72,6 +80,12 @@ func (s *Servers) Open(p Plan, leaving []listen.Controller) (next Opened, err er
 	default:
 		if next.metrics, err = metrics.Listen(p.metricsBind, append(leaving, s.Leaving(p)...)); err != nil {
 			return next, fmt.Errorf("serve metrics: %w", err)
+		}
+		if s.paused {
+			if err := next.metrics.Pause(); err != nil {
+				next.metrics.Close()
+				return next, err
+			}
 		}
 	}
 	if next.control, next.controlError, err = s.openControl(p); err != nil && next.metrics != nil && next.metrics != s.now.metrics {
@@ -82,10 +96,14 @@ func (s *Servers) Open(p Plan, leaving []listen.Controller) (next Opened, err er
 
 // Leaving returns the socket of the metrics if a plan has no use for it.
 func (s *Servers) Leaving(p Plan) []listen.Controller {
-	if s.now.metrics == nil || s.now.metricsAddress == p.metricsAddress {
-		return nil
+	switch {
+	case s.now.metricsAddress == p.metricsAddress:
+	case s.now.metrics != nil:
+		return []listen.Controller{s.now.metrics.Raw()}
+	case s.carried >= 0:
+		return []listen.Controller{socket(s.carried)}
 	}
-	return []listen.Controller{s.now.metrics.Raw()}
+	return nil
 }
 
 func (s *Servers) openControl(p Plan) (server *control.Server, missing, err error) {
@@ -99,6 +117,9 @@ func (s *Servers) openControl(p Plan) (server *control.Server, missing, err erro
 	switch {
 	case err == nil:
 		server.Metrics = s.handler
+		if s.paused {
+			server.Pause()
+		}
 		return server, nil, nil
 	case p.automatic && !errors.Is(err, listen.ErrBusy):
 		return nil, err, nil
@@ -130,23 +151,26 @@ func (s *Servers) swapMetrics(before Opened) {
 		s.log.Info(logging.EventMetrics, logging.Local(next.metrics.Local()))
 	}
 	if before.metrics != nil {
-		// Another socket may have its address by now. Who has connected before
-		// gets an answer.
-		before.metrics.StopArrivals()
-		s.closing.Go(func() {
-			time.Sleep(metricsSettleTime)
-			s.closeMetrics(before.metrics)
-		})
+		s.whenResumed(func() { s.retireMetrics(before.metrics) })
 	}
+}
+
+// retireMetrics closes a server. Another socket may have its address by now. Who has
+// connected before gets an answer.
+func (s *Servers) retireMetrics(server *metrics.Server) {
+	server.StopArrivals()
+	server.Resume()
+	s.closing.Go(func() {
+		time.Sleep(metricsSettleTime)
+		s.closeMetrics(server)
+	})
 }
 
 func (s *Servers) swapControl(before Opened) {
 	next := s.now
 	if next.control == before.control && next.control != nil {
 		if next.file != before.file {
-			if err := next.control.Apply(next.file); err != nil {
-				s.log.Warn(logging.EventControl, logging.Error(err))
-			}
+			s.whenResumed(func() { s.apply(next) })
 		}
 		return
 	}
@@ -161,7 +185,16 @@ func (s *Servers) swapControl(before Opened) {
 	if before.control != nil {
 		// It may be the one over which the reload was asked for, and wait for
 		// its answer to go out.
-		s.closing.Go(func() { s.closeControl(before.control) })
+		s.whenResumed(func() {
+			s.closing.Go(func() { s.closeControl(before.control) })
+		})
+	}
+}
+
+// apply gives the file of the control socket its owner and mode.
+func (s *Servers) apply(o Opened) {
+	if err := o.control.Apply(o.file); err != nil {
+		s.log.Warn(logging.EventControl, logging.Error(err))
 	}
 }
 

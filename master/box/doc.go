@@ -17,6 +17,10 @@
 //	Cell.Leave  the process was reaped: what is left in the cell ends
 //	janitor     whether the cell is as new: it is idle again, or ends
 //
+// When another master takes over (package carry), the cells of live workers go over to it
+// and work to their end: Pause, Export and ExportCell, then Restore, RestoreCell and Resume.
+// Boxes are made anew.
+//
 // The Manager owns all boxes, cells and their descriptors. It reaps nothing: the
 // master's loop passes it the exits of the first processes of the cells. The
 // package decides neither whom to serve nor when a worker is to end.

@@ -9,13 +9,13 @@ import (
 	"github.com/preforkd/preforkd/master/logging"
 )
 
-// Pause has the Manager stand still until Resume: nothing is started, what would be started
-// waits, no cell is looked at or ended, no system call is answered, and done of no cell is
-// called unless by HolderReaped. It ends the cells that are idle. What is under way is waited for until the deadline; after
-// that the Manager goes on, and there is an error.
+// Pause has the Manager stand still until Resume. Nothing is started: what would be started
+// waits. No cell is looked at or ended, and no system call is answered. The cells that are
+// idle end. Pause waits for what is under way. After the deadline the Manager goes on, and
+// there is an error.
 //
-// The caller must see to it that none of its goroutines waits for a start meanwhile, and
-// that nobody reaps.
+// The caller must not wait for a start meanwhile, and nobody may reap. Then done of no cell is
+// called until Resume (process.Cell).
 func (m *Manager) Pause(deadline time.Time) error {
 	if err := m.janitor.pause(deadline); err != nil {
 		return err

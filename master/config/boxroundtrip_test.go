@@ -132,6 +132,7 @@ func TestBoxKeysRoundTrip(t *testing.T) {
 			if twice := again.Services[0].TOML(); twice != toml {
 				t.Errorf("printed again:\n%s", cmp.Diff(toml, twice))
 			}
+			checkParsedAlone(t, &s)
 			byFlags, err := FromFlags(flags, "", []string{"/bin/cat"}, Run{})
 			if err != nil {
 				t.Fatal(err)

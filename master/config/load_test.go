@@ -321,6 +321,9 @@ action = "deny"
 			if twice := again.TOML(); twice != printed {
 				t.Errorf("printed again:\n%s", cmp.Diff(printed, twice))
 			}
+			for i := range c.Services {
+				checkParsedAlone(t, &c.Services[i])
+			}
 			for _, k := range serviceKeys {
 				if k.name != "handler" && k.name != "program" && k.name != "spares" && !strings.Contains(printed, "\n"+k.name+" ") {
 					t.Errorf("%s is not printed", k.name)

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"net"
+	"net/http"
 	"sync"
 )
 
@@ -19,9 +20,11 @@ const maxClients = 64
 //     that the master does not work for.
 //  3. When the server closes, idle connections can be closed at once.
 type clients struct {
-	mu   sync.Mutex // guards open, and busy of every client
+	mu   sync.Mutex // guards open, and busy, idle and waits of every client
 	open []*client  // the oldest first
 	max  int
+	// changed has one value when a client has come to an end or to rest.
+	changed chan struct{}
 }
 
 // A client is a control connection.
@@ -30,6 +33,9 @@ type client struct {
 	peer Peer
 	list *clients
 	busy bool // the master works on a request of the client
+	// idle says that the client has all its answers. One that has just come is not idle.
+	idle  bool
+	waits bool // for the outcome of an upgrade
 }
 
 // add adds a connection, and closes another one if there are too many. It
@@ -84,6 +90,7 @@ func (c *client) Close() error {
 	c.list.mu.Lock()
 	c.list.remove(c)
 	c.list.mu.Unlock()
+	c.list.change()
 	return c.Conn.Close()
 }
 
@@ -92,6 +99,23 @@ func (c *client) setBusy(busy bool) {
 	c.list.mu.Lock()
 	defer c.list.mu.Unlock()
 	c.busy = busy
+}
+
+// setWaits records whether the client waits for the outcome of an upgrade.
+func (c *client) setWaits(waits bool) {
+	c.list.mu.Lock()
+	c.waits = waits
+	c.list.mu.Unlock()
+	c.list.change()
+}
+
+// noteState records whether a client has its answers, as http.Server.ConnState.
+func noteState(conn net.Conn, state http.ConnState) {
+	c := conn.(*client)
+	c.list.mu.Lock()
+	c.idle = state == http.StateIdle
+	c.list.mu.Unlock()
+	c.list.change()
 }
 
 // closeIdle closes every connection that the master does not work for.

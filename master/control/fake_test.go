@@ -70,7 +70,7 @@ func (b *fakeBackend) Reload(context.Context) (Reloaded, error) {
 func (b *fakeBackend) Upgrade(_ context.Context, r UpgradeRequest, by Peer, w *Waiter) (Upgraded, error) {
 	b.calls = append(b.calls, fmt.Sprintf("upgrade to %q with %q, check %v by %v", r.Binary, r.Config, r.Check, by))
 	if r.Check {
-		return Upgraded{From: "1", To: "2", Dropped: []string{}, Check: true}, nil
+		return Upgraded{From: "1", To: "2", Check: true}, nil
 	}
 	if _, err := w.Detach(); err != nil {
 		return Upgraded{}, err
@@ -78,7 +78,7 @@ func (b *fakeBackend) Upgrade(_ context.Context, r UpgradeRequest, by Peer, w *W
 	if r.Config == "/wrong" {
 		return Upgraded{}, NotUpgraded("rehearsal", errors.New("it broke"))
 	}
-	return Upgraded{From: "1", To: "2", Workers: 3, Generation: 2, Dropped: []string{}}, nil
+	return Upgraded{From: "1", To: "2", Workers: 3, Generation: 2}, nil
 }
 
 func (b *fakeBackend) Kill(_ context.Context, connection string, sig unix.Signal, by Peer) (Killed, error) {

@@ -10,8 +10,12 @@ import (
 )
 
 // A File is the mode, owner and group of the socket's file. A value of -1
-// leaves that one unchanged.
-type File struct{ Mode, UID, GID int }
+// leaves that one unchanged. It is part of the state that a master hands to the next one.
+type File struct {
+	Mode int `json:"mode"`
+	UID  int `json:"uid"`
+	GID  int `json:"gid"`
+}
 
 // A Server answers requests at a control socket. Open binds the socket, Serve
 // starts to answer, and Close ends both.
@@ -68,7 +72,11 @@ func Open(path string, file File, log *zap.Logger) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{socket: socket, log: log, self: uint32(os.Geteuid())}, nil
+	return serverOf(socket, log), nil
+}
+
+func serverOf(socket *socket, log *zap.Logger) *Server {
+	return &Server{socket: socket, log: log, self: uint32(os.Geteuid())}
 }
 
 // Serve starts to answer requests, in goroutines of its own.
@@ -78,6 +86,7 @@ func (s *Server) Serve(b Backend) {
 	s.http = http.Server{
 		Handler:           s,
 		ConnContext:       withClient,
+		ConnState:         noteState,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,

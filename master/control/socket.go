@@ -3,10 +3,10 @@ package control
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,12 +20,21 @@ import (
 // A socket is the listening control socket. It implements net.Listener for
 // net/http.
 type socket struct {
-	listener *listen.Listener
-	waiting  *epoll.Set // of the listener
-	clients  clients
-	path     string
-	file     fs.FileInfo   // the socket's file at the time of bind
-	closed   chan struct{} // closed before the listener is closed
+	listener      *listen.Listener
+	waiting       *epoll.Set // of the listener; nil before watch
+	clients       clients
+	path          string
+	device, inode uint64        // of the socket's file at the time of bind
+	closed        chan struct{} // closed before the listener is closed
+
+	mu     sync.Mutex    // guards what follows, and is held while a connection is accepted
+	paused chan struct{} // nothing is accepted until it is closed; nil if anything is
+}
+
+func newSocket(l *listen.Listener, path string) *socket {
+	return &socket{
+		listener: l, clients: clients{max: maxClients, changed: make(chan struct{}, 1)}, path: path, closed: make(chan struct{}),
+	}
 }
 
 // openSocket binds the control socket with package listen, which can tell a
@@ -39,20 +48,38 @@ func openSocket(path string, file File) (*socket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	s := &socket{listener: listeners[0], clients: clients{max: maxClients}, path: path, closed: make(chan struct{})}
-	if s.waiting, err = epoll.New(); err == nil {
-		if err = s.listener.Watch(s.waiting, 0); err == nil {
-			s.file, err = os.Lstat(path)
-		}
-		if err != nil {
-			s.waiting.Close()
-		}
+	s := newSocket(listeners[0], path)
+	if err = s.watch(); err == nil {
+		s.device, s.inode, err = identify(path)
 	}
 	if err != nil {
-		s.listener.Close()
+		_ = s.Close()
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	return s, nil
+}
+
+// watch has Accept wait for connections.
+func (s *socket) watch() error {
+	waiting, err := epoll.New()
+	if err != nil {
+		return err
+	}
+	if err := s.listener.Watch(waiting, 0); err != nil {
+		waiting.Close()
+		return err
+	}
+	s.waiting = waiting
+	return nil
+}
+
+// identify returns what tells a file from another one at its path.
+func identify(path string) (device, inode uint64, err error) {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return 0, 0, fmt.Errorf("%s: %w", path, err)
+	}
+	return uint64(st.Dev), st.Ino, nil
 }
 
 func (f File) options() listen.Options {
@@ -77,12 +104,11 @@ func (s *socket) Accept() (net.Conn, error) {
 		if _, _, err := s.waiting.Wait(events); err != nil {
 			return nil, net.ErrClosed
 		}
-		accepted, err := s.listener.Accept(unlimited{})
+		c, err := s.accept()
 		switch {
+		case c != nil:
+			return c, nil
 		case err == nil:
-			if c := s.newClient(accepted); c != nil {
-				return c, nil
-			}
 			continue
 		case errors.Is(err, listen.ErrClosed):
 			return nil, net.ErrClosed
@@ -96,6 +122,18 @@ func (s *socket) Accept() (net.Conn, error) {
 		case <-s.closed:
 		}
 	}
+}
+
+// acceptNow accepts a connection. It returns nil for one that was closed again.
+func (s *socket) acceptNow() (net.Conn, error) {
+	accepted, err := s.listener.Accept(unlimited{})
+	if err != nil {
+		return nil, err
+	}
+	if c := s.newClient(accepted); c != nil {
+		return c, nil
+	}
+	return nil, nil
 }
 
 // newClient makes a client of an accepted connection. On failure it closes the
@@ -125,7 +163,9 @@ func (s *socket) Close() error {
 	}
 	close(s.closed)
 	err := s.listener.Close()
-	s.waiting.Close()
+	if s.waiting != nil {
+		s.waiting.Close()
+	}
 	return err
 }
 
@@ -134,6 +174,6 @@ func (s *socket) Addr() net.Addr { return &net.UnixAddr{Name: s.path, Net: "unix
 
 // vanished reports whether the socket's file has been removed or replaced.
 func (s *socket) vanished() bool {
-	file, err := os.Lstat(s.path)
-	return err != nil || !os.SameFile(file, s.file)
+	device, inode, err := identify(s.path)
+	return err != nil || device != s.device || inode != s.inode
 }

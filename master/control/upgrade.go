@@ -88,5 +88,15 @@ func (s *Server) upgrade(r *http.Request, body []byte, peer Peer) (any, error) {
 			return nil, Errorf(Invalid, "%s %s: a path has no NUL", p.name, quoted(p.path))
 		}
 	}
-	return result(s.backend.Upgrade(r.Context(), q, peer, waiterOf(r.Context())))
+	client := clientOf(r.Context())
+	client.setWaits(true)
+	defer client.setWaits(false)
+	u, err := s.backend.Upgrade(r.Context(), q, peer, waiterOf(r.Context()))
+	return result(u.complete(), err)
+}
+
+// complete returns what was done as clients get it, where a list is never null.
+func (u Upgraded) complete() Upgraded {
+	u.Dropped = append([]string{}, u.Dropped...)
+	return u
 }

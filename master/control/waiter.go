@@ -74,7 +74,7 @@ func AnswerUpgrade(fd int, answer Upgraded, failed error) error {
 	}
 	defer conn.Close()
 	_ = conn.SetWriteDeadline(time.Now().Add(closeTimeout))
-	if _, err := conn.Write(response(answer, failed)); err != nil {
+	if _, err := conn.Write(response(answer.complete(), failed)); err != nil {
 		return fmt.Errorf("answer the client of an upgrade: %w", err)
 	}
 	return nil

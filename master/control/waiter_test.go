@@ -107,7 +107,7 @@ func TestAnswerUpgradeIsHTTP(t *testing.T) {
 		t.Fatal(err)
 	}
 	head, body, _ := strings.Cut(text.String(), "\r\n\r\n")
-	if !strings.HasPrefix(head, "HTTP/1.1 200 OK\r\n") || !strings.Contains(head, "\r\nConnection: close") || !strings.Contains(body, `"to":"2"`) {
+	if !strings.HasPrefix(head, "HTTP/1.1 200 OK\r\n") || !strings.Contains(head, "\r\nConnection: close") || !strings.Contains(body, `"to":"2"`) || !strings.Contains(body, `"dropped":[]`) {
 		t.Errorf("%q", text.String())
 	}
 }

@@ -106,15 +106,24 @@ func (l *Listener) export(d *carry.Descriptors, heir int) (ListenerState, error)
 	if err != nil {
 		return ListenerState{}, err
 	}
-	e := l.endpoint
 	return ListenerState{
 		Service: l.Spec().Name, Socket: socket, Options: l.options, Origin: l.origin, Stored: l.stored, Lost: l.lost,
-		Endpoint: EndpointState{
-			Path: []byte(e.address.Path), Host: e.address.Host, IP: e.address.IP, Port: e.address.Port,
-			Service: e.service, Nth: e.nth, Passed: e.passed,
-		},
-		Heir: heir, Replaced: carry.At(l.replaced),
+		Endpoint: l.endpoint.export(), Heir: heir, Replaced: carry.At(l.replaced),
 	}, nil
+}
+
+func (e endpoint) export() EndpointState {
+	return EndpointState{
+		Path: []byte(e.address.Path), Host: e.address.Host, IP: e.address.IP, Port: e.address.Port,
+		Service: e.service, Nth: e.nth, Passed: e.passed,
+	}
+}
+
+func (e *EndpointState) endpoint() endpoint {
+	return endpoint{
+		address: config.Address{Path: string(e.Path), Host: e.Host, IP: e.IP, Port: e.Port},
+		service: e.Service, nth: e.Nth, passed: e.Passed,
+	}
 }
 
 func exportSockets(d *carry.Descriptors, sockets map[string][]systemd.Socket) []SocketState {
@@ -193,11 +202,7 @@ func (s *Set) restoreListener(st *ListenerState, d *carry.Descriptors, specs fun
 		return nil, fmt.Errorf("listener %s: service %s has no endpoint %d", socket.Local(), e.Service, e.Nth)
 	}
 	l := &Listener{
-		Listener: socket, closed: make(chan struct{}), origin: st.Origin, options: st.Options,
-		endpoint: endpoint{
-			address: config.Address{Path: string(e.Path), Host: e.Host, IP: e.IP, Port: e.Port},
-			service: e.Service, nth: e.Nth, passed: e.Passed,
-		},
+		Listener: socket, closed: make(chan struct{}), origin: st.Origin, options: st.Options, endpoint: e.endpoint(),
 		stored: st.Stored, lost: st.Lost, replaced: st.Replaced.Time(),
 	}
 	l.spec.Store(spec)

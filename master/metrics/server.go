@@ -19,7 +19,7 @@ import (
 // A Server answers scrapes at a TCP address. Everybody who can connect may read
 // the metrics, which name no peer. So only the address limits who can read.
 type Server struct {
-	listener net.Listener
+	listener *listener
 	raw      syscall.RawConn // of listener
 	http     http.Server
 	served   chan struct{}
@@ -50,17 +50,22 @@ func Listen(address string, leaving []listen.Controller) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, err := l.(*net.TCPListener).SyscallConn()
+	return newServer(l)
+}
+
+// newServer makes a server of a listener, which becomes the server's.
+func newServer(l *net.TCPListener) (*Server, error) {
+	raw, err := l.SyscallConn()
 	if err != nil {
 		l.Close()
 		return nil, err
 	}
-	return &Server{listener: l, raw: raw, served: make(chan struct{})}, nil
+	return &Server{listener: newListener(l), raw: raw, served: make(chan struct{})}, nil
 }
 
 // bind binds an address, beside sockets that have SO_REUSEPORT if shared. The new
 // socket does not keep the option.
-func bind(address string, shared bool) (net.Listener, error) {
+func bind(address string, shared bool) (*net.TCPListener, error) {
 	// Without this, Go would listen with Multipath TCP.
 	var config net.ListenConfig
 	config.SetMultipathTCP(false)
@@ -69,11 +74,15 @@ func bind(address string, shared bool) (net.Listener, error) {
 			return setReusePort(c, 1)
 		}
 	}
-	l, err := config.Listen(context.Background(), "tcp", address)
-	if err != nil || !shared {
-		return l, err
+	bound, err := config.Listen(context.Background(), "tcp", address)
+	if err != nil {
+		return nil, err
 	}
-	raw, err := l.(*net.TCPListener).SyscallConn()
+	l := bound.(*net.TCPListener)
+	if !shared {
+		return l, nil
+	}
+	raw, err := l.SyscallConn()
 	if err == nil {
 		err = setReusePort(raw, 0)
 	}

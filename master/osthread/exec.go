@@ -111,9 +111,13 @@ func ExecAgain(env []string) error {
 // own. Descriptors with FD_CLOEXEC are closed. The program may have a number for its name
 // at first (PR_SET_NAME, prctl(2)); package procname mends that.
 //
+// SIGHUP, SIGINT, SIGQUIT and SIGTERM are ignored from now on until the program catches
+// them, because they would end it at its start even if they were blocked. SIGTERM and
+// SIGQUIT are so only until its runtime has started. Other signals that are blocked wait.
+//
 // Where the monitor of this program is relaxed, that of the program is, too, without any
-// capability, and TakeSlack goes on in it. It returns only on failure. The thread and the
-// limit of open files are as before then.
+// capability, and TakeSlack goes on in it. It returns only on failure. The thread, the
+// signals and the limit of open files are as before then.
 func ExecFile(file *os.File, args, env []string) error {
 	path, err := pathOf(file)
 	if err != nil {
@@ -126,6 +130,7 @@ func ExecFile(file *os.File, args, env []string) error {
 			defer restore()
 		}
 	}
+	defer ignoreDeadly()()
 	return execute(path, file.Name(), args, env)
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -168,6 +169,12 @@ func execFile() {
 	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, nil); err != nil {
 		panic(err)
 	}
+	// They wait for the thread, and would end the program.
+	for _, sig := range deadly {
+		if err := unix.Tgkill(unix.Getpid(), unix.Gettid(), sig); err != nil {
+			panic(err)
+		}
+	}
 	os.Setenv(helper, "executed")
 	panic(ExecFile(file, []string{"/somewhere/a-program", "argument"}, os.Environ()))
 }
@@ -190,8 +197,17 @@ func afterExecFile() {
 	}
 	fmt.Println(files.Cur == files.Max)
 	fmt.Println("blocked", signalsBlocked())
+	// Those that are blocked and those that were ignored can be caught.
+	caught := make(chan os.Signal, 8)
+	for _, sig := range append([]unix.Signal{unix.SIGUSR1}, deadly...) {
+		signal.Notify(caught, sig)
+		if err := unix.Kill(unix.Getpid(), sig); err != nil {
+			panic(err)
+		}
+		fmt.Println(<-caught)
+	}
 	start := func(start func(func() error) error) {
-		child := exec.Cmd{Path: "/bin/grep", Args: []string{"grep", "SigBlk", "/proc/self/status"}, Stdout: os.Stdout, Stderr: os.Stderr}
+		child := exec.Cmd{Path: "/bin/grep", Args: []string{"grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"}, Stdout: os.Stdout, Stderr: os.Stderr}
 		if err := start(child.Start); err != nil {
 			panic(err)
 		}
@@ -254,8 +270,8 @@ func TestExecFile(t *testing.T) {
 				cmd.Env = append(cmd.Env, "REPLACE="+other)
 			}
 			out, err := cmd.CombinedOutput()
-			want := fmt.Sprintf("%d [/somewhere/a-program argument] %s\n%s %s false\ntrue\nblocked true\n%s", cmd.Process.Pid, c.name, c.known, slack,
-				strings.Repeat("SigBlk:\t0000000000000000\n", 4))
+			want := fmt.Sprintf("%d [/somewhere/a-program argument] %s\n%s %s false\ntrue\nblocked true\nuser defined signal 1\nhangup\ninterrupt\nquit\nterminated\n%s", cmd.Process.Pid, c.name, c.known, slack,
+				strings.Repeat("SigBlk:\t0000000000000000\nSigIgn:\t"+ignored(t)+"\n", 4))
 			if err != nil || string(out) != want {
 				t.Errorf("%v, %q; want %q", err, out, want)
 			}
@@ -263,7 +279,20 @@ func TestExecFile(t *testing.T) {
 	}
 }
 
-// A failed exec of another program leaves the slack and the limit as they were.
+// ignored returns which signals this process ignores, in hexadecimal: so do those that it
+// starts. Go ignores none.
+func ignored(t *testing.T) string {
+	t.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), "SigIgn:\t")
+	set, _, _ := strings.Cut(rest, "\n")
+	return set
+}
+
+// A failed exec of another program leaves the slack, the limit and the signals as they were.
 func TestExecFileFails(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -298,6 +327,17 @@ func TestExecFileFails(t *testing.T) {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &after); err != nil || after != limit {
 		t.Errorf("the limit of descriptors is %+v, %v; was %+v", after, err, limit)
 	}
+	caught := make(chan os.Signal, 1)
+	for _, sig := range deadly {
+		signal.Notify(caught, sig)
+		if err := unix.Kill(unix.Getpid(), sig); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-caught; got != sig {
+			t.Errorf("got %v, want %v", got, sig)
+		}
+	}
+	signal.Stop(caught)
 	if env[:2][1] != "" {
 		t.Errorf("the environment of the caller was changed: %q", env[:2])
 	}

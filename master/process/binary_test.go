@@ -121,8 +121,14 @@ func TestBinaryIsKept(t *testing.T) {
 // has, the file of the program is what is executed.
 func TestBinaryIsInNobodysWay(t *testing.T) {
 	path := copyOfShell(t)
-	_, file := opened(t, path)
-	at := int(file.Fd())
+	_, first := opened(t, path)
+	// Where the numbers below are free.
+	at, err := unix.FcntlInt(first.Fd(), unix.F_DUPFD_CLOEXEC, 40)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := os.NewFile(uintptr(at), path)
+	defer file.Close()
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		t.Fatal(err)

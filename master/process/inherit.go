@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"strconv"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -70,7 +69,10 @@ func ResetSignals() error {
 		switch {
 		case set&(1<<(n-1)) == 0:
 		case n == 32 || n == 33:
-			if err := setDefault(n); err != nil {
+			// The C library reserves them for itself, and os/signal does not handle them.
+			// Programs that glibc's posix_spawn(3) has started, such as the commands of
+			// make, find them ignored.
+			if err := osthread.SetDefaultAction(unix.Signal(n)); err != nil {
 				return err
 			}
 		default:
@@ -79,23 +81,6 @@ func ResetSignals() error {
 	}
 	if len(ignored) > 0 {
 		signal.Notify(make(chan os.Signal, 1), ignored...) // when the channel is full, os/signal drops the rest
-	}
-	return nil
-}
-
-// setDefault gives a signal its default action. It is for the signals 32 and
-// 33, which the C library reserves for itself and which nobody else sends.
-// Programs that glibc's posix_spawn(3) has started, such as the commands of
-// make, find these signals ignored. os/signal does not handle them.
-func setDefault(sig int) error {
-	var action struct { // as the kernel defines it; zero is SIG_DFL
-		handler, flags, restorer uintptr
-		mask                     uint64
-	}
-	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig),
-		uintptr(unsafe.Pointer(&action)), 0, unsafe.Sizeof(action.mask), 0, 0)
-	if errno != 0 {
-		return fmt.Errorf("set signal %d to its default: %w", sig, errno)
 	}
 	return nil
 }

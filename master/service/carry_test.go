@@ -3,6 +3,7 @@ package service_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -54,7 +55,7 @@ func handOver(t testing.TB, services []*service.Service, r *service.SpecRecorder
 	for i, s := range services {
 		states[i] = s.Export(r)
 	}
-	specStates, _ := carried(t, r.States)
+	specStates, _ := carried(t, r.States())
 	restored, err := service.RestoreSpecs(specStates, compiled)
 	if err != nil {
 		t.Fatal(err)
@@ -119,6 +120,14 @@ no-new-privileges = true
 `
 
 func TestServiceThatMeansTheSameStays(t *testing.T) {
+	t.Run("in the same words", func(t *testing.T) { testSame(t, func(section string) string { return section }) })
+	// Another version may have more keys, or print them in another way.
+	t.Run("in other words", func(t *testing.T) {
+		testSame(t, func(section string) string { return strings.Replace(section, "\n", "\n# Another version.\n", 1) })
+	})
+}
+
+func testSame(t *testing.T, words func(section string) string) {
 	specs, services := install(t, everything)
 	var r service.SpecRecorder
 	for i, spec := range specs {
@@ -126,10 +135,13 @@ func TestServiceThatMeansTheSameStays(t *testing.T) {
 			t.Errorf("configuration %d has number %d", i, n)
 		}
 	}
+	for i := range r.States() {
+		r.States()[i].Section = words(r.States()[i].Section)
+	}
 	compiled := servicetest.Specs(t, everything)
 	again, restored := handOver(t, services, &r, compiled)
-	if len(r.States) != len(specs) {
-		t.Errorf("%d configurations have become %d", len(specs), len(r.States))
+	if len(r.States()) != len(specs) {
+		t.Errorf("%d configurations have become %d", len(specs), len(r.States()))
 	}
 	for i := range specs {
 		got, err := restored.Spec(i)
@@ -157,10 +169,10 @@ func TestFormerSpec(t *testing.T) {
 	for i, s := range services {
 		states[i] = s.Export(&r)
 	}
-	for i := range r.States {
-		r.States[i].Section = strings.NewReplacer("/bin/", "/gone/", `"root"`, `"nobody-at-all"`, ":root", ":nobody-at-all").Replace(r.States[i].Section)
+	for i := range r.States() {
+		r.States()[i].Section = strings.NewReplacer("/bin/", "/gone/", `"root"`, `"nobody-at-all"`, ":root", ":nobody-at-all").Replace(r.States()[i].Section)
 	}
-	restored, err := service.RestoreSpecs(r.States, servicetest.Specs(t, everything))
+	restored, err := service.RestoreSpecs(r.States(), servicetest.Specs(t, everything))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +229,7 @@ func TestSameTextThatMeansAnother(t *testing.T) {
 	} {
 		var r service.SpecRecorder
 		state := boxed.Export(&r)
-		states, _ := carried(t, r.States)
+		states, _ := carried(t, r.States())
 		change(&states[0])
 		restored, err := service.RestoreSpecs(states, servicetest.Specs(t, everything))
 		if err != nil {
@@ -312,7 +324,7 @@ func TestCarriedServiceIsTheSame(t *testing.T) {
 	if _, twice := carried(t, s.Export(&second)); twice != text {
 		t.Errorf("%s\nhas become\n%s", text, twice)
 	}
-	if diff := cmp.Diff(first.States, second.States); diff != "" {
+	if diff := cmp.Diff(first.States(), second.States()); diff != "" {
 		t.Error(diff)
 	}
 	now := time.Now()
@@ -364,7 +376,7 @@ func TestWhatTheLogHasSaidIsNotSaidAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	restored, err := service.RestoreSpecs(r.States, compiled)
+	restored, err := service.RestoreSpecs(r.States(), compiled)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -387,8 +399,8 @@ func TestServicesThatMakeNoSense(t *testing.T) {
 	var r service.SpecRecorder
 	state := services[0].Export(&r)
 	r.Number(services[1].Spec())
-	r.States = append(r.States, r.States[0])
-	r.States[2].InForce = false
+	states := append(r.States(), r.States()[0])
+	states[2].InForce = false
 	for want, change := range map[string]func(*service.State){
 		"service plain: there is no configuration 9":               func(s *service.State) { s.Spec = 9 },
 		"service plain: there is no configuration -1":              func(s *service.State) { s.Spec = -1 },
@@ -400,7 +412,7 @@ func TestServicesThatMakeNoSense(t *testing.T) {
 		"service plain: a congestion":                              func(s *service.State) { s.Congestion.Over = -1 },
 		"service plain: 0 connections have come":                   func(s *service.State) { s.Ledger.Completed = 1 },
 	} {
-		restored, err := service.RestoreSpecs(r.States, nil)
+		restored, err := service.RestoreSpecs(states, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -410,7 +422,7 @@ func TestServicesThatMakeNoSense(t *testing.T) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
-	restored, err := service.RestoreSpecs(r.States, nil)
+	restored, err := service.RestoreSpecs(states, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -437,4 +449,38 @@ func TestCarriedIDsGoOn(t *testing.T) {
 			t.Errorf("ids may begin with %q", prefix)
 		}
 	}
+}
+
+// Thousands of services are recorded before anything pauses, and made again while
+// everything does.
+func BenchmarkCarrySpecs(b *testing.B) {
+	const services = 1000
+	var text strings.Builder
+	for i := range services {
+		handler := []string{"program = ['/bin/cat']", "handler = 'echo'"}[i%2]
+		fmt.Fprintf(&text, "[service.s%d]\nlisten = ['unix:@preforkd-test-%d']\n%s\n\n", i, i, handler)
+	}
+	_, made := install(b, text.String())
+	compiled := servicetest.Specs(b, text.String())
+	record := func() (r service.SpecRecorder) {
+		for _, s := range made {
+			r.Number(s.Spec())
+		}
+		return r
+	}
+	b.Run("record", func(b *testing.B) {
+		for b.Loop() {
+			record()
+		}
+		b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/services, "µs/service")
+	})
+	r := record()
+	b.Run("restore", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := service.RestoreSpecs(r.States(), compiled); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/services, "µs/service")
+	})
 }

@@ -28,11 +28,19 @@ type SpecState struct {
 }
 
 // SpecRecorder numbers the Specs of an export, each once. The zero SpecRecorder has none.
-// To record a Spec takes a moment, and Specs do not change: those in force may be
-// recorded before the export, if no reload comes in between.
+// To record a Spec takes a moment, and Specs do not change: one recorder may serve for
+// several exports.
 type SpecRecorder struct {
-	States  []SpecState
+	states  []SpecState
 	numbers map[*Spec]int
+}
+
+// States returns the Specs by their numbers.
+func (r *SpecRecorder) States() []SpecState {
+	for spec, number := range r.numbers {
+		r.states[number].InForce = spec.service.Spec().source() == spec
+	}
+	return r.states
 }
 
 // Number returns the number by which a state refers to a Spec.
@@ -44,17 +52,19 @@ func (r *SpecRecorder) Number(spec *Spec) int {
 	if r.numbers == nil {
 		r.numbers = map[*Spec]int{}
 	}
-	number = len(r.States)
+	number = len(r.states)
 	r.numbers[spec] = number
-	r.States = append(r.States, spec.export())
+	r.states = append(r.states, spec.export())
 	return number
 }
+
+// Record numbers the Spec in force of a service.
+func (r *SpecRecorder) Record(s *Service) { r.Number(s.Spec().source()) }
 
 func (s *Spec) export() SpecState {
 	return SpecState{
 		Service:   s.Name,
-		Section:   s.Service.TOML(),
-		InForce:   s.service.Spec().source() == s,
+		Section:   s.TOML(),
 		Once:      s.once,
 		IDs:       s.ids,
 		SocketUID: s.Options.UID,
@@ -147,12 +157,17 @@ func RestoreSpecs(states []SpecState, compiled []*Spec) (*RestoredSpecs, error) 
 // restore returns the compiled Spec if the state is about one that was in force and means
 // the same, otherwise a former one. compiled may be nil.
 func (s *SpecState) restore(compiled *Spec) (*Spec, error) {
+	if compiled != nil && !s.foundAs(compiled) {
+		compiled = nil
+	}
+	if compiled != nil && s.Section == compiled.TOML() {
+		return compiled, nil // as nearly always: to parse it takes longer
+	}
 	section, err := config.ParseService(s.Service, s.Section)
 	if err != nil {
 		return nil, err
 	}
-	if compiled != nil && s.InForce && s.Found == compiled.found() && s.Once == compiled.once && slices.Equal(s.IDs, compiled.ids) &&
-		s.SocketUID == compiled.Options.UID && s.SocketGID == compiled.Options.GID && section.Equal(&compiled.Service) {
+	if compiled != nil && section.Equal(&compiled.Service) {
 		return compiled, nil
 	}
 	spec, err := s.makeFormer(section)
@@ -160,6 +175,13 @@ func (s *SpecState) restore(compiled *Spec) (*Spec, error) {
 		return nil, fmt.Errorf("service %s: %w", s.Service, err)
 	}
 	return spec, nil
+}
+
+// foundAs reports whether the state is about a Spec that was in force, and the machine made
+// of its section what it made of that of the compiled one.
+func (s *SpecState) foundAs(compiled *Spec) bool {
+	return s.InForce && s.Found == compiled.found() && s.Once == compiled.once && slices.Equal(s.IDs, compiled.ids) &&
+		s.SocketUID == compiled.Options.UID && s.SocketGID == compiled.Options.GID
 }
 
 // makeFormer makes a Spec without looking for anything on the machine.

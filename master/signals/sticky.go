@@ -24,10 +24,10 @@ const (
 	saRestart  = 0x10000000
 )
 
-// What the handler in sticky_*.s does to the mask of the thread that it returns to: it
-// blocks the former and sends the signal to the process again if it is one of these, and
-// it unblocks the latter. Only stick and unstick change them.
-var stickyBlock, stickyUnblock uint64
+// stickyMasks are what the handler in sticky_*.s does to the mask of the thread that it
+// returns to: it blocks the first, and sends the signal to the process again if it is one
+// of these, and it unblocks the second. Only stick and unstick change them.
+var stickyMasks [2]uint64
 
 // stickyHandler returns the address of the handler.
 func stickyHandler() uintptr
@@ -63,7 +63,7 @@ func sticky() *action {
 func stick() (before dispositions, err error) {
 	before = dispositions{}
 	set := maskOf(held)
-	stickyBlock, stickyUnblock = set.Val[0], 0
+	stickyMasks = [2]uint64{set.Val[0], 0}
 	for _, sig := range held {
 		old, err := setAction(sig, sticky())
 		if err != nil {
@@ -98,7 +98,7 @@ func spread() {
 // unstick gives the held signals their dispositions back, and has all threads unblock
 // them. The caller's still blocks them.
 func unstick(before dispositions) {
-	stickyBlock, stickyUnblock = 0, stickyBlock
+	stickyMasks = [2]uint64{0, stickyMasks[0]}
 	for sig, old := range before {
 		_, _ = setAction(sig, &old) // it was its disposition
 	}

@@ -11,8 +11,8 @@
 // It does not run on a stack of Go's, so it uses none, and changes only what every
 // function may.
 TEXT onSticky<>(SB),NOSPLIT|NOFRAME|TOPFRAME,$0
-	MOVQ ·stickyBlock(SB), AX
-	MOVQ ·stickyUnblock(SB), CX
+	MOVQ ·stickyMasks+0(SB), AX
+	MOVQ ·stickyMasks+8(SB), CX
 	NOTQ CX
 	ORQ  AX, uc_sigmask(DX)
 	ANDQ CX, uc_sigmask(DX)

@@ -10,8 +10,8 @@
 // It does not run on a stack of Go's, so it uses none, and changes only what every
 // function may.
 TEXT onSticky<>(SB),NOSPLIT|NOFRAME|TOPFRAME,$0
-	MOVD ·stickyBlock(SB), R3
-	MOVD ·stickyUnblock(SB), R4
+	MOVD ·stickyMasks+0(SB), R3
+	MOVD ·stickyMasks+8(SB), R4
 	MOVD uc_sigmask(R2), R5
 	ORR  R3, R5
 	BIC  R4, R5

@@ -203,3 +203,64 @@ func setSlack(t *testing.T, ns uintptr) {
 		t.Fatal(err)
 	}
 }
+
+// startBlocked executes this program again with the signals blocked that a master blocks
+// for an upgrade. It then has the environment variable for TestMain.
+func startBlocked() {
+	runtime.LockOSThread()
+	var set unix.Sigset_t
+	for _, sig := range []unix.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGCHLD} {
+		set.Val[0] |= 1 << (sig - 1)
+	}
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &set, nil); err != nil {
+		panic(err)
+	}
+	os.Setenv(helper, "blocked")
+	panic(osthread.ExecAgain(os.Environ()))
+}
+
+// helper is the environment variable that makes this program a helper process.
+const helper = "SPAWNER_TEST_HELPER"
+
+func TestMain(m *testing.M) {
+	switch os.Getenv(helper) {
+	case "block":
+		startBlocked()
+	case "blocked":
+		os.Args = []string{os.Args[0], "-test.run", "^TestNothingIsBlocked$", "-test.v"}
+	}
+	os.Exit(m.Run())
+}
+
+// A master that was executed with signals blocked starts processes with none blocked, on
+// whichever thread.
+func TestNothingIsBlocked(t *testing.T) {
+	if os.Getenv(helper) == "" {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), helper+"=block")
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "--- PASS: TestNothingIsBlocked") {
+			t.Errorf("%v: %s", err, out)
+		}
+		return
+	}
+	own, err := os.ReadFile("/proc/self/status")
+	if err != nil || strings.Contains(string(own), "SigBlk:\t0000000000000000") {
+		t.Fatalf("nothing is blocked, %v", err)
+	}
+	umask := uint32(0o027)
+	for _, all := range []bool{false, true} {
+		s := newSpawner(t)
+		s.allOnThreads = all
+		for name, c := range map[string]process.Command{
+			"program": {}, "handler": {Handler: true}, "umask": {Umask: &umask}, "slack": {TimerSlack: time.Millisecond},
+		} {
+			// Several, on whichever threads there are.
+			for range 5 {
+				if got := runCommand(t, s, &c, "exec grep SigBlk /proc/self/status"); got != "SigBlk:\t0000000000000000" {
+					t.Errorf("%s, all on threads %v: %s", name, all, got)
+				}
+			}
+		}
+	}
+}

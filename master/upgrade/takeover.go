@@ -34,8 +34,9 @@ type Takeover struct {
 	// back to.
 	Failure *Failure
 
-	memfd   int
-	signals *signals.Queue
+	memfd     int
+	signals   *signals.Queue
+	gcPercent int // of before; see Begin
 
 	mu    sync.Mutex // guards what follows, and is held while the program before is executed
 	step  Step
@@ -83,6 +84,9 @@ func Begin(caught *signals.Queue) (*Takeover, error) {
 	if t.Header, _, err = split(data); err != nil {
 		return nil, fmt.Errorf("%s: %w", envState, err)
 	}
+	// An *os.File that is garbage closes its descriptor, which may be one that the program
+	// before needs again. So nothing is collected until this one serves.
+	t.gcPercent = debug.SetGCPercent(-1)
 	t.timer = time.AfterFunc(Timeout, func() {
 		t.goBack(fmt.Sprintf("it did not serve within %v", Timeout))
 	})
@@ -170,6 +174,7 @@ func (t *Takeover) End() (untaken []int) {
 	defer t.mu.Unlock()
 	t.over = true
 	t.timer.Stop()
+	debug.SetGCPercent(t.gcPercent)
 	return slices.DeleteFunc(t.Descriptors.CloseUntaken(), func(fd int) bool {
 		return fd == t.memfd || fd == int(t.Header.Old)
 	})

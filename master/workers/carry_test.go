@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -48,7 +49,7 @@ func (st *stage) next(keys, version string) (*stage, *SetState) {
 
 	next := newStage(st.t, keys)
 	compiled := servicetest.Specs(st.t, "[service.test]\nlisten = ['unix:@preforkd-test']\n"+keys)[0]
-	restored, err := service.RestoreSpecs(specs.States, []*service.Spec{compiled})
+	restored, err := service.RestoreSpecs(specs.States(), []*service.Spec{compiled})
 	if err != nil {
 		st.t.Fatal(err)
 	}
@@ -215,18 +216,21 @@ func testGoesOver(t *testing.T, r *rand.Rand) {
 		}
 	}
 	var dead []*Worker
-	for w := range st.set.All() {
+	for _, pid := range slices.Sorted(maps.Keys(st.set.table.workers)) {
 		if r.IntN(8) == 0 {
-			dead = append(dead, w)
+			dead = append(dead, st.set.table.workers[pid])
 		}
 	}
 	for _, w := range dead {
-		_, c := w.Standing()
+		state, c := w.Standing()
 		v := &leaving{worker: w, exit: process.Exit{Pid: w.PID(), Status: 9, Usage: unix.Rusage{Maxrss: 3, Utime: unix.NsecToTimeval(5e9)}}, id: "c9", termAt: at(), seen: map[int]bool{5: true}, groupHad: true}
 		w.reaped = true
 		if r.IntN(2) == 0 {
 			v.told = true
 			st.set.sink.Exited(w, v.exit)
+			if state == Starting {
+				st.pool.Failed(now, true)
+			}
 			if c != nil {
 				st.set.EndConnection(w, c)
 			}

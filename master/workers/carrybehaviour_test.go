@@ -297,7 +297,7 @@ func restoreAlone(t testing.TB, state *SetState, d *carry.Descriptors) error {
 	spec := servicetest.Spec(t, sdkProgram, zap.NewNop())
 	specs := &service.SpecRecorder{}
 	owner := spec.Owner().Export(specs)
-	restored, err := service.RestoreSpecs(specs.States, nil)
+	restored, err := service.RestoreSpecs(specs.States(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

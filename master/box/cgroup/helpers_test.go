@@ -198,3 +198,14 @@ func fileOf(t *testing.T, d directory, name string) string {
 	}
 	return strings.TrimSpace(text)
 }
+
+// sleepIn starts a program that sleeps in a leaf.
+func sleepIn(t *testing.T, leaf *Leaf, program string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(program, "1000000")
+	if err := startIn(leaf, cmd); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill() })
+	return cmd
+}

@@ -242,3 +242,33 @@ func TestDynamicUsersOfSystemd(t *testing.T) {
 		t.Errorf("after the service has ended %d is lent, %v", uid, ok)
 	}
 }
+
+// What another master has lent is not lent, until it is given back.
+func TestClaim(t *testing.T) {
+	var users Users
+	for _, never := range []uint32{0, 65535, 1<<32 - 1} {
+		if users.Claim(never) == nil {
+			t.Errorf("the uid %d can be claimed", never)
+		}
+	}
+	if err := users.Claim(61184); err != nil {
+		t.Fatal(err)
+	}
+	if users.Claim(61184) == nil {
+		t.Error("a uid can be claimed twice")
+	}
+	p, err := files(t, "", "").newPool(&users, 61184, 61185)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if uid, ok := p.Acquire(); !ok || uid != 61185 {
+		t.Errorf("lent %d, %v", uid, ok)
+	}
+	if uid, ok := p.Acquire(); ok {
+		t.Errorf("lent %d, which is claimed", uid)
+	}
+	users.Unclaim(61184)
+	if uid, ok := p.Acquire(); !ok || uid != 61184 {
+		t.Errorf("lent %d, %v", uid, ok)
+	}
+}
