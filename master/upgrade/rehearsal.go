@@ -16,6 +16,7 @@ import (
 
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/osthread"
+	"github.com/preforkd/preforkd/master/upgrade/fault"
 )
 
 // Timeout is how long a program has to answer in a rehearsal, and then to serve.
@@ -232,6 +233,9 @@ type Stage struct{ out io.Writer }
 
 // BeginRehearsal says who this program is, and returns the State that it is given.
 func BeginRehearsal() (*Stage, []byte, error) {
+	if err := fault.At(string(StepRehearsal)); err != nil {
+		return nil, nil, err
+	}
 	s := &Stage{out: os.Stdout}
 	if err := s.say(hello{ipc.Version, Formats()}); err != nil {
 		return nil, nil, err
