@@ -152,6 +152,7 @@ func (t *Takeover) goBack(reason string) error {
 		program:     old,
 		descriptors: t.Descriptors,
 		memfd:       t.memfd,
+		signals:     t.signals,
 		failure:     &Failure{t.step, OneLine(reason)},
 	}).run()
 	return fmt.Errorf("the way back has failed: %w", err)
