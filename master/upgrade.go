@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -403,22 +402,8 @@ func (m *Master) export(d *carry.Descriptors, specs *service.SpecRecorder, waite
 		return nil, err
 	}
 	s.Specs = specs.States()
-	if m.origin.file != "" {
-		s.Master.Configuration = m.services.text(s)
-	}
 	s.Log = m.log.Export() // nothing that is logged from here on goes over
 	return s, nil
-}
-
-// text returns the configuration in force as the text of a file. s has the Specs and the
-// services.
-func (s *services) text(state *upgrade.State) string {
-	var b strings.Builder
-	b.WriteString(s.cfg.TOML())
-	for i := range s.inForce {
-		b.WriteString("\n" + state.Specs[state.Services[i].Spec].Section)
-	}
-	return b.String()
 }
 
 // dropped returns what is there, is not handed over, and somebody would miss.

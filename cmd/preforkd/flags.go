@@ -25,8 +25,6 @@ type configFlags struct {
 	master map[string]bool     // the keys of the master
 	once   bool
 	wrap   string
-	// text is in place of what the file says, unless it is "".
-	text string
 	// socketsPassed says that a service manager passes sockets.
 	socketsPassed bool
 }
@@ -105,9 +103,6 @@ func (f *configFlags) fromFile(args []string, run config.Run) (config.Config, er
 		return config.Config{}, fmt.Errorf("%q: handlers and programs stand in the configuration file", args[0])
 	}
 	run.Flags = f.keys
-	if f.text != "" {
-		return config.Parse(f.file, []byte(f.text), run)
-	}
 	return config.Load(f.file, run)
 }
 

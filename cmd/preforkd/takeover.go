@@ -36,7 +36,7 @@ func takeOver(flags *configFlags, load func() (config.Config, error), log *logFl
 	master.RenewThreads()
 	// Without the right to do so the program before has seen to it.
 	_ = osthread.RelaxMonitor()
-	cfg, err := upgradedConfig(flags, t.Config(), t.State, load, t.Failure != nil)
+	cfg, err := upgradedConfig(flags, &t.Header, t.State, load)
 	if err != nil {
 		return goBack(t, err)
 	}
@@ -67,17 +67,12 @@ func takeOver(flags *configFlags, load func() (config.Config, error), log *logFl
 // goBack executes the program before this one. It returns only if that fails.
 func goBack(t *upgrade.Takeover, err error) error { return failure(t.GoBack(err)) }
 
-// upgradedConfig reads the configuration of a program that takes over. file is the one in
-// place of that of the command line, or "". On the way back it is what was in force, which
-// nobody can have broken meanwhile.
-func upgradedConfig(flags *configFlags, file string, s *upgrade.State, load func() (config.Config, error), wayBack bool) (config.Config, error) {
-	if file != "" {
-		flags.file = file
+// upgradedConfig reads the configuration of a program that takes over.
+func upgradedConfig(flags *configFlags, h *upgrade.Header, s *upgrade.State, load func() (config.Config, error)) (config.Config, error) {
+	if h.Config != "" {
+		flags.file = h.Config
 	}
 	flags.socketsPassed = s.Master.SocketsPassed
-	if wayBack {
-		flags.text = s.Master.Configuration
-	}
 	return load()
 }
 
@@ -93,7 +88,7 @@ func rehearseUpgrade(flags *configFlags, load func() (config.Config, error), log
 		if err != nil {
 			return upgrade.StepLoad, err
 		}
-		cfg, err := upgradedConfig(flags, h.Config, state, load, false)
+		cfg, err := upgradedConfig(flags, &h, state, load)
 		if err != nil {
 			return upgrade.StepConfig, err
 		}

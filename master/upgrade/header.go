@@ -23,11 +23,9 @@ type Header struct {
 	To string `json:"to"`
 
 	// Started is the path that the first program was started by, Config the configuration
-	// file in place of the one of the command line, or "". ConfigBefore is that of the
-	// program that has written the State.
-	Started      string `json:"started"`
-	Config       string `json:"config,omitempty"`
-	ConfigBefore string `json:"config_before,omitempty"`
+	// file in place of the one of the command line, or "".
+	Started string `json:"started"`
+	Config  string `json:"config,omitempty"`
 
 	// Descriptors go over. Old is that of the program that has written the State, one of
 	// them.

@@ -31,7 +31,7 @@ func NewRecord() *Record {
 
 // Record returns the record of a program that takes over or is gone back to.
 func (t *Takeover) Record() *Record {
-	return &Record{Upgrades: t.State.Upgrades, started: t.Header.Started, config: t.Config()}
+	return &Record{Upgrades: t.State.Upgrades, started: t.Header.Started, config: t.Header.Config}
 }
 
 // Begin notes that an upgrade is under way. It is an error if one is already.
@@ -80,7 +80,7 @@ func (r *Record) Header(config string, begun, paused time.Time) Header {
 		config = r.config
 	}
 	return Header{
-		Version: ipc.Version, Generation: r.Generation(), Started: r.started, Config: config, ConfigBefore: r.config,
+		Version: ipc.Version, Generation: r.Generation(), Started: r.started, Config: config,
 		Old: carry.None, Begun: carry.At(begun), Paused: carry.At(paused),
 	}
 }

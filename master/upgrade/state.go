@@ -46,9 +46,6 @@ type MasterState struct {
 	Retired    ledger.Totals `json:"retired"`    // of services that were deleted
 	// SocketsPassed says that a service manager has passed sockets.
 	SocketsPassed bool `json:"sockets_passed"`
-	// Configuration is what is in force, as the text of a file; "" if it did not come from
-	// one. It is for the way back: the file may be another one by then.
-	Configuration string `json:"configuration,omitempty"`
 	// Dropped is what is not handed over and a user would miss.
 	Dropped []string `json:"dropped,omitempty"`
 	// Waiter is the client that waits for the outcome.

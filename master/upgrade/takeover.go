@@ -102,12 +102,12 @@ func Begin(caught *signals.Queue) (*Takeover, error) {
 	return t, nil
 }
 
-// Config returns the configuration file in place of the one of the command line, or "".
-func (t *Takeover) Config() string {
+// Generation returns the number of the program that takes over.
+func (t *Takeover) Generation() int {
 	if t.Failure != nil {
-		return t.Header.ConfigBefore
+		return t.Header.Generation
 	}
-	return t.Header.Config
+	return t.Header.Generation + 1
 }
 
 // At notes which step comes now. The error is one that a test wants.
