@@ -373,7 +373,7 @@ func (m *Master) export(d *carry.Descriptors, specs *service.SpecRecorder, waite
 		Binaries: m.services.binaries.Export(d),
 		Reloads:  m.reloads.Export(),
 		Master: upgrade.MasterState{
-			Started: m.origin.started, SocketsPassed: m.origin.socketsPassed, Waiter: waiter,
+			Started: m.origin.started, Config: m.services.cfg.TOML(), SocketsPassed: m.origin.socketsPassed, Waiter: waiter,
 			Generation: m.services.generation, InForce: len(m.services.inForce), Retired: m.services.retired, Dropped: m.dropped(),
 		},
 	}
