@@ -137,7 +137,7 @@ func (u *upgrading) failed(step upgrade.Step, err error) (control.Upgraded, *upg
 
 // rehearse has the program rehearse on a copy of the state.
 func (u *upgrading) rehearse(binary *os.File) (format int, a upgrade.Answer, step upgrade.Step, err error) {
-	r, err := upgrade.Rehearse(binary, u.path)
+	r, err := upgrade.Rehearse(binary, u.path, func(pid int) { u.master.upgrades.rehearsal.Store(int64(pid)) })
 	if err != nil {
 		return 0, a, upgrade.StepRehearsal, err
 	}
