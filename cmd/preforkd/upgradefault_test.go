@@ -177,7 +177,7 @@ func placesOfUpgrade(t *testing.T) []place {
 	made := map[caller]int{}
 	found := map[place]bool{}
 	for line := range strings.Lines(string(text)) {
-		match := callLine.FindStringSubmatch(line)
+		match := callLine.FindStringSubmatch(strings.TrimSpace(line))
 		if match == nil {
 			continue
 		}

@@ -146,7 +146,8 @@ type snapshot struct {
 func takeSnapshot(m *systest.Master) (s snapshot) {
 	for _, fd := range systest.FDs(m.PID) {
 		if fd.PID == 0 && !isControlClient(m, fd) {
-			s.fds = append(s.fds, fd.String())
+			// The files of programs may have been replaced meanwhile.
+			s.fds = append(s.fds, strings.Replace(fd.String(), " (deleted)", "", 1))
 		}
 	}
 	for _, p := range systest.Children(m.PID) {

@@ -109,7 +109,8 @@ func (r *Rehearsal) start(binary *os.File, path string) error {
 	}
 	r.command, r.output, r.lines = cmd, output, bufio.NewReaderSize(output, 4096)
 	go func() {
-		_ = cmd.Wait() // the loop may have reaped it
+		_ = cmd.Wait() // if the loop has reaped it, this is an error, and the pidfd stays
+		_ = cmd.Process.Release()
 		close(r.ended)
 	}()
 	return nil
