@@ -164,6 +164,9 @@ func (s *service) isSameProcess(t *testing.T, pid int, restarts string) {
 	}
 	s.is(t, "ActiveState", "active")
 	s.is(t, "SubState", "running")
+	until(t, "the status is that of a master which serves", func() bool {
+		return strings.HasPrefix(s.show(t, "StatusText"), "serving")
+	}, nil)
 	if now := s.show(t, "NRestarts"); now != restarts {
 		t.Errorf("the unit was restarted %s times, and now %s", restarts, now)
 	}
@@ -328,11 +331,37 @@ func TestUpgradeByReload(t *testing.T) {
 	s.upgradeFails(t, "a fault at serve", "systemctl", "reload", unit)
 	s.fault(t, "")
 	s.configure(t, "[service.echo]\nlisten = 7\n")
-	s.upgradeFails(t, configFile+":2:", "systemctl", "reload", unit)
+	s.upgradeFails(t, configFile+":1:", "systemctl", "reload", unit)
 	c.echo(t, "hello")
 	s.once(t, address)
 	if got := s.dialTo(t, "tcp", "127.0.0.1:7008").rest(t); got != "good day\n" {
 		t.Errorf("after failures it answers %q", got)
+	}
+}
+
+// Of an upgrade that fails in the rehearsal, and of one that is refused, systemd is told as
+// of any other: it may wait for it (Type=notify-reload).
+func TestUpgradeNotifiesOfFailure(t *testing.T) {
+	for name, fail := range map[string]func(*service, *testing.T){
+		"rehearsal": func(s *service, t *testing.T) {
+			s.upgradeFails(t, "", "preforkd", "upgrade", "--binary", "/bin/true")
+		},
+		"signal": func(s *service, t *testing.T) {
+			s.configure(t, "[service.echo]\nlisten = 7\n")
+			s.systemctl(t, "kill", "--kill-whom=main", "--signal=SIGUSR2", unit)
+			s.await(t, "PREFORKD_EVENT=not upgraded", configFile)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := setup(t, cat, nil)
+			s.notifications(t)
+			s.start(t)
+			s.once(t, address)
+			fail(s, t)
+			s.notified(t, "READY=1", "RELOADING=1 MONOTONIC_USEC=", "READY=1")
+			s.is(t, "ActiveState", "active")
+			s.once(t, address)
+		})
 	}
 }
 
