@@ -313,6 +313,19 @@ func TestUpgradeWatchdog(t *testing.T) {
 	}
 }
 
+// The watchdog of the unit has more patience than the way back, which a new program that
+// hangs takes after ten seconds.
+func TestUpgradeHangs(t *testing.T) {
+	s := setupUpgrades(t, cat, nil)
+	s.start(t)
+	c := s.dial(t)
+	s.install(t, versionTwo)
+	s.fault(t, "serve hang")
+	s.upgradeFails(t, "it did not serve within", "preforkd", "upgrade")
+	c.echo(t, "hello")
+	s.once(t, address)
+}
+
 // With the drop-in, a reload upgrades, and waits for that.
 func TestUpgradeByReload(t *testing.T) {
 	s := setupUpgrades(t, cat, map[string]string{unit: dropIn(t, "upgrade.conf")})
