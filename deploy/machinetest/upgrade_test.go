@@ -131,7 +131,14 @@ func TestUpgradeBoxes(t *testing.T) {
 		quiet.end(t, "echo fine")
 		awaitReaped(t, 2, `"PREFORKD_EXIT_CODE":"0"`)
 		waitFor(t, "no process of a box is left", func() bool { return len(pooled(t)) == 0 })
-		waitFor(t, "no group of a connection is left", func() bool { return len(leaves(t, group)) == 0 })
+		// Groups are used again. Without the service they are no longer needed.
+		configure(t, strings.Split(strings.ReplaceAll(shell, "service.echo", "service.plain"), "[service.plain.box]")[0])
+		run(t, "systemctl", "reload", unit)
+		waitFor(t, "the groups of the service are removed", func() bool {
+			_, err := os.Stat(group + "/service-echo")
+			return os.IsNotExist(err)
+		})
+		dialShell(t)
 		run(t, "systemctl", "stop", unit)
 		if _, err := os.Stat(group); !os.IsNotExist(err) {
 			t.Errorf("the cgroup of the unit is left: %v", err)
