@@ -15,6 +15,9 @@ BENCH ?=
 # Arguments for `make bench-check`: make bench-check BENCH_CHECK='--attempts 5'
 BENCH_CHECK ?=
 
+# How many times `make upgrade-test` goes to the next version and back.
+ROUNDS ?= 100
+
 # Arguments of `go test` for `make machine-test`: make machine-test MACHINE_TEST='-run TestBox'
 MACHINE_TEST ?=
 
@@ -34,7 +37,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/preforkd/preforkd/ipc.Version=$(VERSION)
 
 .DEFAULT_GOAL := build
-.PHONY: help build run test test-tools test-bins race systemd-test machine-test fuzz lint bench bench-check bench-tools microbench man install uninstall clean
+.PHONY: help build run test test-tools test-bins race systemd-test machine-test fuzz lint bench bench-check bench-tools upgrade-test microbench man install uninstall clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +80,11 @@ machine-test: ## Boot a whole machine in qemu and run the tests that need one (a
 	.ci/install debootstrap qemu-system-x86 e2fsprogs
 	PATH="$$PATH:/usr/sbin:/sbin" PREFORKD_TEST_MACHINE=1 go test -count=1 -v -p 1 -timeout 60m $(MACHINE_TEST) \
 		$$(go list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./... | sed -n '/\/deploy\/machinetest/s/ .*//p')
+
+# The long forms of what `make test` has in short: it takes hours.
+upgrade-test: test-tools test-bins ## Upgrade a master under load, ROUNDS times, and with every fault there is (as root)
+	PREFORKD_TESTBIN=$(abspath $(BIN))/test PREFORKD_TEST_UPGRADE_ROUNDS=$(ROUNDS) \
+		go test -count=1 -v -timeout 24h -run 'Upgrade' ./cmd/preforkd
 
 # A target that fails does not keep the others from running; nor does a check of
 # lint.

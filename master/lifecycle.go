@@ -369,8 +369,8 @@ func (m *Master) dropEarlyExits() {
 // or as pid 1 of a container anybody's.
 func (m *Master) unknownChild(exit process.Exit) {
 	level := zapcore.InfoLevel
-	if exit.Status.ExitStatus() == execFailedCode {
-		level = zapcore.DebugLevel // "spawn failed" has said so already
+	if exit.Status.ExitStatus() == execFailedCode || int64(exit.Pid) == m.upgrades.rehearsal.Load() {
+		level = zapcore.DebugLevel // "spawn failed" or "not upgraded" says so
 	}
 	fields := []zap.Field{logging.PID(exit.Pid), logging.ExitStatus(exit.Status)}
 	m.log.Log(level, "reaped stranger", append(fields, logging.Usage(&exit.Usage)...)...)

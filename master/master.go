@@ -2,6 +2,7 @@ package master
 
 import (
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -149,7 +150,7 @@ func assemble(cfg config.Config, from origin, manager *systemd.Manager, caught *
 	m.notify = systemd.NewNotifier(manager)
 	m.admin = admin.New(m, logger.Logger)
 	m.status = newStatusQueries(m)
-	m.reloads, m.upgrades = reloading.New(from.file), upgrades{Record: upgrade.NewRecord()}
+	m.reloads, m.upgrades = reloading.New(from.file), upgrades{Record: upgrade.NewRecord(), rehearsal: &atomic.Int64{}}
 	return m, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -30,6 +31,8 @@ type upgrades struct {
 	takeover *upgrade.Takeover // nil for a master that was started
 	change   change            // what it has changed of the configuration
 	former   *process.Binaries // worker binaries of the program before, which may need them
+	// rehearsal is the pid of the last program that has rehearsed as a child, or 0.
+	rehearsal *atomic.Int64
 }
 
 // TakeOver makes a master of what another program has handed over in this process
@@ -47,7 +50,7 @@ func TakeOver(t *upgrade.Takeover, cfg config.Config, file string, manager *syst
 	if err != nil {
 		return nil, err
 	}
-	m.upgrades = upgrades{Record: t.Record(), takeover: t}
+	m.upgrades = upgrades{Record: t.Record(), takeover: t, rehearsal: &atomic.Int64{}}
 	m.reloads = reloading.Restore(&s.Reloads, file)
 	m.loop.catchChildren()
 	if err := m.restore(s, t.Descriptors, cfg); err != nil {

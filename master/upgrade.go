@@ -144,7 +144,7 @@ func (u *upgrading) failed(step upgrade.Step, err error) (control.Upgraded, *upg
 
 // rehearse has the program rehearse on a copy of the state.
 func (u *upgrading) rehearse(binary *os.File) (format int, a upgrade.Answer, step upgrade.Step, err error) {
-	r, err := upgrade.Rehearse(binary, u.path)
+	r, err := upgrade.Rehearse(binary, u.path, func(pid int) { u.master.upgrades.rehearsal.Store(int64(pid)) })
 	if err != nil {
 		return 0, a, upgrade.StepRehearsal, err
 	}
@@ -380,7 +380,7 @@ func (m *Master) export(d *carry.Descriptors, specs *service.SpecRecorder, waite
 		Binaries: m.services.binaries.Export(d),
 		Reloads:  m.reloads.Export(),
 		Master: upgrade.MasterState{
-			Started: m.origin.started, SocketsPassed: m.origin.socketsPassed, Waiter: waiter,
+			Started: m.origin.started, Config: m.services.cfg.TOML(), SocketsPassed: m.origin.socketsPassed, Waiter: waiter,
 			Generation: m.services.generation, InForce: len(m.services.inForce), Retired: m.services.retired, Dropped: m.dropped(),
 		},
 	}

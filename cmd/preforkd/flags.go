@@ -21,6 +21,7 @@ import (
 // so a flag and a line of a file go through the same checks and get the same messages.
 type configFlags struct {
 	file   string
+	text   string              // of the file, "" if it is to be read
 	keys   map[string][]string // the given values, by key
 	master map[string]bool     // the keys of the master
 	once   bool
@@ -103,6 +104,9 @@ func (f *configFlags) fromFile(args []string, run config.Run) (config.Config, er
 		return config.Config{}, fmt.Errorf("%q: handlers and programs stand in the configuration file", args[0])
 	}
 	run.Flags = f.keys
+	if f.text != "" {
+		return config.Parse(f.file, []byte(f.text), run)
+	}
 	return config.Load(f.file, run)
 }
 

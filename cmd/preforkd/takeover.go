@@ -36,7 +36,7 @@ func takeOver(flags *configFlags, load func() (config.Config, error), log *logFl
 	master.RenewThreads()
 	// Without the right to do so the program before has seen to it.
 	_ = osthread.RelaxMonitor()
-	cfg, err := upgradedConfig(flags, &t.Header, t.State, load)
+	cfg, err := upgradedConfig(flags, t, load)
 	if err != nil {
 		return goBack(t, err)
 	}
@@ -68,11 +68,19 @@ func takeOver(flags *configFlags, load func() (config.Config, error), log *logFl
 func goBack(t *upgrade.Takeover, err error) error { return failure(t.GoBack(err)) }
 
 // upgradedConfig reads the configuration of a program that takes over.
-func upgradedConfig(flags *configFlags, h *upgrade.Header, s *upgrade.State, load func() (config.Config, error)) (config.Config, error) {
-	if h.Config != "" {
-		flags.file = h.Config
+//
+// One that is gone back to has none read: the one in force is its configuration.
+func upgradedConfig(flags *configFlags, t *upgrade.Takeover, load func() (config.Config, error)) (config.Config, error) {
+	if file := t.ConfigFile(); file != "" {
+		flags.file = file
 	}
-	flags.socketsPassed = s.Master.SocketsPassed
+	flags.socketsPassed = t.State.Master.SocketsPassed
+	if t.Failure != nil {
+		var err error
+		if flags.text, err = t.State.Config(); err != nil {
+			return config.Config{}, err
+		}
+	}
 	return load()
 }
 
@@ -88,7 +96,7 @@ func rehearseUpgrade(flags *configFlags, load func() (config.Config, error), log
 		if err != nil {
 			return upgrade.StepLoad, err
 		}
-		cfg, err := upgradedConfig(flags, &h, state, load)
+		cfg, err := upgradedConfig(flags, &upgrade.Takeover{Header: h, State: state}, load)
 		if err != nil {
 			return upgrade.StepConfig, err
 		}

@@ -235,6 +235,9 @@ func (a *Acceptor) startRestored() {
 // startWaiter has a connection wait on.
 func (a *Acceptor) startWaiter(r restoredWaiter) {
 	s := r.spec.Owner()
+	if r.spec.CheckCurrent() != nil {
+		r.spec = s.Spec() // nothing has been decided yet
+	}
 	q := a.queues.of(s)
 	q.reenter()
 	var w *waiter

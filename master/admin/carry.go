@@ -31,8 +31,8 @@ type State struct {
 }
 
 // settleTime is how long clients with a request may take to get their answer before an
-// upgrade. Most requests take a millisecond.
-const settleTime = 200 * time.Millisecond
+// upgrade. Most requests take a millisecond, and only operators wait meanwhile.
+const settleTime = 2 * time.Second
 
 // Settle is Pause, and returns a function that waits until clients have the answers that
 // they were promised, but for one that waits for the outcome of an upgrade. The answers

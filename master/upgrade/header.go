@@ -26,6 +26,8 @@ type Header struct {
 	// file in place of the one of the command line, or "".
 	Started string `json:"started"`
 	Config  string `json:"config,omitempty"`
+	// ConfigBefore is what Config is for the program that has written the State.
+	ConfigBefore string `json:"config_before,omitempty"`
 
 	// Descriptors go over. Old is that of the program that has written the State, one of
 	// them.

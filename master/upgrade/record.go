@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"cmp"
 	"os"
 	"time"
 
@@ -31,7 +32,7 @@ func NewRecord() *Record {
 
 // Record returns the record of a program that takes over or is gone back to.
 func (t *Takeover) Record() *Record {
-	return &Record{Upgrades: t.State.Upgrades, started: t.Header.Started, config: t.Header.Config}
+	return &Record{Upgrades: t.State.Upgrades, started: t.Header.Started, config: t.ConfigFile()}
 }
 
 // Begin notes that an upgrade is under way. It is an error if one is already.
@@ -76,11 +77,9 @@ func (r *Record) Binary(asked string) string {
 // Header returns the header of a State that this program writes. config is the
 // configuration file that was asked for, or "".
 func (r *Record) Header(config string, begun, paused time.Time) Header {
-	if config == "" {
-		config = r.config
-	}
 	return Header{
-		Version: ipc.Version, Generation: r.Generation(), Started: r.started, Config: config,
+		Version: ipc.Version, Generation: r.Generation(), Started: r.started,
+		Config: cmp.Or(config, r.config), ConfigBefore: r.config,
 		Old: carry.None, Begun: carry.At(begun), Paused: carry.At(paused),
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/osthread"
+	"github.com/preforkd/preforkd/master/upgrade/fault"
 )
 
 // Timeout is how long a program has to answer in a rehearsal, and then to serve.
@@ -54,14 +55,15 @@ type Rehearsal struct {
 	stdin   io.WriteCloser
 	lines   *bufio.Reader
 	output  *os.File
-	stderr  *tail
+	stderr  *head
 }
 
 // Rehearse starts a binary as a child with the arguments of this process, and returns
 // when it has said who it is. The caller must call Run, or End. path is how errors name
-// the binary.
-func Rehearse(binary *os.File, path string) (*Rehearsal, error) {
-	r := &Rehearsal{stderr: &tail{}, ended: make(chan struct{})}
+// the binary. started is told the pid of the child, which whoever reaps all children may
+// reap.
+func Rehearse(binary *os.File, path string, started func(pid int)) (*Rehearsal, error) {
+	r := &Rehearsal{stderr: &head{}, ended: make(chan struct{})}
 	var err error
 	if r.memfd, err = newMemfd(); err != nil {
 		return nil, err
@@ -70,6 +72,7 @@ func Rehearse(binary *os.File, path string) (*Rehearsal, error) {
 		r.memfd.Close()
 		return nil, err
 	}
+	started(r.command.Process.Pid)
 	var h hello
 	if err := r.read(&h); err != nil {
 		r.End()
@@ -120,9 +123,6 @@ func rehearsalArguments(args []string) []string {
 	}
 	return slices.Insert(slices.Clone(args), at+1, "--"+FlagRehearse)
 }
-
-// PID returns the number of the child. Whoever reaps all children may reap it.
-func (r *Rehearsal) PID() int { return r.command.Process.Pid }
 
 // Format returns the format in which the State is to be.
 func (r *Rehearsal) Format() (int, error) { return common(r.formats) }
@@ -197,30 +197,27 @@ func (r *Rehearsal) awaitEnd() {
 	}
 }
 
-// A tail is the end of what a child has written to its stderr.
-type tail struct {
+// A head is the beginning of what a child has written to its stderr.
+type head struct {
 	mu    sync.Mutex // guards what follows
 	bytes []byte
 }
 
-// maxTail is how many bytes are kept.
-const maxTail = 1000
+// maxHead is how many bytes are kept.
+const maxHead = 1000
 
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.bytes = append(t.bytes, p...)
-	if over := len(t.bytes) - maxTail; over > 0 {
-		t.bytes = slices.Delete(t.bytes, 0, over)
-	}
+func (h *head) Write(p []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.bytes = append(h.bytes, p[:min(len(p), maxHead-len(h.bytes))]...)
 	return len(p), nil
 }
 
 // quote returns the first line of what was written, for the end of an error.
-func (t *tail) quote() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	line, _, _ := bytes.Cut(bytes.TrimSpace(t.bytes), []byte{'\n'})
+func (h *head) quote() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	line, _, _ := bytes.Cut(bytes.TrimSpace(h.bytes), []byte{'\n'})
 	if len(line) == 0 {
 		return ""
 	}
@@ -232,6 +229,9 @@ type Stage struct{ out io.Writer }
 
 // BeginRehearsal says who this program is, and returns the State that it is given.
 func BeginRehearsal() (*Stage, []byte, error) {
+	if err := fault.At(string(StepRehearsal)); err != nil {
+		return nil, nil, err
+	}
 	s := &Stage{out: os.Stdout}
 	if err := s.say(hello{ipc.Version, Formats()}); err != nil {
 		return nil, nil, err

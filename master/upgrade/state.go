@@ -1,6 +1,8 @@
 package upgrade
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/preforkd/preforkd/master/accept"
@@ -44,10 +46,30 @@ type MasterState struct {
 	Generation uint64        `json:"generation"` // how many configurations were put in force
 	InForce    int           `json:"in_force"`   // how many of State.Services are
 	Retired    ledger.Totals `json:"retired"`    // of services that were deleted
+	// Config is the table of the master in the configuration in force, in TOML.
+	Config string `json:"config"`
 	// SocketsPassed says that a service manager has passed sockets.
 	SocketsPassed bool `json:"sockets_passed"`
 	// Dropped is what is not handed over and a user would miss.
 	Dropped []string `json:"dropped,omitempty"`
 	// Waiter is the client that waits for the outcome.
 	Waiter carry.FD `json:"waiter"`
+}
+
+// Config returns the configuration in force as the text of a file. The program that is gone
+// back to has it from there: the file may be gone by now, or only make sense to the program
+// that has failed.
+func (s *State) Config() (string, error) {
+	if n := s.Master.InForce; n < 0 || n > len(s.Services) {
+		return "", fmt.Errorf("%d of %d services are in force", n, len(s.Services))
+	}
+	var text strings.Builder
+	text.WriteString(s.Master.Config)
+	for _, svc := range s.Services[:s.Master.InForce] {
+		if svc.Spec < 0 || svc.Spec >= len(s.Specs) {
+			return "", fmt.Errorf("service %s: there is no configuration %d of a service", svc.Name, svc.Spec)
+		}
+		text.WriteString("\n" + s.Specs[svc.Spec].Section)
+	}
+	return text.String(), nil
 }

@@ -84,6 +84,7 @@ func Begin(caught *signals.Queue) (*Takeover, error) {
 	if t.Header, _, err = split(data); err != nil {
 		return nil, fmt.Errorf("%s: %w", envState, err)
 	}
+	defer t.Recover() // the caller has nothing yet to defer
 	// An *os.File that is garbage closes its descriptor, which may be one that the program
 	// before needs again. So nothing is collected until this one serves.
 	t.gcPercent = debug.SetGCPercent(-1)
@@ -108,6 +109,15 @@ func (t *Takeover) Generation() int {
 		return t.Header.Generation
 	}
 	return t.Header.Generation + 1
+}
+
+// ConfigFile returns the configuration file of this program in place of the one of the
+// command line, or "".
+func (t *Takeover) ConfigFile() string {
+	if t.Failure != nil {
+		return t.Header.ConfigBefore
+	}
+	return t.Header.Config
 }
 
 // At notes which step comes now. The error is one that a test wants.

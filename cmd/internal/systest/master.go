@@ -218,16 +218,33 @@ func (m *Master) descriptors() []string {
 // atBaseline reports whether the master has open what it had at the baseline.
 // When that was taken a spare may have been about to start, for which there is
 // a pipe for a moment, or a listener on its way to a supervisor, of which there
-// is a duplicate; so with them there may be less now.
+// is a duplicate; so with them there may be less now. Another program that has taken over
+// has other numbers for what it has opened itself, and other namespaces ahead of boxes.
 func (m *Master) atBaseline() bool {
 	now := m.descriptors()
 	if m.Parks && !m.Boxed {
 		now = m.withoutParking(now)
 	}
-	if m.Spares == 0 && !m.Boxed && !m.supervised {
+	if m.Spares == 0 && !m.Boxed && !m.supervised && !m.hasExecuted() {
 		return slices.Equal(now, m.baseline)
 	}
 	left := slices.Clone(m.baseline)
+	if m.hasExecuted() {
+		ofKind := func(open []string) {
+			for i, fd := range open {
+				_, target, found := strings.Cut(fd, " -> ")
+				if !found {
+					target = fd
+				}
+				if kind, _, isNamespace := strings.Cut(target, ":["); isNamespace && kind != "socket" && kind != "pipe" {
+					target = kind
+				}
+				open[i] = target
+			}
+		}
+		ofKind(left)
+		ofKind(now)
+	}
 	for _, fd := range now {
 		i := slices.Index(left, fd)
 		if i < 0 {
@@ -236,6 +253,20 @@ func (m *Master) atBaseline() bool {
 		left = slices.Delete(left, i, i+1)
 	}
 	return true
+}
+
+// hasExecuted reports whether the master has executed another program, or another one the
+// master again.
+func (m *Master) hasExecuted() bool {
+	return len(m.Events(func(e Event) bool {
+		switch e.Msg {
+		case "upgraded":
+			return true
+		case "not upgraded":
+			return slices.Contains([]string{"load", "config", "restore", "install", "serve"}, e.Step)
+		}
+		return false
+	})) > 0
 }
 
 // withoutParking takes out of a list of descriptors the socket of the thread that
