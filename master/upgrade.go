@@ -63,7 +63,7 @@ func (m *Master) beginUpgrade(u *upgrading, by string) (err error) {
 	}
 	if err != nil {
 		m.log.Warn(logging.EventNotUpgraded, logging.Reason(err.Error()))
-		if !m.isEnding() {
+		if u.waiter == nil && !m.isEnding() { // the manager may have sent the signal, and wait
 			m.notify.Reloading()
 			m.notify.Ready()
 		}

@@ -28,6 +28,9 @@ var installed = map[string]string{
 	"preforkd":        "/usr/local/bin/preforkd",
 }
 
+// faultFile says where version two fails.
+const faultFile = "/usr/local/bin/preforkd.fault"
+
 // versions are in the machine once a test needs them.
 var versions struct {
 	once sync.Once
@@ -35,8 +38,7 @@ var versions struct {
 }
 
 func addVersions(m *nspawn.Machine) error {
-	// A file that tells of faults is beside the program, and what is in the way of
-	// everybody else's programs is nothing for a machine: both are its own.
+	// Tests write beside these programs, so they are not those that other packages share.
 	if err := makeInstall(m.Path(versionTwo), "VERSION=two", "GOFLAGS=-tags=upgradefault", "build"); err != nil {
 		return err
 	}
@@ -101,14 +103,13 @@ func (s *service) install(t *testing.T, version string) {
 // the process that is the master now. "" takes that back.
 func (s *service) fault(t *testing.T, fault string) {
 	t.Helper()
-	file := installed["preforkd"] + ".fault"
 	if fault == "" {
-		if err := os.RemoveAll(s.Path(file)); err != nil {
+		if err := os.RemoveAll(s.Path(faultFile)); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	s.write(t, file, fmt.Sprintf("%s %d\n", fault, s.showNumber(t, unit, "MainPID")))
+	s.write(t, faultFile, fmt.Sprintf("%s %d\n", fault, s.showNumber(t, unit, "MainPID")))
 }
 
 // master returns what the master says of itself.
@@ -364,9 +365,26 @@ func TestUpgradeNotifiesOfFailure(t *testing.T) {
 			s.systemctl(t, "kill", "--kill-whom=main", "--signal=SIGUSR2", unit)
 			s.await(t, "PREFORKD_EVENT=not upgraded", configFile)
 		},
+		"refused": func(s *service, t *testing.T) {
+			// A program that says nothing keeps its rehearsal going for a while.
+			s.install(t, versionTwo)
+			s.write(t, faultFile, "rehearsal hang\n")
+			answered := make(chan error, 1)
+			go func() {
+				_, err := s.Run(t.Context(), "preforkd", "upgrade")
+				answered <- err
+			}()
+			s.await(t, "PREFORKD_EVENT=upgrading")
+			s.systemctl(t, "kill", "--kill-whom=main", "--signal=SIGUSR2", unit)
+			s.await(t, "PREFORKD_EVENT=not upgraded", "under way")
+			s.notified(t, "READY=1", "RELOADING=1 MONOTONIC_USEC=", "READY=1")
+			if err := <-answered; err == nil {
+				t.Error("a program that says nothing has taken over")
+			}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := setup(t, cat, nil)
+			s := setupUpgrades(t, cat, nil)
 			s.notifications(t)
 			s.start(t)
 			s.once(t, address)
