@@ -63,6 +63,10 @@ func (m *Master) beginUpgrade(u *upgrading, by string) (err error) {
 	}
 	if err != nil {
 		m.log.Warn(logging.EventNotUpgraded, logging.Reason(err.Error()))
+		if u.waiter == nil && !m.isEnding() { // the manager may have sent the signal, and wait
+			m.notify.Reloading()
+			m.notify.Ready()
+		}
 		return err
 	}
 	u.path, u.record = m.upgrades.Binary(u.request.Binary), *m.upgrades.Record
@@ -87,6 +91,9 @@ func (m *Master) endUpgrade(u *upgrading, failure *upgrade.Failure) {
 func (m *Master) noteUpgradeFailure(f *upgrade.Failure, to string) {
 	m.upgrades.Failed(f, to, time.Now())
 	m.log.Error(logging.EventNotUpgraded, zap.String("step", string(f.Step)), logging.Reason(f.Reason))
+	// The manager may wait for the upgrade as for a reload (Type=notify-reload), of which it
+	// knows nothing yet if the rehearsal has failed.
+	m.notify.Reloading()
 	m.notify.Ready()
 	m.notifyStatus()
 }

@@ -24,7 +24,8 @@
 //  2. The directory /opt inside is a second, read-only disk. It has the package's test
 //     binary, built anew without the race detector and without libc, those of other
 //     packages whose tests need such a kernel, and what "make install" places, which is
-//     copied over the root. So preforkd is installed there.
+//     copied over the root. So preforkd is installed there. Another version for upgrades,
+//     which can be made to fail (package fault of master/upgrade), is in /opt/two.
 //  3. Inside, the test binary is a service of systemd whose cgroup is delegated to it.
 //     It is told by a virtio port which tests to run, each in a process of its own,
 //     and answers with their output. Its process stands in a subgroup, as the master

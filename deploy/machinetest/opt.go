@@ -35,13 +35,20 @@ func makeOpt(ctx context.Context) (_ *os.File, err error) {
 	}
 	// The directory for what is built is another than the usual one, which others may
 	// be using. The variables of a make that runs the tests are not for this one.
-	install := exec.CommandContext(ctx, "make", "-C", repository, "BIN="+filepath.Join(dir, "bin"), "DESTDIR="+filepath.Join(tree, "installed"), "install")
-	install.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool {
+	environment := slices.DeleteFunc(os.Environ(), func(variable string) bool {
 		name, _, _ := strings.Cut(variable, "=")
 		return name == "MAKEFLAGS" || name == "MFLAGS" || name == "MAKELEVEL"
 	})
+	for _, args := range [][]string{
+		{"BIN=" + filepath.Join(dir, "bin"), "DESTDIR=" + filepath.Join(tree, "installed"), "install"},
+		{"BIN=" + filepath.Join(tree, "two"), "VERSION=two", "GOFLAGS=-tags=upgradefault", "build"},
+	} {
+		build := exec.CommandContext(ctx, "make", append([]string{"-C", repository}, args...)...)
+		build.Env = environment
+		commands = append(commands, build)
+	}
 	disk := exec.CommandContext(ctx, "mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", tree, image, "512M")
-	for _, cmd := range append(commands, install, disk) {
+	for _, cmd := range append(commands, disk) {
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("%v: %w\n%s", cmd.Args, err, out)
 		}
