@@ -79,6 +79,10 @@ func TestGolden(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	files, err := filepath.Glob("testdata/format-*.state")
+	if err != nil || len(files) != len(Formats()) {
+		t.Errorf("the files %v are for the formats %v: %v", files, Formats(), err)
+	}
 	for _, format := range Formats() {
 		if goldens[format] == nil {
 			t.Errorf("format %d has no value in goldens", format)
@@ -228,13 +232,13 @@ func goldenService() service.State {
 			LostPenalties: 9, Sources: []byte{1, 192, 0, 2, 1, 255},
 		},
 		Ledger: ledger.State{
-			Accepted: 100, Shortage: 2, Failed: map[string]uint64{"spawn": 1}, Completed: 93, Spawns: latency, Handovers: latency,
+			Accepted: 100, Shortage: 2, Failed: map[string]uint64{"program-missing": 1}, Completed: 93, Spawns: latency, Handovers: latency,
 			Usage: ledger.UsageState{
 				Exits:     []ledger.ExitState{{Count: 90}, {Code: 1, Count: 2}, {Signal: 9, Count: 1}},
 				Durations: latency.Seconds, MaxRSS: latency.Seconds, In: 1 << 40, Out: 1 << 41, UserTime: 12, SysTime: 13,
 				Limits: map[string]uint64{"memory": 1}, Leftovers: 5,
 			},
-			Trouble: &ledger.TroubleState{At: 1_700_000_000_000_000_001, Cause: "exec /usr/bin/web: no such file", Exec: true},
+			Trouble: &ledger.TroubleState{At: 1_700_000_000_000_000_001, Cause: "program-missing", Exec: true},
 		},
 		Refusals:       admit.RefusalsState{Start: 2, Reasons: []admit.ReasonRefusal{{Reason: "rate", Bucket: 7, Suppressed: 8, First: 9}}},
 		Congestion:     admit.CongestionState{Since: 3, Over: time.Millisecond, Told: 4, Telling: true, Suppressed: 5},
@@ -300,7 +304,7 @@ func goldenWorkers() *workers.SetState {
 		Orphans:    []workers.OrphanState{{PID: 1300, Session: 1299, Connection: "k3x9-5", Hidden: true, Since: 6}},
 		Unclear:    []workers.UnclearState{{PID: 1301, Since: 7}},
 		Started:    1009,
-		Linger:     linger.State{Lingering: []linger.LingeringState{{FD: 63, Kind: "tcp", Until: 8, Left: 65536}}},
+		Linger:     linger.State{Lingering: []linger.LingeringState{{FD: 63, Kind: "served", Until: 8, Left: 65536}}},
 	}
 }
 
