@@ -2,6 +2,6 @@
 
 package upgrade
 
-// choose returns the formats of this build: all of them. With the tag upgradefault a file
-// beside the program chooses.
+// choose returns the formats of the program as it is built for users: all. With the tag
+// upgradefault a file beside the program chooses.
 func choose(all []format) []format { return all }
