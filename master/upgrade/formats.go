@@ -10,12 +10,29 @@ import (
 )
 
 // formats are those that this program reads and writes, the newest first. A format that
-// was released stays as it is: a change of a State is a new format, and the one before
-// stays in the table for as long as its program may be upgraded or gone back to. Each
-// has a file in testdata that is decoded for ever.
-var formats = []format{
+// was released stays as it is, and in the table for as long as a program that knows no
+// later one may be upgraded or gone back to. Each has a file in testdata that is decoded
+// for ever.
+//
+// The newest format is the JSON of State as it is. So a change of State, or of a type in
+// it, that changes the JSON is a new format once a program with the type as it was is
+// released. To add one:
+//
+//   - Copy the types that change, as they were, into a file of this package for the
+//     format before, with functions from and to what they have become. Its line in the
+//     table gets an encode and a decode that go by these; its number stays.
+//   - Put the new number first in the table, with encodeJSON and decodeJSON.
+//   - Where the format before has no place for something, its encode leaves it out, says
+//     so in MasterState.Dropped if a user would miss it, and fails if a program without
+//     it would do harm: then the upgrade is refused with the reason. Its decode sets what
+//     is new to what a program without it did.
+//   - Add the value with everything in it to goldens of the tests, and have go test
+//     -run TestGolden -update write the file. The files of earlier formats stay: if a
+//     test wants one of them changed, the format has changed.
+//   - A Header stays readable by all programs, see there.
+var formats = choose([]format{
 	{1, encodeJSON, decodeJSON},
-}
+})
 
 // A format is one way to write a State.
 type format struct {
@@ -33,14 +50,14 @@ func Formats() (numbers []int) {
 	return numbers
 }
 
-// common returns the newest format that this program and another one have.
-func common(others []int) (int, error) {
-	for _, f := range formats {
-		if slices.Contains(others, f.number) {
-			return f.number, nil
+// common returns the first format in own that another program has, too.
+func common(own, others []int) (int, error) {
+	for _, number := range own {
+		if slices.Contains(others, number) {
+			return number, nil
 		}
 	}
-	return 0, fmt.Errorf("it reads format %s of the state, and this version writes %s", list(others), list(Formats()))
+	return 0, fmt.Errorf("it reads format %s of the state, and this version writes %s", list(others), list(own))
 }
 
 func list(numbers []int) string {
@@ -96,11 +113,13 @@ func Decode(data []byte) (Header, *State, error) {
 
 func encodeJSON(s *State) ([]byte, error) { return json.Marshal(s) }
 
-// decodeJSON refuses what it does not know: it would be lost.
-func decodeJSON(body []byte, s *State) error {
+func decodeJSON(body []byte, s *State) error { return decodeStrictly(body, s) }
+
+// decodeStrictly refuses what it does not know: it would be lost.
+func decodeStrictly(body []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
-	if err := d.Decode(s); err != nil {
+	if err := d.Decode(into); err != nil {
 		return err
 	}
 	if d.More() {

@@ -125,8 +125,9 @@ func rehearsalArguments(args []string) []string {
 	return slices.Insert(slices.Clone(args), at+1, "--"+FlagRehearse)
 }
 
-// Format returns the format in which the State is to be.
-func (r *Rehearsal) Format() (int, error) { return common(r.formats) }
+// Format returns the format in which the State is to be: the newest that both programs
+// have.
+func (r *Rehearsal) Format() (int, error) { return common(Formats(), r.formats) }
 
 // Run gives the child the State and returns what it says, or why it says nothing. It
 // ends the child.

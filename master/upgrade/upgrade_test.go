@@ -43,20 +43,22 @@ func TestMemfdIsSealed(t *testing.T) {
 
 func TestCommonFormat(t *testing.T) {
 	t.Parallel()
-	newest := Formats()[0]
 	for _, c := range []struct {
-		others []int
-		want   int
-		err    string
+		own, others []int
+		want        int
+		err         string
 	}{
-		{[]int{newest}, newest, ""},
-		{[]int{newest + 7, newest}, newest, ""},
-		{[]int{newest + 7}, 0, "it reads format"},
-		{nil, 0, "it reads format none"},
+		{[]int{1}, []int{1}, 1, ""},
+		{[]int{1}, []int{2, 1}, 1, ""}, // to a newer version
+		{[]int{2, 1}, []int{1}, 1, ""}, // and back
+		{[]int{2, 1}, []int{2, 1}, 2, ""},
+		{[]int{3, 2, 1}, []int{1, 2}, 2, ""},
+		{[]int{2, 1}, []int{4, 3}, 0, "it reads format 4, 3 of the state, and this version writes 2, 1"},
+		{[]int{1}, nil, 0, "it reads format none of the state, and this version writes 1"},
 	} {
-		got, err := common(c.others)
-		if got != c.want || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
-			t.Errorf("%v: %d, %v", c.others, got, err)
+		got, err := common(c.own, c.others)
+		if got != c.want || (err == nil) != (c.err == "") || err != nil && err.Error() != c.err {
+			t.Errorf("%v and %v: %d, %v", c.own, c.others, got, err)
 		}
 	}
 }

@@ -137,7 +137,8 @@ var Versions = []string{"one", "two"}
 
 // Versioned returns the directory with preforkd and preforkd-worker of a version. They
 // are as they are shipped, but that an upgrade can be made to fail, see package fault of
-// master/upgrade. They differ in nothing but the version.
+// master/upgrade, and that they can have other formats of the state, see choose there.
+// They differ in nothing but the version.
 func Versioned(t testing.TB, version string) string {
 	t.Helper()
 	return filepath.Dir(binary(t, filepath.Join("upgrade", version), "preforkd"))
