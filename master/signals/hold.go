@@ -26,14 +26,19 @@ import (
 //
 //   - SIGUSR1, SIGUSR2 and SIGCHLD stay pending
 //   - SIGHUP is ignored: the configuration is going to be read
-//   - SIGINT is ignored
+//   - SIGINT is ignored, and so are signals that a program in Go ignores anyhow
 //   - SIGTERM and SIGQUIT end the process at once
 
 // held are the signals that Hold holds: those that Catch catches, and SIGCHLD.
 var held = append([]unix.Signal{unix.SIGCHLD}, caught...)
 
-// ignored are those of them that must not end the program in its first moment.
-var ignored = []unix.Signal{unix.SIGHUP, unix.SIGINT}
+// ignored are the signals that must not end the program in its first moment. Most of them
+// say nothing to a program in Go, which has handlers for them that do nothing: before it
+// has, they would end it (signal(7)).
+var ignored = []unix.Signal{
+	unix.SIGHUP, unix.SIGINT,
+	unix.SIGPIPE, unix.SIGALRM, unix.SIGVTALRM, unix.SIGPROF, unix.SIGIO, unix.SIGPWR, unix.SIGXCPU, unix.SIGXFSZ,
+}
 
 // envSignals is the environment variable that tells a program which signals have come for
 // it, in numbers. It is there, if empty, whenever Held.Environment was executed.
@@ -44,6 +49,7 @@ type Held struct {
 	queue   *Queue
 	ownMask unix.Sigset_t // of the thread
 	before  dispositions
+	ignored dispositions // by Environment: what they had before
 	taken   []unix.Signal
 }
 
@@ -77,7 +83,7 @@ func (h *Held) Environment() string {
 	for sig := takePending(caught); sig != 0; sig = takePending(caught) {
 		h.taken = add(h.taken, sig)
 	}
-	ignore(ignored)
+	h.ignored = ignore(ignored)
 	var numbers []string
 	for _, sig := range h.taken {
 		numbers = append(numbers, strconv.Itoa(int(sig)))
@@ -88,6 +94,7 @@ func (h *Held) Environment() string {
 // Release has the queue catch signals again, those that have come meanwhile among them. It
 // is called on the thread that has called Hold.
 func (h *Held) Release() {
+	unignore(h.ignored)
 	unstick(h.before)
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &h.ownMask, nil) // it was its mask
 	// The thread of os/signal unblocks what it catches whenever that changes.

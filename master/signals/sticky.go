@@ -105,10 +105,20 @@ func unstick(before dispositions) {
 	spread()
 }
 
-// ignore has signals ignored. Those that a thread blocks may still become pending.
-func ignore(signals []unix.Signal) {
+// ignore has signals ignored. Those that a thread blocks may still become pending. It
+// returns the dispositions before.
+func ignore(signals []unix.Signal) (before dispositions) {
+	before = dispositions{}
 	for _, sig := range signals {
-		_, _ = setAction(sig, &action{handler: sigIgn}) // it had another one before
+		before[sig], _ = setAction(sig, &action{handler: sigIgn}) // it had another one before
+	}
+	return before
+}
+
+// unignore gives signals their dispositions back.
+func unignore(before dispositions) {
+	for sig, old := range before {
+		_, _ = setAction(sig, &old) // it was its disposition
 	}
 }
 

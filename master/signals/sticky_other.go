@@ -19,10 +19,13 @@ func spread() {}
 
 func unstick(dispositions) {}
 
-func ignore(signals []unix.Signal) {
+func ignore(signals []unix.Signal) dispositions {
 	for _, sig := range signals {
 		signal.Ignore(sig)
 	}
+	return dispositions{}
 }
+
+func unignore(dispositions) {}
 
 func takePending([]unix.Signal) unix.Signal { return 0 }
