@@ -16,6 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/preforkd/preforkd/ipc/needtest"
+
 	"github.com/preforkd/preforkd/ipc/slowtest"
 )
 
@@ -80,7 +82,7 @@ func spin() {
 // fails.
 func TestSignalsSurviveAnExec(t *testing.T) {
 	if !awaitHandlers() {
-		t.Skip("with cgo, Go does not say when the last handler has ended")
+		needtest.SkipAnywhere(t, "with cgo, Go does not say when the last handler has ended")
 	}
 	self, err := os.Executable()
 	if err != nil {

@@ -329,7 +329,7 @@ func FuzzRestore(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var state SetState
 		if json.Unmarshal(text, &state) != nil {
-			t.Skip()
+			return
 		}
 		// As in a rehearsal these are only numbers.
 		d := carry.NewDescriptors()
