@@ -162,7 +162,6 @@ func TestParkedComeBack(t *testing.T) {
 	next.set.Resume()
 	st.set.Resume()
 	for _, s := range []*stage{st, next} {
-		s.program(time.Now())
 		if n := parked(s); n < mostNear {
 			t.Errorf("%d copies were parked again", n)
 		}

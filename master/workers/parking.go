@@ -53,6 +53,13 @@ func (s *Set) ParkIfIdle(w *Worker, now time.Time) {
 		return
 	}
 	p.candidates = append(p.candidates, w)
+	s.parkMany(now)
+}
+
+// parkMany parks descriptors of the oldest candidates, if there are more of them than
+// parkThreshold.
+func (s *Set) parkMany(now time.Time) {
+	p := &s.parking
 	if len(p.candidates) < p.enough {
 		return
 	}

@@ -41,6 +41,7 @@ func (s *Set) Resume() {
 	s.findCandidates()
 	s.stops.schedule() // one may have been stopped meanwhile
 	s.begin(now)
+	s.parkMany(now)
 }
 
 // begin begins what a restored set has not done yet.
