@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/signals/early"
 )
 
 // A program that takes over in the same process is to lose no signal. Until it is executed,
@@ -22,12 +24,13 @@ import (
 // What is pending stays so over an exec, and so does the mask (execve(2)). But in the new
 // program Go unblocks SIGTERM, SIGQUIT, SIGINT and SIGHUP before it has handlers for them.
 // So those that have come go over in the environment. In the millisecond from the exec to
-// the first line of the program
+// the first package of the program (package early)
 //
 //   - SIGUSR1, SIGUSR2 and SIGCHLD stay pending
 //   - SIGHUP is ignored: the configuration is going to be read
 //   - SIGINT is ignored, and so are signals that a program in Go ignores anyhow
-//   - SIGTERM and SIGQUIT end the process at once
+//   - SIGTERM and SIGQUIT are lost before Go's runtime is up, and end the process at once
+//     from then on
 
 // held are the signals that Hold holds: those that Catch catches, and SIGCHLD.
 var held = append([]unix.Signal{unix.SIGCHLD}, caught...)
@@ -39,10 +42,6 @@ var ignored = []unix.Signal{
 	unix.SIGHUP, unix.SIGINT,
 	unix.SIGPIPE, unix.SIGALRM, unix.SIGVTALRM, unix.SIGPROF, unix.SIGIO, unix.SIGPWR, unix.SIGXCPU, unix.SIGXFSZ,
 }
-
-// envSignals is the environment variable that tells a program which signals have come for
-// it, in numbers. It is there, if empty, whenever Held.Environment was executed.
-const envSignals = "PREFORKD_SIGNALS"
 
 // Held are the signals of a master that is about to execute another program.
 type Held struct {
@@ -88,7 +87,7 @@ func (h *Held) Environment() string {
 	for _, sig := range h.taken {
 		numbers = append(numbers, strconv.Itoa(int(sig)))
 	}
-	return envSignals + "=" + strings.Join(numbers, ",")
+	return early.EnvSignals + "=" + strings.Join(numbers, ",")
 }
 
 // Release has the queue catch signals again, those that have come meanwhile among them. It
@@ -104,17 +103,16 @@ func (h *Held) Release() {
 	}
 }
 
-// inherited returns the signals that came for this program before it was executed. known
-// says that another one has executed it.
-func inherited() (signals []unix.Signal, known bool) {
-	numbers, known := os.LookupEnv(envSignals)
-	os.Unsetenv(envSignals)
+// inherited returns the signals that came for this program before it was executed.
+func inherited() (signals []unix.Signal) {
+	numbers := os.Getenv(early.EnvSignals)
+	os.Unsetenv(early.EnvSignals)
 	for number := range strings.SplitSeq(numbers, ",") {
 		if n, err := strconv.Atoi(number); err == nil && slices.Contains(caught, unix.Signal(n)) {
 			signals = add(signals, unix.Signal(n))
 		}
 	}
-	return signals, known
+	return signals
 }
 
 // takeAll empties the queue, also of signals that are still on their way.

@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/signals/early"
 )
 
 // A Queue keeps the signals that have come, the oldest first. A signal that comes
@@ -19,7 +21,7 @@ type Queue struct {
 }
 
 // caught are the signals that a master catches.
-var caught = []unix.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2}
+var caught = early.Signals
 
 // Catch begins to catch the signals of a master. They stay caught: all that
 // is left after the master's end is to write the last lines of the log, and one more
@@ -28,24 +30,24 @@ var caught = []unix.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP,
 // In a program that another one has executed, they have been caught since its first
 // moment, and those that had come before are the first (Held.Environment).
 func Catch() *Queue {
-	if early != nil {
-		return early
+	if executed != nil {
+		return executed
 	}
-	return catch(nil)
+	return catch(make(chan os.Signal, 16), nil)
 }
 
-// early is what Catch returns if another master has executed this program.
-var early *Queue
+// executed is what Catch returns if another master has executed this program.
+var executed *Queue
 
 func init() {
-	if kept, executed := inherited(); executed {
-		early = catch(kept)
+	if early.Caught != nil {
+		executed = catch(early.Caught, inherited())
 	}
 }
 
-func catch(kept []unix.Signal) *Queue {
+func catch(signals chan os.Signal, kept []unix.Signal) *Queue {
 	q := &Queue{
-		caught: make(chan os.Signal, 16), next: make(chan unix.Signal), ending: make(chan unix.Signal), all: make(chan chan []unix.Signal),
+		caught: signals, next: make(chan unix.Signal), ending: make(chan unix.Signal), all: make(chan chan []unix.Signal),
 	}
 	go q.keep(kept)
 	for _, sig := range caught {
