@@ -73,6 +73,13 @@ func TestSpawnFailure(t *testing.T) {
 				before.Echo(t, "before")
 
 				repair := c.spoil(t, path)
+				if handoff == "builtin" && name != "not executable" {
+					// Workers are of the file that the master began with, whatever is there now.
+					m.Dial(t).Echo(t, "the same")
+					repair()
+					m.Baseline(t) // the file may have another name by now
+					return
+				}
 				for range 3 {
 					client := m.Dial(t)
 					client.ExpectGone(t)

@@ -140,8 +140,9 @@ func (e *Entry) install(p *program) {
 	}
 	p.try(Step{Action: InstallFilter}, "seccomp", value(unix.SECCOMP_SET_MODE_FILTER), value(unix.SECCOMP_FILTER_FLAG_NEW_LISTENER), filter)
 	// The message is a constant, so the listener needs a number that is known before. The
-	// kernel has given it one of the first two that neither Report nor Self has.
-	listener := e.Report + 3
+	// kernel has given it one of the first three that neither Report, Program nor Self has,
+	// which follow each other.
+	listener := e.Report + 4
 	p.try(Step{Action: MoveListener}, "dup3", callResult, value(listener), value(unix.O_CLOEXEC), value(e.Cookie))
 	p.try(Step{Action: SendListener}, "sendmsg", value(e.Report), listenerMessage(p, e.Listener, listener), value(unix.MSG_NOSIGNAL), value(e.Cookie))
 }
