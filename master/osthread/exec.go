@@ -130,7 +130,7 @@ func ExecFile(file *os.File, args, env []string) error {
 			defer restore()
 		}
 	}
-	defer ignoreDeadly()()
+	defer ignoreAtStart()()
 	return execute(path, file.Name(), args, env)
 }
 

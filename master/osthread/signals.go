@@ -2,6 +2,8 @@ package osthread
 
 import (
 	"fmt"
+	"os"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -31,17 +33,22 @@ func signalsBlocked() bool {
 // initsig in runtime/signal_unix.go).
 var deadly = []unix.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM}
 
-// ignoreDeadly has this process, and a program that it executes, ignore them until they
+// meaningless are the signals that say nothing to a program of Go, which has handlers for
+// them that do nothing. Before it has, they would end it (signal(7)).
+var meaningless = []unix.Signal{
+	unix.SIGPIPE, unix.SIGALRM, unix.SIGVTALRM, unix.SIGPROF, unix.SIGIO, unix.SIGPWR, unix.SIGXCPU, unix.SIGXFSZ,
+}
+
+// ignoreAtStart has this process, and a program that it executes, ignore these until they
 // are caught. restore gives them back the handlers that they had.
-func ignoreDeadly() (restore func()) {
-	var before []signalAction
-	for _, sig := range deadly {
-		old, _ := setAction(sig, &signalAction{handler: ignoreSignal}) // it fails for bad numbers only
-		before = append(before, old)
+func ignoreAtStart() (restore func()) {
+	before := map[unix.Signal]SignalAction{}
+	for _, sig := range slices.Concat(deadly, meaningless) {
+		before[sig], _ = SetSignalAction(sig, &SignalAction{Handler: ignoreSignal}) // it fails for bad numbers only
 	}
 	return func() {
-		for i, sig := range deadly {
-			_, _ = setAction(sig, &before[i])
+		for sig, old := range before {
+			_, _ = SetSignalAction(sig, &old)
 		}
 	}
 }
@@ -49,7 +56,7 @@ func ignoreDeadly() (restore func()) {
 // SetDefaultAction gives a signal its default action, also where os/signal does not
 // handle it.
 func SetDefaultAction(sig unix.Signal) error {
-	if _, err := setAction(sig, &signalAction{}); err != nil {
+	if _, err := SetSignalAction(sig, &SignalAction{}); err != nil {
 		return fmt.Errorf("set signal %d to its default: %w", sig, err)
 	}
 	return nil
@@ -58,18 +65,20 @@ func SetDefaultAction(sig unix.Signal) error {
 // ignoreSignal is SIG_IGN.
 const ignoreSignal = 1
 
-// A signalAction is struct sigaction as the kernel defines it. Zero is SIG_DFL.
-type signalAction struct {
-	handler, flags, restorer uintptr
-	mask                     uint64
+// A SignalAction is struct sigaction as the kernel defines it, which is not as the C
+// library does (struct sigaction in include/linux/signal_types.h). Zero is SIG_DFL.
+type SignalAction struct {
+	Handler, Flags, Restorer uintptr
+	Mask                     uint64
 }
 
-// setAction changes what a signal does to this process (sigaction(2)).
-func setAction(sig unix.Signal, action *signalAction) (old signalAction, err error) {
+// SetSignalAction changes what a signal does to this process, and returns what it did
+// before (rt_sigaction(2)). It goes past Go's runtime, which knows nothing of it.
+func SetSignalAction(sig unix.Signal, action *SignalAction) (old SignalAction, err error) {
 	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(action)),
-		uintptr(unsafe.Pointer(&old)), unsafe.Sizeof(old.mask), 0, 0)
+		uintptr(unsafe.Pointer(&old)), unsafe.Sizeof(old.Mask), 0, 0)
 	if errno != 0 {
-		return old, errno
+		return old, os.NewSyscallError("rt_sigaction", errno)
 	}
 	return old, nil
 }

@@ -23,32 +23,23 @@ import (
 //
 // What is pending stays so over an exec, and so does the mask (execve(2)). But in the new
 // program Go unblocks SIGTERM, SIGQUIT, SIGINT and SIGHUP before it has handlers for them.
-// So those that have come go over in the environment. In the millisecond from the exec to
-// the first package of the program (package early)
+// So those that have come go over in the environment. From the exec to the first package of
+// the program, which is early, it takes a few milliseconds. In these
 //
 //   - SIGUSR1, SIGUSR2 and SIGCHLD stay pending
-//   - SIGHUP is ignored: the configuration is going to be read
-//   - SIGINT is ignored, and so are signals that a program in Go ignores anyhow
+//   - SIGHUP, SIGINT and what a program in Go ignores anyhow is ignored
+//     (osthread.ExecFile). The configuration is going to be read
 //   - SIGTERM and SIGQUIT are lost before Go's runtime is up, and end the process at once
 //     from then on
 
 // held are the signals that Hold holds: those that Catch catches, and SIGCHLD.
 var held = append([]unix.Signal{unix.SIGCHLD}, caught...)
 
-// ignored are the signals that must not end the program in its first moment. Most of them
-// say nothing to a program in Go, which has handlers for them that do nothing: before it
-// has, they would end it (signal(7)).
-var ignored = []unix.Signal{
-	unix.SIGHUP, unix.SIGINT,
-	unix.SIGPIPE, unix.SIGALRM, unix.SIGVTALRM, unix.SIGPROF, unix.SIGIO, unix.SIGPWR, unix.SIGXCPU, unix.SIGXFSZ,
-}
-
 // Held are the signals of a master that is about to execute another program.
 type Held struct {
 	queue   *Queue
 	ownMask unix.Sigset_t // of the thread
 	before  dispositions
-	ignored dispositions // by Environment: what they had before
 	taken   []unix.Signal
 }
 
@@ -82,7 +73,6 @@ func (h *Held) Environment() string {
 	for sig := takePending(caught); sig != 0; sig = takePending(caught) {
 		h.taken = add(h.taken, sig)
 	}
-	h.ignored = ignore(ignored)
 	var numbers []string
 	for _, sig := range h.taken {
 		numbers = append(numbers, strconv.Itoa(int(sig)))
@@ -93,7 +83,6 @@ func (h *Held) Environment() string {
 // Release has the queue catch signals again, those that have come meanwhile among them. It
 // is called on the thread that has called Hold.
 func (h *Held) Release() {
-	unignore(h.ignored)
 	unstick(h.before)
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &h.ownMask, nil) // it was its mask
 	// The thread of os/signal unblocks what it catches whenever that changes.

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/ipc/needtest"
+	"github.com/preforkd/preforkd/master/osthread"
 	"github.com/preforkd/preforkd/master/signals/early"
 
 	"github.com/preforkd/preforkd/ipc/slowtest"
@@ -61,7 +62,10 @@ func actAndExecute(execs int) {
 		}
 		if time.Sleep(time.Duration(rand.N(300)) * time.Microsecond); rand.N(3) > 0 {
 			os.Setenv(envExecs, strconv.Itoa(execs+1))
-			err = unix.Exec("/proc/self/exe", os.Args, append(os.Environ(), h.Environment()))
+			self, err := os.Open("/proc/self/exe")
+			if err == nil {
+				err = osthread.ExecFile(self, os.Args, append(os.Environ(), h.Environment()))
+			}
 			fmt.Println("error", err)
 		}
 		h.Release()

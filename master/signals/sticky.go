@@ -8,14 +8,9 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-)
 
-// An action is the disposition of a signal as the kernel defines it, which is not as the C
-// library does (struct sigaction in include/linux/signal_types.h).
-type action struct {
-	handler, flags, restorer uintptr
-	mask                     uint64
-}
+	"github.com/preforkd/preforkd/master/osthread"
+)
 
 const (
 	saSiginfo  = 0x4
@@ -37,23 +32,13 @@ func stickyHandler() uintptr
 func stickyRestorer() uintptr
 
 // dispositions are those of signals.
-type dispositions map[unix.Signal]action
-
-// setAction sets the disposition of a signal and returns the one before.
-func setAction(sig unix.Signal, to *action) (before action, err error) {
-	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(to)), uintptr(unsafe.Pointer(&before)),
-		unsafe.Sizeof(to.mask), 0, 0)
-	if errno != 0 {
-		err = os.NewSyscallError("rt_sigaction", errno)
-	}
-	return before, err
-}
+type dispositions map[unix.Signal]osthread.SignalAction
 
 // sticky returns the disposition that has the handler, which no signal interrupts.
-func sticky() *action {
-	a := &action{handler: stickyHandler(), flags: saSiginfo | saOnStack | saRestart, restorer: stickyRestorer(), mask: ^uint64(0)}
-	if a.restorer != 0 {
-		a.flags |= saRestorer
+func sticky() *osthread.SignalAction {
+	a := &osthread.SignalAction{Handler: stickyHandler(), Flags: saSiginfo | saOnStack | saRestart, Restorer: stickyRestorer(), Mask: ^uint64(0)}
+	if a.Restorer != 0 {
+		a.Flags |= saRestorer
 	}
 	return a
 }
@@ -65,7 +50,7 @@ func stick() (before dispositions, err error) {
 	set := maskOf(held)
 	stickyMasks = [2]uint64{set.Val[0], 0}
 	for _, sig := range held {
-		old, err := setAction(sig, sticky())
+		old, err := osthread.SetSignalAction(sig, sticky())
 		if err != nil {
 			return before, err
 		}
@@ -85,7 +70,7 @@ func spread() {
 	if err != nil {
 		return
 	}
-	if _, err := setAction(touch, sticky()); err != nil {
+	if _, err := osthread.SetSignalAction(touch, sticky()); err != nil {
 		return
 	}
 	for _, t := range threads {
@@ -100,30 +85,10 @@ func spread() {
 func unstick(before dispositions) {
 	stickyMasks = [2]uint64{0, stickyMasks[0]}
 	for sig, old := range before {
-		_, _ = setAction(sig, &old) // it was its disposition
+		_, _ = osthread.SetSignalAction(sig, &old) // it was its disposition
 	}
 	spread()
 }
-
-// ignore has signals ignored. Those that a thread blocks may still become pending. It
-// returns the dispositions before.
-func ignore(signals []unix.Signal) (before dispositions) {
-	before = dispositions{}
-	for _, sig := range signals {
-		before[sig], _ = setAction(sig, &action{handler: sigIgn}) // it had another one before
-	}
-	return before
-}
-
-// unignore gives signals their dispositions back.
-func unignore(before dispositions) {
-	for sig, old := range before {
-		_, _ = setAction(sig, &old) // it was its disposition
-	}
-}
-
-// sigIgn is SIG_IGN.
-const sigIgn = 1
 
 // takePending takes one of some signals that is pending and that the calling thread
 // blocks, 0 if none is.

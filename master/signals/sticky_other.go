@@ -2,11 +2,7 @@
 
 package signals
 
-import (
-	"os/signal"
-
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // dispositions are those of signals.
 type dispositions struct{}
@@ -18,14 +14,5 @@ func stick() (dispositions, error) { return dispositions{}, nil }
 func spread() {}
 
 func unstick(dispositions) {}
-
-func ignore(signals []unix.Signal) dispositions {
-	for _, sig := range signals {
-		signal.Ignore(sig)
-	}
-	return dispositions{}
-}
-
-func unignore(dispositions) {}
 
 func takePending([]unix.Signal) unix.Signal { return 0 }
