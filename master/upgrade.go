@@ -35,14 +35,14 @@ func (m *Master) upgradeBySignal(sig unix.Signal) {
 }
 
 func (m *Master) upgradeFor(ctx context.Context, r control.UpgradeRequest, by string, w *control.Waiter) (control.Upgraded, error) {
-	u := &upgrading{master: m, request: r, begun: time.Now(), waiter: w}
+	a := upgrade.NewAttempt(r, w)
 	var err error
-	if asked := m.runOnLoop(ctx, func() { err = m.beginUpgrade(u, by) }); asked != nil || err != nil {
+	if asked := m.runOnLoop(ctx, func() { err = m.beginUpgrade(a, by) }); asked != nil || err != nil {
 		return control.Upgraded{}, errors.Join(asked, err)
 	}
-	done, failure := u.run()
+	done, failure := a.Run(replaced{m}, func(pid int) { m.upgrades.rehearsal.Store(int64(pid)) })
 	// Also if the client has gone by now.
-	if err := m.runOnLoop(context.WithoutCancel(ctx), func() { m.endUpgrade(u, failure) }); err != nil {
+	if err := m.runOnLoop(context.WithoutCancel(ctx), func() { m.endUpgrade(a, failure) }); err != nil {
 		return control.Upgraded{}, err
 	}
 	if failure != nil {
@@ -52,26 +52,25 @@ func (m *Master) upgradeFor(ctx context.Context, r control.UpgradeRequest, by st
 }
 
 // beginUpgrade notes that an upgrade is under way.
-func (m *Master) beginUpgrade(u *upgrading, by string) (err error) {
+func (m *Master) beginUpgrade(a *upgrade.Attempt, by string) (err error) {
 	switch {
 	case m.isEnding():
 		err = control.Errorf(control.Conflict, "not upgraded: preforkd is stopping")
 	case m.once.enabled:
 		err = control.Errorf(control.Conflict, "not upgraded: preforkd serves a single connection")
 	default:
-		err = m.upgrades.Begin()
+		err = a.Begin(m.upgrades.Record)
 	}
 	if err != nil {
 		m.log.Warn(logging.EventNotUpgraded, logging.Reason(err.Error()))
-		if u.waiter == nil && !m.isEnding() { // the manager may have sent the signal, and wait
+		if !a.IsAwaited() && !m.isEnding() { // the manager may have sent the signal, and wait
 			m.notify.Reloading()
 			m.notify.Ready()
 		}
 		return err
 	}
-	u.path, u.record = m.upgrades.Binary(u.request.Binary), *m.upgrades.Record
-	fields := []zap.Field{zap.String("from", ipc.Version), zap.String("binary", u.path), logging.Reason(by)}
-	if u.request.Check {
+	fields := []zap.Field{zap.String("from", ipc.Version), zap.String("binary", a.Path), logging.Reason(by)}
+	if a.Request.Check {
 		fields = append(fields, zap.Bool("check", true))
 	}
 	m.log.Info(logging.EventUpgrading, fields...)
@@ -79,10 +78,10 @@ func (m *Master) beginUpgrade(u *upgrading, by string) (err error) {
 }
 
 // endUpgrade notes that this program goes on.
-func (m *Master) endUpgrade(u *upgrading, failure *upgrade.Failure) {
+func (m *Master) endUpgrade(a *upgrade.Attempt, failure *upgrade.Failure) {
 	m.upgrades.End()
-	if failure != nil && !u.request.Check {
-		m.noteUpgradeFailure(failure, u.version)
+	if failure != nil && !a.Request.Check {
+		m.noteUpgradeFailure(failure, a.Version)
 	} else if failure != nil {
 		m.log.Info(logging.EventNotUpgraded, zap.String("step", string(failure.Step)), logging.Reason(failure.Reason), zap.Bool("check", true))
 	}
@@ -98,140 +97,20 @@ func (m *Master) noteUpgradeFailure(f *upgrade.Failure, to string) {
 	m.notifyStatus()
 }
 
-// An upgrading is an upgrade under way, from the side of the program that is to be
-// replaced. Its methods run off the loop.
-type upgrading struct {
-	master  *Master
-	request control.UpgradeRequest
-	begun   time.Time
-	path    string         // of the program
-	record  upgrade.Record // as it is when the upgrade begins
-	waiter  *control.Waiter
-	version string // of the program, when it has said so
-	workers int    // how many would go over, as of the rehearsal
-	dropped []string
-	specs   service.SpecRecorder // used on the loop only
-}
+// A replaced is the master as the upgrade.Replaced.
+type replaced struct{ *Master }
 
-// run goes through the steps. It returns when one has failed, or with Check after the
-// rehearsal.
-func (u *upgrading) run() (control.Upgraded, *upgrade.Failure) {
-	binary, err := upgrade.OpenBinary(u.path)
-	if err != nil {
-		return u.failed(upgrade.StepBinary, err)
-	}
-	defer binary.Close()
-	format, answer, step, err := u.rehearse(binary)
-	if err != nil {
-		return u.failed(step, err)
-	}
-	if answer.Error != "" {
-		return u.failed(upgrade.StepRehearsal, fmt.Errorf("%s: %s", answer.Step, answer.Error))
-	}
-	if u.request.Check {
-		return control.Upgraded{
-			From: ipc.Version, To: u.version, Generation: u.record.Generation() + 1, Check: true,
-			Workers: u.workers, Dropped: u.dropped,
-		}, nil
-	}
-	step, err = u.exec(binary, format)
-	return u.failed(step, err)
-}
-
-func (u *upgrading) failed(step upgrade.Step, err error) (control.Upgraded, *upgrade.Failure) {
-	return control.Upgraded{}, &upgrade.Failure{Step: step, Reason: upgrade.OneLine(err.Error())}
-}
-
-// rehearse has the program rehearse on a copy of the state.
-func (u *upgrading) rehearse(binary *os.File) (format int, a upgrade.Answer, step upgrade.Step, err error) {
-	r, err := upgrade.Rehearse(binary, u.path, func(pid int) { u.master.upgrades.rehearsal.Store(int64(pid)) })
-	if err != nil {
-		return 0, a, upgrade.StepRehearsal, err
-	}
-	defer r.End()
-	u.version = r.Version
-	if format, err = r.Format(); err != nil {
-		return 0, a, upgrade.StepRehearsal, err
-	}
-	h := u.header(format, time.Now())
-	if err := u.recordSpecs(); err != nil {
-		return 0, a, upgrade.StepExport, err
-	}
-	var s *upgrade.State
-	if err := u.onLoop(func() (err error) {
-		if s, err = u.master.describe(&u.specs); err == nil {
-			u.workers, u.dropped = len(s.Workers.Workers), s.Master.Dropped
-		}
-		return err
-	}); err != nil {
-		return 0, a, upgrade.StepExport, err
-	}
-	data, err := upgrade.Encode(&h, s)
-	if err != nil {
-		return 0, a, upgrade.StepExport, err
-	}
-	a, err = r.Run(data)
-	return format, a, upgrade.StepRehearsal, err
-}
-
-// recordBatch is how many Specs are recorded at a time while the loop waits.
-const recordBatch = 64
-
-// recordSpecs records the Specs in force. There may be thousands, and accepting goes on
-// meanwhile.
-func (u *upgrading) recordSpecs() error {
-	for done := 0; ; done += recordBatch {
-		more := true
-		if err := u.onLoop(func() error {
-			inForce := u.master.services.inForce
-			if more = done < len(inForce); more {
-				for _, svc := range inForce[done:min(done+recordBatch, len(inForce))] {
-					u.specs.Record(svc)
-				}
-			}
-			return nil
-		}); err != nil || !more {
-			return err
-		}
-	}
-}
-
-// exec executes the program. It returns only on failure.
-func (u *upgrading) exec(binary *os.File, format int) (step upgrade.Step, err error) {
-	step = upgrade.StepExport
-	var settle func()
-	if err := u.onLoop(func() (err error) {
-		settle, err = u.master.admin.Settle()
-		return err
-	}); err != nil {
-		return step, err
-	}
-	settle() // operators who have asked already get their answers
-	defer func() { _ = u.master.runOnLoop(context.Background(), u.master.admin.Resume) }()
-	err = u.onLoop(func() error {
-		step, err = u.master.handOver(u, binary, format)
-		return err
-	})
-	return step, err
-}
-
-func (u *upgrading) header(format int, paused time.Time) upgrade.Header {
-	h := u.record.Header(u.request.Config, u.begun, paused)
-	h.Format, h.To = format, u.version
-	return h
-}
-
-// onLoop runs f on the loop, when no reload is under way, and returns its error.
-func (u *upgrading) onLoop(f func() error) error {
+// OnLoop implements upgrade.Replaced.
+func (m replaced) OnLoop(f func() error) error {
 	deadline := time.Now().Add(upgrade.Timeout)
 	for {
 		busy := false
 		var err error
-		asked := u.master.runOnLoop(context.Background(), func() {
+		asked := m.runOnLoop(context.Background(), func() {
 			switch {
-			case u.master.isEnding():
+			case m.isEnding():
 				err = errors.New("preforkd is stopping")
-			case u.master.reloads.UnderWay():
+			case m.reloads.UnderWay():
 				busy = true
 			default:
 				err = f()
@@ -252,8 +131,17 @@ func (u *upgrading) onLoop(f func() error) error {
 // reloadPause is how often it is looked whether a reload is over.
 const reloadPause = 10 * time.Millisecond
 
-// describe returns the state of the master, which stands still meanwhile and then goes on.
-func (m *Master) describe(specs *service.SpecRecorder) (s *upgrade.State, err error) {
+// InForce implements upgrade.Replaced.
+func (m replaced) InForce() []*service.Service { return m.services.inForce }
+
+// Settle implements upgrade.Replaced.
+func (m replaced) Settle() (wait func(), err error) { return m.admin.Settle() }
+
+// ServeOperators implements upgrade.Replaced, off the loop.
+func (m replaced) ServeOperators() { _ = m.runOnLoop(context.Background(), m.admin.Resume) }
+
+// Describe implements upgrade.Replaced. The master stands still meanwhile.
+func (m replaced) Describe(specs *service.SpecRecorder) (s *upgrade.State, err error) {
 	err = m.whileStanding(func() error {
 		s, err = m.export(carry.NewDescriptors(), specs, carry.None)
 		return err
@@ -271,24 +159,22 @@ func (m *Master) whileStanding(f func() error) error {
 	return f()
 }
 
-// handOver executes the program that takes over. It returns only on failure, and then the
-// master goes on.
-func (m *Master) handOver(u *upgrading, binary *os.File, format int) (step upgrade.Step, err error) {
-	h := u.header(format, time.Now())
+// HandOver implements upgrade.Replaced.
+func (m replaced) HandOver(a *upgrade.Attempt, program *os.File, h upgrade.Header) (step upgrade.Step, err error) {
 	step = upgrade.StepExport
 	if err := m.notify.Upgrading(); err != nil {
 		return step, err
 	}
 	err = m.whileStanding(func() error {
 		d := carry.NewDescriptors()
-		waiter, err := u.detachWaiter(d)
+		waiter, err := a.DetachWaiter(d)
 		if err != nil {
 			return err
 		}
 		if err := fault.At(string(upgrade.StepExport)); err != nil {
 			return err
 		}
-		s, err := m.export(d, &u.specs, waiter)
+		s, err := m.export(d, &a.Specs, waiter)
 		if err != nil {
 			return err
 		}
@@ -296,18 +182,9 @@ func (m *Master) handOver(u *upgrading, binary *os.File, format int) (step upgra
 		if err := fault.At(string(upgrade.StepExec)); err != nil {
 			return err
 		}
-		return upgrade.Execute(binary, h, s, d, m.loop.signals)
+		return upgrade.Execute(program, h, s, d, m.loop.signals)
 	})
 	return step, err
-}
-
-// detachWaiter has the connection of the client that waits go over.
-func (u *upgrading) detachWaiter(d *carry.Descriptors) (carry.FD, error) {
-	if u.waiter == nil {
-		return carry.None, nil
-	}
-	fd, err := u.waiter.Detach()
-	return d.Keep(fd), err
 }
 
 // pauseTimeout is how long one room may take to stand still.

@@ -44,7 +44,7 @@ var meaningless = []unix.Signal{
 func ignoreAtStart() (restore func()) {
 	before := map[unix.Signal]SignalAction{}
 	for _, sig := range slices.Concat(deadly, meaningless) {
-		before[sig], _ = SetSignalAction(sig, &SignalAction{Handler: ignoreSignal}) // it fails for bad numbers only
+		before[sig], _ = SetSignalAction(sig, &SignalAction{handler: ignoreSignal}) // it fails for bad numbers only
 	}
 	return func() {
 		for sig, old := range before {
@@ -68,15 +68,21 @@ const ignoreSignal = 1
 // A SignalAction is struct sigaction as the kernel defines it, which is not as the C
 // library does (struct sigaction in include/linux/signal_types.h). Zero is SIG_DFL.
 type SignalAction struct {
-	Handler, Flags, Restorer uintptr
-	Mask                     uint64
+	handler, flags, restorer uintptr
+	mask                     uint64
+}
+
+// NewSignalAction returns the action of a handler: its address, the flags (SA_ in
+// sigaction(2)), the address of what it returns to, and which signals are blocked in it.
+func NewSignalAction(handler, flags, restorer uintptr, mask uint64) *SignalAction {
+	return &SignalAction{handler, flags, restorer, mask}
 }
 
 // SetSignalAction changes what a signal does to this process, and returns what it did
 // before (rt_sigaction(2)). It goes past Go's runtime, which knows nothing of it.
 func SetSignalAction(sig unix.Signal, action *SignalAction) (old SignalAction, err error) {
 	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(action)),
-		uintptr(unsafe.Pointer(&old)), unsafe.Sizeof(old.Mask), 0, 0)
+		uintptr(unsafe.Pointer(&old)), unsafe.Sizeof(old.mask), 0, 0)
 	if errno != 0 {
 		return old, os.NewSyscallError("rt_sigaction", errno)
 	}

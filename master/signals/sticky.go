@@ -36,11 +36,11 @@ type dispositions map[unix.Signal]osthread.SignalAction
 
 // sticky returns the disposition that has the handler, which no signal interrupts.
 func sticky() *osthread.SignalAction {
-	a := &osthread.SignalAction{Handler: stickyHandler(), Flags: saSiginfo | saOnStack | saRestart, Restorer: stickyRestorer(), Mask: ^uint64(0)}
-	if a.Restorer != 0 {
-		a.Flags |= saRestorer
+	flags, restorer := uintptr(saSiginfo|saOnStack|saRestart), stickyRestorer()
+	if restorer != 0 {
+		flags |= saRestorer
 	}
-	return a
+	return osthread.NewSignalAction(stickyHandler(), flags, restorer, ^uint64(0))
 }
 
 // stick has every thread block the held signals when it gets one. It returns the
