@@ -115,6 +115,14 @@ func (b *Box) start(t *template, c *process.Command, entry *image, report, conn 
 		}
 		defer program.Close()
 	}
+	var alarm *os.File
+	if b.needsAlarm() {
+		if alarm, err = b.shared.alarm.open(); err != nil {
+			b.end()
+			return nil, err
+		}
+		defer alarm.Close()
+	}
 	// The first process of an idle cell may have been killed.
 	for range maxIdle + 1 {
 		var own *cell
@@ -136,7 +144,7 @@ func (b *Box) start(t *template, c *process.Command, entry *image, report, conn 
 				break
 			}
 		}
-		in := &process.Inside{Image: entry.path, ImageFile: entry.file, Program: program, Report: report, Credential: c.Credential, Ambient: b.set.ambient, Cgroup: cgroupFD}
+		in := &process.Inside{Image: entry.path, ImageFile: entry.file, Program: program, Report: report, Alarm: alarm, Credential: c.Credential, Ambient: b.set.ambient, Cgroup: cgroupFD}
 		if own.dynamicUser {
 			in.Credential = &syscall.Credential{Uid: own.uid, Gid: own.uid, Groups: []uint32{}}
 		}
@@ -234,6 +242,9 @@ func (b *Box) entry(c *process.Command) (*image, error) {
 	}
 	if !b.set.mounted() {
 		e.Self = c.ImageFD()
+	}
+	if b.needsAlarm() {
+		e.Alarm = c.AlarmFD()
 	}
 	if e.Directory == "" && b.set.mounted() {
 		e.Directory = "/" // the master's own may not be there

@@ -39,6 +39,7 @@ type State struct {
 	Reports  *ReportsState  `json:"reports"`
 	Observer *observe.State `json:"observer"`
 	Cgroups  *cgroup.State  `json:"cgroups"`
+	Alarm    *AlarmState    `json:"alarm,omitempty"`
 }
 
 // A BoxState is what the cells of a box need of it. Cells refer to it by its place.
@@ -67,6 +68,12 @@ type HolderState struct {
 	PIDFD   carry.FD `json:"pidfd"`
 	Control carry.FD `json:"control"` // none if the cell ends
 	Reaped  bool     `json:"reaped"`  // somebody has killed it
+}
+
+// An AlarmState is an alarm in the state that a master hands to the next one.
+type AlarmState struct {
+	In   carry.FD `json:"in"`
+	Held carry.FD `json:"held"`
 }
 
 // A ReportsState is where entries say why they have failed.
@@ -116,6 +123,7 @@ func (m *Manager) Export(d *carry.Descriptors) (State, error) {
 	if m.shared != nil {
 		s.Reports = m.shared.reports.export(d)
 		s.Observer = m.shared.observing.export(d)
+		s.Alarm = m.shared.alarm.export(d)
 	}
 	s.Cgroups = m.groups.export(d)
 	return s, nil

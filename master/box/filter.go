@@ -21,7 +21,7 @@ func restrictsParents(b *config.Box) bool { return b.RestrictNamespaces && b.Pri
 
 // listenerDescriptors is how many descriptors an entry has at most that sends a listener
 // (stub.Entry.Listener), with those of a worker.
-const listenerDescriptors = 10
+const listenerDescriptors = 11
 
 // filter compiles the filter of the entry, with a new cookie, and says what it tells of. A
 // box that restricts nothing has none, unless somebody learns what its programs use.

@@ -136,7 +136,7 @@ func TestCannotLearn(t *testing.T) {
 	h := open(t)
 	cfg := strict(t)
 	cfg.Limits["nofile"] = config.Limit{Soft: 8, Hard: 8}
-	if _, err := h.m.Learn("test", h.box(cfg)); err == nil || !strings.Contains(err.Error(), "limit-nofile 8: 10 descriptors") {
+	if _, err := h.m.Learn("test", h.box(cfg)); err == nil || !strings.Contains(err.Error(), "limit-nofile 8: 11 descriptors") {
 		t.Errorf("with few descriptors: %v", err)
 	}
 }

@@ -35,7 +35,7 @@ func (m *Manager) Restore(s *State, d *carry.Descriptors) error {
 		if err := m.shared.restore(s, d); err != nil {
 			return err
 		}
-	} else if s.Observer != nil {
+	} else if s.Observer != nil || s.Alarm != nil {
 		return errors.New("system calls are observed, and there is nobody to tell of them")
 	}
 	held, err := m.groups.restore(s.Cgroups, d)
@@ -80,6 +80,9 @@ func (s *shared) restore(state *State, d *carry.Descriptors) error {
 	}
 	for _, one := range state.Reports.Read {
 		r.read[one.PID] = stub.Failure{Step: stub.Step{Action: stub.Action(one.Action), Number: one.Number}, Errno: unix.Errno(one.Errno)}
+	}
+	if err := s.alarm.restore(state.Alarm, d); err != nil {
+		return err
 	}
 	s.reports.close()
 	s.reports = r

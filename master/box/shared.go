@@ -18,6 +18,7 @@ type shared struct {
 	null    *os.File
 	reports *reports
 	images  *images
+	alarm   alarm
 	observing
 }
 
@@ -50,6 +51,7 @@ func (m *Manager) share() (*shared, error) {
 
 func (s *shared) close() {
 	s.observing.close()
+	s.alarm.close()
 	unix.Close(s.self)
 	s.home.close()
 	if s.null != nil {

@@ -85,9 +85,7 @@ func (t *template) make(b *Box) (err error) {
 	}
 	i.IPC = s.cellFlags&unix.CLONE_NEWIPC != 0
 	// Once nobody answers its calls, a program could do nothing but try in vain. Where there
-	// is no first process, its calls fail with ENOSYS, also the ones by which it waits. The
-	// kernel would kill it on PR_SET_PDEATHSIG (prctl(2)), but also when the master
-	// executes its next version: the thread ends then that has started it.
+	// is no first process there is an alarm.
 	i.EndWithMaster = b.learns()
 	t.looks = i
 	content, err := i.Image()

@@ -114,6 +114,9 @@ type Inside struct {
 	// Report is a socket that the image tells of failures on. It becomes
 	// ReportFD in the child. The file stays the caller's.
 	Report *os.File
+	// Alarm is the end of a pipe that has the process killed, or nil. It becomes AlarmFD in
+	// the child. The file stays the caller's.
+	Alarm *os.File
 	// Credential takes the place of Command.Credential. Command.Directory is the
 	// image's business.
 	Credential *syscall.Credential
@@ -149,6 +152,10 @@ func (c *Command) ImageFD() int {
 	return c.ReportFD() + 1
 }
 
+// AlarmFD returns which descriptor of a child Inside.Alarm becomes, if there is an
+// ImageFile.
+func (c *Command) AlarmFD() int { return c.ImageFD() + 1 }
+
 // FilePath returns the path by which a process executes what it has open. The
 // descriptor must be one that it gets by exec.Cmd: package syscall moves others about
 // between fork and exec, and closes what is in its way.
@@ -174,6 +181,9 @@ func (in *Inside) apply(cmd *exec.Cmd) {
 	if in.ImageFile != nil {
 		cmd.Path = FilePath(len(cmd.ExtraFiles) + firstExtraFile)
 		cmd.ExtraFiles = append(cmd.ExtraFiles, in.ImageFile)
+	}
+	if in.Alarm != nil {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, in.Alarm)
 	}
 	cmd.SysProcAttr.Credential, cmd.SysProcAttr.AmbientCaps = in.Credential, in.Ambient
 	if in.Cgroup >= 0 {

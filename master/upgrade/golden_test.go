@@ -330,6 +330,7 @@ func goldenBoxes() *box.State {
 		}, {Box: 1, UID: 600_001, Worker: 1006}},
 		Probes:  []int{1400},
 		Reports: &box.ReportsState{In: 73, Out: 74, Read: []box.ReportState{{PID: 1006, Action: 2, Number: 165, Errno: 1}}},
+		Alarm:   &box.AlarmState{In: 90, Held: 91},
 		Observer: &observe.State{
 			Next: 3, Subjects: []observe.SubjectState{{Number: 2, Kill: true, Judge: []byte{6, 0, 0, 255}}},
 			Processes: []observe.ProcessState{{PID: 1004, Denied: []string{"mount"}, Killed: true, Over: true}},

@@ -54,6 +54,12 @@ type Entry struct {
 	Directory string
 
 	NoNewPrivileges bool
+
+	// Alarm is the end for reading of a pipe, opened for this process alone, or 0. The
+	// process is killed when nobody has the other end any more (F_SETSIG in fcntl(2)), as
+	// long as the program keeps the descriptor open, or a child of it.
+	Alarm int
+
 	// Filter is a program for seccomp(2), installed if it is not empty. It must
 	// allow execve, write and exit_group where their fourth argument is Cookie, and
 	// execveat where the sixth is. None of them has as many, so no program passes it
@@ -119,6 +125,9 @@ func (e *Entry) image(goarch string) ([]byte, error) {
 	if e.NoNewPrivileges {
 		p.try(Step{Action: SetNoNewPrivileges}, "prctl", value(unix.PR_SET_NO_NEW_PRIVS), value(1), value(0), value(0), value(0))
 	}
+	if e.Alarm > 0 {
+		e.setAlarm(p)
+	}
 	if len(e.Filter) > 0 {
 		e.install(p)
 	}
@@ -131,6 +140,19 @@ func (e *Entry) image(goarch string) ([]byte, error) {
 	return p.image(), nil
 }
 
+// setAlarm writes the steps that have the end of the pipe's other end kill the process. The
+// signal is that of the open file, and its owner the process, whatever becomes of its pid.
+func (e *Entry) setAlarm(p *program) {
+	set := func(command int, argument operand) {
+		p.try(Step{Action: SetAlarm}, "fcntl", value(e.Alarm), value(command), argument)
+	}
+	set(unix.F_SETSIG, value(unix.SIGKILL))
+	p.call("getpid")
+	p.code = append(p.code, p.machine.load(counter, callResult)...)
+	set(unix.F_SETOWN, counter)
+	set(unix.F_SETFL, value(unix.O_RDONLY|unix.O_NONBLOCK|unix.O_ASYNC))
+}
+
 // install writes the steps that install the filter, and send its listener.
 func (e *Entry) install(p *program) {
 	filter := e.filter(p)
@@ -140,9 +162,9 @@ func (e *Entry) install(p *program) {
 	}
 	p.try(Step{Action: InstallFilter}, "seccomp", value(unix.SECCOMP_SET_MODE_FILTER), value(unix.SECCOMP_FILTER_FLAG_NEW_LISTENER), filter)
 	// The message is a constant, so the listener needs a number that is known before. The
-	// kernel has given it one of the first three that neither Report, Program nor Self has,
-	// which follow each other.
-	listener := e.Report + 4
+	// kernel has given it one of the first four that neither Report, Program, Self nor Alarm
+	// has, which follow each other.
+	listener := e.Report + 5
 	p.try(Step{Action: MoveListener}, "dup3", callResult, value(listener), value(unix.O_CLOEXEC), value(e.Cookie))
 	p.try(Step{Action: SendListener}, "sendmsg", value(e.Report), listenerMessage(p, e.Listener, listener), value(unix.MSG_NOSIGNAL), value(e.Cookie))
 }

@@ -46,6 +46,8 @@ const (
 	IgnoreChildren
 	CloseDescriptors
 	SendReady
+
+	SetAlarm // of an Entry
 	endOfActions
 )
 
@@ -114,6 +116,8 @@ func (s Step) String() string {
 		return "close inherited descriptors"
 	case SendReady:
 		return "say that the cell is ready"
+	case SetAlarm:
+		return "be killed with the master"
 	}
 	return fmt.Sprintf("step %d", s.Action)
 }
