@@ -93,7 +93,9 @@ func New(cfg config.Config, file string, by Supervisor, caught *signals.Queue, l
 	if err != nil {
 		return nil, err
 	}
-	if err := m.bind(cfg, by.Sockets); err != nil {
+	sockets, traces := systemd.CutUpgrade(by.Sockets)
+	m.takeTraces(traces)
+	if err := m.bind(cfg, sockets); err != nil {
 		m.discard()
 		return nil, err
 	}

@@ -60,6 +60,9 @@ func (m *Master) begin() (unix.Signal, error) {
 	m.endpoints.Store(listeners)
 	m.endpoints.Shelve()
 	m.notify.Ready()
+	if m.upgrades.LastFailure != nil { // it has ended the process before
+		m.notify.NotUpgrading()
+	}
 	m.notifyStatus()
 	return 0, nil
 }

@@ -59,6 +59,21 @@ func TakeOver(t *upgrade.Takeover, cfg config.Config, file string, manager *syst
 	return m, nil
 }
 
+// takeTraces notes an upgrade in which the process before this one has died, if the
+// service manager passes a trace of it. It takes over the descriptors.
+func (m *Master) takeTraces(traces []systemd.Socket) {
+	defer systemd.CloseAll(traces)
+	for _, trace := range traces {
+		f, err := upgrade.ReadTrace(trace.FD)
+		if err != nil {
+			m.log.Warn("service manager", logging.Error(fmt.Errorf("trace of an upgrade: %w", err)))
+			continue
+		}
+		m.upgrades.Died(f)
+		m.log.Error(logging.EventNotUpgraded, zap.String("step", f.Step), logging.Reason(f.Reason), zap.Time("at", f.At))
+	}
+}
+
 // restore gives the rooms what another program has handed over, and puts the
 // configuration in force.
 func (m *Master) restore(s *upgrade.State, d *carry.Descriptors, cfg config.Config) error {
@@ -218,6 +233,7 @@ func (m *Master) reportUpgrade(now time.Time) {
 	} else {
 		done = m.upgrades.Succeeded(&t.Header, now)
 		done.Workers, done.Dropped = m.workers.Len(), t.State.Master.Dropped
+		m.notify.NotUpgrading()
 		m.log.Info(logging.EventUpgraded, zap.String("from", done.From), zap.String("to", done.To),
 			logging.Duration(now.Sub(t.Header.Begun.Time())), zap.Duration("pause", now.Sub(t.Header.Paused.Time())),
 			zap.Int("workers", done.Workers), zap.Strings("dropped", done.Dropped))

@@ -94,6 +94,7 @@ func (m *Master) noteUpgradeFailure(f *upgrade.Failure, to string) {
 	// knows nothing yet if the rehearsal has failed.
 	m.notify.Reloading()
 	m.notify.Ready()
+	m.notify.NotUpgrading()
 	m.notifyStatus()
 }
 
@@ -162,7 +163,12 @@ func (m *Master) whileStanding(f func() error) error {
 // HandOver implements upgrade.Replaced.
 func (m replaced) HandOver(a *upgrade.Attempt, program *os.File, h upgrade.Header) (step upgrade.Step, err error) {
 	step = upgrade.StepExport
-	if err := m.notify.Upgrading(); err != nil {
+	trace, err := upgrade.NewTrace(h.To)
+	if err != nil {
+		return step, err
+	}
+	defer trace.Close()
+	if err := m.notify.Upgrading(trace.File()); err != nil {
 		return step, err
 	}
 	err = m.whileStanding(func() error {
@@ -182,7 +188,7 @@ func (m replaced) HandOver(a *upgrade.Attempt, program *os.File, h upgrade.Heade
 		if err := fault.At(string(upgrade.StepExec)); err != nil {
 			return err
 		}
-		return upgrade.Execute(program, h, s, d, m.loop.signals)
+		return upgrade.Execute(program, h, s, d, trace, m.loop.signals)
 	})
 	return step, err
 }

@@ -298,7 +298,7 @@ those that failed or were refused, or none.`, Sections: []manual.Section{
 			{Term: "not reloaded", Text: "the configuration stays as it is, because the new one is wrong: error"},
 			{Term: "upgrading", Text: "another program is to take over in the master's process: from (the version), binary (its path), and in reason the signal, or who it was. With check it is only a try"},
 			{Term: "upgraded", Text: "the other program has taken over, and serves: from, to, duration (since upgrading), pause (for how long nothing was accepted), workers (how many went over), dropped (what did not go over)"},
-			{Term: "not upgraded", Text: "the old program goes on, and nothing has changed: step (which failed), reason. With check it was only a try"},
+			{Term: "not upgraded", Text: "the old program goes on, and nothing has changed: step (which failed), reason. With check it was only a try. With at the process before this one has died in that step then"},
 			{Term: "descriptor without an owner", Text: "a descriptor went over in an upgrade, and nothing of the new program uses it: fd. It has been closed, and is a mistake of preforkd's"},
 			{Term: "observe system calls", Text: "after an upgrade that failed the observation of preforkd learn does not go on: error"},
 			{Term: "upgrade not answered", Text: "(debug) the client that had asked for the upgrade was gone: error"},

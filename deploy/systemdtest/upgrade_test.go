@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -424,8 +425,13 @@ func TestUpgradeKilled(t *testing.T) {
 			}
 			waiting.expect(t, "patience")
 			s.is(t, "ActiveState", "active")
-			if got := s.master(t); got.Generation != 1 || got.Version != "two" {
+			got := s.master(t)
+			if got.Generation != 1 || got.Version != "two" || got.Upgrades.Failed != 1 {
 				t.Errorf("after the kill: %+v", got)
+			}
+			steps := []string{"exec", "load", "config", "restore", "install", "serve"} // as far as it came by then
+			if f := got.Upgrades.LastFailure; f == nil || !slices.Contains(steps, f.Step) || f.To != "two" || !strings.HasPrefix(f.Reason, "its process has died") {
+				t.Errorf("of the upgrade it says %+v", f)
 			}
 			s.once(t, address)
 			if first == unit {

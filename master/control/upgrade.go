@@ -43,7 +43,9 @@ type Upgraded struct {
 // Upgrades are the upgrades of a master since its process began.
 type Upgrades struct {
 	Count  uint64 `json:"count"`  // those after which the new program served
-	Failed uint64 `json:"failed"` // those after which the old one went on
+	// Failed are those after which the old one went on, and the one in which the process
+	// before this one has died, if it has.
+	Failed uint64 `json:"failed"`
 	// Last is the last one that did not fail, and LastFailure the last one that did.
 	Last        *Upgrade        `json:"last,omitempty"`
 	LastFailure *UpgradeFailure `json:"last_failure,omitempty"`
@@ -61,7 +63,8 @@ type Upgrade struct {
 	Duration float64   `json:"duration"` // as in Upgraded
 }
 
-// An UpgradeFailure is an upgrade after which the old program went on.
+// An UpgradeFailure is an upgrade after which the old program went on, or in which the
+// process has died.
 type UpgradeFailure struct {
 	At     time.Time `json:"at"`
 	Step   string    `json:"step"` // which failed

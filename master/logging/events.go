@@ -20,7 +20,7 @@ const (
 	EventReloaded        = "reloaded"               // a new configuration is in force
 	EventUpgrading       = "upgrading"              // another program is to take over in this process: from, binary, and whoever wanted it as reason
 	EventUpgraded        = "upgraded"               // it has: from, to, duration, pause, workers, dropped
-	EventNotUpgraded     = "not upgraded"           // the old program goes on: step, reason
+	EventNotUpgraded     = "not upgraded"           // the old program goes on: step, reason; or the process before has died: also at
 	EventPenalized       = "penalized"              // a source is refused for some time: service, conn, source, duration
 	EventControl         = "control"                // the control socket is open, or there is none: local or error
 	EventSignalled       = "signalled"              // a client of the control socket had a worker signalled: service, conn, pid, signal, and the client as reason

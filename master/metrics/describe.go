@@ -8,7 +8,7 @@ var (
 	buildInfo      = describe("preforkd_build_info", "What is running; always 1.", "version", "go_version")
 	started        = describe("preforkd_start_time_seconds", "When the master began, since 1970.")
 	upgrades       = describe("preforkd_upgrades_total", "Upgrades in place after which the new program served.")
-	upgradesFailed = describe("preforkd_upgrades_failed_total", "Upgrades in place after which the old program went on.")
+	upgradesFailed = describe("preforkd_upgrades_failed_total", "Upgrades in place after which the old program went on, or in which the process before died.")
 	generation     = describe("preforkd_generation", "Which program the process runs: 1 for the one that it was started with, 1 more for each that has taken over.")
 	draining       = describe("preforkd_draining", "Whether the master stops: 1 from the first signal on.")
 	problems       = describe("preforkd_problems", "How many reasons there are for which the master is degraded; `preforkd status` names them.")

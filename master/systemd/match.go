@@ -26,6 +26,23 @@ func Split(sockets []Socket) (passed, stored []Socket) {
 	return passed, stored
 }
 
+// UpgradeName is the name under which the manager stores what the next process of the
+// service is told if this one dies in an upgrade. No endpoint has it, since each has a
+// colon or a sign in front of its name.
+const UpgradeName = config.ReservedPrefix + "upgrade"
+
+// CutUpgrade separates what was stored under UpgradeName from the other sockets.
+func CutUpgrade(sockets []Socket) (others, upgrade []Socket) {
+	for _, s := range sockets {
+		if s.Name == UpgradeName {
+			upgrade = append(upgrade, s)
+		} else {
+			others = append(others, s)
+		}
+	}
+	return others, upgrade
+}
+
 // Activated reports whether a socket unit has passed any of the sockets.
 func Activated(sockets []Socket) bool {
 	return slices.ContainsFunc(sockets, func(s Socket) bool { return !isStored(s.Name) })

@@ -1,6 +1,9 @@
 package systemd
 
-import "time"
+import (
+	"os"
+	"time"
+)
 
 // notifyInterval is the maximum interval between two status messages. Nobody who
 // reads a status can tell the difference.
@@ -31,13 +34,20 @@ func (n *Notifier) Reloading() { n.manager.Reloading() }
 // flushTimeout is how long Upgrading waits for a manager that does not read.
 const flushTimeout = time.Second
 
-// Upgrading is Manager.Upgrading, and Manager.Flush. On error another program would not
-// know what the manager still has to be told.
-func (n *Notifier) Upgrading() error {
+// Upgrading is Manager.Upgrading, and has the manager store what the next process of the
+// service is told if this one dies meanwhile. On error another program would not know what
+// the manager still has to be told. trace stays the caller's. NotUpgrading takes it back.
+func (n *Notifier) Upgrading(trace *os.File) error {
 	n.manager.Upgrading()
+	if err := n.manager.Store(UpgradeName, int(trace.Fd())); err != nil {
+		return err
+	}
 	n.status = statusUpgrading
 	return n.manager.Flush(flushTimeout)
 }
+
+// NotUpgrading has the manager forget what it was told to store by Upgrading.
+func (n *Notifier) NotUpgrading() { n.manager.Remove(UpgradeName) }
 
 // Stopping is Manager.Stopping.
 func (n *Notifier) Stopping() { n.manager.Stopping() }

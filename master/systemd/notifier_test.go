@@ -89,7 +89,7 @@ func TestUpgrading(t *testing.T) {
 	if err := m.Store("a", int(os.Stdin.Fd())); err != nil {
 		t.Fatal(err)
 	}
-	if err := n.Upgrading(); err != nil {
+	if err := n.Upgrading(os.Stdin); err != nil {
 		t.Fatal(err)
 	}
 	if waiting := len(m.queue); waiting != 0 {
@@ -105,8 +105,11 @@ func TestUpgrading(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	n.Ready()
+	n.NotUpgrading()
 	n.Status("serving")
-	for _, want := range []string{"READY=1", "STATUS=serving"} {
+	for _, want := range []string{
+		"FDSTORE=1\nFDPOLL=0\nFDNAME=" + UpgradeName, "READY=1", "FDSTOREREMOVE=1\nFDNAME=" + UpgradeName, "STATUS=serving",
+	} {
 		if got := read(t, conn); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}

@@ -23,7 +23,7 @@
 // and the reason. It is there until the new program serves: for errors, for a panic
 // of the goroutine that takes over, and after Timeout. What ends the process at once
 // nobody can catch; then the service manager starts it anew, with the listeners that
-// it keeps (FDSTORE in sd_notify(3)).
+// it keeps (FDSTORE in sd_notify(3)), and with a Trace of how far the upgrade came.
 //
 // # Formats
 //

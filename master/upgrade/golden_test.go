@@ -162,7 +162,7 @@ func goldenOne() (Header, *State) {
 	h := Header{
 		Format: 1, Version: "1.4.0", Generation: 3, To: "1.5.0",
 		Started: "/usr/sbin/preforkd", Config: "/etc/preforkd/new.toml", ConfigBefore: "/etc/preforkd/preforkd.toml",
-		Descriptors: []int{6, 7, 8, 9, 11}, Old: 11, Begun: 1_000_000_000, Paused: 1_250_000_000,
+		Descriptors: []int{6, 7, 8, 9, 11}, Old: 11, Trace: 9, Begun: 1_000_000_000, Paused: 1_250_000_000,
 	}
 	at := time.Date(2026, 3, 14, 15, 9, 26, 535_897_932, time.UTC)
 	return h, &State{

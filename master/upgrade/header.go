@@ -34,6 +34,9 @@ type Header struct {
 	Descriptors []int    `json:"descriptors"`
 	Old         carry.FD `json:"old"`
 
+	// Trace is what the service manager keeps meanwhile, None where there is none.
+	Trace carry.FD `json:"trace"`
+
 	// Begun is when the upgrade was asked for, Paused since when nothing is accepted.
 	Begun  carry.Moment `json:"begun"`
 	Paused carry.Moment `json:"paused"`

@@ -65,6 +65,12 @@ func (r *Record) Failed(f *Failure, to string, now time.Time) {
 	r.LastFailure = &control.UpgradeFailure{At: now, Step: string(f.Step), Reason: f.Reason, To: to}
 }
 
+// Died counts an upgrade in which the process before this one has died.
+func (r *Record) Died(f *control.UpgradeFailure) {
+	r.Upgrades.Failed++
+	r.LastFailure = f
+}
+
 // Binary returns the path of the program to upgrade to. asked is the one that was asked
 // for, or "".
 func (r *Record) Binary(asked string) string {
@@ -80,6 +86,6 @@ func (r *Record) Header(config string, begun, paused time.Time) Header {
 	return Header{
 		Version: ipc.Version, Generation: r.Generation(), Started: r.started,
 		Config: cmp.Or(config, r.config), ConfigBefore: r.config,
-		Old: carry.None, Begun: carry.At(begun), Paused: carry.At(paused),
+		Old: carry.None, Trace: carry.None, Begun: carry.At(begun), Paused: carry.At(paused),
 	}
 }

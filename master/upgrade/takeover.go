@@ -35,6 +35,7 @@ type Takeover struct {
 	Failure *Failure
 
 	memfd     int
+	trace     *Trace // nil if there is none
 	signals   *signals.Queue
 	gcPercent int // of before; see Begin
 
@@ -94,7 +95,10 @@ func Begin(caught *signals.Queue) (*Takeover, error) {
 	if t.Descriptors, err = carry.Inherited(append(t.Header.Descriptors, memfd)); err != nil {
 		return nil, t.GoBack(err)
 	}
-	if err := fault.At(string(StepLoad)); err != nil {
+	if t.trace, err = continueTrace(&t.Header, t.Descriptors); err != nil {
+		return nil, t.GoBack(err)
+	}
+	if err := t.At(StepLoad); err != nil {
 		return nil, t.GoBack(err)
 	}
 	if _, t.State, err = Decode(data); err != nil {
@@ -128,6 +132,7 @@ func (t *Takeover) At(s Step) error {
 	if t.Failure != nil {
 		return nil // of the way back nothing is to fail
 	}
+	t.trace.at(s)
 	return fault.At(string(s))
 }
 
@@ -157,13 +162,15 @@ func (t *Takeover) goBack(reason string) error {
 	case t.Failure != nil:
 		return fmt.Errorf("the way back has failed, too, at %s, after %w", t.step, t.Failure)
 	}
+	failure := &Failure{t.step, OneLine(reason)}
+	t.trace.failed(failure)
 	old := os.NewFile(uintptr(t.Header.Old), "program before")
 	err := (&execution{
 		program:     old,
 		descriptors: t.Descriptors,
 		memfd:       t.memfd,
 		signals:     t.signals,
-		failure:     &Failure{t.step, OneLine(reason)},
+		failure:     failure,
 	}).run()
 	return fmt.Errorf("the way back has failed: %w", err)
 }
@@ -186,6 +193,7 @@ func (t *Takeover) End() (untaken []int) {
 	t.over = true
 	t.timer.Stop()
 	debug.SetGCPercent(t.gcPercent)
+	t.trace.Close()
 	return slices.DeleteFunc(t.Descriptors.CloseUntaken(), func(fd int) bool {
 		return fd == t.memfd || fd == int(t.Header.Old)
 	})
