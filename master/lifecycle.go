@@ -205,7 +205,7 @@ func (m *Master) reassign(c *service.Connection) {
 		m.failConnection(c, ledger.ErrStopping)
 		return
 	}
-	m.dispatcher.Redispatch(c)
+	m.dispatcher.Redispatch(c.Current())
 }
 
 // finishConnection closes the account of the connection of a worker that lives

@@ -39,6 +39,9 @@ type Slot struct {
 // Source returns the source that holds the slot.
 func (s *Slot) Source() Source { return s.source }
 
+// Peer returns the client that holds the slot.
+func (s *Slot) Peer() Peer { return s.peer }
+
 // NewGate returns a gate. The times that its methods get are measured from
 // start. The function random must return numbers from 0 to less than 1, and
 // several goroutines may call it at once.

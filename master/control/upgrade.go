@@ -42,7 +42,7 @@ type Upgraded struct {
 
 // Upgrades are the upgrades of a master since its process began.
 type Upgrades struct {
-	Count  uint64 `json:"count"`  // those after which the new program served
+	Count uint64 `json:"count"` // those after which the new program served
 	// Failed are those after which the old one went on, and the one in which the process
 	// before this one has died, if it has.
 	Failed uint64 `json:"failed"`

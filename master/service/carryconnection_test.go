@@ -95,7 +95,9 @@ func TestCarriedConnectionIsTheSame(t *testing.T) {
 					states, texts = append(states, state), append(texts, text)
 				}
 				gate := service1.Export(&r)
-				again, restored := handOver(t, services[1:2], &r, servicetest.Specs(t, text))
+				compiled := servicetest.Specs(t, text)
+				again, restored := handOver(t, services[1:2], &r, compiled)
+				var after []*service.Connection
 				// A copy of the socket stands for the one that goes over an exec.
 				inherited := carry.NewDescriptors()
 				for i := range states {
@@ -117,6 +119,7 @@ func TestCarriedConnectionIsTheSame(t *testing.T) {
 						t.Fatal(err)
 					}
 					defer c.File.Close()
+					after = append(after, c)
 					if c.Owner() != again[0] || c.Accepted.Sub(before[i].Accepted).Abs() > time.Millisecond {
 						t.Errorf("it was accepted at %v, and now at %v", before[i].Accepted, c.Accepted)
 					}
@@ -137,6 +140,21 @@ func TestCarriedConnectionIsTheSame(t *testing.T) {
 				}
 				if left := inherited.Untaken(); len(left) > 0 {
 					t.Errorf("nobody has taken %v", left)
+				}
+				// What no worker has yet is served by what is in force then.
+				again[0].SetOwner(compiled[1])
+				again[0].Install(compiled[1], time.Now())
+				for _, c := range after {
+					now := c.Current()
+					if now.Spec.CheckCurrent() != nil || (now == c) != (into == "the same") || now.ID != c.ID || now.Slot != c.Slot || now.File != c.File || now.Accepted != c.Accepted {
+						t.Errorf("%+v\nis now %+v", c, now)
+					}
+					if diff := cmp.Diff(facts(c, false), facts(now, false), cmp.Comparer(func(a, b admit.Source) bool { return a == b }), cmp.Comparer(func(a, b sockdiag.Pair) bool { return a == b })); diff != "" {
+						t.Error(diff)
+					}
+					if now != c && !strings.Contains(fmt.Sprint(now.Command().Args), "/bin/echo") {
+						t.Errorf("it is served by %v", now.Command().Args)
+					}
 				}
 			})
 		}

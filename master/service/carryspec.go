@@ -249,6 +249,20 @@ func (r *RestoredSpecs) setOwner(service *Service) {
 // errFormer is why a former Spec starts nothing.
 var errFormer = errors.New("the service has changed since, or its programs have")
 
+// Current returns the connection, which no worker has, or if its Spec is a former one, the
+// same under the Spec in force. That one has what the connection owned.
+func (c *Connection) Current() *Connection {
+	if c.Spec.CheckCurrent() == nil {
+		return c
+	}
+	spec := c.Owner().Spec()
+	rule, _ := spec.policy.Rules.Decide(c.Slot.Peer())
+	again := newConnection(spec, c.conn, effectOf(rule), c.ID, c.redact)
+	again.Slot, again.live, again.Accepted = c.Slot, c.live, c.Accepted
+	again.File, again.acceptLogged = c.File, c.acceptLogged
+	return again
+}
+
 // CheckCurrent returns an error if the Spec is a former one, of which the master has no
 // more than its connections and workers need: no command and no environment. Whoever is
 // about to start something by a Spec asks before.
