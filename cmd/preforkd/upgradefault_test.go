@@ -222,7 +222,7 @@ func faultRig(t *testing.T) (installation, *systest.Master, *systest.Client) {
 // whose numbers are the last ones.
 func callsOfUpgrade(t *testing.T) []place {
 	t.Helper()
-	here, m, live := faultRig(t)
+	_, m, live := faultRig(t)
 	tracer := startFaultTracer(t, m)
 	m.Signal(t, unix.SIGUSR2)
 	if e := m.WaitFor(t, isOutcome); e.Msg != upgraded {
