@@ -51,10 +51,11 @@ func (f placedFault) String() string {
 	return fmt.Sprintf("%s %s %d %s", f.program, f.call, f.number, unix.ErrnoName(f.errno))
 }
 
-// What the helper says when it traces, and when it has had a call fail.
+// What the helper says.
 const (
-	tracing = "tracing"
-	failed  = "fault"
+	traceBegun     = "tracing"
+	traceForbidden = "forbidden"
+	callFailed     = "failed"
 )
 
 // fault traces a master that is upgraded. Of one argument, its pid, it prints each call of
@@ -73,7 +74,7 @@ func fault(args []string) int {
 		f.errno = unix.Errno(errno)
 	}
 	made := map[place]int{}
-	err = calltrace.Run(pid, func() { fmt.Println(tracing) }, func(c calltrace.Call) unix.Errno {
+	err = calltrace.Run(pid, func() { fmt.Println(traceBegun) }, func(c calltrace.Call) unix.Errno {
 		kind := place{program: programOf(c.Process, pid), call: callName(c)}
 		if kind.program == "" {
 			return 0
@@ -83,13 +84,13 @@ func fault(args []string) int {
 		case f.number == 0:
 			fmt.Println(kind.program, kind.call)
 		case kind.program == f.program && kind.call == f.call && made[kind] == f.number:
-			fmt.Println(failed)
+			fmt.Println(callFailed)
 			return f.errno
 		}
 		return 0
 	})
 	if errors.Is(err, unix.EPERM) {
-		fmt.Println(forbidden)
+		fmt.Println(traceForbidden)
 	} else if err != nil {
 		return fail("%v", err)
 	}
@@ -155,10 +156,10 @@ func startFaultTracer(t *testing.T, m *systest.Master, args ...string) *faultTra
 	}()
 	t.Cleanup(f.end)
 	systest.Until(t, "the master is traced", func() bool {
-		if slices.Contains(f.said(), forbidden) {
+		if slices.Contains(f.said(), traceForbidden) {
 			systest.Skip(t, "needs the right to trace processes")
 		}
-		return slices.Contains(f.said(), tracing)
+		return slices.Contains(f.said(), traceBegun)
 	}, nil)
 	return f
 }
@@ -170,7 +171,7 @@ func (f *faultTracer) said() []string {
 }
 
 // faulted reports whether a call has failed.
-func (f *faultTracer) faulted() bool { return slices.Contains(f.said(), failed) }
+func (f *faultTracer) faulted() bool { return slices.Contains(f.said(), callFailed) }
 
 // end ends the trace. Who was traced goes on.
 func (f *faultTracer) end() {
