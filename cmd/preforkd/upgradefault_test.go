@@ -186,7 +186,8 @@ func (f *faultTracer) end() {
 //
 //   - a thread that cannot be made, by clone(2);
 //   - the check of descriptors 0 to 2 at the start of every program, by fcntl(2);
-//   - the poller that cannot be made, by epoll_create1(2) and eventfd2(2), at its first use.
+//   - the poller that cannot be made, by epoll_create1(2), eventfd2(2) and epoll_ctl(2), at
+//     its first use.
 //
 // In the old program the last two do not occur. In the new one they do, and then the
 // process ends. A service manager starts another master, with the listeners that it keeps;
@@ -196,8 +197,10 @@ var ends = []string{
 	"runtime: unexpected error while checking standard file descriptor",
 	"runtime: /dev/null opened at wrong fd",
 	"runtime: failed to open",
+	"runtime: opened unexpected file descriptor",
 	"runtime: epollcreate failed",
 	"runtime: eventfd failed",
+	"runtime: epollctl failed",
 	"runtime: netpollBreak write failed",
 }
 
@@ -339,7 +342,7 @@ func (f placedFault) try(t *testing.T) (became string) {
 	tracer := startFaultTracer(t, m, f.program, f.call, strconv.Itoa(f.number), strconv.Itoa(int(f.errno)))
 	m.Signal(t, unix.SIGUSR2)
 	systest.Until(t, "the upgrade is over", func() bool {
-		if len(m.Events(isOutcome)) > 0 || !systest.Alive(m.PID) {
+		if len(m.Events(isOutcome)) > 0 || m.Ended() {
 			return true
 		}
 		// The line of the outcome may be what has failed.
@@ -347,7 +350,7 @@ func (f placedFault) try(t *testing.T) (became string) {
 		return tracer.faulted() && err == nil && s.Master.Upgrades.Count+s.Master.Upgrades.Failed > 0
 	}, m.Log)
 	tracer.end()
-	if !systest.Alive(m.PID) {
+	if m.Ended() {
 		m.Killed = true
 		m.WaitLogEnd(t)
 		if !endedByRuntime(m) {
