@@ -130,8 +130,22 @@ type expectedFault struct {
 	outcome string
 }
 
-// fewFaults are those of the short form.
-var fewFaults []expectedFault
+// fewFaults are those of the short form: each program is among them, and each outcome that
+// does not end the process.
+var fewFaults = []expectedFault{
+	{placedFault{place{oldProgram, "openat", 1}, unix.EINTR}, upgradedStill},
+	{placedFault{place{oldProgram, "openat", 1}, unix.EMFILE}, wentBackBefore},
+	{placedFault{place{oldProgram, "memfd_create", 3}, unix.ENOMEM}, wentBackBefore},
+	{placedFault{place{oldProgram, "execve", 1}, unix.ENOMEM}, wentBackBefore},
+	{placedFault{place{oldProgram, "execve", 2}, unix.ETXTBSY}, wentBackBefore},
+	{placedFault{place{oldProgram, "fcntl F_SETFD", 6}, unix.EBADF}, wentBackBefore},
+	{placedFault{place{rehearsing, "fcntl F_GET_SEALS", 1}, unix.EINVAL}, wentBackBefore},
+	{placedFault{place{rehearsing, "statfs", 1}, unix.EIO}, upgradedStill},
+	{placedFault{place{newProgram, "fcntl F_GET_SEALS", 1}, unix.EINVAL}, wentBackAfter},
+	{placedFault{place{newProgram, "fcntl F_SETFD", 6}, unix.EBADF}, wentBackAfter},
+	{placedFault{place{newProgram, "capset", 1}, unix.EPERM}, wentBackAfter},
+	{placedFault{place{newProgram, "unshare", 1}, unix.EPERM}, upgradedStill},
+}
 
 // commands are what callName tells fcntl(2)s apart by.
 var commands = map[uint64]string{

@@ -290,9 +290,11 @@ func TestUpgradeSystemCallFaults(t *testing.T) {
 		}
 		return
 	}
+	all := faultsAt(calls)
+	t.Logf("%d faults", len(all))
 	outcomes := &counter{counts: map[string]int{}}
 	t.Cleanup(func() { t.Logf("outcomes: %v", outcomes.counts) })
-	for _, f := range faultsAt(calls) {
+	for _, f := range all {
 		t.Run(f.String(), func(t *testing.T) {
 			t.Parallel()
 			outcomes.add(f.program + ": " + f.try(t))
@@ -312,14 +314,12 @@ func (c *counter) add(what string) {
 	c.counts[what]++
 }
 
-// faultsAt returns the faults of the table at the first, the middle and the last one of the
-// calls of each name that each program makes.
+// faultsAt returns the faults of the table at all calls.
 func faultsAt(calls []place) (all []placedFault) {
 	for _, p := range calls {
-		numbers := slices.Compact([]int{1, (p.number + 1) / 2, p.number})
-		for _, errno := range faults[p.call] {
-			for _, number := range numbers {
-				all = append(all, placedFault{place{p.program, p.call, number}, errno})
+		for number := range p.number {
+			for _, errno := range faults[p.call] {
+				all = append(all, placedFault{place{p.program, p.call, number + 1}, errno})
 			}
 		}
 	}
