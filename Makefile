@@ -82,7 +82,7 @@ machine-test: ## Boot a whole machine in qemu and run the tests that need one (a
 		$$(go list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./... | sed -n '/\/deploy\/machinetest/s/ .*//p')
 
 # The long forms of what `make test` has in short: it takes hours.
-upgrade-test: test-tools test-bins ## Upgrade a master under load, ROUNDS times, and with every fault there is (as root)
+upgrade-test: test-tools test-bins ## Upgrade a master under load, ROUNDS times, and with each of its system calls failing (as root)
 	PREFORKD_TESTBIN=$(abspath $(BIN))/test PREFORKD_TEST_UPGRADE_ROUNDS=$(ROUNDS) \
 		go test -count=1 -v -timeout 24h -run 'Upgrade' ./cmd/preforkd
 

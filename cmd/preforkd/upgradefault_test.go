@@ -2,76 +2,181 @@ package main
 
 import (
 	"bufio"
+	"context"
+	"errors"
+
 	"fmt"
 	"os"
 	"os/exec"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/preforkd/preforkd/cmd/internal/systest"
-	"github.com/preforkd/preforkd/ipc/needtest"
+	"github.com/preforkd/preforkd/cmd/internal/systest/calltrace"
+	"github.com/preforkd/preforkd/master/control"
+	"github.com/preforkd/preforkd/master/upgrade"
 )
 
-// A faulty is a system call that fails when an upgrade makes it.
-type faulty struct {
-	call  string
-	errno string
-	// argument selects calls by the text of their arguments, as strace prints them. The
-	// other calls of this name go well.
-	argument string
+func init() { systest.Register("fault", fault) }
+
+// The programs of an upgrade. What a program has forked is a part of it until it executes
+// another one.
+const (
+	oldProgram = "old"
+	rehearsing = "rehearsal"
+	newProgram = "new"
+)
+
+// A place is a system call of an upgrade: the one with this number among those of its name
+// that all threads of a program make, from 1.
+type place struct {
+	program string
+	call    string // see callName
+	number  int
 }
 
-// faulties are the system calls of an upgrade, from the opening of the binary to the
-// first thing that the new program serves. Each is made to fail at every place at which
-// an upgrade makes it, but for those that the next list is about.
-var faulties = []faulty{
-	{call: "memfd_create", errno: "EMFILE"},
-	{call: "pwrite64", errno: "ENOSPC"},
-	{call: "pread64", errno: "EIO"},
-	{call: "fcntl", errno: "EBUSY", argument: "F_ADD_SEALS"},
-	{call: "fcntl", errno: "EINVAL", argument: "F_GET_SEALS"},
-	{call: "fcntl", errno: "EBADF", argument: "F_SETFD"},
-	{call: "fcntl", errno: "EBADF", argument: "F_GETFD"},
-	{call: "fcntl", errno: "EBADF", argument: "F_GETFL"},
-	{call: "fcntl", errno: "EMFILE", argument: "F_DUPFD_CLOEXEC"},
-	{call: "execve", errno: "ENOMEM"},
-	{call: "execve", errno: "ETXTBSY"},
-	{call: "execveat", errno: "ENOMEM"},
-	{call: "openat", errno: "EMFILE"},
-	{call: "openat", errno: "EACCES"},
-	{call: "read", errno: "EIO"},
-	// Not EIO: the runtime gives up where it cannot wake its poller.
-	{call: "write", errno: "EAGAIN"},
-	{call: "close", errno: "EIO"},
-	{call: "pidfd_open", errno: "EMFILE"},
-	{call: "pidfd_send_signal", errno: "EPERM"},
-	{call: "waitid", errno: "ECHILD"},
-	{call: "epoll_ctl", errno: "ENOMEM"},
-	{call: "pipe2", errno: "EMFILE"},
-	{call: "socketpair", errno: "EMFILE"},
-	{call: "socket", errno: "EMFILE"},
-	{call: "connect", errno: "ECONNREFUSED"},
-	{call: "sendmsg", errno: "ENOBUFS"},
-	{call: "sendto", errno: "ENOBUFS"},
-	{call: "recvmsg", errno: "ENOMEM"},
-	{call: "getsockopt", errno: "ENOBUFS"},
-	{call: "setsockopt", errno: "ENOBUFS"},
-	{call: "getsockname", errno: "ENOBUFS"},
-	{call: "fstat", errno: "EIO"},
-	{call: "newfstatat", errno: "EACCES"},
-	{call: "readlinkat", errno: "EACCES"},
-	{call: "faccessat2", errno: "EACCES"},
-	{call: "prctl", errno: "EPERM"},
-	{call: "prlimit64", errno: "EPERM"},
-	{call: "unshare", errno: "EPERM"},
-	{call: "clone", errno: "EAGAIN"},
-	{call: "clone3", errno: "EAGAIN"},
+// A fault is an error at a place.
+type placedFault struct {
+	place
+	errno unix.Errno
+}
+
+func (f placedFault) String() string {
+	return fmt.Sprintf("%s %s %d %s", f.program, f.call, f.number, unix.ErrnoName(f.errno))
+}
+
+// What the helper says.
+const (
+	traceBegun     = "tracing"
+	traceForbidden = "forbidden"
+	callFailed     = "failed"
+)
+
+// fault traces a master that is upgraded. Of one argument, its pid, it prints each call of
+// the programs of the upgrade. Of a place and an error beside, it has that call fail, says so
+// and ends.
+func fault(args []string) int {
+	pid, err := strconv.Atoi(args[0])
+	if err != nil {
+		return fail("%v", err)
+	}
+	var f placedFault
+	if len(args) > 1 {
+		f.program, f.call = args[1], args[2]
+		f.number, _ = strconv.Atoi(args[3])
+		errno, _ := strconv.Atoi(args[4])
+		f.errno = unix.Errno(errno)
+	}
+	made := map[place]int{}
+	err = calltrace.Run(pid, func() { fmt.Println(traceBegun) }, func(c calltrace.Call) unix.Errno {
+		kind := place{program: programOf(c.Process, pid), call: callName(c)}
+		if kind.program == "" {
+			return 0
+		}
+		made[kind]++
+		switch {
+		case f.number == 0:
+			fmt.Println(kind.program, kind.call)
+		case kind.program == f.program && kind.call == f.call && made[kind] == f.number:
+			fmt.Println(callFailed)
+			return f.errno
+		}
+		return 0
+	})
+	if errors.Is(err, unix.EPERM) {
+		fmt.Println(traceForbidden)
+	} else if err != nil {
+		return fail("%v", err)
+	}
+	return 0
+}
+
+// programOf returns which program of the upgrade of a master a process runs, "" if none.
+func programOf(p *calltrace.Process, master int) string {
+	executed := p.Executed
+	switch {
+	case p.PID == master:
+	case p.Executed == 0 && p.Parent != nil && p.Parent.PID == master:
+		executed = p.Born
+	case p.Executed == 1 && strings.Contains(commandLine(p.PID), "--"+upgrade.FlagRehearse):
+		return rehearsing
+	default:
+		return "" // a worker
+	}
+	switch executed {
+	case 0:
+		return oldProgram
+	case 1:
+		return newProgram
+	}
+	return "" // after the way back
+}
+
+func commandLine(pid int) string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return string(text)
+}
+
+// A faultTracer is the helper at work.
+type faultTracer struct {
+	cmd   *exec.Cmd
+	ended chan struct{}
+
+	mu    sync.Mutex // guards what follows
+	lines []string
+}
+
+// startFaultTracer starts the helper for a master, and waits until it traces.
+func startFaultTracer(t *testing.T, m *systest.Master, args ...string) *faultTracer {
+	t.Helper()
+	line := systest.Helper("fault", append([]string{strconv.Itoa(m.PID)}, args...)...)
+	f := &faultTracer{cmd: exec.CommandContext(t.Context(), line[0], line[1:]...), ended: make(chan struct{})}
+	f.cmd.Stderr = os.Stderr
+	stdout, err := f.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(f.ended)
+		for lines := bufio.NewScanner(stdout); lines.Scan(); {
+			f.mu.Lock()
+			f.lines = append(f.lines, lines.Text())
+			f.mu.Unlock()
+		}
+		_ = f.cmd.Wait() // it may have been killed
+	}()
+	t.Cleanup(f.end)
+	systest.Until(t, "the master is traced", func() bool {
+		if slices.Contains(f.said(), traceForbidden) {
+			systest.Skip(t, "needs the right to trace processes")
+		}
+		return slices.Contains(f.said(), traceBegun)
+	}, nil)
+	return f
+}
+
+func (f *faultTracer) said() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.lines)
+}
+
+// faulted reports whether a call has failed.
+func (f *faultTracer) faulted() bool { return slices.Contains(f.said(), callFailed) }
+
+// end ends the trace. Who was traced goes on.
+func (f *faultTracer) end() {
+	_ = f.cmd.Process.Kill()
+	<-f.ended
 }
 
 // ends are what the Go runtime says when it ends a program because a system call has
@@ -81,203 +186,22 @@ var faulties = []faulty{
 //
 //   - a thread that cannot be made, by clone(2);
 //   - the check of descriptors 0 to 2 at the start of every program, by fcntl(2);
-//   - the poller that cannot be made, by epoll_create1(2) and eventfd2(2), at its first use;
-//   - memory, by mmap(2), and signals, by rt_sigaction(2) and rt_sigprocmask(2), which are
-//     not in the list above: the runtime does not even say why.
+//   - the poller that cannot be made, by epoll_create1(2), eventfd2(2) and epoll_ctl(2), at
+//     its first use.
 //
-// In the old program the first two do not occur: it has all its threads. In the new
-// program they do, and then the process ends. A service manager starts another master,
-// with the listeners that it keeps; what was live ends as it does with every end of a
-// master.
+// In the old program the last two do not occur. In the new one they do, and then the
+// process ends. A service manager starts another master, with the listeners that it keeps;
+// what was live ends as it does with every end of a master.
 var ends = []string{
 	"runtime: failed to create new OS thread",
 	"runtime: unexpected error while checking standard file descriptor",
 	"runtime: /dev/null opened at wrong fd",
 	"runtime: failed to open",
+	"runtime: opened unexpected file descriptor",
 	"runtime: epollcreate failed",
 	"runtime: eventfd failed",
+	"runtime: epollctl failed",
 	"runtime: netpollBreak write failed",
-}
-
-// fewestPlaces is how many places there are at least, unless the trace is not understood.
-const fewestPlaces = 20
-
-// underTrace starts strace for all threads of a process, and of what it executes, and
-// waits until it traces. The trace ends with the returned function.
-func underTrace(t *testing.T, pid int, out string, args ...string) (end func()) {
-	t.Helper()
-	args = append([]string{"-f", "-o", out, "-p", strconv.Itoa(pid)}, args...)
-	cmd := exec.Command(systest.Need(t, "strace"), args...)
-	said, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	attached := make(chan struct{})
-	go func() {
-		defer close(ended)
-		once := false
-		for lines := bufio.NewScanner(said); lines.Scan(); {
-			// "strace: Process 17 attached with 12 threads"
-			if !once && strings.Contains(lines.Text(), "attached") {
-				once = true
-				close(attached)
-			}
-		}
-		cmd.Wait()
-	}()
-	select {
-	case <-attached:
-	case <-ended:
-		t.Fatal("strace has not attached")
-	case <-time.After(systest.Deadline()):
-		t.Fatal("strace does not attach")
-	}
-	done := false
-	end = func() {
-		if !done {
-			done = true
-			cmd.Process.Signal(unix.SIGINT) // it detaches
-			<-ended
-		}
-	}
-	t.Cleanup(end)
-	return end
-}
-
-// callLine is a line of a trace: pid, name of the call, arguments and result.
-var callLine = regexp.MustCompile(`^(\d+) +([a-z0-9_]+)\((.*)$`)
-
-// A place is a system call of an upgrade: the one with this number among those of its name
-// that a thread makes.
-type place struct {
-	faulty
-	when int
-}
-
-// placesOfUpgrade traces an upgrade, and returns the places at which faulties occur in it.
-func placesOfUpgrade(t *testing.T) []place {
-	t.Helper()
-	here := install(t, versionOne)
-	m, live, _ := plainMaster(t, here)
-	here.replace(t, versionTwo)
-	out := systest.Dir(t) + "/trace"
-	end := underTrace(t, m.PID, out)
-	upgradeTo(t, m, versionTwo, true)
-	end()
-	stillServes(t, m, live)
-	live.Close()
-	text, err := os.ReadFile(out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	type caller struct{ thread, call string }
-	made := map[caller]int{}
-	found := map[place]bool{}
-	for line := range strings.Lines(string(text)) {
-		match := callLine.FindStringSubmatch(strings.TrimSpace(line))
-		if match == nil {
-			continue
-		}
-		by := caller{match[1], match[2]}
-		made[by]++
-		for _, f := range faulties {
-			if f.call == by.call && strings.Contains(match[3], f.argument) {
-				found[place{f, made[by]}] = true
-			}
-		}
-	}
-	var places []place
-	for _, f := range faulties {
-		n := len(places)
-		for when := 1; when <= mostPlaces; when++ {
-			if found[place{f, when}] {
-				places = append(places, place{f, when})
-			}
-		}
-		t.Logf("%s %s %s: %d places", f.call, f.argument, f.errno, len(places)-n)
-	}
-	return places
-}
-
-// mostPlaces is how many calls of one name by one thread are tried. Those that an upgrade
-// makes more often it makes in loops.
-const mostPlaces = 40
-
-// Whichever system call of an upgrade fails, and at whichever place, either the new
-// program serves or the old one does: who was there is served on, who comes is served,
-// and the process is the same.
-func TestUpgradeSystemCallFaults(t *testing.T) {
-	t.Parallel()
-	if longRounds(t) == 0 {
-		needtest.SkipAnywhere(t, "make upgrade-test does it: it takes minutes")
-	}
-	places := placesOfUpgrade(t)
-	if len(places) < fewestPlaces {
-		t.Fatalf("an upgrade makes only %d of the calls", len(places))
-	}
-	for _, p := range places {
-		t.Run(fmt.Sprintf("%s %s %s %d", p.call, p.argument, p.errno, p.when), func(t *testing.T) {
-			t.Parallel()
-			p.try(t)
-		})
-	}
-}
-
-// try makes an upgrade with a fault, and another one without.
-func (p place) try(t *testing.T) {
-	here := install(t, versionOne)
-	m, live, _ := plainMaster(t, here)
-	m.StopSignal = unix.SIGQUIT // a fault may cost the program a descriptor that it could not close
-	here.replace(t, versionTwo)
-	out := systest.Dir(t) + "/trace"
-	end := underTrace(t, m.PID, out, "-e", "trace="+p.call, "-e", fmt.Sprintf("inject=%s:error=%s:when=%d", p.call, p.errno, p.when))
-	injected := func() []string {
-		text, err := os.ReadFile(out)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return regexp.MustCompile(`(?m)^.*\(INJECTED\)$`).FindAllString(string(text), -1)
-	}
-	m.Signal(t, unix.SIGUSR2)
-	// strace counts the calls of every thread for itself, and would make more than one
-	// fail. So it ends with the first.
-	systest.Until(t, "the upgrade is over", func() bool {
-		if len(injected()) > 0 {
-			end()
-		}
-		return len(m.Events(isOutcome)) > 0 || !systest.Alive(m.PID)
-	}, nil)
-	end()
-	faults := injected()
-	t.Logf("%d faults: %s", len(faults), strings.Join(faults, "\n"))
-	if !systest.Alive(m.PID) {
-		m.Killed = true
-		m.WaitLogEnd(t)
-		switch {
-		case endedByRuntime(m):
-		case len(faults) > 1:
-			t.Log("the way back had a fault, too")
-		default:
-			t.Errorf("the process has ended:\n%s", m.Log())
-		}
-		return
-	}
-	s := looked(t, m).Master
-	if s.PID != m.PID || s.State != "serving" {
-		t.Errorf("%+v", s)
-	}
-	t.Logf("%s serves: %s", s.Version, m.Events(isOutcome)[0].Line)
-	stillServes(t, m, live)
-	// Whatever the fault has left, it is not in the way of the next upgrade.
-	if s.Version == versionOne {
-		upgradeTo(t, m, versionTwo, false)
-		stillServes(t, m, live)
-	}
-	live.Close()
 }
 
 // endedByRuntime reports whether the Go runtime has ended a master for what nobody can
@@ -289,4 +213,216 @@ func endedByRuntime(m *systest.Master) bool {
 		}
 	}
 	return false
+}
+
+// faultRig starts a master that has a service manager, a live connection and a spare, and
+// puts another version in place.
+func faultRig(t *testing.T) (installation, *systest.Master, *systest.Client) {
+	t.Helper()
+	here := install(t, versionOne)
+	supervisor := systest.NewSupervisor(t)
+	m := systest.Options{Program: here.preforkd(), Env: []string{supervisor.Env()}, Config: single(catting, "spares = 1")}.Start(t)
+	m.Spares = 1
+	live := m.Dial(t)
+	live.Echo(t, "hello")
+	m.WaitSpares(t, 1)
+	here.replace(t, versionTwo)
+	return here, m, live
+}
+
+// callsOfUpgrade traces an upgrade, and returns how often each call is made in it: places
+// whose numbers are the last ones.
+func callsOfUpgrade(t *testing.T) []place {
+	t.Helper()
+	_, m, live := faultRig(t)
+	tracer := startFaultTracer(t, m)
+	m.Signal(t, unix.SIGUSR2)
+	if e := m.WaitFor(t, isOutcome); e.Msg != upgraded {
+		t.Fatalf("%s", e.Line)
+	}
+	tracer.end()
+	servesOn(t, m, live)
+	m.Kill(t)
+	made := map[place]int{}
+	var order []place
+	for _, line := range tracer.said() {
+		program, call, found := strings.Cut(line, " ")
+		if !found {
+			continue
+		}
+		kind := place{program: program, call: call}
+		if made[kind]++; made[kind] == 1 {
+			order = append(order, kind)
+		}
+	}
+	for i, kind := range order {
+		order[i].number = made[kind]
+	}
+	return order
+}
+
+// Every system call of an upgrade is in one of the tables, and if one of those that fail
+// there does so, either the new program serves or the old one does: who was there is served
+// on, who comes is served, the process is the same, and another upgrade succeeds.
+func TestUpgradeSystemCallFaults(t *testing.T) {
+	t.Parallel()
+	calls := callsOfUpgrade(t)
+	for _, p := range calls {
+		_, faulted := faults[p.call]
+		_, not := notFaulted[p.call]
+		if faulted == not {
+			t.Errorf("%s makes the call %q, which must be in one of the tables", p.program, p.call)
+		}
+	}
+	for _, program := range []string{oldProgram, rehearsing, newProgram} {
+		if !slices.ContainsFunc(calls, func(p place) bool { return p.program == program }) {
+			t.Errorf("of the program %s there is no call", program)
+		}
+	}
+	if longRounds(t) == 0 {
+		for _, f := range fewFaults {
+			t.Run(f.String(), func(t *testing.T) {
+				t.Parallel()
+				if got := f.try(t); got != f.outcome {
+					t.Errorf("the upgrade has had the outcome %q, want %q", got, f.outcome)
+				}
+			})
+		}
+		return
+	}
+	all := faultsAt(calls)
+	t.Logf("%d faults", len(all))
+	outcomes := &counter{counts: map[string]int{}}
+	t.Cleanup(func() { t.Logf("outcomes: %v", outcomes.counts) })
+	for _, f := range all {
+		t.Run(f.String(), func(t *testing.T) {
+			t.Parallel()
+			outcomes.add(f.program + ": " + f.try(t))
+		})
+	}
+}
+
+// A counter counts what tests that run at a time have come to.
+type counter struct {
+	mu     sync.Mutex // guards counts
+	counts map[string]int
+}
+
+func (c *counter) add(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.counts[what]++
+}
+
+// faultsAt returns the faults of the table at all calls.
+func faultsAt(calls []place) (all []placedFault) {
+	for _, p := range calls {
+		for number := range p.number {
+			for _, errno := range faults[p.call] {
+				all = append(all, placedFault{place{p.program, p.call, number + 1}, errno})
+			}
+		}
+	}
+	return all
+}
+
+// What becomes of an upgrade in which a call has failed.
+const (
+	wentBackBefore = "the old program has not executed the new one"
+	wentBackAfter  = "the new program has executed the old one again"
+	upgradedStill  = "the new program serves"
+	runtimeEnded   = "the Go runtime has ended the program"
+	notReached     = "the call was not made"
+)
+
+// try makes an upgrade with a fault, and another one without. It returns what became of the
+// first one.
+func (f placedFault) try(t *testing.T) (became string) {
+	here, m, live := faultRig(t)
+	tracer := startFaultTracer(t, m, f.program, f.call, strconv.Itoa(f.number), strconv.Itoa(int(f.errno)))
+	m.Signal(t, unix.SIGUSR2)
+	systest.Until(t, "the upgrade is over", func() bool {
+		if len(m.Events(isOutcome)) > 0 || m.Ended() {
+			return true
+		}
+		// The line of the outcome may be what has failed.
+		s, err := statusOf(t, m)
+		return tracer.faulted() && err == nil && s.Master.Upgrades.Count+s.Master.Upgrades.Failed > 0
+	}, m.Log)
+	tracer.end()
+	if m.Ended() {
+		m.Killed = true
+		m.WaitLogEnd(t)
+		if !endedByRuntime(m) {
+			t.Errorf("the process has ended:\n%s", m.Log())
+		}
+		return runtimeEnded
+	}
+	if f.cut(m) {
+		live = m.Dial(t)
+	}
+	s := servesOn(t, m, live)
+	other := versionOne
+	switch last := s.Upgrades.LastFailure; {
+	case s.Version == versionTwo:
+		became = upgradedStill
+	case slices.Contains([]upgrade.Step{upgrade.StepBinary, upgrade.StepExport, upgrade.StepRehearsal, upgrade.StepExec}, upgrade.Step(last.Step)):
+		became, other = wentBackBefore, versionTwo
+	default:
+		became, other = wentBackAfter, versionTwo
+	}
+	if last := s.Upgrades.LastFailure; last != nil {
+		t.Logf("%s: %s", last.Step, last.Reason)
+	}
+	if !tracer.faulted() {
+		became = notReached
+	}
+	t.Log(became)
+	// Whatever the fault has left, it is not in the way of the next upgrade.
+	here.replace(t, other)
+	upgradeTo(t, m, other, false)
+	servesOn(t, m, live)
+	live.Close()
+	systest.Until(t, "the connection has ended", func() bool { return looked(t, m).Master.Live == 0 }, m.Log)
+	// A fault may have cost a descriptor that could not be closed, or a signal. So there is
+	// no more to ask.
+	m.Kill(t)
+	return became
+}
+
+// cut reports whether the fault was in the call that reads what a worker says, who is not
+// trusted then, and cuts his connection.
+func (f placedFault) cut(m *systest.Master) bool {
+	return f.call == "recvmsg" && len(m.Events(func(e systest.Event) bool {
+		return e.Msg == systest.Reaped && e.Conn != "" && strings.HasSuffix(e.Error, f.errno.Error())
+	})) > 0
+}
+
+// statusOf returns the status of a master that need not answer.
+func statusOf(t *testing.T, m *systest.Master) (control.Status, error) {
+	c := control.NewClient(m.Control)
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	return c.Status(ctx)
+}
+
+// servesOn holds that a master serves: who was there, who comes, and operators, and that no
+// connection is lost by its account.
+func servesOn(t *testing.T, m *systest.Master, live *systest.Client) control.Master {
+	t.Helper()
+	live.Echo(t, "still here")
+	c := m.Dial(t)
+	c.Echo(t, "new here")
+	c.CloseWrite(t)
+	c.ExpectEnd(t)
+	var s control.Master
+	systest.Until(t, "all connections are accounted for", func() bool {
+		s = looked(t, m).Master
+		return s.Live == 1 && s.Accepted == s.Refused+s.Failed+s.Reaped+s.Live
+	}, func() string { return fmt.Sprintf("%+v", s) })
+	if s.PID != m.PID || s.State != "serving" || s.Refused+s.Failed > 0 {
+		t.Errorf("%+v", s)
+	}
+	return s
 }

@@ -186,6 +186,34 @@ func TestOpenFindsAnother(t *testing.T) {
 	}
 }
 
+// A socket is there as long as nobody can say that it is not. Otherwise an error that passes
+// would have the server bind the path anew, and find itself there.
+func TestVanishedCannotBeTold(t *testing.T) {
+	s := serving(t, &fakeBackend{})
+	dir := filepath.Dir(s.Path())
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(dir, dir); err != nil { // ELOOP
+		t.Fatal(err)
+	}
+	if s.Vanished() {
+		t.Error("a socket whose file cannot be looked at is gone")
+	}
+	if err := errors.Join(os.Remove(dir), os.WriteFile(dir, nil, 0o600)); err != nil { // ENOTDIR
+		t.Fatal(err)
+	}
+	if !s.Vanished() {
+		t.Error("a socket whose directory is a file is there")
+	}
+	if err := errors.Join(os.Remove(dir), os.Rename(dir+".away", dir)); err != nil {
+		t.Fatal(err)
+	}
+	if s.Vanished() {
+		t.Error("a socket that is back is gone")
+	}
+}
+
 // The answer to a request that the master works on still arrives when the
 // server closes meanwhile.
 func TestCloseWaitsForAnswers(t *testing.T) {

@@ -3,6 +3,7 @@ package control
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -172,8 +173,12 @@ func (s *socket) Close() error {
 // Addr implements net.Listener.
 func (s *socket) Addr() net.Addr { return &net.UnixAddr{Name: s.path, Net: "unix"} }
 
-// vanished reports whether the socket's file has been removed or replaced.
+// vanished reports whether the socket's file has been removed or replaced. Where nobody can
+// tell, it is there.
 func (s *socket) vanished() bool {
 	device, inode, err := identify(s.path)
-	return err != nil || device != s.device || inode != s.inode
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR)
+	}
+	return device != s.device || inode != s.inode
 }

@@ -21,7 +21,8 @@ type execution struct {
 	descriptors *carry.Descriptors // that go over, the memfd among them
 	memfd       int
 	signals     *signals.Queue
-	failure     *Failure // of the program that executes the one before
+	own         *os.File // the program that executes it, nil on the way back
+	failure     *Failure // of that program, on the way back
 }
 
 // run executes the program. It returns only on failure, and then nothing has changed.
@@ -49,9 +50,13 @@ func (e *execution) run() error {
 
 func (e *execution) environment() []string {
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
-		return strings.HasPrefix(v, envState+"=") || strings.HasPrefix(v, envFailed+"=")
+		name, _, _ := strings.Cut(v, "=")
+		return name == envState || name == envOld || name == envFailed
 	})
 	env = append(env, envState+"="+strconv.Itoa(e.memfd))
+	if e.own != nil {
+		env = append(env, envOld+"="+strconv.Itoa(int(e.own.Fd())))
+	}
 	if e.failure != nil {
 		env = append(env, envFailed+"="+e.failure.Error())
 	}
@@ -87,7 +92,7 @@ func Execute(program *os.File, h Header, s *State, d *carry.Descriptors, trace *
 		return err
 	}
 	d.Keep(int(memfd.Fd()))
-	if err := (&execution{program: program, descriptors: d, memfd: int(memfd.Fd()), signals: caught}).run(); err != nil {
+	if err := (&execution{program: program, descriptors: d, memfd: int(memfd.Fd()), signals: caught, own: own}).run(); err != nil {
 		return err
 	}
 	return unix.ENOEXEC // execve(2) does not return otherwise

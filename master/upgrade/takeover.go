@@ -19,6 +19,9 @@ import (
 // The environment of a program that is executed by an upgrade.
 const (
 	envState = "PREFORKD_UPGRADE" // the number of the memfd
+	// envOld is the number of the program before, as in the Header. It is there on the way to
+	// a new program.
+	envOld = "PREFORKD_UPGRADE_OLD"
 	// envFailed says to the old program why it is executed again: STEP: REASON.
 	envFailed = "PREFORKD_UPGRADE_FAILED"
 )
@@ -64,35 +67,48 @@ func Executed() bool {
 // variables about it. It comes before anything is opened, but for the signals. If the
 // State cannot be read, the program before is executed again.
 func Begin(caught *signals.Queue) (*Takeover, error) {
-	text := os.Getenv(envState)
-	failed := os.Getenv(envFailed)
-	os.Unsetenv(envState)
-	os.Unsetenv(envFailed)
+	text, failed := os.Getenv(envState), os.Getenv(envFailed)
+	old, noOld := strconv.Atoi(os.Getenv(envOld))
+	for _, name := range []string{envState, envOld, envFailed} {
+		os.Unsetenv(name)
+	}
 	memfd, err := strconv.Atoi(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s=%q: must be the number of a descriptor", envState, text)
 	}
-	data, err := readSealed(memfd)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", envState, err)
-	}
-	t := &Takeover{memfd: memfd, signals: caught, step: StepLoad}
+	// Until it is known which descriptors went over, all that there are stay open on the way
+	// back, too: they are as they were.
+	t := &Takeover{memfd: memfd, signals: caught, step: StepLoad, Descriptors: carry.NewDescriptors()}
 	if failed != "" {
 		step, reason, _ := strings.Cut(failed, ": ")
 		t.Failure = &Failure{Step(step), reason}
 	}
-	// The header first: it says how to go back.
-	if t.Header, _, err = split(data); err != nil {
-		return nil, fmt.Errorf("%s: %w", envState, err)
-	}
 	defer t.Recover() // the caller has nothing yet to defer
+	if t.Header.Old = carry.FD(old); noOld != nil {
+		t.Header.Old = carry.None
+	}
+	data, err := readSealed(memfd)
+	if err != nil {
+		return nil, t.GoBack(err)
+	}
+	// The header first: it says how to go back, also to a program that has not said so in the
+	// environment.
+	h, _, err := split(data)
+	if err != nil {
+		return nil, t.GoBack(err)
+	}
+	t.Header = h
 	// An *os.File that is garbage closes its descriptor, which may be one that the program
 	// before needs again. So nothing is collected until this one serves.
 	t.gcPercent = debug.SetGCPercent(-1)
 	t.timer = time.AfterFunc(Timeout, func() {
 		t.goBack(fmt.Sprintf("it did not serve within %v", Timeout))
 	})
-	if t.Descriptors, err = carry.Inherited(append(t.Header.Descriptors, memfd)); err != nil {
+	inherited, err := carry.Inherited(append(t.Header.Descriptors, memfd))
+	if inherited != nil {
+		t.Descriptors = inherited // with an error, too: some are to close on an exec by then
+	}
+	if err != nil {
 		return nil, t.GoBack(err)
 	}
 	if t.trace, err = continueTrace(&t.Header, t.Descriptors); err != nil {
@@ -161,6 +177,8 @@ func (t *Takeover) goBack(reason string) error {
 		return nil
 	case t.Failure != nil:
 		return fmt.Errorf("the way back has failed, too, at %s, after %w", t.step, t.Failure)
+	case t.Header.Old == carry.None:
+		return errors.New("there is no way back: the program before is not known")
 	}
 	failure := &Failure{t.step, OneLine(reason)}
 	t.trace.failed(failure)

@@ -17,10 +17,10 @@ func (m *Master) WaitIdle(t testing.TB) {
 	t.Helper()
 	if !m.LossyLog {
 		Until(t, "every accepted connection is accounted for", func() bool {
-			return len(m.unaccounted()) == 0 || m.ended()
+			return len(m.unaccounted()) == 0 || m.Ended()
 		}, func() string { return fmt.Sprintf("connections %v have no end", m.unaccounted()) })
 	}
-	if m.ended() {
+	if m.Ended() {
 		t.Fatalf("the master has ended: %v", m.cmd.ProcessState)
 	}
 	switch {
@@ -62,8 +62,8 @@ func (m *Master) Cells() []Process {
 	})
 }
 
-// ended reports whether the master has ended.
-func (m *Master) ended() bool {
+// Ended reports whether the master has ended.
+func (m *Master) Ended() bool {
 	select {
 	case <-m.exited:
 		return true
@@ -158,7 +158,7 @@ func (m *Master) finish() {
 	if t.Failed() || m.Killed {
 		return
 	}
-	if m.ended() {
+	if m.Ended() {
 		if code := m.WaitExit(t); code != m.WantCode {
 			t.Errorf("the master exited with %d, want %d", code, m.WantCode)
 		}
