@@ -82,6 +82,7 @@ func TestUnknownFields(t *testing.T) {
 		`{"format":99,"version":"9"}` + "\n{}": "format 99",
 		`{"format":1,"version":"9"}` + "\n" + `{"what":1}`:                                            `unknown field "what"`,
 		`{"format":1,"version":"9"}` + "\n" + `{} {}`:                                                 "something follows",
+		`{"format":1,"version":"9"}` + "\n" + `{}}`:                                                   "something follows",
 		`{"format":1,"version":"9"}` + "\n" + `{"specs":1}`:                                           "state of 9 in format 1",
 		`{"format":1,"version":"9"}` + "\n{\"workers\":{}}\n" + `[{"pid":2}]` + "\n" + `[{"what":1}]`: `unknown field "what"`,
 		`{"format":1,"version":"9"}` + "\n{\"workers\":{}}\n" + `[{"pid":2}] []`:                      "something follows",
