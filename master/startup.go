@@ -31,9 +31,10 @@ const spareThreads = 12
 // allow them. It is called once, before New.
 func ReserveThreads() error { return threads.Reserve(neededThreads()) }
 
-// RenewThreads is ReserveThreads for a program that takes over from one that had these
-// threads and is no more (package upgrade).
-func RenewThreads() { threads.Preallocate(neededThreads()) }
+// renewThreads is ReserveThreads for a program that has taken over from one that had these
+// threads and is no more (package upgrade). Nobody waits for it: a thread takes a tenth of
+// a millisecond.
+func renewThreads() { threads.Preallocate(neededThreads()) }
 
 func neededThreads() int {
 	return spareThreads + runtime.GOMAXPROCS(0) + spawner.Threads() + box.JanitorThreads

@@ -136,7 +136,12 @@ const reloadPause = 10 * time.Millisecond
 func (m replaced) InForce() []*service.Service { return m.services.inForce }
 
 // Settle implements upgrade.Replaced.
-func (m replaced) Settle() (wait func(), err error) { return m.admin.Settle() }
+func (m replaced) Settle() (wait func(), err error) {
+	if err := m.workers.TakeBack(); err != nil {
+		return nil, err
+	}
+	return m.admin.Settle()
+}
 
 // ServeOperators implements upgrade.Replaced, off the loop.
 func (m replaced) ServeOperators() { _ = m.runOnLoop(context.Background(), m.admin.Resume) }

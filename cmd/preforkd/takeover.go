@@ -33,7 +33,6 @@ func takeOver(flags *configFlags, load func() (config.Config, error), log *logFl
 	if err := process.SetCloexecAll(); err != nil {
 		return goBack(t, err)
 	}
-	master.RenewThreads()
 	// Without the right to do so the program before has seen to it.
 	_ = osthread.RelaxMonitor()
 	cfg, err := upgradedConfig(flags, t, load)

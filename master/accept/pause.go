@@ -2,14 +2,19 @@ package accept
 
 import (
 	"errors"
+	"runtime"
 	"sync"
 	"time"
 
 	"github.com/preforkd/preforkd/master/proxy"
 )
 
-// pauseInterval is how often it is asked whether everybody stands still.
-const pauseInterval = 100 * time.Microsecond
+// It is asked pauseYields times at once whether everybody stands still, and then after each
+// pauseInterval.
+const (
+	pauseYields   = 100
+	pauseInterval = time.Millisecond
+)
 
 // Pause has nobody accept, decide about a connection or read from one until Proceed. It
 // waits until nobody does, for at most a time: a start of a process may hang, or wait for
@@ -21,7 +26,7 @@ func (a *Acceptor) Pause(timeout time.Duration) error {
 	a.crew.pause()
 	_ = a.set.SetDeadline(time.Unix(1, 0)) // it is not closed: the master does not stop
 	a.waiters.pause()
-	for ; ; time.Sleep(pauseInterval) {
+	for tries := 0; ; tries++ {
 		crew, still := a.waiters.stand()
 		if still && a.crew.stands(crew) && a.watches.looking.TryLock() {
 			return nil
@@ -29,6 +34,11 @@ func (a *Acceptor) Pause(timeout time.Duration) error {
 		if time.Now().After(deadline) {
 			a.goOn()
 			return errors.New("a connection that was accepted is not served in time")
+		}
+		if tries < pauseYields { // Go sleeps for a millisecond at least
+			runtime.Gosched()
+		} else {
+			time.Sleep(pauseInterval)
 		}
 	}
 }

@@ -18,16 +18,19 @@ func Preallocate(n int) {
 	release := make(chan struct{})
 	var done sync.WaitGroup
 	// Where the threads cannot be counted there are n at least.
-	for made := 0; made < n && count() < n; made++ {
-		begun := make(chan struct{})
-		done.Go(func() {
-			// Each locked goroutine that waits needs a thread of its own.
-			runtime.LockOSThread()
-			defer runtime.UnlockOSThread()
-			close(begun)
-			<-release
-		})
-		<-begun
+	for missing, made := n-count(), 0; missing > 0 && made < n; missing = n - count() {
+		var begun sync.WaitGroup
+		for ; missing > 0 && made < n; missing, made = missing-1, made+1 {
+			begun.Add(1)
+			done.Go(func() {
+				// Each locked goroutine that waits needs a thread of its own.
+				runtime.LockOSThread()
+				defer runtime.UnlockOSThread()
+				begun.Done()
+				<-release
+			})
+		}
+		begun.Wait()
 	}
 	close(release)
 	done.Wait()

@@ -1,8 +1,6 @@
 package upgrade
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -14,14 +12,15 @@ import (
 // later one may be upgraded or gone back to. Each has a file in testdata that is decoded
 // for ever.
 //
-// The newest format is the JSON of State as it is. So a change of State, or of a type in
+// The newest format is the JSON of State as it is, in lines (encodeLines). So a change of
+// State, or of a type in
 // it, that changes the JSON is a new format once a program with the type as it was is
 // released. To add one:
 //
 //   - Copy the types that change, as they were, into a file of this package for the
 //     format before, with functions from and to what they have become. Its line in the
 //     table gets an encode and a decode that go by these; its number stays.
-//   - Put the new number first in the table, with encodeJSON and decodeJSON.
+//   - Put the new number first in the table, with encodeLines and decodeLines.
 //   - Where the format before has no place for something, its encode leaves it out, says
 //     so in MasterState.Dropped if a user would miss it, and fails if a program without
 //     it would do harm: then the upgrade is refused with the reason. Its decode sets what
@@ -31,13 +30,13 @@ import (
 //     test wants one of them changed, the format has changed.
 //   - A Header stays readable by all programs, see there.
 var formats = choose([]format{
-	{1, encodeJSON, decodeJSON},
+	{1, encodeLines, decodeLines},
 })
 
 // A format is one way to write a State.
 type format struct {
 	number int
-	encode func(*State) ([]byte, error)
+	encode func(*State) (lines [][]byte, err error)
 	decode func(body []byte, s *State) error
 }
 
@@ -86,11 +85,11 @@ func Encode(h *Header, s *State) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := f.encode(s)
+	lines, err := f.encode(s)
 	if err != nil {
 		return nil, err
 	}
-	return join(h, body)
+	return join(h, lines...)
 }
 
 // Decode returns the two parts of a State of any format that this program reads. The
@@ -109,21 +108,4 @@ func Decode(data []byte) (Header, *State, error) {
 		return h, nil, fmt.Errorf("state of %s in format %d: %w", h.Version, h.Format, err)
 	}
 	return h, s, nil
-}
-
-func encodeJSON(s *State) ([]byte, error) { return json.Marshal(s) }
-
-func decodeJSON(body []byte, s *State) error { return decodeStrictly(body, s) }
-
-// decodeStrictly refuses what it does not know: it would be lost.
-func decodeStrictly(body []byte, into any) error {
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		return err
-	}
-	if d.More() {
-		return fmt.Errorf("something follows at byte %d", d.InputOffset())
-	}
-	return nil
 }

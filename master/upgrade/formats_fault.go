@@ -48,8 +48,9 @@ type laterState struct {
 // laterRecord is what is more.
 const laterRecord = "of a later version"
 
-func encodeLater(s *State) ([]byte, error) {
-	return json.Marshal(laterState{s, laterRecord})
+func encodeLater(s *State) ([][]byte, error) {
+	line, err := json.Marshal(laterState{s, laterRecord})
+	return [][]byte{line}, err
 }
 
 func decodeLater(body []byte, s *State) error {

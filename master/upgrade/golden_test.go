@@ -254,7 +254,7 @@ func goldenConnection(id string, fd carry.FD) *service.ConnectionState {
 	return &service.ConnectionState{
 		ID: id, Spec: 2, Slot: &admit.SlotState{Addr: "2001:db8::1", UID: 1000, GID: 100},
 		Conn: listen.ConnState{
-			FD: fd, Peer: "[2001:db8::1]:4711", Local: "[2001:db8::2]:80", SocketPeer: "192.0.2.9:5000", SocketLocal: "192.0.2.2:80",
+			FD: fd, Peer: "[2001:db8::1]:4711", Local: "[2001:db8::2]:80", Socket: &listen.EndsState{Peer: "192.0.2.9:5000", Local: "192.0.2.2:80"},
 			Credentials: &listen.Credentials{PID: 500, UID: 1000, GID: 100},
 			PeerPath:    []byte("\x00abstract"), LocalPath: []byte("/run/ssh"), Via: []byte("192.0.2.9:5000"),
 		},

@@ -42,13 +42,13 @@ type Header struct {
 	Paused carry.Moment `json:"paused"`
 }
 
-// join returns a State of its two parts.
-func join(h *Header, body []byte) ([]byte, error) {
+// join returns a State of a header and the lines of its body.
+func join(h *Header, lines ...[]byte) ([]byte, error) {
 	line, err := json.Marshal(h)
 	if err != nil {
 		return nil, err
 	}
-	return append(append(line, '\n'), body...), nil
+	return bytes.Join(append([][]byte{line}, lines...), []byte{'\n'}), nil
 }
 
 // split returns the two parts of a State.

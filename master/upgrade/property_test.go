@@ -80,16 +80,21 @@ func addParts(f *testing.F, data []byte) {
 	if err != nil {
 		f.Fatal(err)
 	}
+	first, live, _ := bytes.Cut(body, []byte{'\n'})
 	var parts map[string]json.RawMessage
-	if err := json.Unmarshal(body, &parts); err != nil {
+	if err := json.Unmarshal(first, &parts); err != nil {
 		f.Fatal(err)
 	}
 	for name, part := range parts {
-		body, err := json.Marshal(map[string]json.RawMessage{name: part})
+		line, err := json.Marshal(map[string]json.RawMessage{name: part})
 		if err != nil {
 			f.Fatal(err)
 		}
-		data, err := join(&Header{Format: h.Format}, body)
+		lines := [][]byte{line}
+		if name == "workers" {
+			lines = append(lines, live)
+		}
+		data, err := join(&Header{Format: h.Format}, lines...)
 		if err != nil {
 			f.Fatal(err)
 		}

@@ -1,12 +1,16 @@
 package upgrade
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/preforkd/preforkd/master/workers"
 )
 
 func TestMemfdIsSealed(t *testing.T) {
@@ -76,14 +80,54 @@ func TestUnknownFields(t *testing.T) {
 		"x\n{}":                                "header of the state",
 		`{"format":0}` + "\n{}":                "format 0",
 		`{"format":99,"version":"9"}` + "\n{}": "format 99",
-		`{"format":1,"version":"9"}` + "\n" + `{"what":1}`:  `unknown field "what"`,
-		`{"format":1,"version":"9"}` + "\n" + `{} {}`:       "something follows",
-		`{"format":1,"version":"9"}` + "\n" + `{"specs":1}`: "state of 9 in format 1",
+		`{"format":1,"version":"9"}` + "\n" + `{"what":1}`:                                            `unknown field "what"`,
+		`{"format":1,"version":"9"}` + "\n" + `{} {}`:                                                 "something follows",
+		`{"format":1,"version":"9"}` + "\n" + `{}}`:                                                   "something follows",
+		`{"format":1,"version":"9"}` + "\n" + `{"specs":1}`:                                           "state of 9 in format 1",
+		`{"format":1,"version":"9"}` + "\n{\"workers\":{}}\n" + `[{"pid":2}]` + "\n" + `[{"what":1}]`: `unknown field "what"`,
+		`{"format":1,"version":"9"}` + "\n{\"workers\":{}}\n" + `[{"pid":2}] []`:                      "something follows",
+		`{"format":1,"version":"9"}` + "\n{\"workers\":{}}\n":                                         "EOF",
+		`{"format":1,"version":"9"}` + "\n{}\n" + `[{"pid":2}]`:                                       "nothing is said",
 	} {
 		if _, s, err := Decode([]byte(text)); err == nil || s != nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
+}
+
+// Workers of several lines stay in their order, and a line with a mistake is no trouble for
+// the next State.
+func TestManyWorkers(t *testing.T) {
+	t.Parallel()
+	s := &State{Workers: &workers.SetState{}}
+	for pid := range 5*workersPerLine + 1 {
+		s.Workers.Workers = append(s.Workers.Workers, workers.WorkerState{PID: pid})
+	}
+	for range 3 {
+		data, err := Encode(&Header{Format: 1}, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if lines := bytes.Count(data, []byte{'\n'}) + 1; lines != 8 {
+			t.Errorf("the state has %d lines", lines)
+		}
+		if _, again, err := Decode(data); err != nil || !slices.Equal(pids(again), pids(s)) {
+			t.Errorf("%v, %v", pids(again), err)
+		}
+		if _, again, err := Decode(bytes.Replace(data, []byte(`"pid":100,`), []byte(`"pid":"100",`), 1)); err == nil {
+			t.Errorf("decoded: %v", pids(again))
+		}
+	}
+	if len(pids(s)) != 5*workersPerLine+1 {
+		t.Errorf("encoding has changed the State: %v", pids(s))
+	}
+}
+
+func pids(s *State) (pids []int) {
+	for _, w := range s.Workers.Workers {
+		pids = append(pids, w.PID)
+	}
+	return pids
 }
 
 func TestRehearsalArguments(t *testing.T) {

@@ -153,8 +153,23 @@ func TestParkedComeBack(t *testing.T) {
 	if parked(st) == 0 {
 		t.Fatal("nothing is parked")
 	}
+	if err := st.set.TakeBack(); err != nil {
+		t.Fatal(err)
+	}
+	_, client := st.program(long)
+	clients = append(clients, client)
+	if n := parked(st); n != 0 {
+		t.Errorf("%d copies are still parked, or again with the next worker", n)
+	}
+	for range parkBatch { // no upgrade comes
+		_, client := st.program(long)
+		clients = append(clients, client)
+	}
+	if n := parked(st); n < mostNear {
+		t.Errorf("%d copies were parked again with later workers", n)
+	}
 	state, _, _ := st.export()
-	if n := parked(st); n != 0 || len(state.Workers) != 2*mostNear {
+	if n := parked(st); n != 0 || len(state.Workers) != len(clients) {
 		t.Errorf("%d of %d copies are still parked", n, len(state.Workers))
 	}
 	st.set.Resume()

@@ -8,6 +8,15 @@ import (
 	"github.com/preforkd/preforkd/master/fdpark"
 )
 
+// TakeBack has the parked descriptors come back among the master's ahead of a Pause, which
+// then has little to do. They are parked again by Resume, or when some more workers serve.
+func (s *Set) TakeBack() error {
+	err := s.takeBack()
+	s.findCandidates()
+	s.parking.enough = len(s.parking.candidates) + parkBatch
+	return err
+}
+
 // Pause has nothing that a worker says or sends be read, and nothing be closed that
 // lingers, until Resume. What was told already, over Ready and the like, waits there.
 // Parked descriptors come back among the master's. The loop calls nothing of the set
