@@ -211,6 +211,7 @@ func (m *Master) beginAgain() error {
 	}
 	m.resume(len(m.standing()))
 	m.loop.background(renewThreads)
+	go m.services.memory.Now()
 	change := m.upgrades.change
 	for _, svc := range m.services.inForce {
 		if !svc.Draining() && !slices.Contains(change.added, svc) && !slices.Contains(change.changed, svc) {

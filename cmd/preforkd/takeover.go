@@ -95,7 +95,7 @@ func rehearseUpgrade(flags *configFlags, load func() (config.Config, error), log
 		if err != nil {
 			return upgrade.StepLoad, err
 		}
-		cfg, err := upgradedConfig(flags, &upgrade.Takeover{Header: h, State: state}, load)
+		cfg, err := upgradedConfig(flags, stage.Takeover(h, state), load)
 		if err != nil {
 			return upgrade.StepConfig, err
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -138,4 +139,59 @@ func TestUpgradeWithConfiguration(t *testing.T) {
 	}
 	stillServes(t, m, live)
 	live.Close()
+}
+
+// What the configuration in force names may have gone. The process could not be given back
+// then, so the old program goes on before anything has happened.
+func TestUpgradeWithoutAWayBack(t *testing.T) {
+	t.Parallel()
+	here := install(t, versionOne)
+	program := filepath.Join(systest.Dir(t), "cat")
+	systest.CopyProgram(t, systest.Need(t, "cat"), program)
+	m := systest.Options{Program: here.preforkd(), Config: single(fmt.Sprintf("program = [%q]", program))}.Start(t)
+	live := m.Dial(t)
+	live.Echo(t, "hello")
+	before := takeSnapshot(m)
+	if err := os.Rename(program, program+".new"); err != nil {
+		t.Fatal(err)
+	}
+	here.replace(t, versionTwo)
+	other := filepath.Join(systest.Dir(t), "other.toml")
+	if err := os.WriteFile(other, []byte(single(fmt.Sprintf("program = [%q]", program+".new"))), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	refusesUpgrade(t, m, "there would be no way back", "--config", other)
+	unchanged(t, m, before)
+	live.Echo(t, "still here")
+	if err := os.Rename(program+".new", program); err != nil {
+		t.Fatal(err)
+	}
+	upgradeTo(t, m, versionTwo, false)
+	live.Echo(t, "still here")
+	live.Close()
+}
+
+// A worker in a box may have the user of the master, and so talk to its control socket. It
+// must not have the master execute a program that it names, nor read a configuration.
+func TestUpgradeByAWorker(t *testing.T) {
+	t.Parallel()
+	systest.NeedRoot(t)
+	for _, boxed := range []bool{true, false} {
+		here := install(t, versionOne)
+		box := []string{`preset = "none"`}
+		if boxed {
+			box = []string{`preset = "basic"`, "dynamic-user = false"}
+		}
+		lines := append([]string{`program = ["/bin/sh"]`, "[service.one.box]"}, box...)
+		m := systest.Options{Program: here.preforkd(), Config: single(lines...)}.Start(t)
+		for _, flag := range []string{"--binary", "--config"} {
+			c := m.Dial(t)
+			c.Send(t, fmt.Sprintf("%s upgrade --control %s --check %s /etc/hostname 2>&1\n", here.preforkd(), m.Control, flag))
+			c.CloseWrite(t)
+			said := c.ExpectEnd(t)
+			if denied := strings.Contains(said, "must be allowed to do what the master may"); denied != boxed {
+				t.Errorf("boxed %v, %s: %s", boxed, flag, said)
+			}
+		}
+	}
 }

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/preforkd/preforkd/master/process"
 )
 
 // An UpgradeRequest says to what a master upgrades.
@@ -91,11 +93,31 @@ func (s *Server) upgrade(r *http.Request, body []byte, peer Peer) (any, error) {
 			return nil, Errorf(Invalid, "%s %s: a path has no NUL", p.name, quoted(p.path))
 		}
 	}
+	if err := mayName(q, peer); err != nil {
+		return nil, err
+	}
 	client := clientOf(r.Context())
 	client.setWaits(true)
 	defer client.setWaits(false)
 	u, err := s.backend.Upgrade(r.Context(), q, peer, waiterOf(r.Context()))
 	return result(u.complete(), err)
+}
+
+// mayName returns an error if the client names what the master is to execute or to read
+// from then on, and may do less than the master. A worker in a box may have the master's
+// user, and would leave the box by that.
+func mayName(q UpgradeRequest, peer Peer) error {
+	if q.Binary == "" && q.Config == "" {
+		return nil
+	}
+	how, err := process.MoreConfined(int(peer.PID))
+	switch {
+	case err != nil:
+		return Errorf(Forbidden, "process %d cannot be looked at, so it may not name a program or a configuration: %v", peer.PID, err)
+	case how != "":
+		return Errorf(Forbidden, "who names a program or a configuration must be allowed to do what the master may, and process %d %s", peer.PID, how)
+	}
+	return nil
 }
 
 // complete returns what was done as clients get it, where a list is never null.

@@ -69,7 +69,7 @@ func (a *Attempt) IsAwaited() bool { return a.waiter != nil }
 // Run goes through the steps. It returns when one has failed, or with Check after the
 // rehearsal.
 func (a *Attempt) Run(m Replaced, rehearses func(pid int)) (control.Upgraded, *Failure) {
-	binary, err := OpenBinary(a.Path)
+	binary, err := openPatiently(a.Path)
 	if err != nil {
 		return failed(StepBinary, err)
 	}
@@ -97,7 +97,7 @@ func failed(step Step, err error) (control.Upgraded, *Failure) {
 
 // rehearse has the program rehearse on a copy of the state.
 func (a *Attempt) rehearse(m Replaced, binary *os.File, rehearses func(pid int)) (format int, said Answer, step Step, err error) {
-	r, err := Rehearse(binary, a.Path, rehearses)
+	r, err := Rehearse(binary, a.Path, false, rehearses)
 	if err != nil {
 		return 0, said, StepRehearsal, err
 	}
@@ -123,8 +123,32 @@ func (a *Attempt) rehearse(m Replaced, binary *os.File, rehearses func(pid int))
 	if err != nil {
 		return 0, said, StepExport, err
 	}
-	said, err = r.Run(data)
+	if said, err = r.Run(data); err == nil && said.Error == "" {
+		err = rehearseWayBack(data, rehearses)
+	}
 	return format, said, StepRehearsal, err
+}
+
+// rehearseWayBack has this program rehearse that the process is given back to it. What its
+// configuration names may have gone since.
+func rehearseWayBack(data []byte, rehearses func(pid int)) error {
+	own, err := Own()
+	if err != nil {
+		return err
+	}
+	defer own.Close()
+	r, err := Rehearse(own, "this program", true, rehearses)
+	if err != nil {
+		return fmt.Errorf("way back: %w", err)
+	}
+	said, err := r.Run(data)
+	switch {
+	case err != nil:
+		return fmt.Errorf("way back: %w", err)
+	case said.Error != "":
+		return fmt.Errorf("there would be no way back: %s: %s", said.Step, said.Error)
+	}
+	return nil
 }
 
 // recordBatch is how many Specs are recorded at a time while the loop waits.

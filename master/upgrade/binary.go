@@ -3,6 +3,7 @@ package upgrade
 import (
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,6 +21,32 @@ func OpenBinary(path string) (*os.File, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return f, nil
+}
+
+// openPatiently is OpenBinary for a path that may lead to a file system that does not
+// answer. It gives up after Timeout.
+func openPatiently(path string) (*os.File, error) {
+	type opened struct {
+		file *os.File
+		err  error
+	}
+	done := make(chan opened)
+	abandoned := make(chan struct{})
+	go func() {
+		f, err := OpenBinary(path)
+		select {
+		case <-abandoned:
+			f.Close()
+		case done <- opened{f, err}:
+		}
+	}()
+	select {
+	case o := <-done:
+		return o.file, o.err
+	case <-time.After(Timeout):
+		close(abandoned)
+		return nil, fmt.Errorf("%s: its file system does not answer", path)
+	}
 }
 
 func checkBinary(f *os.File) error {

@@ -11,6 +11,7 @@
 //	binary      old program   opens the new binary                                    goes on
 //	export      old program   stands still, describes everything, goes on             goes on
 //	rehearsal   child         the new binary reads the copy and the configuration     goes on
+//	rehearsal   child         the old binary does so, as on the way back              goes on
 //	export      old program   stands still, describes everything                      goes on
 //	exec        old program   executes the new binary                                 goes on
 //	load        new program   reads the State                                         way back

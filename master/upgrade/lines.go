@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -58,19 +59,29 @@ func decodeLines(body []byte, s *State) error {
 }
 
 // forEach calls f with the numbers below n, on all processors, and returns the error of
-// the lowest one that has one.
+// the lowest one that has one. It panics if f does, so that whoever has called it can go
+// back.
 func forEach(n int, f func(i int) error) error {
 	errs := make([]error, n)
 	var next atomic.Int64
+	var panicked atomic.Value // of string
 	var all sync.WaitGroup
 	for range min(n, runtime.GOMAXPROCS(0)) {
 		all.Go(func() {
+			defer func() {
+				if p := recover(); p != nil {
+					panicked.Store(fmt.Sprintf("%v\n%s", p, debug.Stack()))
+				}
+			}()
 			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
 				errs[i] = f(i)
 			}
 		})
 	}
 	all.Wait()
+	if p := panicked.Load(); p != nil {
+		panic(p)
+	}
 	return cmp.Or(errs...)
 }
 

@@ -48,6 +48,7 @@ const maxAnswer = 1 << 20
 type Rehearsal struct {
 	Version string // of the program
 
+	back    bool
 	formats []int
 	memfd   *os.File
 	command *exec.Cmd
@@ -62,8 +63,10 @@ type Rehearsal struct {
 // when it has said who it is. The caller must call Run, or End. path is how errors name
 // the binary. started is told the pid of the child, which whoever reaps all children may
 // reap.
-func Rehearse(binary *os.File, path string, started func(pid int)) (*Rehearsal, error) {
-	r := &Rehearsal{stderr: &head{}, ended: make(chan struct{})}
+//
+// back says that it is the program to which the process would be given back.
+func Rehearse(binary *os.File, path string, back bool, started func(pid int)) (*Rehearsal, error) {
+	r := &Rehearsal{back: back, stderr: &head{}, ended: make(chan struct{})}
 	var err error
 	if r.memfd, err = newMemfd(); err != nil {
 		return nil, err
@@ -94,6 +97,9 @@ func (r *Rehearsal) start(binary *os.File, path string) error {
 		Stdout:     out,
 		Stderr:     r.stderr,
 		ExtraFiles: []*os.File{r.memfd},
+	}
+	if r.back {
+		cmd.Env = append(os.Environ(), envFailed+"="+string(StepRehearsal)+": it is tried")
 	}
 	if r.stdin, err = cmd.StdinPipe(); err != nil {
 		output.Close()
@@ -227,14 +233,22 @@ func (h *head) quote() string {
 }
 
 // A Stage is a rehearsal as the program sees it that rehearses.
-type Stage struct{ out io.Writer }
+type Stage struct {
+	out     io.Writer
+	failure *Failure
+}
+
+// Takeover returns what the program would do it with.
+func (s *Stage) Takeover(h Header, state *State) *Takeover {
+	return &Takeover{Header: h, State: state, Failure: s.failure}
+}
 
 // BeginRehearsal says who this program is, and returns the State that it is given.
 func BeginRehearsal() (*Stage, []byte, error) {
 	if err := fault.At(string(StepRehearsal)); err != nil {
 		return nil, nil, err
 	}
-	s := &Stage{out: os.Stdout}
+	s := &Stage{out: os.Stdout, failure: inheritedFailure()}
 	if err := s.say(hello{ipc.Version, Formats()}); err != nil {
 		return nil, nil, err
 	}

@@ -3,6 +3,7 @@ package upgrade
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -63,13 +64,30 @@ func Executed() bool {
 	return found
 }
 
+// memoryLimit is how much memory a program may use that takes over before it collects
+// garbage all the same, in bytes, with eight times the State more: a limit of the service
+// would end it (memory.max in the kernel's cgroup-v2.rst).
+const memoryLimit = 64 << 20
+
+// inheritedFailure returns why this program is gone back to, or nil, and unsets the
+// environment variable about it.
+func inheritedFailure() *Failure {
+	text, found := os.LookupEnv(envFailed)
+	if !found {
+		return nil
+	}
+	os.Unsetenv(envFailed)
+	step, reason, _ := strings.Cut(text, ": ")
+	return &Failure{Step(step), reason}
+}
+
 // Begin returns the upgrade by which this program was executed, and unsets the environment
 // variables about it. It comes before anything is opened, but for the signals. If the
 // State cannot be read, the program before is executed again.
 func Begin(caught *signals.Queue) (*Takeover, error) {
-	text, failed := os.Getenv(envState), os.Getenv(envFailed)
+	text := os.Getenv(envState)
 	old, noOld := strconv.Atoi(os.Getenv(envOld))
-	for _, name := range []string{envState, envOld, envFailed} {
+	for _, name := range []string{envState, envOld} {
 		os.Unsetenv(name)
 	}
 	memfd, err := strconv.Atoi(text)
@@ -79,10 +97,7 @@ func Begin(caught *signals.Queue) (*Takeover, error) {
 	// Until it is known which descriptors went over, all that there are stay open on the way
 	// back, too: they are as they were.
 	t := &Takeover{memfd: memfd, signals: caught, step: StepLoad, Descriptors: carry.NewDescriptors()}
-	if failed != "" {
-		step, reason, _ := strings.Cut(failed, ": ")
-		t.Failure = &Failure{Step(step), reason}
-	}
+	t.Failure = inheritedFailure()
 	defer t.Recover() // the caller has nothing yet to defer
 	if t.Header.Old = carry.FD(old); noOld != nil {
 		t.Header.Old = carry.None
@@ -101,6 +116,7 @@ func Begin(caught *signals.Queue) (*Takeover, error) {
 	// An *os.File that is garbage closes its descriptor, which may be one that the program
 	// before needs again. So nothing is collected until this one serves.
 	t.gcPercent = debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(int64(memoryLimit + 8*len(data)))
 	t.timer = time.AfterFunc(Timeout, func() {
 		t.goBack(fmt.Sprintf("it did not serve within %v", Timeout))
 	})
@@ -193,8 +209,16 @@ func (t *Takeover) goBack(reason string) error {
 	return fmt.Errorf("the way back has failed: %w", err)
 }
 
-// OneLine returns a text without what an environment variable or a line cannot have.
+// maxReason is the most bytes of a reason. All of a configuration's mistakes would not fit
+// into an environment variable (execve(2), MAX_ARG_STRLEN).
+const maxReason = 1024
+
+// OneLine returns the beginning of a text, without what an environment variable or a line
+// cannot have.
 func OneLine(text string) string {
+	if len(text) > maxReason {
+		text = text[:maxReason] + "..."
+	}
 	return strings.Map(func(r rune) rune {
 		if r < ' ' {
 			return ' '
@@ -210,6 +234,7 @@ func (t *Takeover) End() (untaken []int) {
 	defer t.mu.Unlock()
 	t.over = true
 	t.timer.Stop()
+	debug.SetMemoryLimit(math.MaxInt64)
 	debug.SetGCPercent(t.gcPercent)
 	t.trace.Close()
 	return slices.DeleteFunc(t.Descriptors.CloseUntaken(), func(fd int) bool {

@@ -2,7 +2,9 @@ package upgrade
 
 import (
 	"bytes"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -168,4 +170,30 @@ func TestOpenBinary(t *testing.T) {
 		t.Fatal(err)
 	}
 	own.Close()
+}
+
+// A panic on another goroutine is one of whoever waits for it, who can go back.
+func TestPanicWhileDecoding(t *testing.T) {
+	defer func() {
+		if p := recover(); p == nil || !strings.Contains(fmt.Sprint(p), "out of order") {
+			t.Errorf("it panics with %v", p)
+		}
+	}()
+	_ = forEach(10, func(i int) error {
+		if i == 7 {
+			panic("out of order")
+		}
+		return nil
+	})
+	t.Error("it does not panic")
+}
+
+// A reason fits into an environment variable, whatever it is.
+func TestLongReason(t *testing.T) {
+	f := &Failure{StepConfig, OneLine(strings.Repeat("a\x00\n", 100_000))}
+	cmd := exec.Command("true")
+	cmd.Env = []string{envFailed + "=" + f.Error()}
+	if err := cmd.Run(); err != nil {
+		t.Error(err)
+	}
 }
