@@ -1,6 +1,7 @@
 package epoll
 
 import (
+	"fmt"
 	"os"
 	"syscall"
 	"time"
@@ -35,12 +36,26 @@ func New() (*Set, error) {
 		return nil, os.NewSyscallError("fcntl", err)
 	}
 	s := &Set{file: os.NewFile(uintptr(fd), "epoll")}
+	if err := CheckPolled(s.file); err != nil {
+		s.file.Close()
+		return nil, err
+	}
 	s.look = s.poll
 	if s.raw, err = s.file.SyscallConn(); err != nil {
 		s.file.Close()
 		return nil, err
 	}
 	return s, nil
+}
+
+// CheckPolled returns an error unless Go's poller watches the file. os.NewFile does not
+// tell when it cannot (epoll_ctl(2), ENOMEM and ENOSPC), and then who reads does not wait,
+// but fails.
+func CheckPolled(f *os.File) error {
+	if err := f.SetDeadline(time.Time{}); err != nil {
+		return fmt.Errorf("%s is not watched by Go's poller, for want of memory or by the limit of the user (epoll(7), max_user_watches): %w", f.Name(), err)
+	}
+	return nil
 }
 
 // Close ends the set: Wait fails from now on. The descriptors stay the callers'.

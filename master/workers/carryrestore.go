@@ -9,6 +9,7 @@ import (
 
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/carry"
+	"github.com/preforkd/preforkd/master/epoll"
 	"github.com/preforkd/preforkd/master/process"
 	"github.com/preforkd/preforkd/master/service"
 	"github.com/preforkd/preforkd/master/stderr"
@@ -242,6 +243,9 @@ func restoreStderr(s *StderrState, d *carry.Descriptors, w *Worker) (*StderrRead
 	}
 	if file == nil {
 		return nil, errors.New("a pipe without a descriptor")
+	}
+	if err := epoll.CheckPolled(file); err != nil {
+		return nil, err
 	}
 	r := newReader(file, w.Owner().Log)
 	r.pid.Store(int64(w.child.Pid))

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
+	"github.com/preforkd/preforkd/master/epoll"
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/stderr"
 )
@@ -56,7 +57,13 @@ func NewStderrReader(log *zap.Logger) (*StderrReader, *os.File, error) {
 		worker.Close()
 		return nil, nil, fmt.Errorf("create pipe for stderr: %w", err)
 	}
-	return newReader(os.NewFile(uintptr(ends[0]), "stderr of a worker"), log), worker, nil
+	file := os.NewFile(uintptr(ends[0]), "stderr of a worker")
+	if err := epoll.CheckPolled(file); err != nil {
+		file.Close()
+		worker.Close()
+		return nil, nil, err
+	}
+	return newReader(file, log), worker, nil
 }
 
 // newReader returns a reader of a pipe.
