@@ -68,7 +68,6 @@ var faults = map[string][]unix.Errno{
 	"socket":                {unix.EMFILE},
 	"socketpair":            {unix.EMFILE},
 	"statfs":                {unix.EIO},
-	"tgkill":                {unix.EAGAIN},
 	"unshare":               {unix.EPERM, unix.ENOMEM},
 	"wait4":                 {unix.ECHILD, unix.EINTR},
 	"waitid":                {unix.ECHILD, unix.EINTR},
@@ -120,6 +119,7 @@ var notFaulted = map[string]string{
 	"set_robust_list":   cannotFail,
 	"set_tid_address":   cannotFail,
 	"sigaltstack":       cannotFail,
+	"tgkill":            runtimesOwn,
 	"umask":             cannotFail,
 	"uname":             cannotFail,
 }
