@@ -125,6 +125,15 @@ func TestFault(t *testing.T) {
 	}
 }
 
+// A close that fails has closed.
+func TestFaultOfClose(t *testing.T) {
+	pid, run := startShell(t, "exec 9</dev/null; exec 9<&-; test -e /proc/$$/fd/9 && echo open || echo closed")
+	startTracer(t, pid, "close", int(unix.EIO))
+	if got := run(); got != "closed\n" {
+		t.Errorf("it is %q", got)
+	}
+}
+
 // The end of a tracer leaves the process alone.
 func TestEnd(t *testing.T) {
 	pid, run := startShell(t, "echo hello")
