@@ -114,8 +114,19 @@ func (m *Master) restore(s *upgrade.State, d *carry.Descriptors, cfg config.Conf
 	if err := m.upgrades.takeover.At(upgrade.StepInstall); err != nil {
 		return err
 	}
-	m.upgrades.change, err = m.installPatiently(c)
+	if m.upgrades.change, err = m.installPatiently(c); err == nil {
+		m.upgrades.takeover.OnGoBack(m.removeOpened)
+	}
 	return err
+}
+
+// removeOpened closes the sockets that the program has opened which takes over, with their
+// files. The log goes over with the State, so nobody would read of an error.
+func (m *Master) removeOpened() {
+	for _, l := range m.upgrades.change.opened {
+		_ = l.Close()
+	}
+	_ = m.admin.Undo()
 }
 
 // restore makes the services again that another program has handed over. compiled are the
@@ -204,6 +215,7 @@ func (m *Master) beginAgain() error {
 	// From here on this program serves.
 	now := time.Now()
 	m.upgrades.former.Close()
+	m.endpoints.Touch()
 	for _, l := range append(m.endpoints.All(), m.endpoints.Replaced()...) {
 		if !slices.Contains(m.upgrades.change.opened, l) {
 			m.acceptor.Continue(l)

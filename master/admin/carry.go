@@ -145,6 +145,16 @@ func (s *Servers) Restore(state *State, d *carry.Descriptors) (err error) {
 			return err
 		}
 		s.now.control.Metrics = s.handler
+		s.carriedControl = s.now.control
+	}
+	return nil
+}
+
+// Undo removes the file of a control socket that was opened since Restore. The servers are
+// of no use afterwards.
+func (s *Servers) Undo() error {
+	if c := s.now.control; c != nil && c != s.carriedControl {
+		return c.Close()
 	}
 	return nil
 }

@@ -38,6 +38,8 @@ type Servers struct {
 	deferred []func() // what Resume is to do
 	restored bool     // and attach has not been called yet
 	carried  int      // the socket of the metrics as it went over, -1 for none
+	// carriedControl is the control socket as it went over, nil for none.
+	carriedControl *control.Server
 }
 
 // New returns Servers that have nothing open. The caller must call Close.

@@ -137,9 +137,10 @@ func exportSockets(d *carry.Descriptors, sockets map[string][]systemd.Socket) []
 }
 
 // Restore gives an empty set what another one had. Nothing is bound, and no socket or
-// file is touched. specs returns the Spec that a service has, nil if there is no such
+// file is touched, also by Commit, until Touch. specs returns the Spec that a service has, nil if there is no such
 // service.
 func (s *Set) Restore(st *State, d *carry.Descriptors, specs func(service string) *service.Spec) error {
+	s.restored = true
 	var err error
 	if s.inherited.passed, err = restoreSockets(st.Passed, d); err != nil {
 		return err
@@ -182,6 +183,15 @@ func (s *Set) Restore(st *State, d *carry.Descriptors, specs func(service string
 		s.replaced = append(s.replaced, l)
 	}
 	return nil
+}
+
+// Touch gives restored sockets, and their files, what plans want that were committed.
+func (s *Set) Touch() {
+	s.restored = false
+	for _, f := range s.late {
+		f()
+	}
+	s.late = nil
 }
 
 // Replaced returns the listeners that are not in force any more, and at which clients may

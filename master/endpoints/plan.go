@@ -235,8 +235,15 @@ func (s *Set) Commit(p *Plan) (closed []*Listener, left []*service.Service) {
 		for _, l := range p.listeners[spec.Name] {
 			kept[l] = true
 			if l.options != spec.Options {
-				if err := l.Apply(spec.Options); err != nil {
-					spec.Owner().Log.Warn("change socket options", logging.Local(l.Local()), logging.Error(err))
+				apply := func() {
+					if err := l.Apply(spec.Options); err != nil {
+						spec.Owner().Log.Warn("change socket options", logging.Local(l.Local()), logging.Error(err))
+					}
+				}
+				if s.restored {
+					s.late = append(s.late, apply)
+				} else {
+					apply()
 				}
 				l.options = spec.Options
 			}

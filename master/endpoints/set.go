@@ -25,8 +25,12 @@ type Set struct {
 	// barrierPending says that the manager may still hold sockets that it was
 	// told to remove.
 	barrierPending bool
-	closed         bool                       // CloseAll was called
-	watches        func() (most int, ok bool) // mostWatches
+	// restored says that nothing may happen yet to the sockets that Restore has given the
+	// set, and late is what is to happen to them.
+	restored bool
+	late     []func()
+	closed   bool                       // CloseAll was called
+	watches  func() (most int, ok bool) // mostWatches
 }
 
 // A Manager keeps sockets for the next process. *systemd.Manager is one, and a

@@ -46,6 +46,7 @@ type Takeover struct {
 	mu    sync.Mutex // guards what follows, and is held while the program before is executed
 	step  Step
 	over  bool
+	undo  func() // may be nil
 	timer *time.Timer
 }
 
@@ -185,6 +186,35 @@ func (t *Takeover) Recover() {
 	}
 }
 
+// OnGoBack has the program call f before the one before it is executed again: what it has
+// made outside of the process is to go. f may be called on another goroutine.
+func (t *Takeover) OnGoBack(f func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.undo = f
+}
+
+// undoTimeout is how long OnGoBack's function may take.
+const undoTimeout = time.Second
+
+// callUndo calls OnGoBack's function, if there is one. Nothing that it does keeps the
+// process from being given back.
+func (t *Takeover) callUndo() {
+	if t.undo == nil {
+		return
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() { _ = recover() }()
+		t.undo()
+	}()
+	select {
+	case <-done:
+	case <-time.After(undoTimeout):
+	}
+}
+
 func (t *Takeover) goBack(reason string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -198,6 +228,7 @@ func (t *Takeover) goBack(reason string) error {
 	}
 	failure := &Failure{t.step, OneLine(reason)}
 	t.trace.failed(failure)
+	t.callUndo()
 	old := os.NewFile(uintptr(t.Header.Old), "program before")
 	err := (&execution{
 		program:     old,
