@@ -15,7 +15,6 @@ import (
 	"github.com/preforkd/preforkd/master/carry"
 	"github.com/preforkd/preforkd/master/control"
 	"github.com/preforkd/preforkd/master/logging"
-	"github.com/preforkd/preforkd/master/osthread"
 	"github.com/preforkd/preforkd/master/service"
 	"github.com/preforkd/preforkd/master/upgrade"
 	"github.com/preforkd/preforkd/master/upgrade/fault"
@@ -176,10 +175,6 @@ func (m replaced) HandOver(a *upgrade.Attempt, program *os.File, h upgrade.Heade
 	defer trace.Close()
 	if err := m.notify.Upgrading(trace.File()); err != nil {
 		return step, err
-	}
-	// It would never take the signals by which all threads come to stand still.
-	if hung, err := osthread.Hung(); err != nil || hung != 0 {
-		return upgrade.StepExec, errors.Join(err, fmt.Errorf("thread %d hangs in the kernel, in a file system that does not answer", hung))
 	}
 	err = m.whileStanding(func() error {
 		d := carry.NewDescriptors()

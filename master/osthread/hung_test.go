@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,7 +18,7 @@ import (
 // A thread that starts a process is in state D until the child has executed its program
 // (vfork(2)). Here the child waits for a lease on the program's file (fcntl(2)).
 func TestHung(t *testing.T) {
-	if id, err := Hung(); id != 0 || err != nil {
+	if id, err := Hung(100 * time.Millisecond); id != 0 || err != nil {
 		t.Fatalf("thread %d, %v", id, err)
 	}
 	original, err := os.Open(needtest.Program(t, "true"))
@@ -52,7 +53,7 @@ func TestHung(t *testing.T) {
 	}()
 	waiting := <-id
 	slowtest.Await(t, "the thread that waits", func() bool {
-		found, err := Hung()
+		found, err := Hung(100 * time.Millisecond)
 		return err == nil && found == waiting
 	})
 	if _, err := unix.FcntlInt(uintptr(leased), unix.F_SETLEASE, unix.F_UNLCK); err != nil {
@@ -61,7 +62,7 @@ func TestHung(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	if id, err := Hung(); id != 0 || err != nil {
+	if id, err := Hung(100 * time.Millisecond); id != 0 || err != nil {
 		t.Errorf("thread %d, %v after that", id, err)
 	}
 }

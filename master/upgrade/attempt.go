@@ -8,6 +8,7 @@ import (
 	"github.com/preforkd/preforkd/ipc"
 	"github.com/preforkd/preforkd/master/carry"
 	"github.com/preforkd/preforkd/master/control"
+	"github.com/preforkd/preforkd/master/osthread"
 	"github.com/preforkd/preforkd/master/service"
 )
 
@@ -173,9 +174,18 @@ func (a *Attempt) recordSpecs(m Replaced) error {
 	}
 }
 
+// hungTime is how long a thread must have waited to count as one that hangs.
+const hungTime = 3 * time.Second
+
 // exec executes the program. It returns only on failure.
 func (a *Attempt) exec(m Replaced, binary *os.File, format int) (step Step, err error) {
 	step = StepExport
+	// It would never take the signals by which all threads come to stand still.
+	if hung, err := osthread.Hung(hungTime); err != nil {
+		return step, err
+	} else if hung != 0 {
+		return step, fmt.Errorf("thread %d hangs in the kernel, in a file system that does not answer", hung)
+	}
 	var settle func()
 	if err := m.OnLoop(func() (err error) {
 		settle, err = m.Settle()

@@ -18,12 +18,14 @@ const later = 1_000_000
 // choose returns the formats that the file EXE.formats beside the program EXE names by
 // their numbers, in that order, and all if there is no such file. So a test has programs
 // of the same source that read different formats. Among those that it may name is later.
+// The file is also that of a program that was replaced and rehearses the way back: what the
+// new one reads, it has been written in.
 func choose(all []format) []format {
 	program, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return all
 	}
-	text, err := os.ReadFile(program + ".formats")
+	text, err := os.ReadFile(strings.TrimSuffix(program, " (deleted)") + ".formats")
 	if err != nil {
 		return all
 	}
