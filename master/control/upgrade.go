@@ -1,6 +1,8 @@
 package control
 
 import (
+	"errors"
+	"io/fs"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -93,7 +95,7 @@ func (s *Server) upgrade(r *http.Request, body []byte, peer Peer) (any, error) {
 			return nil, Errorf(Invalid, "%s %s: a path has no NUL", p.name, quoted(p.path))
 		}
 	}
-	if err := mayName(q, peer); err != nil {
+	if err := s.mayName(q, peer); err != nil {
 		return nil, err
 	}
 	client := clientOf(r.Context())
@@ -106,12 +108,14 @@ func (s *Server) upgrade(r *http.Request, body []byte, peer Peer) (any, error) {
 // mayName returns an error if the client names what the master is to execute or to read
 // from then on, and may do less than the master. A worker in a box may have the master's
 // user, and would leave the box by that.
-func mayName(q UpgradeRequest, peer Peer) error {
+func (s *Server) mayName(q UpgradeRequest, peer Peer) error {
 	if q.Binary == "" && q.Config == "" {
 		return nil
 	}
 	how, err := process.MoreConfined(int(peer.PID))
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && peer.UID == 0 && s.self != 0:
+		return nil // the unit hides the processes of others (ProtectProc=), and root is above the master
 	case err != nil:
 		return Errorf(Forbidden, "process %d cannot be looked at, so it may not name a program or a configuration: %v", peer.PID, err)
 	case how != "":
