@@ -147,7 +147,7 @@ func TestOptionalOfBox(t *testing.T) {
 			}
 		}
 		return images == 1
-	}, nil)
+	}, func() string { return fmt.Sprintf("%+v", systest.FDs(m.PID)) })
 	m.Baseline(t)
 }
 
