@@ -14,6 +14,7 @@ import (
 	"github.com/preforkd/preforkd/master/carry"
 	"github.com/preforkd/preforkd/master/config"
 	"github.com/preforkd/preforkd/master/control"
+	"github.com/preforkd/preforkd/master/endpoints"
 	"github.com/preforkd/preforkd/master/logging"
 	"github.com/preforkd/preforkd/master/process"
 	"github.com/preforkd/preforkd/master/reloading"
@@ -123,9 +124,7 @@ func (m *Master) restore(s *upgrade.State, d *carry.Descriptors, cfg config.Conf
 // removeOpened closes the sockets that the program has opened which takes over, with their
 // files. The log goes over with the State, so nobody would read of an error.
 func (m *Master) removeOpened() {
-	for _, l := range m.upgrades.change.opened {
-		_ = l.Close()
-	}
+	endpoints.Discard(m.upgrades.change.opened)
 	_ = m.admin.Undo()
 }
 

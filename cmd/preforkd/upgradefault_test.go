@@ -412,10 +412,7 @@ func statusOf(t *testing.T, m *systest.Master) (control.Status, error) {
 func servesOn(t *testing.T, m *systest.Master, live *systest.Client) control.Master {
 	t.Helper()
 	live.Echo(t, "still here")
-	c := m.Dial(t)
-	c.Echo(t, "new here")
-	c.CloseWrite(t)
-	c.ExpectEnd(t)
+	newcomer(t, m)
 	var s control.Master
 	systest.Until(t, "all connections are accounted for", func() bool {
 		s = looked(t, m).Master

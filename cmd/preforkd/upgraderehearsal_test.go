@@ -30,12 +30,18 @@ func plainMaster(t *testing.T, here installation) (*systest.Master, *systest.Cli
 func stillServes(t *testing.T, m *systest.Master, live *systest.Client) {
 	t.Helper()
 	live.Echo(t, "still here")
+	newcomer(t, m).End(t)
+	m.WaitSpares(t, 1)
+}
+
+// newcomer returns a client that has come, was served, and has gone.
+func newcomer(t *testing.T, m *systest.Master) *systest.Client {
+	t.Helper()
 	c := m.Dial(t)
 	c.Echo(t, "new here")
 	c.CloseWrite(t)
 	c.ExpectEnd(t)
-	c.End(t)
-	m.WaitSpares(t, 1)
+	return c
 }
 
 // What cannot take over is found out before: the old program goes on, says why, and

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 )
 
@@ -28,12 +29,20 @@ func Skip(t testing.TB, reason string) {
 // that a container does not have, also where Skip is forbidden.
 func SkipAnywhere(t testing.TB, reason string) {
 	t.Helper()
+	if reason = oneLine(reason); reason == "" {
+		t.Fatal("skipped without a reason")
+	}
 	if path := os.Getenv(EnvSkipped); path != "" {
 		if err := note(path, t.Name()+"\t"+reason+"\n"); err != nil {
 			t.Fatalf("skipped for %q, which cannot be noted: %v", reason, err)
 		}
 	}
 	t.Skip(reason)
+}
+
+// oneLine returns what is often the output of a program as one line.
+func oneLine(reason string) string {
+	return strings.ReplaceAll(strings.TrimSpace(reason), "\n", "; ")
 }
 
 // note appends a line to a file to which other processes append as well.

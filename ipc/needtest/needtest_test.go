@@ -33,3 +33,10 @@ func TestNeedy(t *testing.T) {
 		t.Errorf("sh is at %q", got)
 	}
 }
+
+// A reason is one line, whatever a program has said.
+func TestReasonIsALine(t *testing.T) {
+	if got := oneLine("\nno right\nto do so\n"); got != "no right; to do so" {
+		t.Errorf("it is %q", got)
+	}
+}

@@ -144,14 +144,19 @@ func (p *Plan) makingRoom(port uint16) []listen.Controller {
 
 // Discard closes what the plan has opened.
 func (p *Plan) Discard() {
-	for _, l := range p.Opened {
+	Discard(p.Opened)
+	p.Opened = nil
+}
+
+// Discard closes listeners that a plan has opened, and at which nobody accepts yet.
+func Discard(opened []*Listener) {
+	for _, l := range opened {
 		if l.stored {
-			l.CloseStored()
+			_ = l.CloseStored()
 		} else {
-			l.Close()
+			_ = l.Close()
 		}
 	}
-	p.Opened = nil
 }
 
 // endpointsOf returns where a service listens: at the sockets that were passed

@@ -41,10 +41,11 @@ func TestHung(t *testing.T) {
 	}
 	defer unix.Close(leased)
 	if _, err := unix.FcntlInt(uintptr(leased), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
-		needtest.Skip(t, "a file system with leases: "+err.Error())
+		needtest.Skip(t, "needs a file system with leases: "+err.Error())
 	}
-	// A collection of garbage would wait for the thread, too.
+	// A collection of garbage would wait for the thread, too. One that has begun ends first.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	runtime.GC()
 	id, ended := make(chan int), make(chan error)
 	go func() {
 		runtime.LockOSThread()

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,24 +24,17 @@ func confinementOf(pid string) (c confinement, err error) {
 	if err != nil {
 		return c, err
 	}
-	for line := range strings.Lines(string(text)) {
-		key, value, _ := strings.Cut(line, ":")
-		value = strings.TrimSpace(value)
-		switch key {
-		case "CapPrm":
-			c.permitted, err = strconv.ParseUint(value, 16, 64)
-		case "NoNewPrivs":
-			c.noNewPrivs = value != "0"
-		case "Seccomp": // the mode; before Linux 5.9 that is all that there is
-			if value != "0" {
-				c.filters = max(c.filters, 1)
-			}
-		case "Seccomp_filters":
-			c.filters, err = strconv.Atoi(value)
-		}
-		if err != nil {
-			return c, fmt.Errorf("%s/status: %w", dir, err)
-		}
+	if c.permitted, err = strconv.ParseUint(statusField(text, "CapPrm"), 16, 64); err != nil {
+		return c, fmt.Errorf("%s/status: %w", dir, err)
+	}
+	c.noNewPrivs = statusField(text, "NoNewPrivs") == "1"
+	if filters := statusField(text, "Seccomp_filters"); filters != "" {
+		c.filters, err = strconv.Atoi(filters)
+	} else if mode := statusField(text, "Seccomp"); mode != "" && mode != "0" {
+		c.filters = 1 // at least; before Linux 5.9 nobody counts them
+	}
+	if err != nil {
+		return c, fmt.Errorf("%s/status: %w", dir, err)
 	}
 	c.users, err = os.Readlink(dir + "/ns/user")
 	if errors.Is(err, unix.EACCES) {

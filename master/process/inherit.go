@@ -1,7 +1,6 @@
 package process
 
 import (
-	"bytes"
 	"fmt"
 	"math"
 	"os"
@@ -89,9 +88,7 @@ func ResetSignals() error {
 // hexadecimal, whose lowest bit is signal 1 (proc_pid_status(5)). If the line
 // is missing, the set is empty.
 func signalSet(status []byte, name string) uint64 {
-	_, rest, _ := bytes.Cut(status, []byte("\n"+name+":\t"))
-	value, _, _ := bytes.Cut(rest, []byte("\n"))
-	set, err := strconv.ParseUint(string(value), 16, 64)
+	set, err := strconv.ParseUint(statusField(status, name), 16, 64)
 	if err != nil {
 		return 0
 	}

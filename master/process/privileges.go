@@ -1,9 +1,9 @@
 package process
 
 import (
-	"bytes"
 	"fmt"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,9 +33,7 @@ func InheritsCapabilities() bool {
 // capabilities, and no such line.
 func hasCapabilities(status []byte) bool {
 	for _, name := range []string{"CapInh", "CapAmb"} {
-		_, rest, _ := bytes.Cut(status, []byte("\n"+name+":\t"))
-		value, _, _ := bytes.Cut(rest, []byte("\n"))
-		if len(bytes.Trim(value, "0")) > 0 {
+		if strings.Trim(statusField(status, name), "0") != "" {
 			return true
 		}
 	}

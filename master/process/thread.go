@@ -26,16 +26,21 @@ func ThreadOf(tid int) (t Thread, err error) {
 	return parseThread(text)
 }
 
+// statusField returns a field of a status file, or "" if there is none of the name.
+func statusField(status []byte, name string) string {
+	_, rest, _ := bytes.Cut(status, []byte("\n"+name+":"))
+	value, _, _ := bytes.Cut(rest, []byte("\n"))
+	return string(bytes.TrimSpace(value))
+}
+
 func parseThread(text []byte) (t Thread, err error) {
 	for _, f := range []struct {
 		name  string
 		base  int
 		value *uint64
-	}{{"\nTgid:", 10, new(uint64)}, {"\nSigBlk:", 16, &t.blocked}, {"\nSigIgn:", 16, &t.ignored}, {"\nSigCgt:", 16, &t.caught}} {
-		_, rest, _ := bytes.Cut(text, []byte(f.name))
-		line, _, _ := bytes.Cut(rest, []byte("\n"))
-		if *f.value, err = strconv.ParseUint(string(bytes.TrimSpace(line)), f.base, 64); err != nil {
-			return t, fmt.Errorf("the status of a thread: %q: %w", f.name, err)
+	}{{"Tgid", 10, new(uint64)}, {"SigBlk", 16, &t.blocked}, {"SigIgn", 16, &t.ignored}, {"SigCgt", 16, &t.caught}} {
+		if *f.value, err = strconv.ParseUint(statusField(text, f.name), f.base, 64); err != nil {
+			return t, fmt.Errorf("the status of a thread: %s: %w", f.name, err)
 		}
 		if f.base == 10 {
 			t.Process = int(*f.value)

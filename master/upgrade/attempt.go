@@ -22,8 +22,8 @@ type Replaced interface {
 	// Describe returns the state of the master, which goes on.
 	Describe(specs *service.SpecRecorder) (*State, error)
 	// Settle does what can be done ahead of the pause: descriptors are where they have to
-	// be to go over, and new operators are served no more. The function that it returns waits until
-	// those have their answers who have asked, and is called off the loop.
+	// be to go over, and new operators are served no more. The function that it returns
+	// waits until those have their answers who have asked, and is called off the loop.
 	Settle() (wait func(), err error)
 	// ServeOperators has them be served again.
 	ServeOperators()

@@ -66,7 +66,7 @@ func (e *execution) environment() []string {
 // Execute writes a State into a sealed memfd and executes a program that takes over. It
 // returns only on failure, and then nothing has changed. The caller makes sure that
 // nothing happens any more. d has the descriptors of the State, of which h says nothing
-// yet. trace goes over, too; it may be nil.
+// yet. trace goes over, too.
 func Execute(program *os.File, h Header, s *State, d *carry.Descriptors, trace *Trace, caught *signals.Queue) error {
 	own, err := Own()
 	if err != nil {
@@ -79,10 +79,8 @@ func Execute(program *os.File, h Header, s *State, d *carry.Descriptors, trace *
 	}
 	defer memfd.Close()
 	h.Old = d.Keep(int(own.Fd()))
-	if trace != nil {
-		h.Trace = d.Keep(int(trace.File().Fd()))
-		trace.at(StepExec)
-	}
+	h.Trace = d.Keep(int(trace.File().Fd()))
+	trace.at(StepExec)
 	h.Descriptors = d.Numbers()
 	data, err := Encode(&h, s)
 	if err != nil {

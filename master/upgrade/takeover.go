@@ -88,9 +88,8 @@ func inheritedFailure() *Failure {
 func Begin(caught *signals.Queue) (*Takeover, error) {
 	text := os.Getenv(envState)
 	old, noOld := strconv.Atoi(os.Getenv(envOld))
-	for _, name := range []string{envState, envOld} {
-		os.Unsetenv(name)
-	}
+	os.Unsetenv(envState)
+	os.Unsetenv(envOld)
 	memfd, err := strconv.Atoi(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s=%q: must be the number of a descriptor", envState, text)
